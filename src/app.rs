@@ -1,0 +1,1 @@
+//! Composition root: build, start, reload, drain, stop.

@@ -1,0 +1,1 @@
+//! clap: decode, call admin, print.

@@ -1,0 +1,161 @@
+//! The only reader of the clock.
+//!
+//! Ledger time starts at the later of the wall clock and the highest time that the store has seen, and from then on
+//! advances with the boot-time clock, which counts suspended time and is not stepped. Steps of the wall clock while
+//! running are therefore ignored for every decision; drift between the two is slewed by at most one part in
+//! [`SLEW_PARTS`], and never backwards. A build with the feature `test-clock` may take its time from a file instead.
+
+use crate::types::Timestamp;
+use parking_lot::Mutex;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// Tells the ledger's time. Cheap to clone; all clones tell the same time.
+#[derive(Clone)]
+pub struct Clock(Arc<Source>);
+
+enum Source {
+    System(Mutex<Reading>),
+    #[cfg(feature = "test-clock")]
+    File(std::path::PathBuf),
+}
+
+/// The last answer that was given and the two clocks at that moment, all in milliseconds.
+struct Reading {
+    ledger: i64,
+    boot: i64,
+    /// Slew that has been earned but not yet applied, in millionths of a millisecond.
+    slew_credit: i64,
+}
+
+impl Clock {
+    /// Starts the clock at the later of the wall clock and `high_water`, the latest time that the store has seen.
+    #[must_use]
+    pub fn start(high_water: Timestamp) -> Self {
+        #[cfg(feature = "test-clock")]
+        if let Some(path) = std::env::var_os("TOLLGATE_TEST_CLOCK") {
+            return Self(Arc::new(Source::File(path.into())));
+        }
+        let ledger = wall_millis().max(high_water.as_millis());
+        Self(Arc::new(Source::System(Mutex::new(Reading {
+            ledger,
+            boot: boot_millis(),
+            slew_credit: 0,
+        }))))
+    }
+
+    /// The present moment, never earlier than an answer given before.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match &*self.0 {
+            Source::System(reading) => {
+                Timestamp::from_millis(reading.lock().advance(boot_millis(), wall_millis()))
+            }
+            #[cfg(feature = "test-clock")]
+            Source::File(path) => time_in_file(path),
+        }
+    }
+
+    /// How long from now until `moment`; zero if it has passed.
+    #[must_use]
+    pub fn until(&self, moment: Timestamp) -> Duration {
+        moment.since(self.now())
+    }
+}
+
+/// The wall clock, for what is not a decision: file names, certificates.
+#[must_use]
+pub fn wall_now() -> Timestamp {
+    Timestamp::from_millis(wall_millis())
+}
+
+/// A steady clock for measuring how long something took.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the module that reads clocks")]
+pub fn steady_now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+impl Reading {
+    /// Moves the ledger's time on to the clocks' present readings.
+    fn advance(&mut self, boot: i64, wall: i64) -> i64 {
+        let passed = (boot - self.boot).max(0);
+        self.boot = self.boot.max(boot);
+        self.ledger += passed + self.slew(passed, wall);
+        self.ledger
+    }
+
+    /// The correction towards the wall clock that this much passed time allows. A wall clock that is further away than
+    /// [`STEP_MILLIS`] was stepped and is not followed.
+    fn slew(&mut self, passed: i64, wall: i64) -> i64 {
+        let behind = wall - (self.ledger + passed);
+        if behind == 0 || behind.abs() > STEP_MILLIS {
+            self.slew_credit = 0;
+            return 0;
+        }
+        self.slew_credit =
+            (self.slew_credit + passed * (1_000_000 / SLEW_PARTS)).min(SLEW_CREDIT_MAX);
+        let allowed = (self.slew_credit / 1_000_000).min(behind.abs()).min(passed);
+        self.slew_credit -= allowed * 1_000_000;
+        allowed * behind.signum()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the module that reads clocks")]
+fn wall_millis() -> i64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or(0)
+}
+
+fn boot_millis() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+}
+
+#[cfg(feature = "test-clock")]
+fn time_in_file(path: &std::path::Path) -> Timestamp {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let seconds: f64 = text.trim().parse().unwrap_or(0.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float cast saturates, and this is a test build"
+    )]
+    Timestamp::from_millis((seconds * 1000.0) as i64)
+}
+
+/// One part in this many is the fastest that drift is corrected: 0.5 ms a second, as NTP slews (RFC 5905 §11.3).
+const SLEW_PARTS: i64 = 2_000;
+/// A difference beyond this is a step of the wall clock, not drift.
+const STEP_MILLIS: i64 = 1_000;
+const SLEW_CREDIT_MAX: i64 = 1_000 * 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(steps: &[(i64, i64)], expected: &[i64]) {
+        let mut reading = Reading { ledger: 1_000_000, boot: 0, slew_credit: 0 };
+        let got: Vec<i64> = steps.iter().map(|&(boot, wall)| reading.advance(boot, wall)).collect();
+        assert_eq!(got, expected, "{steps:?}");
+    }
+
+    #[test]
+    fn a_step_of_the_wall_clock_is_ignored() {
+        check(&[(10, 1_000_010), (20, 9_000_000), (30, 0)], &[1_000_010, 1_000_020, 1_000_030]);
+    }
+
+    #[test]
+    fn drift_is_slewed_and_time_never_goes_back() {
+        check(&[(100_000, 1_100_100)], &[1_100_050]);
+        check(&[(100_000, 1_099_900)], &[1_099_950]);
+        check(
+            &[(10, 1_000_010), (10, 1_000_000), (5, 999_999)],
+            &[1_000_010, 1_000_010, 1_000_010],
+        );
+    }
+}

@@ -1,0 +1,1 @@
+//! The configuration: as written (serde) → checked (typed) → reload.

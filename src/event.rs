@@ -1,0 +1,540 @@
+//! All that ever happens, as one closed and versioned enum.
+//!
+//! Whoever does something says so with an [`Event`]; log lines, metrics, alerts, reports and watchers are made from
+//! events and from nothing else, so they cannot disagree. Events flow one way: a listener never calls back.
+
+use crate::types::{
+    AccountId, Address, CaseId, ClientIp, Key, Limit, PeerName, PlanName, ReversePath, SessionId,
+    SubjectId, TenantId, Timestamp, TransactionId, Unit,
+};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+/// The version of the events' form, raised when the meaning of a field changes.
+pub const EVENT_VERSION: u32 = 1;
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A connection was accepted.
+    SessionOpened(SessionOpened),
+    /// A connection ended.
+    SessionClosed(SessionClosed),
+    /// A connection was turned away before a session began.
+    ConnectionRefused(ConnectionRefused),
+    /// A login succeeded.
+    LoginSucceeded(Login),
+    /// A login failed.
+    LoginFailed(Login),
+    /// A transaction reached an end: sent, refused, deferred, unknown or given up by the client.
+    Message(Box<MessageReport>),
+    /// Tollgate itself refused a sender, recipients or a message.
+    Refused(Box<Refusal>),
+    /// A limit's use reached 80 % or 100 %; once in its window.
+    LimitReached(LimitReached),
+    /// Evidence of identity was ambiguous, so the trusted server was charged instead.
+    EvidenceRejected(EvidenceRejected),
+    /// An account or tenant was suspended.
+    Suspended(Suspended),
+    /// A suspension was lifted.
+    Resumed(Resumed),
+    /// An assignment or override of an account or tenant was changed.
+    SubjectChanged(SubjectChanged),
+    /// A next hop became usable again.
+    NextHopUp(NextHopState),
+    /// A next hop failed so often that it is left alone for a while.
+    NextHopDown(NextHopState),
+    /// The configuration was read again and is in force.
+    ConfigReloaded,
+    /// The configuration was read again and is wrong; the old one stays in force.
+    ConfigRejected(Trouble),
+    /// Certificates were read again.
+    CertificatesReloaded,
+    /// The store could not do its work.
+    StoreFailed(Trouble),
+    /// The store works again.
+    StoreRecovered,
+    /// A task ended by a panic; the connection it served was closed.
+    TaskPanicked(Trouble),
+}
+
+impl Event {
+    /// The event's name as it stands in log lines: stable.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::SessionOpened(_) => "session-opened",
+            Self::SessionClosed(_) => "session-closed",
+            Self::ConnectionRefused(_) => "connection-refused",
+            Self::LoginSucceeded(_) => "login-succeeded",
+            Self::LoginFailed(_) => "login-failed",
+            Self::Message(_) => "message",
+            Self::Refused(_) => "refused",
+            Self::LimitReached(_) => "limit-reached",
+            Self::EvidenceRejected(_) => "evidence-rejected",
+            Self::Suspended(_) => "suspended",
+            Self::Resumed(_) => "resumed",
+            Self::SubjectChanged(_) => "subject-changed",
+            Self::NextHopUp(_) => "next-hop-up",
+            Self::NextHopDown(_) => "next-hop-down",
+            Self::ConfigReloaded => "config-reloaded",
+            Self::ConfigRejected(_) => "config-rejected",
+            Self::CertificatesReloaded => "certificates-reloaded",
+            Self::StoreFailed(_) => "store-failed",
+            Self::StoreRecovered => "store-recovered",
+            Self::TaskPanicked(_) => "task-panicked",
+        }
+    }
+}
+
+/// A connection was accepted.
+#[derive(Debug, Clone)]
+pub struct SessionOpened {
+    /// The session's id.
+    pub session: SessionId,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The other end of the TCP connection.
+    pub remote: SocketAddr,
+    /// The row of the trust table that the other end matches.
+    pub peer: Option<PeerName>,
+}
+
+/// A connection ended.
+#[derive(Debug, Clone)]
+pub struct SessionClosed {
+    /// The session's id.
+    pub session: SessionId,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// Why: `quit`, `peer-closed`, `timeout`, `too-many-errors`, `protocol`, `tls`, `drain`, `io`, `panic`.
+    pub reason: &'static str,
+    /// How long it lasted.
+    pub lasted: Duration,
+}
+
+/// A connection was turned away before a session began.
+#[derive(Debug, Clone)]
+pub struct ConnectionRefused {
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The other end of the TCP connection.
+    pub remote: SocketAddr,
+    /// Why: `connections-total`, `connections-client`, `proxy-header`, `tls`.
+    pub reason: &'static str,
+}
+
+/// An attempt to log in.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The session's id.
+    pub session: SessionId,
+    /// The login as the client gave it, shortened.
+    pub login: String,
+    /// The real sender's host.
+    pub client: ClientIp,
+    /// `PLAIN`, `LOGIN`.
+    pub mechanism: &'static str,
+    /// `ok`, `wrong`, `paced`, `unavailable`, `malformed`.
+    pub result: &'static str,
+}
+
+/// Who a transaction is charged to, and why that is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charged {
+    /// The account.
+    pub account: AccountId,
+    /// The account's tenant.
+    pub tenant: TenantId,
+    /// The tenant's or account's plan.
+    pub plan: PlanName,
+    /// The evidence that named the account.
+    pub evidence: Evidence,
+    /// The trusted server that handed the mail in, if one did.
+    pub peer: Option<PeerName>,
+}
+
+/// What names the account, from the listener's ordered list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evidence {
+    /// The login of this very connection.
+    Auth,
+    /// `XCLIENT LOGIN=` from a peer that may say so.
+    XclientLogin,
+    /// RFC 4954 `MAIL FROM:<…> AUTH=` from a peer with `mail_auth`.
+    MailAuth,
+    /// The header field `X-AuthUser`.
+    XAuthUser,
+    /// The header field `X-Authenticated-Sender`.
+    XAuthenticatedSender,
+    /// The topmost `Received: … (Authenticated sender: x)`.
+    ReceivedAuth,
+    /// The topmost `Received: … (Postfix, from userid N)`, account `uid@peer`.
+    ReceivedUserid,
+    /// `X-PHP-Originating-Script: uid:script`, account `uid@peer`.
+    PhpScript,
+    /// The envelope sender. Weak: anyone can write it.
+    MailFrom,
+    /// The client's address (from XCLIENT, XFORWARD, PROXY or TCP). Weak: many may share it.
+    ClientIp,
+    /// Nothing else counted, so the trusted server itself is charged.
+    Peer,
+}
+
+impl Evidence {
+    /// The name as it stands in the configuration and in log lines.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::XclientLogin => "xclient-login",
+            Self::MailAuth => "mail-auth",
+            Self::XAuthUser => "x-auth-user",
+            Self::XAuthenticatedSender => "x-authenticated-sender",
+            Self::ReceivedAuth => "received-auth",
+            Self::ReceivedUserid => "received-userid",
+            Self::PhpScript => "php-script",
+            Self::MailFrom => "mail-from",
+            Self::ClientIp => "client-ip",
+            Self::Peer => "peer",
+        }
+    }
+
+    /// True if it stands in the message's header and so is known only after the end of DATA.
+    #[must_use]
+    pub const fn is_in_header(self) -> bool {
+        matches!(
+            self,
+            Self::XAuthUser
+                | Self::XAuthenticatedSender
+                | Self::ReceivedAuth
+                | Self::ReceivedUserid
+                | Self::PhpScript
+        )
+    }
+
+    /// True if the sender can choose it freely, so that the trusted server is charged too.
+    #[must_use]
+    pub const fn is_weak(self) -> bool {
+        matches!(self, Self::MailFrom | Self::ClientIp)
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A limit that has no room for a charge: the facts of promise 6, the same wherever they are shown.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct LimitHit {
+    /// Whose window is full.
+    #[serde(serialize_with = "as_text")]
+    pub key: Key,
+    /// Which limit.
+    pub limit: Limit,
+    /// Charges in the window, open reservations included.
+    pub used: u32,
+    /// When the request would pass if everything open were settled as sent now; none if it can never pass.
+    pub next_slot: Option<Timestamp>,
+}
+
+fn as_text<S: serde::Serializer>(
+    value: &impl fmt::Display,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// How a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The next hop said 2xx to the final dot.
+    Sent,
+    /// A 5xx, from the next hop or from us.
+    Refused,
+    /// A 4xx, from the next hop or from us.
+    Deferred,
+    /// The next hop vanished after the final dot: charged, answered 451.
+    Unknown,
+    /// RSET, QUIT or disconnect before the final dot.
+    Abandoned,
+}
+
+impl Outcome {
+    /// The name as it stands in log lines and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Refused => "refused",
+            Self::Deferred => "deferred",
+            Self::Unknown => "unknown",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// What became of one recipient.
+#[derive(Debug, Clone)]
+pub struct RecipientReport {
+    /// The address.
+    pub address: Address,
+    /// The code that the client heard for RCPT.
+    pub code: u16,
+    /// Who gave that answer.
+    pub by: AnswerBy,
+}
+
+/// Who gave an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerBy {
+    /// The next hop.
+    NextHop,
+    /// Tollgate, because of a limit.
+    Limit,
+    /// Tollgate, for another reason.
+    Gate,
+}
+
+/// The report on one transaction.
+#[derive(Debug, Clone)]
+pub struct MessageReport {
+    /// The connection.
+    pub session: SessionId,
+    /// The transaction, as in the Received field.
+    pub transaction: TransactionId,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// Who was charged; none if that was never decided.
+    pub charged: Option<Charged>,
+    /// The real sender's host.
+    pub client: ClientIp,
+    /// The envelope sender.
+    pub sender: ReversePath,
+    /// Each recipient and the answer to it, at most [`REPORT_RECIPIENTS_MAX`] of them.
+    pub recipients: Vec<RecipientReport>,
+    /// Recipients that are charged as sent (or unknown).
+    pub recipients_sent: u32,
+    /// Recipients that the next hop refused.
+    pub recipients_refused: u32,
+    /// Recipients that a limit refused.
+    pub recipients_limited: u32,
+    /// The octets of the text as they came, dot-stuffed.
+    pub size_bytes: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The final answer that the client heard; none if it gave up.
+    pub reply: Option<String>,
+    /// The next hop that took part, as `host:port`.
+    pub next_hop: Option<Arc<str>>,
+    /// The next hop's own final answer.
+    pub next_hop_reply: Option<String>,
+    /// When MAIL came.
+    pub began: Timestamp,
+    /// From MAIL to the end of the transaction.
+    pub lasted: Duration,
+    /// From our final dot to the next hop's answer.
+    pub next_hop_took: Option<Duration>,
+    /// True if `mode = "observe"` let it pass although a rule would have refused it.
+    pub would_refuse: bool,
+}
+
+/// How many recipients one report names; the counts are always complete.
+pub const REPORT_RECIPIENTS_MAX: usize = 100;
+
+/// A refusal of Tollgate's own.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// The connection.
+    pub session: SessionId,
+    /// The transaction, if one had begun.
+    pub transaction: Option<TransactionId>,
+    /// Who was or would be charged.
+    pub charged: Option<Charged>,
+    /// The real sender's host.
+    pub client: ClientIp,
+    /// The envelope sender.
+    pub sender: ReversePath,
+    /// Why, as a stable word: see [`RefusalReason::name`].
+    pub reason: RefusalReason,
+    /// Recipients that it concerns; 0 for a refusal of MAIL.
+    pub recipients: u32,
+    /// The answer that the client heard (or, in observe mode, would have heard).
+    pub reply: String,
+    /// The limit, where one was the reason.
+    pub limit: Option<LimitHit>,
+    /// True if `mode = "observe"` let it pass all the same.
+    pub observed_only: bool,
+}
+
+/// Why Tollgate itself refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// A limit has no room.
+    Limit,
+    /// The message asks for more than a limit ever allows.
+    LimitNever,
+    /// The account or its tenant is suspended.
+    Suspended,
+    /// No AUTH and no trusted client.
+    NotRelaying,
+    /// The login may not use this envelope sender.
+    SenderMismatch,
+    /// `unknown_accounts = "refuse"`.
+    UnknownAccount,
+    /// Too many accounts that this peer names for the first time.
+    NewAccounts,
+    /// The plan refuses mail from PHP's mail().
+    PhpMail,
+    /// The message is larger than allowed.
+    Size,
+    /// The message went round in circles.
+    Loop,
+    /// Too many recipients in one transaction.
+    RecipientsMax,
+    /// Spool space is used up.
+    SpoolFull,
+    /// The store cannot decide.
+    StoreDown,
+    /// No next hop can be reached.
+    NextHopDown,
+    /// The next hop does not know an extension that the message needs.
+    ExtensionMissing,
+    /// The transaction lasted too long.
+    TooLong,
+}
+
+impl RefusalReason {
+    /// The name as it stands in log lines and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::LimitNever => "limit-never",
+            Self::Suspended => "suspended",
+            Self::NotRelaying => "not-relaying",
+            Self::SenderMismatch => "sender-mismatch",
+            Self::UnknownAccount => "unknown-account",
+            Self::NewAccounts => "new-accounts",
+            Self::PhpMail => "php-mail",
+            Self::Size => "size",
+            Self::Loop => "loop",
+            Self::RecipientsMax => "recipients-max",
+            Self::SpoolFull => "spool-full",
+            Self::StoreDown => "store-down",
+            Self::NextHopDown => "next-hop-down",
+            Self::ExtensionMissing => "extension-missing",
+            Self::TooLong => "too-long",
+        }
+    }
+}
+
+/// A limit's use reached a threshold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitReached {
+    /// Whose window.
+    pub key: Key,
+    /// What is counted.
+    pub unit: Unit,
+    /// Which limit.
+    pub limit: Limit,
+    /// Charges in the window, open reservations included.
+    pub used: u32,
+    /// 80 or 100.
+    pub percent: u8,
+}
+
+/// Evidence was not believed.
+#[derive(Debug, Clone)]
+pub struct EvidenceRejected {
+    /// The connection.
+    pub session: SessionId,
+    /// The trusted server, which is charged instead.
+    pub peer: Option<PeerName>,
+    /// Which evidence.
+    pub evidence: Evidence,
+    /// Why: `twice`, `malformed`, `not-entitled`.
+    pub reason: &'static str,
+}
+
+/// A suspension began.
+#[derive(Debug, Clone)]
+pub struct Suspended {
+    /// Who.
+    pub subject: SubjectId,
+    /// The case.
+    pub case: CaseId,
+    /// Why.
+    pub reason: String,
+    /// Who did it.
+    pub actor: String,
+}
+
+/// A suspension ended.
+#[derive(Debug, Clone)]
+pub struct Resumed {
+    /// Who.
+    pub subject: SubjectId,
+    /// The case.
+    pub case: CaseId,
+    /// Why.
+    pub reason: String,
+    /// Who did it.
+    pub actor: String,
+}
+
+/// An account's or tenant's assignment or override changed.
+#[derive(Debug, Clone)]
+pub struct SubjectChanged {
+    /// Who.
+    pub subject: SubjectId,
+    /// What changed, in words: `account/recipients/1 h: 50 → 200 until 2026-12-01T00:00:00Z`.
+    pub change: String,
+    /// Why.
+    pub reason: String,
+    /// Who did it.
+    pub actor: String,
+}
+
+/// A next hop's health.
+#[derive(Debug, Clone)]
+pub struct NextHopState {
+    /// The next hop, as `host:port`.
+    pub next_hop: Arc<str>,
+    /// The last failure, or what the probe saw.
+    pub detail: String,
+}
+
+/// Something failed.
+#[derive(Debug, Clone)]
+pub struct Trouble {
+    /// What and why.
+    pub detail: String,
+}
+
+/// Whoever listens to events: the log, the metrics, the records.
+pub trait Listener: Send + Sync {
+    /// Takes note of an event. Must not block and must not call back into the flow.
+    fn notice(&self, at: Timestamp, event: &Event);
+}
+
+/// Hands each event to every listener. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Events(Arc<[Box<dyn Listener>]>);
+
+impl Events {
+    /// Connects the listeners, in the order in which they are told.
+    #[must_use]
+    pub fn new(listeners: Vec<Box<dyn Listener>>) -> Self {
+        Self(listeners.into())
+    }
+
+    /// Tells every listener.
+    pub fn tell(&self, at: Timestamp, event: &Event) {
+        for listener in self.0.iter() {
+            listener.notice(at, event);
+        }
+    }
+}

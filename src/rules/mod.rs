@@ -1,0 +1,9 @@
+//! The decisions, pure: who is charged, what the limits are, whether there is room, what the client hears.
+//!
+//! Nothing here does I/O, reads a clock or keeps state; facts and moments come in as arguments, and what comes out is a
+//! value. `intake` asks, `store` asks [`window`], `admin` asks for explanations.
+
+pub mod identity;
+pub mod limits;
+pub mod verdict;
+pub mod window;

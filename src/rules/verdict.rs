@@ -1,0 +1,1 @@
+//! What the client hears: the one place where decisions become replies.

@@ -1,0 +1,185 @@
+//! Charges: reserve, settle, usage.
+//!
+//! A transaction reserves a charge for each recipient before the recipient is accepted, makes the reservation durable
+//! before the text goes on, and settles it when the next hop has answered. What is open counts in every window and
+//! never ages.
+
+use super::{BoxFuture, StoreError};
+use crate::{
+    event::{LimitHit, LimitReached},
+    rules::limits::Mode,
+    types::{Key, Limit, Scope, Timestamp},
+};
+use std::sync::Arc;
+
+/// What one transaction has to ask of one window.
+#[derive(Debug, Clone)]
+pub struct Demand {
+    /// Whose window.
+    pub key: Key,
+    /// All limits that hold for it.
+    pub limits: Arc<[Limit]>,
+    /// What a recipient costs here.
+    pub per: ChargePer,
+}
+
+/// What is charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChargePer {
+    /// One for each recipient.
+    Recipient,
+    /// One for the transaction, at its first recipient.
+    Transaction,
+}
+
+/// How charges that do not all fit are treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// Recipients are granted in order until one does not fit; that one and the rest are refused.
+    InOrder,
+    /// All recipients or none.
+    AllOrNothing,
+}
+
+/// One call to [`Ledger::reserve`].
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// How many recipients are asked for, at least 1.
+    pub recipients: u32,
+    /// What happens when they do not all fit.
+    pub grant: Grant,
+    /// In [`Mode::Observe`] everything is granted and the hit is only reported.
+    pub mode: Mode,
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// How many of the recipients were granted, the first ones.
+    pub recipients: u32,
+    /// Why the next one was not, or would not have been in [`Mode::Observe`].
+    pub hit: Option<LimitHit>,
+}
+
+/// How a reservation ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// The next hop said 2xx: stamped with this moment.
+    Sent,
+    /// Nobody can have got it: given back.
+    Refunded,
+    /// The next hop vanished after the final dot: stamped later by the safety margin.
+    Unknown,
+}
+
+/// The open reservation of one transaction. It must be settled; whoever drops it unsettled leaves the charge open until the
+/// next restart, when it counts as sent.
+#[derive(Debug)]
+pub struct Reservation {
+    demands: Vec<Demand>,
+    recipients: u32,
+    id: u64,
+    durable: bool,
+}
+
+impl Reservation {
+    /// An empty reservation for these windows, which are sorted into the order in which locks are taken:
+    /// tenant, account, client address, peer.
+    #[must_use]
+    pub fn new(mut demands: Vec<Demand>) -> Self {
+        demands.sort_by(|a, b| order(&a.key).cmp(&order(&b.key)));
+        Self { demands, recipients: 0, id: 0, durable: false }
+    }
+
+    /// The windows that are charged.
+    #[must_use]
+    pub fn demands(&self) -> &[Demand] {
+        &self.demands
+    }
+
+    /// How many recipients are granted and not given back.
+    #[must_use]
+    pub const fn recipients(&self) -> u32 {
+        self.recipients
+    }
+}
+
+fn order(key: &Key) -> (Scope, &str) {
+    (key.parts().scope, key.as_str())
+}
+
+/// The use of one window under one limit.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Usage {
+    /// The limit.
+    pub limit: Limit,
+    /// Charges settled as sent within the window.
+    pub sent: u32,
+    /// Charges that are open.
+    pub open: u32,
+    /// How many more would be granted now.
+    pub remaining: u32,
+    /// When the next one would be granted, if not now; none if one fits now, or never (max 0).
+    pub next_slot: Option<Timestamp>,
+}
+
+/// The ledger of charges. A call takes a whole command group with all its windows and may be a network round trip.
+pub trait Ledger: Send + Sync {
+    /// Adds recipients to a reservation: each is granted in all windows or in none.
+    ///
+    /// # Errors
+    /// [`StoreError`] if nothing could be decided; nothing is reserved then.
+    fn reserve<'a>(
+        &'a self,
+        reservation: &'a mut Reservation,
+        request: Request,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Granted, StoreError>>;
+
+    /// Gives back recipients that the next hop refused, before the reservation is durable.
+    fn release<'a>(
+        &'a self,
+        reservation: &'a mut Reservation,
+        recipients: u32,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Makes the reservation survive a crash. The text goes on only after this returned.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it is not certain to survive; the caller settles it as refunded and answers 451.
+    fn make_durable<'a>(
+        &'a self,
+        reservation: &'a mut Reservation,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Ends a reservation. Returns the limits that it brought to 80 % or 100 % for the first time in their window.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the outcome could not be written; in memory it holds all the same.
+    fn settle<'a>(
+        &'a self,
+        reservation: Reservation,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<LimitReached>, StoreError>>;
+
+    /// The use of one window under each of these limits, in their order.
+    fn usage<'a>(
+        &'a self,
+        key: &'a Key,
+        limits: &'a [Limit],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Usage>, StoreError>>;
+
+    /// True if the window has any history or open charge.
+    fn knows<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Up to `max` keys of a scope whose text is after `after`, sorted.
+    fn keys<'a>(
+        &'a self,
+        scope: Scope,
+        after: Option<&'a Key>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Key>, StoreError>>;
+}

@@ -1,0 +1,36 @@
+//! What the past tells the future: charges ([`ledger`]) and everything else that is kept ([`records`]).
+//!
+//! Both are traits, so that the embedded store and a shared one pass the same contract tests. Only `sqlite` knows
+//! rusqlite. The store decides nothing: whether there is room is `rules::window`'s to say.
+
+pub mod ledger;
+pub mod memory;
+pub mod records;
+pub mod sqlite;
+
+use std::{future::Future, pin::Pin};
+
+/// A boxed future, so that the traits can be used as objects; one small allocation for each call.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why the store could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached or written now; the same call may work later.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
+    /// What it holds cannot be read.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// A bounded table is full.
+    #[error("{what} is full ({max} entries)")]
+    Full {
+        /// Which table.
+        what: &'static str,
+        /// Its named maximum.
+        max: usize,
+    },
+    /// The change does not fit what is recorded: unknown case, nothing to lift.
+    #[error("{0}")]
+    Conflict(String),
+}

@@ -1,0 +1,145 @@
+//! Assignments, overrides, suspensions and last refusals of accounts and tenants.
+
+use super::{BoxFuture, StoreError};
+use crate::{
+    event::LimitHit,
+    rules::limits::LimitOverride,
+    types::{AccountId, CaseId, PlanName, SubjectId, TenantId, Timestamp},
+};
+use std::sync::Arc;
+
+/// What is recorded about an account or a tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct SubjectRecord {
+    /// The plan, where it is not the default one.
+    pub plan: Option<PlanName>,
+    /// The tenant that owns the account, where it is not the account's domain. Accounts only.
+    pub tenant: Option<TenantId>,
+    /// Envelope senders (addresses, or `@domain`) that the account may use beyond its own name. Accounts only.
+    pub senders: Vec<String>,
+    /// Limits that replace the plan's.
+    pub overrides: Vec<LimitOverride>,
+    /// The suspension, while there is one.
+    pub suspension: Option<Suspension>,
+    /// True if an operator made the record, so that the account is known before it sends.
+    pub registered: bool,
+}
+
+/// A suspension.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Suspension {
+    /// The case that the sender hears.
+    pub case: CaseId,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// Who did it.
+    pub actor: String,
+}
+
+/// The last time that Tollgate refused something of an account.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct LastRefusal {
+    /// When.
+    pub at: Timestamp,
+    /// What the client heard.
+    pub reply: String,
+    /// The limit, where one was the reason.
+    pub limit: Option<LimitHit>,
+    /// How many refusals in all since the program started.
+    pub count: u64,
+}
+
+/// A change to a record. Each is written durably before the call returns, and each is kept in a change log (audit) with
+/// its actor and reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Whose record.
+    pub subject: SubjectId,
+    /// What changes.
+    pub what: What,
+    /// Why.
+    pub reason: String,
+    /// Who does it.
+    pub actor: String,
+}
+
+/// What changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// The account or tenant is known; creates the record if there is none.
+    Register,
+    /// Another plan; none: the default.
+    Plan(Option<PlanName>),
+    /// Another tenant for an account; none: its domain.
+    Tenant(Option<TenantId>),
+    /// Other envelope senders for an account.
+    Senders(Vec<String>),
+    /// Sets an override in place of one for the same scope, unit and window.
+    SetOverride(LimitOverride),
+    /// Takes an override away: the same scope, unit and window as given.
+    ClearOverride(LimitOverride),
+    /// Suspends.
+    Suspend(CaseId),
+    /// Lifts the suspension.
+    Resume,
+}
+
+/// The records. Reads may be a network round trip.
+pub trait Records: Send + Sync {
+    /// What is recorded about a subject; the default if nothing is.
+    fn subject<'a>(
+        &'a self,
+        subject: &'a SubjectId,
+    ) -> BoxFuture<'a, Result<Arc<SubjectRecord>, StoreError>>;
+
+    /// Makes a change and returns the record after it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if it does not fit: suspending the suspended, lifting what is not suspended, a tenant for a tenant.
+    fn change<'a>(
+        &'a self,
+        change: Change,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Arc<SubjectRecord>, StoreError>>;
+
+    /// Up to `max` recorded subjects of one kind after `after`, sorted by name.
+    fn subjects<'a>(
+        &'a self,
+        kind: SubjectKind,
+        after: Option<&'a str>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<(SubjectId, Arc<SubjectRecord>)>, StoreError>>;
+
+    /// Notes a refusal, for `explain`. Kept for the newest [`LAST_REFUSALS_MAX`] accounts; lost without harm in a crash.
+    fn note_refusal(
+        &self,
+        account: &AccountId,
+        at: Timestamp,
+        reply: &str,
+        limit: Option<&LimitHit>,
+    );
+
+    /// The account's last refusal.
+    fn last_refusal<'a>(
+        &'a self,
+        account: &'a AccountId,
+    ) -> BoxFuture<'a, Result<Option<LastRefusal>, StoreError>>;
+
+    /// The latest moment that the store has seen, for the clock's start.
+    fn high_water(&self) -> Timestamp;
+}
+
+/// Accounts or tenants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubjectKind {
+    /// Accounts.
+    Accounts,
+    /// Tenants.
+    Tenants,
+}
+
+/// For how many accounts the last refusal is kept.
+pub const LAST_REFUSALS_MAX: usize = 100_000;

@@ -1,0 +1,43 @@
+//! The words that every other module speaks: identities, addresses, times, sizes, limits.
+//!
+//! A value of one of these types that exists is valid: constructors parse and return a [`ParseError`]
+//! that says what was wrong, fields are private. Nothing here does I/O or reads a clock.
+
+mod address;
+mod identity;
+mod limit;
+mod network;
+mod secret;
+mod size;
+mod time;
+
+pub use address::{Address, Domain, ReversePath};
+pub use identity::{
+    AccountId, CaseId, PeerName, PlanName, SessionId, SubjectId, TenantId, TransactionId,
+};
+pub use limit::{Key, KeyRef, Limit, Scope, Unit};
+pub use network::{ClientIp, IpPrefix};
+pub use secret::Secret;
+pub use size::ByteCount;
+pub use time::{Span, Timestamp};
+
+/// Why a text is not a value of the wanted type; fits "failed to read …: {error}".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is not {wanted}")]
+pub struct ParseError {
+    what: String,
+    wanted: &'static str,
+}
+
+impl ParseError {
+    /// Builds the error; `what` is quoted and shortened so that it can go into a log line.
+    #[must_use]
+    pub fn new(what: &str, wanted: &'static str) -> Self {
+        let shown: String = what.chars().take(SHOWN_CHARS_MAX).collect();
+        let more = if what.chars().count() > SHOWN_CHARS_MAX { "…" } else { "" };
+        Self { what: format!("{shown:?}{more}"), wanted }
+    }
+}
+
+/// How much of a wrong value an error repeats.
+const SHOWN_CHARS_MAX: usize = 80;
