@@ -2,10 +2,10 @@
 
 use super::{
     Admin, AdminError, Explanation, LimitView, RefusalView, State, SubjectUsage,
-    effective::{find_plan, limits_of, plan_of, tenant_of},
+    effective::{find_plan, plan_of, tenant_of},
 };
 use crate::{
-    rules::limits::EffectiveLimit,
+    rules::limits::{EffectiveLimit, effective},
     store::{ledger::Usage, records::SubjectRecord},
     types::{
         AccountId, ClientIp, IpPrefix, Key, Limit, Scope, SubjectId, TenantId, Timestamp, Unit,
@@ -86,7 +86,7 @@ impl Standing {
     ) -> Result<Vec<LimitView>, AdminError> {
         let Some(plan) = find_plan(&self.policy, &self.plan.0) else { return Ok(Vec::new()) };
         let (tenant, account) = (&self.tenant_record.overrides, &self.record.overrides);
-        let limits = limits_of(&plan, tenant, account, self.now);
+        let limits = effective(&plan, tenant, account, self.now);
         let whose = Whose {
             tenant: Some(&self.tenant.0),
             account: Some(&self.account),
