@@ -406,6 +406,19 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
+    async fn a_session_may_move_from_thread_to_thread() {
+        let bench = Bench::set_up(PATIENT);
+        let (client, server) = bench.pair().await;
+        let client = bench.handshake(client, "gate.example");
+        let server = async { Stream::from(server).into_tls(&bench.server).await };
+        fn sendable<F: Future + Send>(future: F) -> F {
+            future
+        }
+        let (client, server) = tokio::join!(client, sendable(server));
+        assert!(client.is_ok() && server.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_silent_client_is_not_waited_for() {
         let bench = Bench::set_up(Duration::from_millis(20));
         let (_client, server) = bench.pair().await;
