@@ -1,55 +1,60 @@
-//! Where the commands meet the rest of the program: one function each for running, checking and hashing.
+//! Where the commands meet the rest of the program: one function each for running, checking, finding and hashing.
 
-use super::CliError;
-use crate::types::{AccountId, Secret};
+use super::{CliError, output};
+use crate::{
+    auth,
+    config::{self, Config, Moves},
+    types::{AccountId, Secret},
+};
 use std::{
-    net::SocketAddr,
+    error::Error,
     path::{Path, PathBuf},
 };
 
-/// What the command line moves away from where the configuration puts it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Moves {
-    /// The folder of all state.
-    pub state_dir: Option<PathBuf>,
-    /// Where `/metrics` and `/health` listen.
-    pub http_listen: Option<SocketAddr>,
-    /// Where the smarthost listener listens.
-    pub smarthost_listen: Option<SocketAddr>,
-    /// Where the submission listener listens.
-    pub submission_listen: Option<SocketAddr>,
-    /// The folder that mail goes to.
-    pub outbox: Option<PathBuf>,
-}
-
 /// Runs the gate until it is told to stop. To be connected to `app::serve`.
-pub(super) fn serve(config: &Path, moves: Moves) -> Result<(), CliError> {
-    drop(moves);
-    Err(not_connected(config))
+pub(super) fn serve(config: &Path, moves: &Moves) -> Result<(), CliError> {
+    load(config, moves)?;
+    Err(CliError::Failed("serving is not connected yet".into()))
 }
 
-/// Checks a configuration. To be connected to `config::load`.
-pub(super) fn check_config(config: &Path) -> Result<(), CliError> {
-    Err(not_connected(config))
+/// Checks a configuration, and says what deserves a second look.
+pub(super) fn check_config(path: &Path) -> Result<(), CliError> {
+    let config = load(path, &Moves::default())?;
+    for warning in config::warnings(&config) {
+        output::complain(&format!("warning: {warning}"));
+    }
+    output::print(&format!("{} is good\n", path.display()));
+    Ok(())
 }
 
-/// Where a configuration puts the control socket. To be connected to `config::load`.
+/// Where a configuration puts the control socket.
 pub(super) fn control_socket(config: &Path) -> Result<PathBuf, CliError> {
-    Err(not_connected(config))
+    load(config, &Moves::default()).map(|config| config.http.control)
 }
 
-/// Hashes a password into the field of a passwd-file. To be connected to `auth::hash_password`.
+/// Hashes a password into the field of a passwd-file.
 pub(super) fn hash_password(scheme: &str, password: &Secret) -> Result<String, CliError> {
-    drop(password.clone());
-    Err(CliError::Failed(format!("the scheme {scheme} is not connected yet")))
+    let scheme = scheme.parse().map_err(|error: auth::AuthError| failed(&error))?;
+    auth::hash_password(scheme, password).map_err(|error| failed(&error))
 }
 
-/// Puts a field into a passwd-file. To be connected to `auth::set_password`.
+/// Puts a field into a passwd-file.
 pub(super) fn store_password(file: &Path, user: &AccountId, field: &str) -> Result<(), CliError> {
-    let _ = (user, field);
-    Err(not_connected(file))
+    auth::set_password(file, user, field).map_err(|error| failed(&error))
 }
 
-fn not_connected(file: &Path) -> CliError {
-    CliError::Failed(format!("{} is not connected yet", file.display()))
+fn load(path: &Path, moves: &Moves) -> Result<Config, CliError> {
+    config::load(path, moves).map_err(|error| failed(&error))
+}
+
+/// "failed to …" with every cause.
+fn failed(error: &dyn Error) -> CliError {
+    let mut text = format!("failed to {error}");
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    CliError::Failed(text)
 }

@@ -12,8 +12,6 @@ mod passwd;
 mod remote;
 mod table;
 
-pub use links::Moves;
-
 use args::{Args, Command};
 use clap::Parser;
 use std::{ffi::OsString, process::ExitCode};
@@ -32,7 +30,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: Command) -> Result<(), CliError> {
     match command {
-        Command::Serve(serve) => links::serve(&serve.config, serve.moves.into()),
+        Command::Serve(serve) => links::serve(&serve.config, &serve.moves.into()),
         Command::CheckConfig(check) => links::check_config(&check.config),
         Command::Passwd(passwd) => passwd::run(&passwd),
         Command::Account { command, gate } => remote::account(command, &gate),
