@@ -5,7 +5,7 @@ use super::{
     effective::{find_plan, plan_of, tenant_of},
 };
 use crate::{
-    rules::limits::{EffectiveLimit, effective},
+    rules::limits::{EffectiveLimit, Plans, effective_of},
     store::{ledger::Usage, records::SubjectRecord},
     types::{
         AccountId, ClientIp, IpPrefix, Key, Limit, Scope, SubjectId, TenantId, Timestamp, Unit,
@@ -84,9 +84,13 @@ impl Standing {
         admin: &Admin,
         client: Option<ClientIp>,
     ) -> Result<Vec<LimitView>, AdminError> {
-        let Some(plan) = find_plan(&self.policy, &self.plan.0) else { return Ok(Vec::new()) };
-        let (tenant, account) = (&self.tenant_record.overrides, &self.record.overrides);
-        let limits = effective(&plan, tenant, account, self.now);
+        let of_tenant = plan_of(&self.policy, None, &self.tenant_record).0;
+        let account = find_plan(&self.policy, &self.plan.0);
+        let tenant = find_plan(&self.policy, &of_tenant);
+        let (Some(account), Some(tenant)) = (account, tenant) else { return Ok(Vec::new()) };
+        let plans = Plans { account: &account, tenant: &tenant };
+        let overrides = (&self.tenant_record.overrides, &self.record.overrides);
+        let limits = effective_of(plans, overrides.0, overrides.1, self.now);
         let whose = Whose {
             tenant: Some(&self.tenant.0),
             account: Some(&self.account),
