@@ -58,6 +58,16 @@ impl Clock {
         }
     }
 
+    /// The wall clock at this moment, for what people read. Decisions use [`Clock::now`].
+    #[must_use]
+    pub fn utc(&self) -> Timestamp {
+        match &*self.0 {
+            Source::System(_) => wall_now(),
+            #[cfg(feature = "test-clock")]
+            Source::File(path) => time_in_file(path),
+        }
+    }
+
     /// How long from now until `moment`; zero if it has passed.
     #[must_use]
     pub fn until(&self, moment: Timestamp) -> Duration {
