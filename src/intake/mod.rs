@@ -1,11 +1,100 @@
 //! One inbound connection: pump, identify, facts, judge, reserve, hand over, settle.
+//!
+//! [`connection`] moves bytes between the socket and the session machine, `transaction` answers what the machine asks,
+//! `admission` turns an identity into the windows that are charged. Nothing here decides: decisions are `rules`', and
+//! what the past says is the store's. A message passes through once; nothing below calls back.
+
+mod admission;
+pub mod connection;
+pub mod ids;
+pub mod places;
+mod transaction;
 
 use crate::{
-    event::Evidence,
-    rules::{identity::TrustRow, limits::Plan},
-    types::{Domain, PlanName},
+    auth::Authenticator,
+    clock::Clock,
+    deliver::Deliverer,
+    event::{Events, Evidence},
+    net::tls::TlsServer,
+    rules::{
+        identity::TrustRow,
+        limits::Plan,
+        verdict::Moment,
+    },
+    smtp::server::{Mechanism, SessionSettings},
+    spool::Spool,
+    store::{ledger::Ledger, records::Records},
+    types::{ClientIp, Domain, PeerName, PlanName, AccountId},
 };
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use arc_swap::ArcSwap;
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Everything that connections share.
+pub struct Gate {
+    /// Charges.
+    pub ledger: Arc<dyn Ledger>,
+    /// States, overrides, assignments.
+    pub records: Arc<dyn Records>,
+    /// The way on.
+    pub deliverer: Deliverer,
+    /// Room for texts.
+    pub spool: Spool,
+    /// Passwords.
+    pub authenticator: Arc<Authenticator>,
+    /// What is read afresh at each MAIL.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// The time.
+    pub clock: Clock,
+    /// Who wants to know.
+    pub events: Events,
+    /// Names for sessions.
+    pub ids: ids::Ids,
+}
+
+impl Gate {
+    /// The present moment on both clocks, for texts.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        Moment { ledger: self.clock.now(), utc: self.clock.utc() }
+    }
+
+    /// The settings of a session that begins now at this door from this peer.
+    fn session_settings(&self, door: &Door, peer: IpAddr) -> SessionSettings {
+        let policy = self.policy.load();
+        let row = policy.row_of(peer, None);
+        SessionSettings {
+            extensions: self.deliverer.offers(),
+            xclient: row.is_some_and(|row| row.xclient),
+            xforward: row.is_some_and(|row| row.xforward),
+            ..door.session.clone()
+        }
+    }
+}
+
+/// One listener as its connections see it; a connection keeps the one that it came in by.
+pub struct Door {
+    /// What it is for.
+    pub settings: ListenerSettings,
+    /// What its sessions are like, without what depends on the peer and the next hops.
+    pub session: SessionSettings,
+    /// The certificate, where there is one.
+    pub tls: Option<Arc<TlsServer>>,
+    /// How many connections there are.
+    pub places: Arc<places::Places>,
+}
+
+impl Door {
+    /// The mechanisms that are offered at doors with a password file.
+    #[must_use]
+    pub fn mechanisms() -> Vec<Mechanism> {
+        vec![Mechanism::Plain, Mechanism::Login]
+    }
+}
 
 /// A listener.
 #[derive(Debug, Clone)]
@@ -69,6 +158,38 @@ pub struct Policy {
     pub hostname: Domain,
     /// The next-hop connection is given back when the text takes longer than this.
     pub park_after: Duration,
+}
+
+impl Policy {
+    /// The row of the trust table that holds for this address, given what was logged in on the connection: the first match.
+    #[must_use]
+    pub fn row_of(&self, address: IpAddr, login: Option<&AccountId>) -> Option<&Arc<TrustRow>> {
+        crate::rules::identity::row_for(&self.trust, address, login)
+    }
+
+    /// The row of this name.
+    #[must_use]
+    pub fn row_named(&self, name: &PeerName) -> Option<&Arc<TrustRow>> {
+        self.trust.iter().find(|row| row.name == *name)
+    }
+
+    /// The plan of this name, or the default one: a plan that was removed from the configuration must not open the gate.
+    ///
+    /// # Panics
+    /// Never: the configuration is only accepted when it has the default plan.
+    #[must_use]
+    pub fn plan(&self, name: Option<&PlanName>) -> Arc<Plan> {
+        name.and_then(|name| self.plans.get(name))
+            .or_else(|| self.plans.get(&self.default_plan))
+            .cloned()
+            .expect("the checked configuration has its default plan")
+    }
+
+    /// False for the provider's own servers and for trusted peers, which stand for many senders.
+    #[must_use]
+    pub fn charges_client(&self, client: ClientIp) -> bool {
+        !self.trust.iter().any(|row| row.networks.iter().any(|net| net.contains(&client.address())))
+    }
 }
 
 /// What happens to accounts that are not known.
