@@ -185,10 +185,10 @@ impl Policy {
             .expect("the checked configuration has its default plan")
     }
 
-    /// False for the provider's own servers and for trusted peers, which stand for many senders.
+    /// False for the provider's own servers, which stand for many senders.
     #[must_use]
     pub fn charges_client(&self, client: ClientIp) -> bool {
-        !self.trust.iter().any(|row| row.networks.iter().any(|net| net.contains(&client.address())))
+        !self.trust.iter().any(|row| row.own_server && row.networks.iter().any(|net| net.contains(&client.address())))
     }
 }
 
