@@ -203,7 +203,7 @@ fn demands(question: &Question<'_>, subject: &Subject, effective: &[EffectiveLim
 
 fn peer_demands(question: &Question<'_>) -> Vec<Demand> {
     let row = question.identity.peer.as_ref().and_then(|peer| question.policy.row_named(peer));
-    let Some(row) = row.filter(|_| question.identity.charges_peer()) else { return Vec::new() };
+    let Some(row) = row.filter(|_| question.identity.charges_peer) else { return Vec::new() };
     [Unit::Recipients, Unit::Messages]
         .into_iter()
         .map(|unit| (unit, row.limits.iter().filter(|l| l.unit == unit).map(|l| l.limit).collect::<Vec<_>>()))

@@ -17,7 +17,7 @@ use crate::{
     event::{Events, Evidence},
     net::tls::TlsServer,
     rules::{
-        identity::TrustRow,
+        identity::{TrustRow, TrustTable},
         limits::Plan,
         verdict::Moment,
     },
@@ -164,7 +164,7 @@ impl Policy {
     /// The row of the trust table that holds for this address, given what was logged in on the connection: the first match.
     #[must_use]
     pub fn row_of(&self, address: IpAddr, login: Option<&AccountId>) -> Option<&Arc<TrustRow>> {
-        crate::rules::identity::row_for(&self.trust, address, login)
+        TrustTable::new(&self.trust).row_for(address, login)
     }
 
     /// The row of this name.
@@ -188,7 +188,7 @@ impl Policy {
     /// False for the provider's own servers, which stand for many senders.
     #[must_use]
     pub fn charges_client(&self, client: ClientIp) -> bool {
-        !self.trust.iter().any(|row| row.own_server && row.networks.iter().any(|net| net.contains(&client.address())))
+        TrustTable::new(&self.trust).charges_client(client, None)
     }
 }
 

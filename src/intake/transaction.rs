@@ -2,7 +2,7 @@
 //! transaction at a time.
 
 use super::{
-    Door, Gate, Policy,
+    Door, Gate, Policy, ReceivedClient,
     admission::{self, Admission, Denied, Question},
     ids,
 };
@@ -12,10 +12,10 @@ use crate::{
         AnswerBy, Charged, Event, EvidenceRejected, LimitHit, Login, MessageReport, Outcome,
         REPORT_RECIPIENTS_MAX, RecipientReport, Refusal as RefusalEvent, RefusalReason,
     },
-    message::{self, HeaderEvidence, ReceivedFacts},
+    message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
     net::stream::Stream,
     rules::{
-        identity::{self, AtMail, Facts, Identity},
+        identity::{self, Addresses, AtMail, Facts, Identity, TrustRow},
         limits::{Mode, PhpMail, Plan},
         verdict::{self, Refusal},
     },
@@ -47,8 +47,16 @@ pub(super) struct Sender<'a> {
 pub(super) struct WireFacts {
     helo: Option<String>,
     esmtp: bool,
-    tls: Option<String>,
+    tls: bool,
     claim: ClientClaim,
+}
+
+/// Where a connection comes from.
+struct Origin<'p> {
+    /// The row of the trust table whose rights count.
+    row: Option<&'p TrustRow>,
+    /// The real sender's host.
+    client: ClientIp,
 }
 
 /// Why a transaction ends without an answer of ours to the text.
@@ -80,7 +88,6 @@ struct Transaction {
     refused: u32,
     limited: u32,
     body: Option<BodyWriter>,
-    body_lost: bool,
     park_at: Option<Timestamp>,
     would_refuse: bool,
 }
@@ -133,7 +140,7 @@ impl<'a> Sender<'a> {
         WireFacts {
             helo: session.helo().map(str::to_owned),
             esmtp: session.used_esmtp(),
-            tls: stream.tls_summary(),
+            tls: stream.is_tls(),
             claim: session.claim().clone(),
         }
     }
@@ -143,15 +150,24 @@ impl<'a> Sender<'a> {
         self.login = None;
     }
 
-    fn client(&self, policy: &Policy, claim: &ClientClaim) -> ClientIp {
-        let row = policy.row_of(self.remote.ip(), None);
-        identity::client_ip(self.remote.ip(), self.proxied.map(|source| source.ip()), claim, row.map(|row| &**row))
+    /// Where the connection comes from, as far as each statement about it is believed.
+    fn origin<'p>(&self, policy: &'p Policy, claim: &ClientClaim) -> Origin<'p> {
+        let tcp_row = policy.row_of(self.remote.ip(), None).map(|row| &**row);
+        let addresses = Addresses {
+            tcp: self.remote.ip(),
+            proxy: self.proxied.map(|source| source.ip()),
+            xclient: claim.xclient.addr.map(ClientIp::address),
+            xforward: claim.xforward.addr.map(ClientIp::address),
+        };
+        let source = identity::source_address(tcp_row, &addresses);
+        let row = policy.row_of(source, self.login.as_ref()).map(|row| &**row);
+        Origin { row, client: identity::client_ip(tcp_row, &addresses) }
     }
 
     // ── login ──
 
     pub(super) async fn login(&mut self, request: LoginRequest, wire: &WireFacts) -> LoginAnswer {
-        let client = self.client(&self.gate.policy.load(), &wire.claim);
+        let client = self.origin(&self.gate.policy.load(), &wire.claim).client;
         let now = self.gate.clock.now();
         let acts_for_itself =
             request.authorization.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&request.login));
@@ -188,7 +204,7 @@ impl<'a> Sender<'a> {
 
     pub(super) async fn mail(&mut self, request: MailRequest, wire: WireFacts) -> Reply {
         let policy = self.gate.policy.load_full();
-        let client = self.client(&policy, &wire.claim);
+        let client = self.origin(&policy, &wire.claim).client;
         self.transactions += 1;
         let id = ids::transaction(&self.session, self.transactions);
         match self.identify_at_mail(&policy, &request, &wire, client, &id).await {
@@ -211,7 +227,7 @@ impl<'a> Sender<'a> {
         client: ClientIp,
         id: &TransactionId,
     ) -> Result<Who, Denied> {
-        let facts = self.facts(policy, request, &wire.claim, client);
+        let facts = self.facts(policy, request, &wire.claim);
         let identity = match identity::decide_at_mail(&facts) {
             AtMail::Named(identity) => identity,
             AtMail::WaitForHeader => return Ok(Who::WaitsForHeader),
@@ -228,17 +244,16 @@ impl<'a> Sender<'a> {
         policy: &'f Policy,
         request: &'f MailRequest,
         claim: &'f ClientClaim,
-        client: ClientIp,
     ) -> Facts<'f> {
+        let Origin { row, client } = self.origin(policy, claim);
         Facts {
             evidence: &self.door.settings.evidence,
-            peer: policy.row_of(self.remote.ip(), self.login.as_ref()).map(|row| &**row),
-            client_row: policy.row_of(client.address(), self.login.as_ref()).map(|row| &**row),
+            row,
             login: self.login.as_ref(),
-            xclient_login: claim.login.as_deref(),
+            xclient_login: claim.xclient.login.as_ref(),
             mail_auth: request.auth.as_ref(),
             sender: &request.sender,
-            client,
+            client: client.prefix(policy.ipv6_prefix_bits),
         }
     }
 
@@ -251,6 +266,15 @@ impl<'a> Sender<'a> {
         size: Option<u64>,
         id: &TransactionId,
     ) -> Result<Admission, Denied> {
+        if let Some(rejected) = identity.rejected {
+            let rejected = EvidenceRejected {
+                session: self.session.clone(),
+                peer: identity.peer.clone(),
+                evidence: rejected.evidence,
+                reason: rejected.reason,
+            };
+            self.gate.events.tell(self.gate.clock.now(), &Event::EvidenceRejected(rejected));
+        }
         let question =
             Question { policy, identity, client, sender: &mail.sender, size, session: &self.session };
         let admission = admission::admit(self.gate, question).await?;
@@ -263,8 +287,7 @@ impl<'a> Sender<'a> {
 
     fn open(&mut self, opening: Opening) {
         let Opening { id, policy, mut request, wire, client, who } = opening;
-        let believed = policy.row_of(self.remote.ip(), self.login.as_ref()).is_some_and(|row| row.mail_auth);
-        if !believed {
+        if !self.origin(&policy, &wire.claim).row.is_some_and(|row| row.mail_auth) {
             request.auth = request.auth.map(|_| MailAuth::Unknown);
         }
         let demands = match &who {
@@ -292,7 +315,6 @@ impl<'a> Sender<'a> {
             refused: 0,
             limited: 0,
             body: None,
-            body_lost: false,
             park_at: None,
             would_refuse: false,
         }));
@@ -411,7 +433,6 @@ impl<'a> Sender<'a> {
             && body.write(piece).await.is_err()
         {
             transaction.body = None;
-            transaction.body_lost = true;
         }
     }
 
@@ -451,23 +472,20 @@ impl<'a> Sender<'a> {
         size_bytes: u64,
     ) -> Result<(Body, OutgoingHead), Refusal> {
         let body = match transaction.body.take() {
-            Some(body) => body.finish(),
+            Some(body) => body.finish().await.map_err(|_| verdict::spool_full(&self.session))?,
             None => return Err(verdict::spool_full(&self.session)),
         };
-        if transaction.body_lost {
-            return Err(verdict::spool_full(&self.session));
-        }
         let header = body.head();
-        let hops = message::received_count(&header);
+        let hops = message::received_count(header);
         if hops > transaction.policy.hops_max {
             return Err(verdict::loops(hops, &self.session));
         }
-        let evidence = message::header_evidence(&header);
+        let evidence = message::header_evidence(header);
         self.identify_at_message(transaction, &evidence, size_bytes).await?;
         self.check_plan(transaction, &evidence, size_bytes)?;
         self.make_durable(transaction).await?;
         let cuts = if transaction.policy.strip_identity_headers {
-            message::cuts_of_identity_fields(&header)
+            message::cuts_of_identity_fields(header)
         } else {
             Vec::new()
         };
@@ -486,17 +504,8 @@ impl<'a> Sender<'a> {
             return Ok(());
         }
         let policy = transaction.policy.clone();
-        let facts = self.facts(&policy, &transaction.mail, &transaction.wire.claim, transaction.client);
+        let facts = self.facts(&policy, &transaction.mail, &transaction.wire.claim);
         let decided = identity::decide_at_message(&facts, evidence);
-        for rejected in &decided.rejected {
-            let rejected = EvidenceRejected {
-                session: self.session.clone(),
-                peer: decided.peer.clone(),
-                evidence: rejected.evidence,
-                reason: rejected.reason,
-            };
-            self.gate.events.tell(self.gate.clock.now(), &Event::EvidenceRejected(rejected));
-        }
         let admitted = self
             .admit(&policy, decided, transaction.client, &transaction.mail, Some(size_bytes), &transaction.id)
             .await;
@@ -521,7 +530,7 @@ impl<'a> Sender<'a> {
         size_bytes: u64,
     ) -> Result<(), Refusal> {
         let Who::Known(Admission { charged, plan, .. }) = &transaction.who else { return Ok(()) };
-        let refusal = if plan.php_mail == PhpMail::Refuse && evidence.is_php_mail() {
+        let refusal = if plan.php_mail == PhpMail::Refuse && evidence.php_script != message::Found::Absent {
             verdict::php_mail(&charged.account, &self.session)
         } else if size_bytes > plan.message_bytes_max {
             verdict::too_large(size_bytes, ByteCount::new(plan.message_bytes_max), &self.session)
@@ -545,16 +554,20 @@ impl<'a> Sender<'a> {
     }
 
     fn received(&self, transaction: &Transaction) -> Vec<u8> {
+        let wire = &transaction.wire;
+        let helo = wire.helo.as_deref().unwrap_or("unknown");
+        let shown = ShownClient { helo, address: transaction.client.address() };
         message::received_field(&ReceivedFacts {
+            client: (transaction.policy.received_client == ReceivedClient::Full).then_some(shown),
             hostname: &transaction.policy.hostname,
-            helo: transaction.wire.helo.as_deref().unwrap_or("unknown"),
-            client: transaction.client,
-            shown: transaction.policy.received_client.into(),
-            esmtp: transaction.wire.esmtp,
-            tls: transaction.wire.tls.as_deref(),
-            authenticated: self.login.is_some(),
-            smtputf8: transaction.mail.smtputf8,
-            id: &transaction.id,
+            dialect: match (transaction.mail.smtputf8, wire.esmtp) {
+                (true, _) => Dialect::Utf8Smtp,
+                (false, true) => Dialect::Esmtp,
+                (false, false) => Dialect::Smtp,
+            },
+            tls: wire.tls,
+            login: self.login.is_some(),
+            transaction: &transaction.id,
             at: self.gate.clock.utc(),
         })
     }
