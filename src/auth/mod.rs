@@ -114,8 +114,7 @@ pub struct Authenticator {
     /// Keeps reloads in order.
     reloading: tokio::sync::Mutex<()>,
     cache: Cache,
-    networks: Pace<IpPrefix>,
-    logins: Pace<AccountId>,
+    failures: Arc<Failures>,
     /// Places for checks that run or wait.
     places: Arc<Semaphore>,
     /// Places for checks that run.
@@ -137,8 +136,7 @@ impl Authenticator {
             users: ArcSwap::from_pointee(users.unwrap_or_default()),
             stamp: Mutex::new(stamp),
             reloading: tokio::sync::Mutex::default(),
-            networks: Pace::new(settings.failures_per_minute, PACED_NETWORKS_MAX),
-            logins: Pace::new(settings.failures_per_minute, PACED_LOGINS_MAX),
+            failures: Arc::new(Failures::new(settings.failures_per_minute)),
             places: Arc::new(Semaphore::new(checks_max + WAITING_MAX)),
             checks: Arc::new(Semaphore::new(checks_max)),
         })
@@ -160,16 +158,20 @@ impl Authenticator {
     ) -> Verdict {
         let network = client.prefix(NETWORK_V6_BITS);
         let octets = password.expose();
-        let Ok(account) = login.parse() else { return self.reject(None, network, now) };
+        let Ok(account) = login.parse() else {
+            self.failures.note(None, network, now);
+            return Verdict::Rejected;
+        };
         if octets.is_empty() || octets.len() > PASSWORD_BYTES_MAX {
-            return self.reject(Some(&account), network, now);
+            self.failures.note(Some(&account), network, now);
+            return Verdict::Rejected;
         }
         let attempt = Attempt { account, password, network, now };
         match self.gate(&attempt) {
             Gate::Shut => Verdict::Paced,
             _ if self.is_remembered(&attempt) => Verdict::Accepted(attempt.account),
             Gate::RememberedOnly => {
-                self.logins.note_failure(&attempt.account, now);
+                self.failures.logins.note(&attempt.account, now);
                 Verdict::Paced
             }
             Gate::Open => self.compute(attempt).await,
@@ -216,12 +218,12 @@ impl Authenticator {
 
     fn gate(&self, attempt: &Attempt<'_>) -> Gate {
         let Attempt { account, network, now, .. } = attempt;
-        let login_exhausted = self.logins.is_exhausted(account, *now);
-        if self.networks.is_exhausted(network, *now) {
+        let login_exhausted = self.failures.logins.is_exhausted(account, *now);
+        if self.failures.networks.is_exhausted(network, *now) {
             let owner = !login_exhausted && self.cache.is_home(account, *network, *now);
             return if owner { Gate::RememberedOnly } else { Gate::Shut };
         }
-        if login_exhausted && self.networks.has_failed(network, *now) {
+        if login_exhausted && self.failures.networks.has_failed(network, *now) {
             return Gate::Shut;
         }
         Gate::Open
@@ -241,19 +243,30 @@ impl Authenticator {
         if !matches!(self.gate(&attempt), Gate::Open) {
             return Verdict::Paced;
         }
-        let Attempt { account, password, network, now } = attempt;
         let users = self.users.load_full();
-        match hash_aside(turn, Arc::clone(&users), account.clone(), password.clone()).await {
+        let job = Job {
+            users: Arc::clone(&users),
+            failures: Arc::clone(&self.failures),
+            account: attempt.account.clone(),
+            password: attempt.password.clone(),
+            network: attempt.network,
+            now: attempt.now,
+            _turn: turn,
+        };
+        match tokio::task::spawn_blocking(|| job.run()).await {
             Ok(true) => {
-                if let Some(stored) = users.find(&account) {
-                    let digest = self.cache.digest(&account, stored.text(), password.expose());
-                    self.cache.remember(&account, digest, network, now);
-                }
-                Verdict::Accepted(account)
+                self.remember(&users, &attempt);
+                Verdict::Accepted(attempt.account)
             }
-            Ok(false) => self.reject(Some(&account), network, now),
+            Ok(false) => Verdict::Rejected,
             Err(_) => Verdict::Unavailable,
         }
+    }
+
+    fn remember(&self, users: &Users, attempt: &Attempt<'_>) {
+        let Some(stored) = users.find(&attempt.account) else { return };
+        let digest = self.cache.digest(&attempt.account, stored.text(), attempt.password.expose());
+        self.cache.remember(&attempt.account, digest, attempt.network, attempt.now);
     }
 
     /// Waits for permission to compute; none if too many wait already or the wait is too long.
@@ -263,13 +276,27 @@ impl Authenticator {
         let check = tokio::time::timeout(WAIT_MAX, check).await.ok()?.ok()?;
         Some(Turn { _place: place, _check: check })
     }
+}
 
-    fn reject(&self, login: Option<&AccountId>, network: IpPrefix, now: Timestamp) -> Verdict {
-        self.networks.note_failure(&network, now);
-        if let Some(account) = login {
-            self.logins.note_failure(account, now);
+/// Who failed lately.
+struct Failures {
+    networks: Pace<IpPrefix>,
+    logins: Pace<AccountId>,
+}
+
+impl Failures {
+    fn new(per_minute: u32) -> Self {
+        Self {
+            networks: Pace::new(per_minute, PACED_NETWORKS_MAX),
+            logins: Pace::new(per_minute, PACED_LOGINS_MAX),
         }
-        Verdict::Rejected
+    }
+
+    fn note(&self, login: Option<&AccountId>, network: IpPrefix, now: Timestamp) {
+        self.networks.note(&network, now);
+        if let Some(account) = login {
+            self.logins.note(account, now);
+        }
     }
 }
 
@@ -294,18 +321,27 @@ struct Turn {
     _check: OwnedSemaphorePermit,
 }
 
-/// Computes a hash on a thread of its own. The turn ends with the computation, also if the client has gone by then.
-async fn hash_aside(
-    turn: Turn,
+/// One hash to compute on a thread of its own.
+struct Job {
     users: Arc<Users>,
+    failures: Arc<Failures>,
     account: AccountId,
     password: Secret,
-) -> Result<bool, tokio::task::JoinError> {
-    tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        users.verify(&account, password.expose())
-    })
-    .await
+    network: IpPrefix,
+    now: Timestamp,
+    _turn: Turn,
+}
+
+impl Job {
+    /// Says whether the password is right. A failure is noted before the turn ends, so that who waits behind it knows, and
+    /// also if the client has gone by then.
+    fn run(self) -> bool {
+        let right = self.users.verify(&self.account, self.password.expose());
+        if !right {
+            self.failures.note(Some(&self.account), self.network, self.now);
+        }
+        right
+    }
 }
 
 async fn stamp_of(path: &Path) -> Option<Stamp> {

@@ -39,7 +39,7 @@ impl<K: Hash + Eq + Clone> Pace<K> {
     }
 
     /// Takes a token. A key never owes more than all of them, so that it is not put off for longer than a minute.
-    pub(super) fn note_failure(&self, key: &K, now: Timestamp) {
+    pub(super) fn note(&self, key: &K, now: Timestamp) {
         let mut trails = self.trails.lock();
         if trails.len() >= self.trails_max && !trails.contains_key(key) {
             make_room(&mut trails, self.trails_max, now);
@@ -86,13 +86,13 @@ mod tests {
         assert!(!pace.is_exhausted(&1, at(0)) && !pace.has_failed(&1, at(0)));
         for failure in 0..6 {
             assert!(!pace.is_exhausted(&1, at(0)), "after {failure}");
-            pace.note_failure(&1, at(0));
+            pace.note(&1, at(0));
         }
         for (seconds, exhausted) in [(0, true), (9, true), (10, false), (60, false)] {
             assert_eq!(pace.is_exhausted(&1, at(seconds)), exhausted, "{seconds} s");
         }
         assert!(!pace.is_exhausted(&2, at(0)), "another key");
-        pace.note_failure(&1, at(10));
+        pace.note(&1, at(10));
         assert!(pace.is_exhausted(&1, at(19)) && !pace.is_exhausted(&1, at(20)));
         assert!(pace.has_failed(&1, at(69)) && !pace.has_failed(&1, at(70)));
     }
@@ -101,7 +101,7 @@ mod tests {
     fn a_minute_is_the_longest_wait() {
         let pace = Pace::new(1, 10);
         for _ in 0..100 {
-            pace.note_failure(&1, at(0));
+            pace.note(&1, at(0));
         }
         assert!(pace.is_exhausted(&1, at(59)) && !pace.is_exhausted(&1, at(60)));
     }
@@ -110,11 +110,11 @@ mod tests {
     fn the_table_is_bounded() {
         let pace = Pace::new(2, 10);
         for key in 0..100 {
-            pace.note_failure(&key, at(0));
+            pace.note(&key, at(0));
             assert!(pace.has_failed(&key, at(0)), "the newest is always kept");
         }
         assert_eq!(pace.trails.lock().len(), 10);
-        pace.note_failure(&100, at(60));
+        pace.note(&100, at(60));
         assert_eq!(pace.trails.lock().len(), 1, "faded trails go first");
     }
 }

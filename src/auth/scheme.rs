@@ -302,7 +302,8 @@ mod tests {
         let stored = StoredHash::parse(field).unwrap_or_else(|e| panic!("{field}: {e}"));
         assert!(stored.verify(right.as_bytes()), "{field}");
         let (right, longer) = (right.as_bytes(), format!("{right} "));
-        for wrong in [b"", b"wrong", &right[1..], &right[..right.len() - 1], longer.as_bytes()] {
+        for wrong in [&b""[..], b"wrong", &right[1..], &right[..right.len() - 1], longer.as_bytes()]
+        {
             assert!(!stored.verify(wrong), "{field} with {wrong:?}");
         }
     }

@@ -162,6 +162,19 @@ async fn attempts_that_waited_are_paced_when_their_turn_comes() {
 }
 
 #[tokio::test]
+async fn a_client_that_hangs_up_before_the_answer_has_failed_all_the_same() {
+    let desk = Desk::open(&format!("ann:{HASH}\n"), |s| s.failures_per_minute = 1);
+    {
+        let mut asked = std::pin::pin!(desk.ask("ann", "wrong", OFFICE, 0));
+        let first_look = std::future::poll_fn(|cx| std::task::Poll::Ready(asked.as_mut().poll(cx)));
+        assert!(first_look.await.is_pending());
+    }
+    let all = u32::try_from(WAITING_MAX + 2).unwrap();
+    drop(desk.auth.places.acquire_many(all).await.unwrap());
+    assert_eq!(desk.ask("ann", RIGHT, OFFICE, 0).await, Verdict::Paced);
+}
+
+#[tokio::test]
 async fn a_reload_takes_the_new_file_whole_or_not_at_all() {
     let desk = Desk::staffed();
     let ann = |password| desk.ask("ann@shop.example", password, OFFICE, 0);
