@@ -2,7 +2,7 @@
 
 use super::{PlanSource, TenantSource};
 use crate::{
-    intake::Policy,
+    rules::policy::Policy,
     rules::limits::{EffectiveLimit, LimitOverride, Plan, ScopedLimit, Source},
     store::records::SubjectRecord,
     types::{AccountId, Limit, PlanName, TenantId, Timestamp},

@@ -59,7 +59,7 @@ pub async fn usage(admin: &Admin, account: &AccountId) -> Result<SubjectUsage, A
 /// What is recorded and configured for an account.
 pub(super) struct Standing {
     pub(super) now: Timestamp,
-    pub(super) policy: Arc<crate::intake::Policy>,
+    pub(super) policy: Arc<crate::rules::policy::Policy>,
     account: AccountId,
     pub(super) record: Arc<SubjectRecord>,
     pub(super) tenant: (TenantId, super::TenantSource),

@@ -1,11 +1,12 @@
 //! From "who is it" to "what may it": records, suspension, plan, limits, and the windows that are charged.
 
-use super::{Gate, Policy, SenderMismatch, UnknownAccounts};
+use super::Gate;
 use crate::{
     event::{Charged, Evidence},
     rules::{
         identity::{self, Identity},
-        limits::{self, EffectiveLimit, Mode, Plan},
+        limits::{EffectiveLimit, Mode, Plan},
+        policy::{Assigned, Policy, SenderMismatch, UnknownAccounts},
         verdict::{self, Moment, Refusal},
     },
     store::{
@@ -59,7 +60,8 @@ struct Subject {
 pub(super) async fn admit(gate: &Gate, question: Question<'_>) -> Result<Admission, Denied> {
     let down = |_| Denied { refusal: verdict::store_down(question.session), charged: None };
     let subject = load_subject(gate, &question.identity.account).await.map_err(down)?;
-    let (tenant_plan, account_plan) = plans(question.policy, &subject);
+    let (of_tenant, of_account) = (assigned(&subject.tenant_record), assigned(&subject.account_record));
+    let account_plan = question.policy.plan_in_force(of_tenant, of_account);
     let charged = Charged {
         account: question.identity.account.clone(),
         tenant: subject.tenant.clone(),
@@ -81,13 +83,7 @@ pub(super) async fn admit(gate: &Gate, question: Question<'_>) -> Result<Admissi
         return Err(deny(refusal));
     }
     unknown_account(gate, &question, &subject, account_plan.mode).await.map_err(deny)?;
-    let effective = limits::in_force(
-        &tenant_plan,
-        &account_plan,
-        &subject.tenant_record.overrides,
-        &subject.account_record.overrides,
-        gate.clock.now(),
-    );
+    let effective = question.policy.limits_in_force(of_tenant, of_account, gate.clock.now());
     let demands = demands(&question, &subject, &effective);
     Ok(Admission { charged, plan: account_plan, demands, flagged })
 }
@@ -99,14 +95,8 @@ async fn load_subject(gate: &Gate, account: &AccountId) -> Result<Subject, Store
     Ok(Subject { tenant, account_record, tenant_record })
 }
 
-/// The tenant's plan and the account's: its own, else its tenant's, else the default.
-fn plans(policy: &Policy, subject: &Subject) -> (Arc<Plan>, Arc<Plan>) {
-    let tenant_plan = policy.plan(subject.tenant_record.plan.as_ref());
-    let account_plan = match &subject.account_record.plan {
-        Some(own) => policy.plan(Some(own)),
-        None => tenant_plan.clone(),
-    };
-    (tenant_plan, account_plan)
+fn assigned(record: &SubjectRecord) -> Assigned<'_> {
+    Assigned { plan: record.plan.as_ref(), overrides: &record.overrides }
 }
 
 fn suspension(question: &Question<'_>, subject: &Subject) -> Option<Refusal> {

@@ -2,7 +2,7 @@
 //! transaction at a time.
 
 use super::{
-    Door, Gate, Policy, ReceivedClient,
+    Door, Gate,
     admission::{self, Admission, Denied, Question},
     ids,
 };
@@ -16,7 +16,8 @@ use crate::{
     net::stream::Stream,
     rules::{
         identity::{self, Addresses, AtMail, Facts, Identity, TrustRow},
-        limits::{Mode, PhpMail, Plan},
+        limits::{Mode, PhpMail},
+        policy::{Policy, ReceivedClient},
         verdict::{self, Refusal},
     },
     smtp::{
@@ -306,7 +307,7 @@ impl<'a> Sender<'a> {
             began: self.gate.clock.now(),
             wire,
             client,
-            hop: Some(self.gate.deliverer.begin(request.clone())),
+            hop: Some(self.gate.deliverer.load().begin(request.clone())),
             mail: request,
             who,
             hold,
