@@ -1,6 +1,8 @@
 //! From "who is it" to "what may it": records, suspension, plan, limits, and the windows that are charged.
+//!
+//! Collects what `rules` needs from the store and turns its answers into an [`Admission`] or a refusal. Speaks no SMTP and
+//! knows no connection, so that `tests/decisions.rs` can ask it about any account at any moment.
 
-use super::Gate;
 use crate::{
     event::{Charged, Evidence},
     rules::{
@@ -11,8 +13,8 @@ use crate::{
     },
     store::{
         StoreError,
-        ledger::{ChargePer, Demand, Grant, Request, Reservation, Settlement},
-        records::SubjectRecord,
+        ledger::{ChargePer, Demand, Grant, Ledger, Request, Reservation, Settlement},
+        records::{Records, SubjectRecord},
     },
     types::{
         AccountId, ByteCount, ClientIp, Key, Limit, ReversePath, Scope, SessionId, SubjectId,
@@ -21,32 +23,53 @@ use crate::{
 };
 use std::sync::Arc;
 
+/// Where the past and the present are looked up.
+#[derive(Clone, Copy)]
+pub struct Books<'a> {
+    /// Charges.
+    pub ledger: &'a dyn Ledger,
+    /// States and overrides.
+    pub records: &'a dyn Records,
+    /// The present.
+    pub now: Moment,
+}
+
 /// Who is charged, under which plan, and in which windows.
 #[derive(Debug)]
-pub(super) struct Admission {
-    pub(super) charged: Charged,
-    pub(super) plan: Arc<Plan>,
-    pub(super) demands: Vec<Demand>,
+pub struct Admission {
+    /// Who is charged.
+    pub charged: Charged,
+    /// The account's plan.
+    pub plan: Arc<Plan>,
+    /// The windows.
+    pub demands: Vec<Demand>,
     /// The login uses a sender that is not its own, and the configuration lets it.
-    pub(super) flagged: Option<Refusal>,
+    pub flagged: Option<Refusal>,
 }
 
 /// What is asked about one transaction.
-pub(super) struct Question<'a> {
-    pub(super) policy: &'a Policy,
-    pub(super) identity: Identity,
-    pub(super) client: ClientIp,
-    pub(super) sender: &'a ReversePath,
-    pub(super) size: Option<u64>,
-    pub(super) session: &'a SessionId,
+pub struct Question<'a> {
+    /// What the operator decided.
+    pub policy: &'a Policy,
+    /// Who it is.
+    pub identity: Identity,
+    /// The real sender's host.
+    pub client: ClientIp,
+    /// The envelope sender.
+    pub sender: &'a ReversePath,
+    /// The octets of the message, as far as they are known.
+    pub size: Option<u64>,
+    /// The connection, for the texts.
+    pub session: &'a SessionId,
 }
 
 /// Why there is no admission.
 #[derive(Debug)]
-pub(super) struct Denied {
-    pub(super) refusal: Refusal,
+pub struct Denied {
+    /// What the client hears, and why.
+    pub refusal: Refusal,
     /// Who would have been charged.
-    pub(super) charged: Option<Charged>,
+    pub charged: Option<Charged>,
 }
 
 /// The records of an account and its tenant.
@@ -57,9 +80,12 @@ struct Subject {
 }
 
 /// Decides on the state and plan of the identified account as they are now.
-pub(super) async fn admit(gate: &Gate, question: Question<'_>) -> Result<Admission, Denied> {
+///
+/// # Errors
+/// [`Denied`] with what the client hears.
+pub async fn admit(books: Books<'_>, question: Question<'_>) -> Result<Admission, Denied> {
     let down = |_| Denied { refusal: verdict::store_down(question.session), charged: None };
-    let subject = load_subject(gate, &question.identity.account).await.map_err(down)?;
+    let subject = load_subject(books, &question.identity.account).await.map_err(down)?;
     let (of_tenant, of_account) = (assigned(&subject.tenant_record), assigned(&subject.account_record));
     let account_plan = question.policy.plan_in_force(of_tenant, of_account);
     let charged = Charged {
@@ -82,16 +108,16 @@ pub(super) async fn admit(gate: &Gate, question: Question<'_>) -> Result<Admissi
     if let Some(refusal) = size(&question, &account_plan) {
         return Err(deny(refusal));
     }
-    unknown_account(gate, &question, &subject, account_plan.mode).await.map_err(deny)?;
-    let effective = question.policy.limits_in_force(of_tenant, of_account, gate.clock.now());
+    unknown_account(books, &question, &subject, account_plan.mode).await.map_err(deny)?;
+    let effective = question.policy.limits_in_force(of_tenant, of_account, books.now.ledger);
     let demands = demands(&question, &subject, &effective);
     Ok(Admission { charged, plan: account_plan, demands, flagged })
 }
 
-async fn load_subject(gate: &Gate, account: &AccountId) -> Result<Subject, StoreError> {
-    let account_record = gate.records.subject(&SubjectId::Account(account.clone())).await?;
+async fn load_subject(books: Books<'_>, account: &AccountId) -> Result<Subject, StoreError> {
+    let account_record = books.records.subject(&SubjectId::Account(account.clone())).await?;
     let tenant = account_record.tenant.clone().unwrap_or_else(|| identity::tenant_of(account));
-    let tenant_record = gate.records.subject(&SubjectId::Tenant(tenant.clone())).await?;
+    let tenant_record = books.records.subject(&SubjectId::Tenant(tenant.clone())).await?;
     Ok(Subject { tenant, account_record, tenant_record })
 }
 
@@ -127,7 +153,7 @@ fn size(question: &Question<'_>, plan: &Plan) -> Option<Refusal> {
 
 /// Refuses accounts that nobody registered, or lets each trusted server name only so many new ones in an hour.
 async fn unknown_account(
-    gate: &Gate,
+    books: Books<'_>,
     question: &Question<'_>,
     subject: &Subject,
     mode: Mode,
@@ -143,7 +169,7 @@ async fn unknown_account(
     let unit = Unit::Recipients;
     let key = Key::of_subject(&SubjectId::Account(account.clone()), unit);
     let down = |_| verdict::store_down(question.session);
-    if gate.ledger.knows(&key).await.map_err(down)? {
+    if books.ledger.knows(&key).await.map_err(down)? {
         return Ok(());
     }
     let limit = Limit { window: NEW_ACCOUNTS_WINDOW, max: question.policy.new_accounts_per_hour };
@@ -154,12 +180,12 @@ async fn unknown_account(
     };
     let mut reservation = Reservation::new(vec![demand]);
     let request = Request { recipients: 1, grant: Grant::AllOrNothing, mode };
-    let now = gate.clock.now();
-    let granted = gate.ledger.reserve(&mut reservation, request, now).await.map_err(down)?;
+    let now = books.now.ledger;
+    let granted = books.ledger.reserve(&mut reservation, request, now).await.map_err(down)?;
     let settlement = if granted.recipients > 0 { Settlement::Sent } else { Settlement::Refunded };
-    gate.ledger.settle(reservation, settlement, now).await.map_err(down)?;
+    books.ledger.settle(reservation, settlement, now).await.map_err(down)?;
     match granted.hit.filter(|_| granted.recipients == 0) {
-        Some(hit) => Err(verdict::new_accounts(hit, gate.moment(), question.session)),
+        Some(hit) => Err(verdict::new_accounts(hit, books.now, question.session)),
         None => Ok(()),
     }
 }
@@ -219,7 +245,8 @@ fn demand(key: Key, limits: Vec<Limit>) -> Demand {
 }
 
 /// The refusal of a limit that has no room, or of a message that can never fit where it is charged as a whole.
-pub(super) fn limit_refusal(
+#[must_use]
+pub fn limit_refusal(
     hit: crate::event::LimitHit,
     at_once: Option<u32>,
     now: Moment,

@@ -4,7 +4,7 @@
 //! `admission` turns an identity into the windows that are charged. Nothing here decides: decisions are `rules`', and
 //! what the past says is the store's. A message passes through once; nothing below calls back.
 
-mod admission;
+pub mod admission;
 pub mod connection;
 pub mod ids;
 pub mod places;
@@ -54,6 +54,10 @@ impl Gate {
     #[must_use]
     pub fn moment(&self) -> Moment {
         Moment { ledger: self.clock.now(), utc: self.clock.utc() }
+    }
+
+    fn books(&self) -> admission::Books<'_> {
+        admission::Books { ledger: &*self.ledger, records: &*self.records, now: self.moment() }
     }
 
     /// The settings of a session that begins now at this door from this peer.

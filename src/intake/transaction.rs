@@ -278,7 +278,7 @@ impl<'a> Sender<'a> {
         }
         let question =
             Question { policy, identity, client, sender: &mail.sender, size, session: &self.session };
-        let admission = admission::admit(self.gate, question).await?;
+        let admission = admission::admit(self.gate.books(), question).await?;
         if let Some(flag) = &admission.flagged {
             let concern = Concern { id: Some(id), client, sender: &mail.sender, recipients: 0 };
             self.refuse(flag, Some(&admission.charged), &concern, Mode::Observe);
