@@ -1,4 +1,21 @@
 //! axum: metrics, health and the local control socket: decode, call admin, encode.
+//!
+//! [`serve_public`] answers on a loopback address and changes nothing. [`serve_control`] answers on a Unix socket that only its
+//! owner may open; who asks is what the kernel says about the other end. Errors are problem details (RFC 9457). Nothing here
+//! decides anything, and nothing waits longer for a client than [`bounded`] allows.
+
+mod bounded;
+mod caller;
+mod control;
+mod problem;
+mod public;
+mod socket;
+
+pub(crate) use control::Why;
+pub use control::serve_control;
+pub use problem::Problem;
+pub use public::{PublicState, serve_public};
+pub use socket::{ControlSocket, SocketError};
 
 use std::{net::SocketAddr, path::PathBuf};
 
