@@ -1,7 +1,8 @@
 //! Is this password right? Asked by `intake` for each AUTH, answered from a passwd-file in Dovecot's format.
 //!
 //! Hashes are computed on threads of their own, a bounded number at a time, with a bounded number waiting. A password that
-//! was right a short while ago is known again without hashing. An unknown user costs the same hash as a known one.
+//! was right a short while ago is known again without hashing. An unknown user costs a hash of the
+//! scheme and cost that most users have, so that the time to an answer does not tell who exists.
 //! Failures are paced, so that passwords cannot be guessed fast and nobody can lock out somebody else:
 //!
 //! - A client network (an IPv4 address, an IPv6 /64) with too many failures is put off, right or wrong. The exception is an

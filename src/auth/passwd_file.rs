@@ -161,13 +161,11 @@ pub fn set_password(path: &Path, account: &AccountId, field: &str) -> Result<(),
 }
 
 fn replace_line(path: &Path, account: &AccountId, field: &str) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let lock = File::open(folder)?;
+    // A link stays a link: the file that it names is replaced.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let lock = File::open(folder_of(&target))?;
     lock.lock()?;
-    let (former, metadata) = match File::open(path) {
+    let (former, metadata) = match File::open(&target) {
         Ok(file) => {
             let metadata = file.metadata()?;
             (read_bounded(file)?, Some(metadata))
@@ -175,16 +173,16 @@ fn replace_line(path: &Path, account: &AccountId, field: &str) -> io::Result<()>
         Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), None),
         Err(error) => return Err(error),
     };
-    // A link stays a link: the file that it names is replaced.
-    let target = if metadata.is_some() { fs::canonicalize(path)? } else { path.to_owned() };
     let draft = draft_path(&target);
-    let written = write_draft(&draft, &with_password(&former, account, field), metadata.as_ref())
-        .and_then(|()| fs::rename(&draft, &target));
-    if written.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    written?;
+    write_draft(&draft, &with_password(&former, account, field), metadata.as_ref())
+        .and_then(|()| fs::rename(&draft, &target))
+        .inspect_err(|_| drop(fs::remove_file(&draft)))?;
     lock.sync_all()
+}
+
+fn folder_of(target: &Path) -> &Path {
+    let named = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+    named.unwrap_or_else(|| Path::new("."))
 }
 
 fn draft_path(target: &Path) -> PathBuf {
@@ -333,6 +331,41 @@ mod tests {
         let stand_in = users.stand_in.clone().unwrap();
         assert_eq!(users.find(&stand_in).unwrap().text(), OTHER);
         assert!(!users.verify(&id("nobody"), b"correct horse"), "even with its password");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_panics(text in proptest::collection::vec(0_u8.., 0..200), colons in 0_usize..9) {
+            let _ = Users::parse(&text);
+            let mut line = format!("ann:{HASH}{}", ":".repeat(colons)).into_bytes();
+            line.extend_from_slice(&text);
+            let _ = Users::parse(&line);
+        }
+
+        #[test]
+        fn other_users_keep_their_lines(former in "([#a-c]{0,2}(:[x#:]{0,5}){0,3}\r?\n?){0,8}") {
+            let ann = id("ann");
+            let changed = with_password(former.as_bytes(), &ann, HASH);
+            let expected = if former.is_empty() || former.ends_with('\n') {
+                former
+            } else {
+                former + "\n"
+            };
+            assert_eq!(changed, format!("{expected}ann:{HASH}::::::\n").as_bytes());
+            assert_eq!(with_password(&changed, &ann, HASH), changed, "twice changes nothing more");
+        }
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, link) = (dir.path().join("real"), dir.path().join("users"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("file"), "").unwrap();
+        std::os::unix::fs::symlink("real/file", &link).unwrap();
+        set_password(&link, &id("ann"), HASH).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(load(&folder.join("file")).unwrap().0.count(), 1);
     }
 
     #[test]

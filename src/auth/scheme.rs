@@ -11,7 +11,7 @@ use argon2::{
     Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version,
     password_hash::CustomizedPasswordHasher,
 };
-use sha_crypt::ShaCrypt;
+use sha_crypt::{PasswordHashRef, ShaCrypt};
 use std::{fmt, str::FromStr};
 
 /// How a password is hashed.
@@ -181,7 +181,10 @@ fn split_scheme(field: &str) -> Result<(Option<&str>, &str), String> {
         ));
     }
     if !name.eq_ignore_ascii_case(ANY_CRYPT) {
-        name.parse::<Scheme>().map_err(|error| error.to_string())?;
+        name.parse::<Scheme>().map_err(|_| {
+            let name: String = name.chars().take(SCHEME_CHARS_MAX).collect();
+            format!("{{{name}}} is not one of {SCHEMES}")
+        })?;
     }
     Ok((Some(name), hash))
 }
@@ -246,7 +249,8 @@ fn check_sha(hash: &str, digits: usize) -> Result<(), String> {
         }
     }
     let (salt, digest) = (fields.next(), fields.next());
-    let sound = salt.is_some_and(|salt| !salt.is_empty() && salt.len() <= SHA_SALT_BYTES_MAX)
+    let sound = PasswordHashRef::new(hash).is_ok()
+        && salt.is_some_and(|salt| !salt.is_empty() && salt.len() <= SHA_SALT_BYTES_MAX)
         && digest
             .is_some_and(|digest| digest.len() == digits && digest.bytes().all(is_crypt_digit))
         && fields.next().is_none();
@@ -380,6 +384,21 @@ mod tests {
             let problem = StoredHash::parse(field).err().unwrap_or_else(|| panic!("{field}"));
             assert!(problem.contains(says), "{field}: {problem}");
             assert!(!problem.contains("hunter2"), "{problem}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Costs are kept low, so that what happens to be well-formed is checked in no time.
+        #[test]
+        fn nothing_that_stands_in_a_field_panics(
+            start in "(\\{[A-Za-z0-9-]{0,12}\\})?(\\$(6|5|2y|2b|argon2id)\\$)?",
+            parameters in "(rounds=1000\\$|04\\$|v=19\\$m=8,t=1,p=1\\$)?",
+            rest in "([./A-Za-z0-9]{0,60}\\$?){0,3}|\\PC{0,60}",
+        ) {
+            if let Ok(stored) = StoredHash::parse(&format!("{start}{parameters}{rest}")) {
+                stored.verify(b"x");
+                stored.work();
+            }
         }
     }
 

@@ -71,9 +71,11 @@ pub enum TlsError {
 }
 
 /// Makes TLS of accepted connections.
-pub struct TlsServer {
+pub struct TlsServer(ArcSwap<Loaded>);
+
+struct Loaded {
     settings: TlsSettings,
-    config: ArcSwap<ServerConfig>,
+    config: Arc<ServerConfig>,
 }
 
 impl TlsServer {
@@ -82,23 +84,24 @@ impl TlsServer {
     /// # Errors
     /// The files are missing, unreadable, or do not fit together.
     pub fn new(settings: TlsSettings) -> Result<Self, TlsError> {
-        if let Some(name) = &settings.self_signed_for
-            && !settings.certificate.exists()
-            && !settings.key.exists()
-        {
-            make_self_signed(&settings, name)?;
-        }
-        let config = ArcSwap::new(load(&settings)?);
-        Ok(Self { settings, config })
+        Ok(Self(ArcSwap::from_pointee(Loaded::new(settings)?)))
     }
 
-    /// Reads the files again; handshakes that begin from now on use them. Tickets of earlier sessions become void. Reads two
-    /// small files, which is short enough for an event loop at a reload.
+    /// Reads the same files again; handshakes that begin from now on use them. Tickets of earlier sessions become void.
+    /// Reads two small files, which is short enough for an event loop at a reload.
     ///
     /// # Errors
-    /// The files are missing, unreadable, or do not fit together; the former certificate stays in force.
+    /// As [`TlsServer::new`]; the former certificate stays in force.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.config.store(load(&self.settings)?);
+        self.reload_with(self.0.load().settings.clone())
+    }
+
+    /// As [`TlsServer::reload`], with new settings.
+    ///
+    /// # Errors
+    /// As [`TlsServer::new`]; the former certificate and settings stay in force.
+    pub fn reload_with(&self, settings: TlsSettings) -> Result<(), TlsError> {
+        self.0.store(Arc::new(Loaded::new(settings)?));
         Ok(())
     }
 
@@ -108,8 +111,24 @@ impl TlsServer {
     /// `TimedOut` after [`TlsSettings::timeout_handshake`], `InvalidData` if what came is not TLS or has nothing in common
     /// with us, or what the connection says.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let acceptor = TlsAcceptor::from(self.config.load_full());
-        handshake_within(self.settings.timeout_handshake, acceptor.accept(stream)).await
+        let (acceptor, wait) = {
+            let present = self.0.load();
+            (TlsAcceptor::from(Arc::clone(&present.config)), present.settings.timeout_handshake)
+        };
+        handshake_within(wait, acceptor.accept(stream)).await
+    }
+}
+
+impl Loaded {
+    fn new(settings: TlsSettings) -> Result<Self, TlsError> {
+        if let Some(name) = &settings.self_signed_for
+            && !settings.certificate.exists()
+            && !settings.key.exists()
+        {
+            make_self_signed(&settings, name)?;
+        }
+        let config = load(&settings)?;
+        Ok(Self { settings, config })
     }
 }
 
@@ -184,7 +203,9 @@ fn make_self_signed(settings: &TlsSettings, name: &Domain) -> Result<(), TlsErro
     let key = rcgen::KeyPair::generate().map_err(problem)?;
     let certificate = params.self_signed(&key).map_err(problem)?;
     write_new(&settings.key, &key.serialize_pem(), 0o600)?;
+    // A key without a certificate would be in the way at the next start.
     write_new(&settings.certificate, &certificate.pem(), 0o644)
+        .inspect_err(|_| drop(fs::remove_file(&settings.key)))
 }
 
 /// The present date, with a day that exists in every year.
@@ -216,7 +237,7 @@ const SELF_SIGNED_YEARS: i32 = 10;
 pub(super) mod tests {
     use super::*;
     use crate::net::{Listener, Stream};
-    use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+    use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, pki_types::ServerName};
     use std::os::unix::fs::MetadataExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_rustls::{TlsConnector, client};
@@ -263,10 +284,19 @@ pub(super) mod tests {
             stream: TcpStream,
             name: &'static str,
         ) -> io::Result<client::TlsStream<TcpStream>> {
+            self.handshake_with(stream, name, rustls::DEFAULT_VERSIONS).await
+        }
+
+        async fn handshake_with(
+            &self,
+            stream: TcpStream,
+            name: &'static str,
+            versions: &[&'static SupportedProtocolVersion],
+        ) -> io::Result<client::TlsStream<TcpStream>> {
             let mut roots = RootCertStore::empty();
             roots.add(self.certificate_in_file()).unwrap();
             let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_safe_default_protocol_versions()
+                .with_protocol_versions(versions)
                 .unwrap()
                 .with_root_certificates(roots)
                 .with_no_client_auth();
@@ -376,6 +406,19 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
+    async fn a_session_may_move_from_thread_to_thread() {
+        let bench = Bench::set_up(PATIENT);
+        let (client, server) = bench.pair().await;
+        let client = bench.handshake(client, "gate.example");
+        let server = async { Stream::from(server).into_tls(&bench.server).await };
+        fn sendable<F: Future + Send>(future: F) -> F {
+            future
+        }
+        let (client, server) = tokio::join!(client, sendable(server));
+        assert!(client.is_ok() && server.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_silent_client_is_not_waited_for() {
         let bench = Bench::set_up(Duration::from_millis(20));
         let (_client, server) = bench.pair().await;
@@ -408,8 +451,7 @@ pub(super) mod tests {
             tokio::join!(bench.handshake(client, "gate.example"), plain.into_tls(&bench.server));
         let (mut client, mut server) = (client.unwrap(), server.unwrap());
         let facts = server.tls().unwrap();
-        assert_eq!((facts.version, facts.server_name), ("TLSv1.3", Some("gate.example")));
-        assert!(facts.cipher.starts_with("TLS13_"), "{}", facts.cipher);
+        assert_eq!(facts.server_name, Some("gate.example"));
         assert_eq!(server.peer_addr().unwrap(), remote);
 
         let pieces = [io::IoSlice::new(b"250-a\r\n"), io::IoSlice::new(b"250 b\r\n")];
@@ -420,5 +462,24 @@ pub(super) mod tests {
         client.read_to_string(&mut heard).await.unwrap();
         assert_eq!(heard, "250-a\r\n250 b\r\n", "and the end is a proper one");
         assert!(server.into_tls(&bench.server).await.is_err(), "there is no TLS within TLS");
+    }
+
+    #[tokio::test]
+    async fn both_versions_of_tls_are_spoken() {
+        let bench = Bench::set_up(PATIENT);
+        for (versions, name, cipher) in [
+            (&[&rustls::version::TLS12], "TLSv1.2", "TLS_ECDHE_ECDSA_"),
+            (&[&rustls::version::TLS13], "TLSv1.3", "TLS13_"),
+        ] {
+            let (client, server) = bench.pair().await;
+            let (client, server) = tokio::join!(
+                bench.handshake_with(client, "gate.example", versions),
+                Stream::from(server).into_tls(&bench.server)
+            );
+            let (_client, server) = (client.unwrap(), server.unwrap());
+            let facts = server.tls().unwrap();
+            assert_eq!(facts.version, name);
+            assert!(facts.cipher.starts_with(cipher), "{}", facts.cipher);
+        }
     }
 }
