@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     event::{ConnectionRefused, Event, SessionClosed, SessionOpened},
-    net::stream::Stream,
+    net::Stream,
     smtp::{
         proxy_header,
         server::{Answer, Ask, CloseReason, EndReason, Input, Output, Session, Start},
@@ -134,7 +134,8 @@ async fn read_proxy_header(
 /// The state of one running connection.
 struct Pump<'a> {
     gate: &'a Arc<Gate>,
-    stream: Stream,
+    /// Missing only after a handshake failed.
+    stream: Option<Stream>,
     session: Session,
     sender: Sender<'a>,
     door: &'a Arc<Door>,
@@ -171,12 +172,12 @@ impl<'a> Pump<'a> {
     ) -> Self {
         let Arrival { stream, remote, proxied, early, _place } = arrival;
         let settings = Arc::new(gate.session_settings(door, remote.ip()));
-        let start = Start { tls: stream.is_tls(), id: id.clone() };
+        let start = Start { tls: stream.tls().is_some(), id: id.clone() };
         Self {
             gate,
             session: Session::new(settings, start, gate.clock.now()),
             sender: Sender::new(gate, door, id, remote, proxied),
-            stream,
+            stream: Some(stream),
             door,
             out: BytesMut::new(),
             deadline: None,
@@ -252,7 +253,7 @@ impl<'a> Pump<'a> {
     }
 
     async fn answer(&mut self, ask: Ask) -> Answer {
-        let facts = self.sender.wire_facts(&self.session, &self.stream);
+        let facts = self.sender.wire_facts(&self.session);
         match ask {
             Ask::Login(request) => Answer::Login(self.sender.login(request, &facts).await),
             Ask::Mail(request) => Answer::Mail(self.sender.mail(request, facts).await),
@@ -274,10 +275,8 @@ impl<'a> Pump<'a> {
     async fn start_tls(&mut self) -> Result<(), &'static str> {
         self.flush().await.map_err(|_| "io")?;
         let tls = self.door.tls.as_ref().ok_or("tls")?;
-        self.stream = match std::mem::replace(&mut self.stream, Stream::Closed).into_tls(tls).await {
-            Ok(stream) => stream,
-            Err(_) => return Err("tls"),
-        };
+        let plain = self.stream.take().ok_or("tls")?;
+        self.stream = Some(plain.into_tls(tls).await.map_err(|_| "tls")?);
         self.sender.forget_login();
         self.session.handle(Input::TlsReady, self.gate.clock.now());
         Ok(())
@@ -288,9 +287,10 @@ impl<'a> Pump<'a> {
         if self.out.is_empty() {
             return Ok(());
         }
+        let Some(stream) = &mut self.stream else { return Err(io::ErrorKind::NotConnected.into()) };
         let write = async {
-            self.stream.write_all(&self.out).await?;
-            self.stream.flush().await
+            stream.write_all(&self.out).await?;
+            stream.flush().await
         };
         tokio::time::timeout(WRITE_TIME_MAX, write).await.map_err(|_| io::ErrorKind::TimedOut)??;
         self.out = BytesMut::new();
@@ -299,7 +299,9 @@ impl<'a> Pump<'a> {
 
     async fn close(&mut self, reason: CloseReason) -> &'static str {
         let _gone = self.flush().await;
-        let _gone = tokio::time::timeout(CLOSE_TIME_MAX, self.stream.shutdown()).await;
+        if let Some(stream) = &mut self.stream {
+            let _gone = tokio::time::timeout(CLOSE_TIME_MAX, stream.shutdown()).await;
+        }
         match reason {
             CloseReason::Quit => "quit",
             CloseReason::PeerClosed => "peer-closed",
@@ -357,9 +359,10 @@ impl<'a> Pump<'a> {
 
     /// Reads into a buffer that all connections of a thread share, so that an idle connection holds none.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Wake::Broken) };
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
-            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+            match ready!(Pin::new(stream).poll_read(cx, &mut buffer)) {
                 Err(_) => Poll::Ready(Wake::Broken),
                 Ok(()) if buffer.filled().is_empty() => Poll::Ready(Wake::Closed),
                 Ok(()) => {

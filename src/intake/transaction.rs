@@ -13,7 +13,6 @@ use crate::{
         REPORT_RECIPIENTS_MAX, RecipientReport, Refusal as RefusalEvent, RefusalReason,
     },
     message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
-    net::stream::Stream,
     rules::{
         identity::{self, Addresses, AtMail, Facts, Identity, TrustRow},
         limits::{Mode, PhpMail},
@@ -137,11 +136,11 @@ impl<'a> Sender<'a> {
         Self { gate, door, session, remote, proxied, login: None, transactions: 0, current: None }
     }
 
-    pub(super) fn wire_facts(&self, session: &Session, stream: &Stream) -> WireFacts {
+    pub(super) fn wire_facts(&self, session: &Session) -> WireFacts {
         WireFacts {
             helo: session.helo().map(str::to_owned),
             esmtp: session.used_esmtp(),
-            tls: stream.is_tls(),
+            tls: session.is_tls(),
             claim: session.claim().clone(),
         }
     }
