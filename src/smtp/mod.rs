@@ -13,6 +13,7 @@ pub mod reply;
 pub mod sasl;
 pub mod server;
 pub mod xclient;
+pub mod xtext;
 
 pub use command::{BodyType, MailAuth, MailRequest, RcptRequest, Ret};
 pub use reply::Reply;
