@@ -2,7 +2,7 @@
 
 use super::{
     Admin, AdminError, Explanation, LimitView, RefusalView, State, SubjectUsage,
-    effective::{find_plan, limits_of, plan_of, tenant_of},
+    effective::{assigned, plan_of, tenant_of},
 };
 use crate::{
     rules::limits::EffectiveLimit,
@@ -23,7 +23,7 @@ pub async fn explain(
     client: Option<ClientIp>,
 ) -> Result<Explanation, AdminError> {
     let standing = Standing::load(admin, account).await?;
-    let plan = find_plan(&standing.policy, &standing.plan.0);
+    let plan = standing.policy.plan(Some(&standing.plan.0));
     let limits = standing.limits(admin, client).await?;
     let last_refusal = admin.records.last_refusal(account).await?.map(RefusalView::from);
     let has_used = limits.iter().any(|limit| limit.scope == Scope::Account && limit.used > 0);
@@ -38,9 +38,9 @@ pub async fn explain(
         plan_exists: standing.policy.plans.contains_key(&standing.plan.0),
         plan: standing.plan.0,
         plan_source: standing.plan.1,
-        mode: plan.as_ref().map(|plan| plan.mode).unwrap_or_default(),
-        php_mail: plan.as_ref().map(|plan| plan.php_mail).unwrap_or_default(),
-        message_bytes_max: plan.map_or(0, |plan| plan.message_bytes_max),
+        mode: plan.mode,
+        php_mail: plan.php_mail,
+        message_bytes_max: plan.message_bytes_max,
         senders: standing.record.senders.clone(),
         limits,
         last_refusal,
@@ -84,9 +84,8 @@ impl Standing {
         admin: &Admin,
         client: Option<ClientIp>,
     ) -> Result<Vec<LimitView>, AdminError> {
-        let Some(plan) = find_plan(&self.policy, &self.plan.0) else { return Ok(Vec::new()) };
-        let (tenant, account) = (&self.tenant_record.overrides, &self.record.overrides);
-        let limits = limits_of(&plan, tenant, account, self.now);
+        let (tenant, account) = (assigned(&self.tenant_record), assigned(&self.record));
+        let limits = self.policy.limits_in_force(tenant, account, self.now);
         let whose = Whose {
             tenant: Some(&self.tenant.0),
             account: Some(&self.account),

@@ -1,8 +1,11 @@
 //! How an operator writes a limit: `account recipients 1h=200`, and until when: `7d` or a date.
 
 use super::AdminError;
-use crate::types::{ParseError, Scope, Span, Timestamp, Unit};
-use std::{fmt, str::FromStr, time::Duration};
+use crate::{
+    rules::limits::check_window,
+    types::{ParseError, Scope, Span, Timestamp, Unit},
+};
+use std::{fmt, str::FromStr};
 
 /// Which limit: `account recipients 1h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +63,8 @@ impl FromStr for LimitTarget {
         let scope = words.next().and_then(parse_scope).ok_or_else(wrong)?;
         let unit = words.next().and_then(parse_unit).ok_or_else(wrong)?;
         let window: Span = words.collect::<Vec<_>>().join(" ").parse().map_err(|_| wrong())?;
-        let fits = (WINDOW_MIN..=WINDOW_MAX).contains(&window.length());
-        if fits { Ok(Self { scope, unit, window }) } else { Err(wrong()) }
+        check_window(window).map_err(|_| wrong())?;
+        Ok(Self { scope, unit, window })
     }
 }
 
@@ -156,8 +159,6 @@ pub(super) const fn unit_word(unit: Unit) -> &'static str {
     }
 }
 
-const WINDOW_MIN: Duration = Duration::from_secs(1);
-const WINDOW_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
 const TARGET_WANTED: &str = "a limit such as 'account recipients 1h' \
      (account, tenant or client-ip; recipients, messages or null-sender; 1s to 31d)";
 const SPEC_WANTED: &str =

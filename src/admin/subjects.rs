@@ -2,13 +2,13 @@
 
 use super::{
     Admin, AdminError, LimitSpec, LimitTarget, OverrideView, State, SubjectView, Until, case,
-    effective::{find_plan, limits_of, plan_of},
+    effective::{assigned, plan_of},
     explain::{Standing, Whose},
     list::scope_of,
 };
 use crate::{
     event::{Event, Resumed, SubjectChanged, Suspended},
-    rules::limits::LimitOverride,
+    rules::limits::{LimitOverride, check_override},
     store::records::{Change, SubjectKind, SubjectRecord, What},
     types::{Address, Domain, PlanName, Scope, SubjectId, TenantId, Timestamp},
 };
@@ -259,9 +259,7 @@ impl Own {
     ) -> Result<Self, AdminError> {
         let policy = admin.policy.load_full();
         let plan = plan_of(&policy, None, record);
-        let limits = find_plan(&policy, &plan.0)
-            .map(|found| limits_of(&found, &record.overrides, &[], now))
-            .unwrap_or_default();
+        let limits = policy.limits_in_force(assigned(record), Assigned::default(), now);
         let whose = Whose { tenant: Some(tenant), ..Whose::default() };
         let limits = whose.views(admin, limits, now).await?;
         Ok(Self { name: tenant.to_string(), tenant: None, plan, limits })
@@ -312,23 +310,15 @@ fn override_steps(
         actor: actor.to_owned(),
         since: now,
     };
-    for target in changes.limits.iter().map(|spec| &spec.target).chain(&changes.clear_limits) {
-        check_reach(who, target)?;
-    }
     check_room(record, changes)?;
     let cleared = changes.clear_limits.iter().map(|t| What::ClearOverride(make(t, None)));
-    let set = changes.limits.iter().map(|s| What::SetOverride(make(&s.target, s.max)));
-    Ok(cleared.chain(set).collect())
-}
-
-/// One account must not move its tenant's limit: other accounts share that window.
-fn check_reach(who: &Who, target: &LimitTarget) -> Result<(), AdminError> {
-    match (who.subject(), target.scope) {
-        (SubjectId::Account(account), Scope::Tenant) => Err(AdminError::Invalid(format!(
-            "a tenant's limit cannot be overridden for account {account} alone; set it on the tenant"
-        ))),
-        _ => Ok(()),
+    let set: Vec<LimitOverride> =
+        changes.limits.iter().map(|spec| make(&spec.target, spec.max)).collect();
+    for new in &set {
+        check_override(who.subject(), new)
+            .map_err(|error| AdminError::Invalid(error.to_string()))?;
     }
+    Ok(cleared.chain(set.into_iter().map(What::SetOverride)).collect())
 }
 
 fn check_room(record: &SubjectRecord, changes: &Changes) -> Result<(), AdminError> {

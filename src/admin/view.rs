@@ -47,10 +47,8 @@ impl From<Option<&Suspension>> for State {
 pub enum TenantSource {
     /// An operator assigned it.
     Record,
-    /// It is the account's domain.
-    Domain,
-    /// The account has no domain and stands for itself.
-    Account,
+    /// The account's name says so: its domain, or the name itself.
+    Name,
 }
 
 /// Where a plan comes from.

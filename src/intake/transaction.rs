@@ -48,7 +48,12 @@ pub(super) struct WireFacts {
     helo: Option<String>,
     esmtp: bool,
     tls: bool,
-    claim: ClientClaim,
+    /// What XCLIENT said; the session obeys it only from a peer with the right.
+    xclient: ClientClaim,
+    /// The login in it.
+    xclient_login: Option<AccountId>,
+    /// What XFORWARD said, likewise.
+    xforward: ClientClaim,
 }
 
 /// Where a connection comes from.
@@ -141,7 +146,9 @@ impl<'a> Sender<'a> {
             helo: session.helo().map(str::to_owned),
             esmtp: session.used_esmtp(),
             tls: session.is_tls(),
-            claim: session.claim().clone(),
+            xclient: session.xclient().clone(),
+            xclient_login: session.xclient().login.as_ref().and_then(|login| login.parse().ok()),
+            xforward: session.xforward().clone(),
         }
     }
 
@@ -151,13 +158,13 @@ impl<'a> Sender<'a> {
     }
 
     /// Where the connection comes from, as far as each statement about it is believed.
-    fn origin<'p>(&self, policy: &'p Policy, claim: &ClientClaim) -> Origin<'p> {
+    fn origin<'p>(&self, policy: &'p Policy, wire: &WireFacts) -> Origin<'p> {
         let tcp_row = policy.row_of(self.remote.ip(), None).map(|row| &**row);
         let addresses = Addresses {
             tcp: self.remote.ip(),
             proxy: self.proxied.map(|source| source.ip()),
-            xclient: claim.xclient.addr.map(ClientIp::address),
-            xforward: claim.xforward.addr.map(ClientIp::address),
+            xclient: wire.xclient.addr.map(ClientIp::address),
+            xforward: wire.xforward.addr.map(ClientIp::address),
         };
         let source = identity::source_address(tcp_row, &addresses);
         let row = policy.row_of(source, self.login.as_ref()).map(|row| &**row);
@@ -167,7 +174,7 @@ impl<'a> Sender<'a> {
     // ── login ──
 
     pub(super) async fn login(&mut self, request: LoginRequest, wire: &WireFacts) -> LoginAnswer {
-        let client = self.origin(&self.gate.policy.load(), &wire.claim).client;
+        let client = self.origin(&self.gate.policy.load(), wire).client;
         let now = self.gate.clock.now();
         let acts_for_itself =
             request.authorization.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&request.login));
@@ -204,7 +211,7 @@ impl<'a> Sender<'a> {
 
     pub(super) async fn mail(&mut self, request: MailRequest, wire: WireFacts) -> Reply {
         let policy = self.gate.policy.load_full();
-        let client = self.origin(&policy, &wire.claim).client;
+        let client = self.origin(&policy, &wire).client;
         self.transactions += 1;
         let id = ids::transaction(&self.session, self.transactions);
         match self.identify_at_mail(&policy, &request, &wire, client, &id).await {
@@ -227,7 +234,7 @@ impl<'a> Sender<'a> {
         client: ClientIp,
         id: &TransactionId,
     ) -> Result<Who, Denied> {
-        let facts = self.facts(policy, request, &wire.claim);
+        let facts = self.facts(policy, request, wire);
         let identity = match identity::decide_at_mail(&facts) {
             AtMail::Named(identity) => identity,
             AtMail::WaitForHeader => return Ok(Who::WaitsForHeader),
@@ -243,14 +250,14 @@ impl<'a> Sender<'a> {
         &'f self,
         policy: &'f Policy,
         request: &'f MailRequest,
-        claim: &'f ClientClaim,
+        wire: &'f WireFacts,
     ) -> Facts<'f> {
-        let Origin { row, client } = self.origin(policy, claim);
+        let Origin { row, client } = self.origin(policy, wire);
         Facts {
             evidence: &self.door.settings.evidence,
             row,
             login: self.login.as_ref(),
-            xclient_login: claim.xclient.login.as_ref(),
+            xclient_login: wire.xclient_login.as_ref(),
             mail_auth: request.auth.as_ref(),
             sender: &request.sender,
             client: client.prefix(policy.ipv6_prefix_bits),
@@ -287,7 +294,7 @@ impl<'a> Sender<'a> {
 
     fn open(&mut self, opening: Opening) {
         let Opening { id, policy, mut request, wire, client, who } = opening;
-        if !self.origin(&policy, &wire.claim).row.is_some_and(|row| row.mail_auth) {
+        if !self.origin(&policy, &wire).row.is_some_and(|row| row.mail_auth) {
             request.auth = request.auth.map(|_| MailAuth::Unknown);
         }
         let demands = match &who {
@@ -504,7 +511,7 @@ impl<'a> Sender<'a> {
             return Ok(());
         }
         let policy = transaction.policy.clone();
-        let facts = self.facts(&policy, &transaction.mail, &transaction.wire.claim);
+        let facts = self.facts(&policy, &transaction.mail, &transaction.wire);
         let decided = identity::decide_at_message(&facts, evidence);
         let admitted = self
             .admit(&policy, decided, transaction.client, &transaction.mail, Some(size_bytes), &transaction.id)

@@ -529,8 +529,7 @@ mod tests {
     /// counts what the model has not counted within the last W/1000.
     fn check(log: &Log, model: &Model, step: &Step, now: i64) {
         let window = i64::try_from(step.window).unwrap();
-        let (exact, late) =
-            (model.used(window, now), model.used(window + window / 1000 + 1, now));
+        let (exact, late) = (model.used(window, now), model.used(window + window / 1000 + 1, now));
         let counted = used(log, Span::new(Duration::from_millis(step.window)), at(now));
         assert!((exact..=late).contains(&counted), "{exact} ≤ {counted} ≤ {late}");
         let asked = limit(step.window, step.max);

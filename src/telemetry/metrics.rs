@@ -394,7 +394,7 @@ const CONNECTIONS_REFUSED: &[&str] =
     &["connections-total", "connections-client", "proxy-header", "tls"];
 const LOGINS: &[&str] = &["ok", "wrong", "paced", "unavailable", "malformed"];
 const RECIPIENTS: &[&str] = &["sent", "refused", "limited"];
-const EVIDENCE_REJECTED: &[&str] = &["twice", "malformed", "not-entitled"];
+const EVIDENCE_REJECTED: &[&str] = &["twice", "malformed", "not-entitled", "contradicted"];
 const SUBJECTS: &[&str] = &["account", "tenant"];
 const RELOADS: &[&str] = &["ok", "rejected"];
 const THRESHOLDS: &[&str] = &[
