@@ -1,5 +1,7 @@
 //! Listening, accepting, TLS, byte connections; speaks no SMTP.
 
+pub mod connect;
+
 use std::{path::PathBuf, time::Duration};
 
 /// The certificate that we show.
