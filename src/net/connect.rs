@@ -90,7 +90,11 @@ impl TlsClient {
     ///
     /// # Errors
     /// If `name` is no server name, or the handshake fails.
-    pub async fn handshake(&self, name: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn handshake(
+        &self,
+        name: &str,
+        stream: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         self.0.connect(name, stream).await

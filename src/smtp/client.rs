@@ -33,7 +33,8 @@ impl RawReply {
     /// not the code's (RFC 2034 §4) stays text.
     #[must_use]
     pub fn into_reply(mut self) -> Reply {
-        let status = self.lines.first().and_then(|line| status_of(line, self.code)).map(str::to_owned);
+        let status =
+            self.lines.first().and_then(|line| status_of(line, self.code)).map(str::to_owned);
         if let Some(status) = &status {
             for line in &mut self.lines {
                 strip_status(line, status);
@@ -87,7 +88,10 @@ impl ReplyParser {
             let last = self.take_line(&input[..end])?;
             input.advance(end + 1);
             if last {
-                return Ok(Some(RawReply { code: self.code, lines: std::mem::take(&mut self.lines) }));
+                return Ok(Some(RawReply {
+                    code: self.code,
+                    lines: std::mem::take(&mut self.lines),
+                }));
             }
         }
         Ok(None)
@@ -427,7 +431,8 @@ mod tests {
     }
 
     fn read_all(wire: &[u8], step: usize) -> Result<Vec<String>, ReplyError> {
-        let (mut parser, mut input, mut replies) = (ReplyParser::default(), BytesMut::new(), vec![]);
+        let (mut parser, mut input, mut replies) =
+            (ReplyParser::default(), BytesMut::new(), vec![]);
         for piece in wire.chunks(step) {
             input.extend_from_slice(piece);
             while let Some(reply) = parser.next_reply(&mut input)? {
@@ -466,7 +471,18 @@ mod tests {
 
     #[test]
     fn garbage_is_an_error() {
-        for wrong in ["hello", "HTTP/1.1 400", "25", "2500 ok", "150 ok", "650 ok", "26a ok", "270 ok", "", "\0"] {
+        for wrong in [
+            "hello",
+            "HTTP/1.1 400",
+            "25",
+            "2500 ok",
+            "150 ok",
+            "650 ok",
+            "26a ok",
+            "270 ok",
+            "",
+            "\0",
+        ] {
             check(&format!("{wrong}\r\n"), &Err(ReplyError::Malformed(wrong.to_owned())));
         }
         check("250-a\r\n251 b\r\n", &Err(ReplyError::CodesDiffer(250, 251)));
@@ -477,7 +493,16 @@ mod tests {
 
     #[test]
     fn the_answer_to_ehlo_is_read() {
-        let lines = ["hop", "pipelining", "SIZE 1000", "8BITMIME", "AUTH plain LOGIN", "X-ODD 1", "DSN", ""];
+        let lines = [
+            "hop",
+            "pipelining",
+            "SIZE 1000",
+            "8BITMIME",
+            "AUTH plain LOGIN",
+            "X-ODD 1",
+            "DSN",
+            "",
+        ];
         let lines = lines.map(str::to_owned).to_vec();
         let expected = Extensions {
             pipelining: true,
@@ -517,7 +542,8 @@ mod tests {
         }
         let mut written = Vec::new();
         for answer in answers {
-            written.extend(group.next_bytes().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()));
+            written
+                .extend(group.next_bytes().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()));
             if let Err(error) = group.take(raw(answer)) {
                 return (written, Err(error));
             }
@@ -526,8 +552,7 @@ mod tests {
         (written, Ok(group.into_answers()))
     }
 
-    const ALL: &str =
-        "RSET\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n";
+    const ALL: &str = "RSET\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n";
 
     #[test]
     fn a_pipelined_group_goes_out_at_once_and_replies_are_matched() {

@@ -151,7 +151,8 @@ impl BodyWriter {
             None => (None, 0),
         };
         let (file, pending) = off_the_loop(move || {
-            let file = file.map_or_else(|| nameless_file(&spool.settings.folder).map(Arc::new), Ok)?;
+            let file =
+                file.map_or_else(|| nameless_file(&spool.settings.folder).map(Arc::new), Ok)?;
             file.write_all_at(&pending, end)?;
             let written = octets(pending.len());
             pending.clear();
