@@ -4,27 +4,32 @@
 //! connection; a panic in a task of the system ends the process, because half a gate is worse than none.
 
 use crate::{
-    admin::Admin,
-    auth::Authenticator,
+    admin::{Admin, Health, NextHopHealth, Readiness},
+    auth::{self, AuthError, Authenticator, Scheme},
+    cli::output,
     clock::Clock,
     config::{self, Config, Moves},
-    deliver::Deliverer,
+    deliver::{self, Deliverer, HopState},
     event::{Event, Events, Trouble},
-    http,
-    intake::{Door, Gate, ListenerSettings, connection, ids::Ids, places::Places},
-    net::{listen::Listener, tls::TlsServer},
+    http::{self, ControlSocket, PublicState},
+    intake::{Door, Gate, ListenerKind, ListenerSettings, connection, ids::Ids, places::Places},
+    net::{Listener, TlsServer},
+    smtp::Extensions,
     spool::Spool,
-    store::sqlite::{self, SqliteStore},
+    store::{BoxFuture, sqlite::{self, SqliteStore}},
     telemetry::{self, Telemetry},
+    types::Secret,
 };
 use arc_swap::ArcSwap;
 use std::{
     future::Future,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 use tokio::{
+    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinSet,
@@ -72,7 +77,7 @@ impl<T, E: std::fmt::Display> Named<T> for Result<T, E> {
 pub fn serve(path: &Path, moves: &Moves) -> Result<(), AppError> {
     let config = config::load(path, moves)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(config.server.threads)
+        .worker_threads(threads(&config))
         .enable_all()
         .build()
         .named("the runtime")?;
@@ -82,6 +87,11 @@ pub fn serve(path: &Path, moves: &Moves) -> Result<(), AppError> {
     });
     runtime.shutdown_timeout(RUNTIME_STOP_TIME_MAX);
     result
+}
+
+fn threads(config: &Config) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    config.threads.map_or_else(processors, NonZeroUsize::get)
 }
 
 /// Where the configuration comes from.
@@ -100,6 +110,9 @@ struct App {
     tls: Option<Arc<TlsServer>>,
     doors: Vec<OpenDoor>,
     drain: watch::Sender<bool>,
+    /// Counts the deliverers; the task that looks after one ends when it is replaced.
+    deliverers: watch::Sender<u64>,
+    test_login: Option<String>,
 }
 
 /// A door with the sockets that lead to it. The door is replaced at a reload, the sockets stay.
@@ -112,19 +125,18 @@ impl App {
     async fn build(source: Source, config: Config) -> Result<Self, AppError> {
         let telemetry = telemetry::start(&config.log).named("the log")?;
         let (drain, _) = watch::channel(false);
-        std::fs::create_dir_all(&config.server.state_dir)
-            .named(&format!("the state directory {}", config.server.state_dir.display()))?;
-        let opened = sqlite::open(&config.store).named(&format!("the store {}", config.store.path.display()))?;
+        make_folder(&config.state_dir)?;
+        let store_name = format!("the store {}", config.store.path.display());
+        let opened = sqlite::open(&config.store).named(&store_name)?;
         let clock = Clock::start(opened.high_water());
         let events = Events::new(telemetry.listeners());
-        let store = opened
-            .start(clock.clone(), events.clone())
-            .named(&format!("the store {}", config.store.path.display()))?;
-        let tls = config.tls.clone().map(TlsServer::new).transpose().named("the certificate")?.map(Arc::new);
-        config::make_test_user(&config).named("the test user")?;
-        let gate = Arc::new(build_gate(&config, &store, clock, events).await?);
+        let store = opened.start(clock.clone(), events.clone()).named(&store_name)?;
+        let tls = config.tls.clone().map(TlsServer::new).transpose().named("tls")?.map(Arc::new);
+        let test_login = make_test_user(&config)?;
+        let gate = Arc::new(build_gate(&config, &store, clock, events)?);
         let doors = open_doors(&config, tls.as_ref())?;
-        Ok(Self { source, config, telemetry, store, gate, tls, doors, drain })
+        let (deliverers, _) = watch::channel(0);
+        Ok(Self { source, config, telemetry, store, gate, tls, doors, drain, deliverers, test_login })
     }
 
     async fn run(mut self) -> Result<(), AppError> {
@@ -173,63 +185,66 @@ impl App {
         let all_ended = async { while connections.join_next().await.is_some() {} };
         tokio::select! {
             () = all_ended => {}
-            () = tokio::time::sleep(self.config.server.drain_time_max) => {
+            () = tokio::time::sleep(self.config.drain_time_max) => {
                 tracing::warn!("connections were cut at the end of the drain time");
             }
             () = signals.stop() => tracing::warn!("a second signal cut the drain short"),
         }
         connections.shutdown().await;
-        self.store.close();
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "the store could not be closed in order; what was durable stays so");
+        }
         tracing::info!("tollgate ends");
         self.telemetry.flush();
     }
 
     async fn start_tasks(&self, vital: &mut JoinSet<&'static str>) -> Result<(), AppError> {
         let gate = &self.gate;
-        let prober = gate.clone();
-        spawn(vital, "next-hop probe", async move { run_probes(&prober).await });
+        let (prober, replaced) = (gate.clone(), self.deliverers.subscribe());
+        spawn(vital, "next-hop", async move { run_probes(&prober, replaced).await });
         let watcher = gate.clone();
-        let events = gate.clone();
-        spawn(vital, "password file", async move {
-            let notice = |result: Result<usize, _>| match result {
-                Ok(users) => tracing::info!(users, "the password file was read again"),
-                Err(error) => events.tell(&Event::ConfigRejected(Trouble { detail: error.to_string() })),
-            };
+        spawn(vital, "password-file", async move {
+            let notice = |result| notice_users(&watcher, result);
             watcher.authenticator.run_watch(PASSWD_WATCH_EVERY, notice).await;
         });
         self.start_http(vital).await
     }
 
     async fn start_http(&self, vital: &mut JoinSet<&'static str>) -> Result<(), AppError> {
-        let admin = Arc::new(Admin {
+        let health: Arc<dyn Health> = Arc::new(Condition {
+            gate: self.gate.clone(),
+            store: self.store.clone(),
+            drain: self.drain.subscribe(),
+        });
+        if let Some(address) = self.config.http.listen {
+            let socket = TcpListener::bind(address).await.named(&format!("http.listen {address}"))?;
+            let state = PublicState { metrics: self.telemetry.metrics(), health: health.clone() };
+            spawn(vital, "http", async move {
+                let _ended = http::serve_public(socket, state, std::future::pending()).await;
+            });
+        }
+        let admin = Admin {
             ledger: self.gate.ledger.clone(),
             records: self.gate.records.clone(),
             policy: self.gate.policy.clone(),
             clock: self.gate.clock.clone(),
             events: self.gate.events.clone(),
-        });
-        let state = http::State {
-            admin,
-            metrics: self.telemetry.metrics(),
-            readiness: Arc::new(readiness(self.gate.clone(), self.store.clone(), self.drain.subscribe())),
+            health,
         };
-        if let Some(address) = self.config.http.listen {
-            let socket = tokio::net::TcpListener::bind(address)
-                .await
-                .named(&format!("http.listen {address}"))?;
-            let state = state.clone();
-            spawn(vital, "http", async move { http::serve_public(socket, state).await });
-        }
-        let path = self.config.http.control.clone();
-        let socket = http::bind_control(&path).named(&format!("control.socket {}", path.display()))?;
-        spawn(vital, "control socket", async move { http::serve_control(socket, state).await });
+        let path = &self.config.http.control;
+        let socket = ControlSocket::bind(path).named(&format!("control.socket {}", path.display()))?;
+        spawn(vital, "control", async move {
+            let _ended = http::serve_control(socket, admin, std::future::pending()).await;
+        });
         Ok(())
     }
 
     /// Reads everything again; what is wrong leaves the old in force and says why.
     async fn reload(&mut self) {
         let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Reloading]);
-        self.telemetry.reopen();
+        if let Err(error) = self.telemetry.reopen() {
+            tracing::error!(%error, "the log stays in the old file");
+        }
         match self.try_reload().await {
             Ok(()) => self.gate.tell(&Event::ConfigReloaded),
             Err(error) => self.gate.tell(&Event::ConfigRejected(Trouble { detail: error.to_string() })),
@@ -239,17 +254,20 @@ impl App {
 
     async fn try_reload(&mut self) -> Result<(), AppError> {
         let config = config::load(&self.source.path, &self.source.moves)?;
-        for fixed in config.fixed_differences(&self.config) {
-            tracing::warn!(key = fixed, "this key changes only with a restart");
+        for key in fixed_differences(&self.config, &config) {
+            tracing::warn!(key, "this changes only with a restart");
         }
         if let Some(tls) = &self.tls {
-            tls.reload().named("the certificate")?;
+            match config.tls.clone() {
+                Some(settings) => tls.reload_with(settings).named("tls")?,
+                None => tls.reload().named("tls")?,
+            }
             self.gate.tell(&Event::CertificatesReloaded);
         }
-        self.gate.authenticator.reload().await.named("the password file")?;
+        self.gate.authenticator.reload().await.named("auth.passwd_file")?;
         let deliverer = build_deliverer(&config, &self.gate.clock, &self.gate.events)?;
-        deliverer.probe_once().await;
         self.gate.deliverer.store(Arc::new(deliverer));
+        self.deliverers.send_modify(|count| *count += 1);
         self.store.set_history(config.store.history);
         self.gate.policy.store(Arc::new(config.policy.clone()));
         self.replace_doors(&config);
@@ -262,14 +280,16 @@ impl App {
         for open in &self.doors {
             let name = open.door.load().settings.name.clone();
             if let Some(settings) = config.listeners.iter().find(|listener| listener.name == name) {
-                open.door.store(Arc::new(build_door(config, settings, self.tls.as_ref())));
+                let door = build_door(config, settings, self.tls.as_ref());
+                open.door.store(Arc::new(door));
             }
         }
     }
 
+    /// Says where to send, on standard output: for whoever started the program by hand.
     fn announce(&self) {
-        if let Some(text) = self.config.announcement() {
-            crate::cli::output::print(&text);
+        if let Some(login) = &self.test_login {
+            output::text(&quickstart_text(&self.config, login));
         }
     }
 }
@@ -280,20 +300,19 @@ impl Gate {
     }
 }
 
-async fn build_gate(
+fn build_gate(
     config: &Config,
     store: &Arc<SqliteStore>,
     clock: Clock,
     events: Events,
 ) -> Result<Gate, AppError> {
     let deliverer = build_deliverer(config, &clock, &events)?;
-    deliverer.probe_once().await;
     Ok(Gate {
         ledger: store.clone(),
         records: store.clone(),
         deliverer: ArcSwap::from_pointee(deliverer),
-        spool: Spool::new(config.spool.clone()).named("the spool")?,
-        authenticator: Arc::new(Authenticator::new(config.auth.clone()).named("the password file")?),
+        spool: Spool::new(config.spool.clone()).named("spool")?,
+        authenticator: Arc::new(Authenticator::new(config.auth.clone()).named("auth.passwd_file")?),
         policy: Arc::new(ArcSwap::from_pointee(config.policy.clone())),
         ids: Ids::new(clock.now()),
         clock,
@@ -301,8 +320,77 @@ async fn build_gate(
     })
 }
 
+fn make_folder(path: &Path) -> Result<(), AppError> {
+    std::fs::create_dir_all(path).named(&format!("server.state_dir {}", path.display()))
+}
+
+/// Makes the configured test user with a fresh password if there is no password file; says `login:password`.
+fn make_test_user(config: &Config) -> Result<Option<String>, AppError> {
+    let (Some(user), Some(file)) = (&config.test_user, &config.auth.passwd_file) else { return Ok(None) };
+    let note = config.state_dir.join(TEST_USER_NOTE);
+    if !file.exists() {
+        let mut random = [0; 9];
+        getrandom::fill(&mut random).named("auth.test_user")?;
+        let password = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, random);
+        let field = auth::hash_password(Scheme::Argon2id, &Secret::new(password.as_bytes())).named("auth.test_user")?;
+        auth::set_password(file, user, &field).named("auth.test_user")?;
+        std::fs::write(&note, format!("{user}:{password}\n")).named("auth.test_user")?;
+    }
+    Ok(Some(std::fs::read_to_string(&note).map(|text| text.trim().to_owned()).unwrap_or_default()))
+}
+
+/// What may be changed in the file while the program runs, but holds only after a restart.
+fn fixed_differences(old: &Config, new: &Config) -> Vec<&'static str> {
+    let addresses = |config: &Config| -> Vec<_> {
+        config.listeners.iter().map(|listener| (listener.name.clone(), listener.addresses.clone())).collect()
+    };
+    [
+        ("listener", addresses(old) != addresses(new)),
+        ("store.path", old.store.path != new.store.path),
+        ("store.synchronous", old.store.synchronous != new.store.synchronous),
+        ("spool", old.spool.folder != new.spool.folder || old.spool.total_bytes_max != new.spool.total_bytes_max),
+        ("http.listen", old.http.listen != new.http.listen),
+        ("control.socket", old.http.control != new.http.control),
+        ("server.threads", old.threads != new.threads),
+        ("auth.passwd_file", old.auth.passwd_file != new.auth.passwd_file),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect()
+}
+
+fn quickstart_text(config: &Config, login: &str) -> String {
+    let address = |kind| {
+        let listener = config.listeners.iter().find(|listener| listener.kind == kind)?;
+        listener.addresses.first().copied()
+    };
+    let mut lines = vec![String::from("Tollgate is ready.\n")];
+    if let Some(smarthost) = address(ListenerKind::Smarthost) {
+        lines.push(format!("  smarthost    {smarthost}   (loopback is trusted; the account is the sender's address)"));
+    }
+    if let Some(submission) = address(ListenerKind::Submission) {
+        lines.push(format!("  submission   {submission}   (STARTTLS, then log in)"));
+    }
+    if let Some(listen) = config.http.listen {
+        lines.push(format!("  metrics      http://{listen}/metrics"));
+    }
+    if let Some((user, password)) = login.split_once(':') {
+        lines.push(format!("  test user    {user}   password {password}"));
+    }
+    if let deliver::Settings::Folder { path } = &config.next_hop {
+        lines.push(format!("  mail lands   {}/new/", path.display()));
+    }
+    if let Some(smarthost) = address(ListenerKind::Smarthost) {
+        lines.push(format!(
+            "\nSend one:\n\n  printf 'From: alice@shop.example\\r\\nTo: bob@example.org\\r\\nSubject: hello\\r\\n\\r\\nhello\\r\\n' | \\\n    \
+             curl -sS smtp://{smarthost} --mail-from alice@shop.example --mail-rcpt bob@example.org -T -\n"
+        ));
+    }
+    lines.join("\n")
+}
+
 fn build_deliverer(config: &Config, clock: &Clock, events: &Events) -> Result<Deliverer, AppError> {
-    Deliverer::new(config.deliver.clone(), clock.clone(), events.clone()).named("next_hop")
+    Deliverer::new(config.next_hop.clone(), clock.clone(), events.clone()).named("next_hop")
 }
 
 fn open_doors(config: &Config, tls: Option<&Arc<TlsServer>>) -> Result<Vec<OpenDoor>, AppError> {
@@ -322,8 +410,8 @@ fn open_door(
 
 fn build_door(config: &Config, settings: &ListenerSettings, tls: Option<&Arc<TlsServer>>) -> Door {
     Door {
-        session: config.session_of(settings),
-        places: Places::new(settings.connections_max, settings.connections_per_client_max),
+        session: config.session_settings(settings, None, Extensions::default()),
+        places: Places::new(settings.places),
         tls: tls.cloned(),
         settings: settings.clone(),
     }
@@ -360,30 +448,50 @@ fn note_panic(gate: &Gate, ended: Result<(), tokio::task::JoinError>) {
 }
 
 /// Looks after the next hops of whatever deliverer is in force.
-async fn run_probes(gate: &Gate) {
+async fn run_probes(gate: &Gate, mut replaced: watch::Receiver<u64>) {
     loop {
-        let deliverer = gate.deliverer.load_full();
-        deliverer.tend().await;
+        replaced.mark_unchanged();
+        let deliverer = Deliverer::clone(&gate.deliverer.load());
+        let replacement = async {
+            if replaced.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        deliverer.run_probes(replacement).await;
     }
 }
 
-fn readiness(
+fn notice_users(gate: &Gate, result: Result<usize, AuthError>) {
+    match result {
+        Ok(users) => tracing::info!(users, "the password file was read again"),
+        Err(error) => gate.tell(&Event::ConfigRejected(Trouble { detail: error.to_string() })),
+    }
+}
+
+/// Whether the program can do its work.
+struct Condition {
     gate: Arc<Gate>,
     store: Arc<SqliteStore>,
     drain: watch::Receiver<bool>,
-) -> impl Fn() -> Vec<&'static str> + Send + Sync {
-    move || {
-        let mut missing = Vec::new();
-        if *drain.borrow() {
-            missing.push("draining");
-        }
-        if !store.is_writable() {
-            missing.push("store");
-        }
-        if !gate.deliverer.load().is_usable() {
-            missing.push("next-hop");
-        }
-        missing
+}
+
+impl Health for Condition {
+    fn readiness(&self) -> BoxFuture<'_, Readiness> {
+        let hops = self.gate.deliverer.load().health();
+        let next_hops = hops
+            .into_iter()
+            .map(|hop| NextHopHealth {
+                next_hop: hop.name.to_string(),
+                usable: hop.state != HopState::Down,
+                detail: hop.last_error,
+            })
+            .collect();
+        let readiness = Readiness {
+            store_failure: self.store.failure(),
+            next_hops,
+            draining: *self.drain.borrow(),
+        };
+        Box::pin(std::future::ready(readiness))
     }
 }
 
@@ -425,5 +533,7 @@ impl Signals {
 
 /// How long blocking work may go on after everything has ended.
 const RUNTIME_STOP_TIME_MAX: Duration = Duration::from_secs(2);
+/// Where the test user's password can be read again.
+const TEST_USER_NOTE: &str = "test-user";
 /// How often the password file is looked at.
 const PASSWD_WATCH_EVERY: Duration = Duration::from_secs(1);
