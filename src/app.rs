@@ -289,7 +289,7 @@ impl App {
     /// Says where to send, on standard output: for whoever started the program by hand.
     fn announce(&self) {
         if let Some(login) = &self.test_login {
-            output::text(&quickstart_text(&self.config, login));
+            output::print(&quickstart_text(&self.config, login));
         }
     }
 }
