@@ -433,3 +433,459 @@ async fn without_a_host_every_recipient_is_deferred() {
         Err(DeliverError::NoHost)
     ));
 }
+
+#[tokio::test]
+async fn a_parked_envelope_is_replayed_with_the_accepted_recipients_only() {
+    let first = "hello\n< MAIL\n< RCPT\n< RCPT\n> 250 ok\n> 250 ok\n> 550 no\nclose";
+    let second = "hello\n< MAIL\n< RCPT TO:<r1@b.example>\n> 250 ok\n> 250 ok\ndata\n> 250 ok";
+    let hop = Hop::start(&[first, second]).await;
+    let deliverer = deliverer(&[&hop]);
+    let mut transaction = deliverer.begin(mail());
+    assert_eq!(codes(&transaction.recipients(&rcpts(&[1, 2])).await), [250, 550]);
+    transaction.park();
+    assert!(transaction.is_parked());
+    hop.ended(1).await;
+    assert_eq!(short(&hand_over(transaction).await.verdict), "accepted 250");
+    assert_eq!(hop.report().0, 2);
+}
+
+#[tokio::test]
+async fn a_parked_envelope_that_finds_its_own_connection_resets_it() {
+    let script =
+        "hello\nenvelope\n< RSET\n< MAIL\n< RCPT\n> 250 r\n> 250 ok\n> 250 ok\ndata\n> 250 ok";
+    let hop = Hop::start(&[script]).await;
+    let deliverer = deliverer(&[&hop]);
+    let mut transaction = deliverer.begin(mail());
+    assert_eq!(codes(&transaction.recipients(&rcpts(&[1])).await), [250]);
+    transaction.park();
+    assert_eq!(deliverer.health()[0].connections_idle, 1);
+    assert_eq!(short(&hand_over(transaction).await.verdict), "accepted 250");
+    assert_eq!(hop.report().0, 1);
+}
+
+#[tokio::test]
+async fn a_recipient_that_is_refused_at_the_replay_stops_the_message() {
+    for (refusal, expected) in
+        [("> 250 ok\n> 450 4.2.1 full", "lost 450"), ("> 550 no\n> 503 x", "lost 550")]
+    {
+        let second = format!("hello\n< MAIL\n< RCPT\n{refusal}");
+        let hop = Hop::start(&["hello\nenvelope\nclose", &second]).await;
+        let deliverer = deliverer(&[&hop]);
+        let mut transaction = deliverer.begin(mail());
+        assert_eq!(codes(&transaction.recipients(&rcpts(&[1])).await), [250]);
+        hop.ended(1).await;
+        assert_eq!(short(&hand_over(transaction).await.verdict), expected);
+        assert_eq!(hop.report(), (2, vec![]));
+    }
+}
+
+#[tokio::test]
+async fn later_recipients_find_the_envelope_again() {
+    let second = "hello\n< MAIL\n< RCPT TO:<r1\n< RCPT TO:<r2\n> 250 ok\n> 250 ok\n> 251 ok\n< RCPT TO:<r3\n> 250 ok\ndata\n> 250 ok";
+    let hop = Hop::start(&["hello\nenvelope\nclose", second]).await;
+    let deliverer = deliverer(&[&hop]);
+    let mut transaction = deliverer.begin(mail());
+    assert_eq!(codes(&transaction.recipients(&rcpts(&[1])).await), [250]);
+    hop.ended(1).await;
+    assert_eq!(codes(&transaction.recipients(&rcpts(&[2])).await), [251]);
+    assert_eq!(codes(&transaction.recipients(&rcpts(&[3])).await), [250]);
+    assert_eq!(short(&hand_over(transaction).await.verdict), "accepted 250");
+    assert_eq!(hop.report().0, 2);
+}
+
+#[tokio::test]
+async fn a_dropped_transaction_closes_its_connection() {
+    let hop = Hop::start(&["hello\nenvelope\ngone", "hello\nmessage"]).await;
+    let deliverer = deliverer(&[&hop]);
+    let mut transaction = deliverer.begin(mail());
+    transaction.recipients(&rcpts(&[1])).await;
+    drop(transaction);
+    hop.ended(1).await;
+    assert_eq!(deliverer.health()[0].connections_open, 0);
+    assert_eq!(short(&send_one(&deliverer).await.1), "accepted 250");
+    hop.report();
+}
+
+/// Long enough for a busy machine to answer, short enough to be waited for.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+fn impatient(hop: &Hop) -> SmarthostSettings {
+    SmarthostSettings {
+        timeout_connect: PATIENCE,
+        timeout_command: PATIENCE,
+        timeout_data: PATIENCE,
+        timeout_final: PATIENCE,
+        ..settings(vec![hop.settings()])
+    }
+}
+
+/// A hop that stalls at the end of each script.
+async fn check_stall(script: &'static str, code: u16, verdict: &'static str) {
+    let hop = Hop::start(&[script; 3]).await;
+    let deliverer = deliverer_with(impatient(&hop));
+    let mut transaction = deliverer.begin(mail());
+    let answers = transaction.recipients(&rcpts(&[1])).await;
+    assert_eq!(codes(&answers), [code], "{script}");
+    if code == 250 {
+        assert_eq!(short(&hand_over(transaction).await.verdict), verdict, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn a_hop_that_stalls_is_given_up_in_time() {
+    let cases = [
+        ("hello\nenvelope\ndata", 250, "unknown"),
+        ("hello\nenvelope\ndata\n> 250-half", 250, "unknown"),
+        ("hello\nenvelope\n< DATA", 250, "unavailable"),
+        ("> 220-half", 451, ""),
+        ("> 220 hop\n< EHLO", 451, ""),
+        ("hello", 451, ""),
+        ("hello\n< MAIL\n> 250 ok", 451, ""),
+    ];
+    let running =
+        cases.map(|(script, code, verdict)| tokio::spawn(check_stall(script, code, verdict)));
+    for case in running {
+        case.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn all_waits_after_the_dot_have_one_limit() {
+    for (script, expected) in
+        [("hello\nenvelope\ndata", "unknown"), ("hello\nenvelope\n< DATA", "unavailable")]
+    {
+        let hop = Hop::start(&[script]).await;
+        let limited =
+            SmarthostSettings { timeout_after_dot: PATIENCE, ..settings(vec![hop.settings()]) };
+        let mut transaction = deliverer_with(limited).begin(mail());
+        transaction.recipients(&rcpts(&[1])).await;
+        let verdict = hand_over(transaction).await.verdict;
+        assert_eq!(short(&verdict), expected);
+        assert!(
+            format!("{verdict:?}").contains("the hand-over took longer than 400ms"),
+            "{verdict:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn head_and_cuts_and_a_body_from_a_file_arrive_as_they_should() {
+    let hop = Hop::start(&["hello\nmessage\nmessage"]).await;
+    let deliverer = deliverer(&[&hop]);
+    let folder = tempfile::tempdir().unwrap();
+    let limits = spool::Settings {
+        folder: folder.path().to_owned(),
+        memory_bytes_max: 1000,
+        total_bytes_max: u64::MAX,
+    };
+    let mut writer = Spool::new(limits).unwrap().begin();
+    let line = "..".to_owned() + &"0123456789".repeat(9) + "\r\n";
+    let whole = BODY.to_owned() + &line.repeat(5_000_000 / line.len());
+    for piece in whole.as_bytes().chunks(50_000) {
+        writer.write(BytesMut::from(piece)).await.unwrap();
+    }
+    let body = writer.finish().await.unwrap();
+    let first_line = BODY.find("X-Secret").unwrap()..BODY.find("\r\n\r\n").unwrap() + 2;
+    let far = whole.len() - 10_000 * line.len()..whole.len() - 9_000 * line.len();
+    let cuts = [first_line, far].map(|range| range.start as u64..range.end as u64);
+    for cuts in [vec![], cuts.to_vec()] {
+        let mut expected = String::from("Received: here\r\n") + &whole;
+        for cut in cuts.iter().rev() {
+            let at = |offset: u64| usize::try_from(offset).unwrap() + "Received: here\r\n".len();
+            expected.replace_range(at(cut.start)..at(cut.end), "");
+        }
+        let mut transaction = deliverer.begin(mail());
+        transaction.recipients(&rcpts(&[1])).await;
+        let head = Bytes::from_static(b"Received: here\r\n");
+        let text = Text { head, body: &body, cuts };
+        assert_eq!(text.len(), expected.len() as u64);
+        assert_eq!(short(&transaction.send(text).await.verdict), "accepted 250");
+        assert!(hop.report().1.last().unwrap() == &expected);
+    }
+}
+
+#[tokio::test]
+async fn an_early_refusal_of_a_large_text_is_heard() {
+    let hop =
+        Hop::start(&["hello\nenvelope\n< DATA\n> 354 go\npart\n> 552 5.3.4 enough\nclose"]).await;
+    let deliverer = deliverer(&[&hop]);
+    let mut transaction = deliverer.begin(mail());
+    transaction.recipients(&rcpts(&[1])).await;
+    let body = Body::from(Bytes::from("x".repeat(98).repeat(90_000) + "\r\n"));
+    let text = Text { head: Bytes::from_static(b"R: 1\r\n"), body: &body, cuts: vec![] };
+    let verdict = transaction.send(text).await.verdict;
+    // A reset may overtake the reply; then nobody knows why, but nothing was delivered.
+    assert!(matches!(short(&verdict).as_str(), "refused 552" | "unavailable"), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_missing_extension_is_looked_for_on_another_host() {
+    let small = "> 220 hop\n< EHLO\n> 250-hop|250-PIPELINING|250 SIZE 10";
+    let utf8 = "> 220 hop\n< EHLO\n> 250-hop|250-PIPELINING|250-SMTPUTF8|250 8BITMIME\nmessage";
+    let wants = |size, body, smtputf8| MailRequest { size, body, smtputf8, ..mail() };
+    for (mail, missing) in [
+        (wants(Some(11), None, false), 552),
+        (wants(None, Some(BodyType::EightBitMime), false), 554),
+        (wants(None, None, true), 550),
+    ] {
+        let (one, two) = (Hop::start(&[small]).await, Hop::start(&[utf8]).await);
+        let mut alone = deliverer(&[&one]).begin(mail.clone());
+        let answers = alone.recipients(&rcpts(&[1])).await;
+        assert!(codes(&answers) == [missing] && !answers[0].from_next_hop, "{mail:?}");
+        let one = Hop::start(&[small]).await;
+        let second = HostSettings { priority: 20, ..two.settings() };
+        let mut transaction =
+            deliverer_with(settings(vec![one.settings(), second])).begin(mail.clone());
+        assert_eq!(codes(&transaction.recipients(&rcpts(&[1])).await), [250], "{mail:?}");
+        assert_eq!(short(&hand_over(transaction).await.verdict), "accepted 250");
+        two.report();
+    }
+}
+
+#[tokio::test]
+async fn a_text_larger_than_the_hop_takes_is_not_sent() {
+    let hop =
+        Hop::start(&["> 220 hop\n< EHLO\n> 250-hop|250-PIPELINING|250 SIZE 10\nenvelope"]).await;
+    let (answers, verdict) = send_one(&deliverer(&[&hop])).await;
+    assert_eq!((answers, short(&verdict).as_str()), (vec![250], "missing SIZE"));
+    assert_eq!(hop.report(), (1, vec![]));
+}
+
+#[tokio::test]
+async fn more_transactions_than_connections_wait_and_then_are_deferred() {
+    let hop = Hop::start(&["hello\nenvelope"]).await;
+    let hosts = vec![HostSettings { connections_max: 1, ..hop.settings() }];
+    let deliverer = deliverer_with(SmarthostSettings { hosts, ..impatient(&hop) });
+    let mut first = deliverer.begin(mail());
+    assert_eq!(codes(&first.recipients(&rcpts(&[1])).await), [250]);
+    let mut second = deliverer.begin(mail());
+    let answers = second.recipients(&rcpts(&[1])).await;
+    assert_eq!(answers[0].reply.status(), Some("4.4.5"));
+    assert_eq!(deliverer.health()[0].connections_open, 1);
+}
+
+#[tokio::test]
+async fn a_waiting_transaction_gets_the_connection_that_is_given_back() {
+    let hop =
+        Hop::start(&["hello\nenvelope\n< RSET\n< MAIL\n< RCPT\n> 250 r\n> 250 ok\n> 252 ok"]).await;
+    let only = HostSettings { connections_max: 1, ..hop.settings() };
+    let deliverer = deliverer_with(settings(vec![only]));
+    let (mut first, mut second) = (deliverer.begin(mail()), deliverer.begin(mail()));
+    first.recipients(&rcpts(&[1])).await;
+    let wanted = rcpts(&[1]);
+    let (answers, ()) = tokio::join!(second.recipients(&wanted), async { first.abort() });
+    assert_eq!(codes(&answers), [252]);
+    assert_eq!(hop.report().0, 1);
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_after_its_share_of_messages() {
+    let hop = Hop::start(&["hello\nmessage\nmessage\n< QUIT\ngone", "hello\nmessage"]).await;
+    let two =
+        SmarthostSettings { messages_per_connection_max: 2, ..settings(vec![hop.settings()]) };
+    let deliverer = deliverer_with(two);
+    for _ in 0..3 {
+        assert_eq!(short(&send_one(&deliverer).await.1), "accepted 250");
+    }
+    hop.ended(1).await;
+    assert_eq!(hop.report().0, 2);
+}
+
+/// Keeps the names of events.
+struct Names(Arc<Mutex<Vec<&'static str>>>, watch::Sender<usize>);
+
+impl Listener for Names {
+    fn notice(&self, _at: Timestamp, event: &Event) {
+        self.0.lock().push(event.name());
+        self.1.send_modify(|count| *count += 1);
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_fails_is_left_alone_until_a_probe_succeeds() {
+    let hop = Hop::start(&["> 450 no", "> 450 no", "> 450 no", "hello\nmessage"]).await;
+    let quick = Duration::from_millis(40);
+    let patient = SmarthostSettings {
+        breaker_failures: 2,
+        breaker_wait: quick,
+        breaker_wait_max: quick,
+        ..settings(vec![hop.settings()])
+    };
+    let (names, (count, mut counted)) = (Arc::default(), watch::channel(0));
+    let events = Events::new(vec![Box::new(Names(Arc::clone(&names), count))]);
+    let clock = Clock::start(Timestamp::EPOCH);
+    let deliverer = Deliverer::new(Settings::Smarthost(patient), clock, events).unwrap();
+    for _ in 0..2 {
+        assert_eq!(send_one(&deliverer).await.0, [451]);
+    }
+    assert_eq!(
+        (deliverer.health()[0].state, names.lock().as_slice()),
+        (HopState::Down, &["next-hop-down"][..])
+    );
+    // Left alone: no third connection.
+    assert_eq!((send_one(&deliverer).await.0, hop.report().0), (vec![451], 2));
+    let up = async { drop(counted.wait_for(|&count| count == 2).await.unwrap()) };
+    deliverer.clone().run_probes(up).await;
+    assert_eq!(names.lock().as_slice(), ["next-hop-down", "next-hop-up"]);
+    assert_eq!(deliverer.health()[0].state, HopState::Up);
+    assert_eq!(short(&send_one(&deliverer).await.1), "accepted 250");
+    assert_eq!(hop.report().0, 4);
+}
+
+#[tokio::test]
+async fn what_all_hosts_offer_is_learnt_by_probing() {
+    let more =
+        "> 220 a\n< EHLO\n> 250-a|250-8BITMIME|250-DSN|250-SMTPUTF8|250-AUTH PLAIN|250 SIZE 500";
+    let less = "> 220 b\n< EHLO\n> 250-b|250-8BITMIME|250-DSN|250 SIZE";
+    let (one, two) = (Hop::start(&[more]).await, Hop::start(&[less]).await);
+    let deliverer = deliverer(&[&one, &two]);
+    let before = deliverer.offers();
+    assert!(before.pipelining && before.enhanced_status_codes && before.size == Some(None));
+    assert!(!before.eight_bit_mime && !before.smtputf8 && !before.dsn);
+    let probed = async {
+        while deliverer.health().iter().any(|hop| hop.connections_idle == 0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    deliverer.clone().run_probes(probed).await;
+    let after = deliverer.offers();
+    assert!(after.eight_bit_mime && after.dsn && !after.smtputf8 && !after.starttls);
+    assert_eq!((after.size, after.auth.len()), (Some(Some(500)), 0));
+}
+
+#[tokio::test]
+async fn a_connection_that_idles_too_long_is_closed() {
+    let hop = Hop::start(&["hello\nmessage\n< QUIT\ngone"]).await;
+    let short_idle =
+        SmarthostSettings { idle_max: Duration::from_millis(50), ..settings(vec![hop.settings()]) };
+    let deliverer = deliverer_with(short_idle);
+    // Once a message went over it there is no need to look.
+    assert_eq!(short(&send_one(&deliverer).await.1), "accepted 250");
+    deliverer.clone().run_probes(hop.ended(1)).await;
+    assert_eq!((deliverer.health()[0].connections_open, hop.report().0), (0, 1));
+}
+
+/// A certificate for `localhost`, signed by itself, as the server uses it and as a file.
+fn certificate() -> (tokio_rustls::TlsAcceptor, tempfile::NamedTempFile) {
+    let made = rcgen::generate_simple_self_signed([String::from("localhost")]).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), made.cert.pem()).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    (tokio_rustls::TlsAcceptor::from(Arc::new(config)), file)
+}
+
+/// One message through a server that speaks TLS; returns whether the recipient was accepted.
+async fn check_tls(
+    script: &str,
+    change: impl FnOnce(&mut HostSettings, &std::path::Path),
+    passes: bool,
+) {
+    let (acceptor, file) = certificate();
+    let hop = Hop::start_with(&[script, script, script], Some(acceptor)).await;
+    let mut host = HostSettings { tls_name: Some("localhost".into()), ..hop.settings() };
+    change(&mut host, file.path());
+    let deliverer = deliverer_with(settings(vec![host]));
+    let mut transaction = deliverer.begin(mail());
+    let answers = transaction.recipients(&rcpts(&[1])).await;
+    let error = deliverer.health()[0].last_error.clone();
+    assert_eq!(codes(&answers), [if passes { 250 } else { 451 }], "{script}: {error:?}");
+    if passes {
+        assert_eq!(short(&hand_over(transaction).await.verdict), "accepted 250");
+        assert_eq!(error, None);
+    }
+    hop.report();
+}
+
+const STARTTLS: &str = "> 220 hop\n< EHLO\n> 250-hop|250 STARTTLS\n< STARTTLS\n> 220 go\ntls\n< EHLO gate\n> 250-hop|250 PIPELINING\nmessage";
+const NO_STARTTLS: &str = "> 220 hop\n< EHLO\n> 250-hop|250 PIPELINING\nmessage";
+const STARTTLS_REFUSED: &str =
+    "> 220 hop\n< EHLO\n> 250-hop|250-PIPELINING|250 STARTTLS\n< STARTTLS\n> 454 4.7.0 no\nmessage";
+
+#[tokio::test]
+async fn implicit_tls_believes_the_named_authority_and_the_right_name_only() {
+    let script = "tls\nhello\nmessage";
+    let implicit = |host: &mut HostSettings, ca: &std::path::Path| {
+        (host.tls, host.tls_ca) = (TlsMode::Implicit, Some(ca.to_owned()));
+    };
+    check_tls(script, implicit, true).await;
+    check_tls(
+        script,
+        |host, ca| {
+            implicit(host, ca);
+            host.tls_name = Some("other".into());
+        },
+        false,
+    )
+    .await;
+    let (_, other) = certificate();
+    check_tls(script, |host, _| implicit(host, other.path()), false).await;
+    check_tls(
+        script,
+        |host, ca| {
+            implicit(host, ca);
+            host.verify = false;
+            host.tls_name = None;
+        },
+        true,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn starttls_is_used_as_the_mode_says() {
+    let mode = |mode| {
+        move |host: &mut HostSettings, ca: &std::path::Path| {
+            (host.tls, host.tls_ca) = (mode, Some(ca.to_owned()));
+        }
+    };
+    for (script, wanted, passes) in [
+        (STARTTLS, TlsMode::Required, true),
+        (STARTTLS, TlsMode::Opportunistic, true),
+        (NO_STARTTLS, TlsMode::Required, false),
+        (NO_STARTTLS, TlsMode::Opportunistic, true),
+        (STARTTLS_REFUSED, TlsMode::Required, false),
+        (STARTTLS_REFUSED, TlsMode::Opportunistic, true),
+    ] {
+        check_tls(script, mode(wanted), passes).await;
+    }
+    let injected = STARTTLS.replace("> 220 go", "> 220 go|250-hop|250 X-EVIL");
+    check_tls(&injected.replace("tls\n", "gone\n"), mode(TlsMode::Required), false).await;
+}
+
+#[tokio::test]
+async fn a_login_goes_by_plain_or_login_and_never_in_the_clear_to_strangers() {
+    let greeting =
+        |offer: &str| format!("> 220 hop\n< EHLO\n> 250-hop|250-PIPELINING|250 {offer}\n");
+    let plain =
+        greeting("AUTH LOGIN PLAIN") + "< AUTH PLAIN AHVzZXIAcGFzcw==\n> 235 2.7.0 ok\nmessage";
+    let login = greeting("AUTH LOGIN")
+        + "< AUTH LOGIN\n> 334 VXNlcm5hbWU6\n< dXNlcg==\n> 334 UGFzc3dvcmQ6\n< cGFzcw==\n> 235 ok\nmessage";
+    let wrong = greeting("AUTH PLAIN") + "< AUTH PLAIN\n> 535 5.7.8 no";
+    let none = greeting("DSN");
+    for (script, expected) in [(plain, 250), (login, 250), (wrong, 451), (none, 451)] {
+        let hop = Hop::start(&[script.as_str(); 2]).await;
+        let auth = Some((String::from("user"), Secret::new(*b"pass")));
+        let deliverer = deliverer_with(settings(vec![HostSettings { auth, ..hop.settings() }]));
+        assert_eq!(send_one(&deliverer).await.0, [expected], "{script}");
+        hop.report();
+    }
+}
+
+#[tokio::test]
+async fn a_source_address_is_used() {
+    let hop = Hop::start(&["hello\nmessage"]).await;
+    let source = Some("127.0.0.2".parse().unwrap());
+    let deliverer = deliverer_with(settings(vec![HostSettings { source, ..hop.settings() }]));
+    assert_eq!(short(&send_one(&deliverer).await.1), "accepted 250");
+    let six = Some("::1".parse().unwrap());
+    let deliverer = deliverer_with(settings(vec![HostSettings { source: six, ..hop.settings() }]));
+    assert_eq!(send_one(&deliverer).await.0, [451]);
+    assert_eq!(hop.report().0, 1);
+}
