@@ -7,9 +7,13 @@
 mod case;
 mod effective;
 mod explain;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod list;
 mod spec;
 mod subjects;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use explain::{explain, usage};

@@ -52,15 +52,12 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, CliError> {
-        let exchange =
-            tokio::time::timeout(ANSWER_TIME_MAX, exchange(&self.socket, method, path, body));
-        let (status, answer) =
-            self.runtime.block_on(async { exchange.await }).map_err(|_| {
-                CliError::Unreachable(format!(
-                    "the gate at {} does not answer",
-                    self.socket.display()
-                ))
-            })??;
+        // A time-out is made inside the runtime that wakes it.
+        let exchange = exchange(&self.socket, method, path, body);
+        let exchange = async { tokio::time::timeout(ANSWER_TIME_MAX, exchange).await };
+        let (status, answer) = self.runtime.block_on(exchange).map_err(|_| {
+            CliError::Unreachable(format!("the gate at {} does not answer", self.socket.display()))
+        })??;
         if status.is_success() {
             let wrong =
                 |error| CliError::Failed(format!("the gate's answer makes no sense: {error}"));

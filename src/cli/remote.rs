@@ -380,3 +380,130 @@ const fn tenant_source_text(source: TenantSource) -> &'static str {
 
 /// Where the quickstart's configuration puts the control socket.
 const SOCKET_DEFAULT: &str = "var/control.sock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        admin::fixture,
+        cli::run,
+        http::{ControlSocket, serve_control},
+    };
+    use std::{path::Path, process::ExitCode};
+
+    /// A gate that serves its control socket on a thread of its own until the test ends.
+    struct Running {
+        folder: tempfile::TempDir,
+        _runtime: tokio::runtime::Runtime,
+    }
+
+    impl Running {
+        fn start() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            let path = folder.path().join("control.sock");
+            runtime.block_on(async {
+                let gate = fixture::gate();
+                gate.send("a@shop.example", "shop.example", 50).await;
+                let socket = ControlSocket::bind(&path).unwrap();
+                tokio::spawn(serve_control(socket, gate.admin, std::future::pending()));
+            });
+            Self { folder, _runtime: runtime }
+        }
+
+        fn socket(&self) -> PathBuf {
+            self.folder.path().join("control.sock")
+        }
+
+        fn client(&self) -> Client {
+            Client::new(self.socket()).unwrap()
+        }
+    }
+
+    fn check_exit(socket: &Path, words: &[&str], expected: u8) {
+        let socket = socket.to_str().unwrap();
+        let argv = ["tollgate"].iter().chain(words).chain(&["--socket", socket]);
+        let code = run(argv.map(Into::into));
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(expected)), "{words:?}");
+    }
+
+    #[test]
+    fn exit_codes_tell_what_happened() {
+        let gate = Running::start();
+        let socket = gate.socket();
+        for (words, expected) in [
+            (&["account", "list"][..], 0),
+            (&["account", "list", "--json"], 0),
+            (&["account", "show", "a@shop.example"], 0),
+            (&["account", "set", "a@shop.example", "--plan", "big"], 0),
+            (&["account", "set", "a@shop.example", "--plan", "gold"], 1),
+            (&["account", "suspend", "a@shop.example", "--reason", "spam"], 0),
+            (&["account", "suspend", "a@shop.example", "--reason", "spam"], 1),
+            (&["account", "suspend", "a@shop.example"], 2),
+            (&["account", "resume", "a@shop.example", "--reason", "ok"], 0),
+            (&["tenant", "list"], 0),
+            (&["tenant", "show", "shop.example", "--json"], 0),
+            (&["usage"], 0),
+            (&["usage", "--json"], 0),
+            (&["usage", "a@shop.example"], 0),
+            (&["explain", "a@shop.example", "--client", "192.0.2.7"], 0),
+            (&["explain", "a b"], 2),
+            (&["frobnicate"], 2),
+        ] {
+            check_exit(&socket, words, expected);
+        }
+        check_exit(&gate.folder.path().join("nobody.sock"), &["account", "list"], 3);
+    }
+
+    #[test]
+    fn an_explanation_reads_well() {
+        let gate = Running::start();
+        let path = "/v1/accounts/a%40shop.example/explain";
+        let mut explanation: Explanation = gate.client().read(path).unwrap();
+        let slot = "2026-11-22T09:14:07Z".parse().unwrap();
+        explanation.at = "2026-11-22T08:50:00Z".parse().unwrap();
+        for limit in &mut explanation.limits {
+            limit.next_slot = limit.next_slot.map(|_| slot);
+        }
+        assert_eq!(
+            explanation_text(&explanation),
+            "account          a@shop.example\n\
+             state            active\n\
+             tenant           shop.example (from the account's name)\n\
+             tenant's state   active\n\
+             plan             shared-hosting (the default)\n\
+             largest message  104857600 octets\n\
+             last refusal     none since the gate started\n\
+             \n\
+             limits at 2026-11-22T08:50:00Z\n\
+             \x20 SCOPE    NAME            UNIT        WINDOW  USED  OPEN  LIMIT  LEFT  NEXT SLOT             SOURCE\n\
+             \x20 tenant   shop.example    recipients  1 h       50     0     50     0  2026-11-22T09:14:07Z  plan shared-hosting\n\
+             \x20 tenant   shop.example    recipients  24 h      50     0    600   550  now                   plan shared-hosting\n\
+             \x20 account  a@shop.example  recipients  1 h       50     0     50     0  2026-11-22T09:14:07Z  plan shared-hosting\n\
+             \x20 account  a@shop.example  recipients  24 h      50     0    600   550  now                   plan shared-hosting\n"
+        );
+    }
+
+    #[test]
+    fn a_list_shows_the_fullest_limit_and_no_control_characters() {
+        let gate = Running::start();
+        let page: Page<SubjectView> = gate.client().read("/v1/accounts").unwrap();
+        assert_eq!(
+            list_text(&page.items),
+            "NAME            STATE   PLAN            TENANT        FULLEST LIMIT\n\
+             a@shop.example  active  shared-hosting  shop.example  50 of 50 recipients in 1 h\n"
+        );
+        let mut view = page.items[0].clone();
+        view.state = State::Suspended {
+            case: "TG-1".parse().unwrap(),
+            since: Timestamp::EPOCH,
+            reason: "\u{1b}[2J".into(),
+            actor: "op".into(),
+        };
+        assert!(!subject_text(&view).contains('\u{1b}'));
+    }
+}

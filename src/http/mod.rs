@@ -10,6 +10,8 @@ mod control;
 mod problem;
 mod public;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use control::Why;
 pub use control::serve_control;

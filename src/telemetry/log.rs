@@ -14,7 +14,7 @@ use crate::{
         Listener, Login, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal,
         SessionClosed, SessionOpened, SubjectChanged, Trouble,
     },
-    types::{CaseId, SubjectId, Timestamp},
+    types::{Address, CaseId, PeerName, SubjectId, Timestamp, TransactionId},
 };
 use std::time::Duration;
 use tracing::Level;
@@ -95,7 +95,7 @@ fn write_opened(line: &mut Line<'_>, opened: &SessionOpened) {
     line.text("session", opened.session.as_str());
     line.text("listener", &opened.listener);
     line.bare("remote", opened.remote);
-    line.text_if("peer", opened.peer.as_ref().map(|peer| peer.as_str()));
+    line.text_if("peer", opened.peer.as_ref().map(PeerName::as_str));
 }
 
 fn write_closed(line: &mut Line<'_>, closed: &SessionClosed) {
@@ -126,7 +126,7 @@ fn write_message(line: &mut Line<'_>, report: &MessageReport) {
     line.text("listener", &report.listener);
     write_charged(line, report.charged.as_ref());
     line.bare("client", report.client);
-    line.text("from", report.sender.address().map_or("", |address| address.as_str()));
+    line.text("from", report.sender.address().map_or("", Address::as_str));
     write_recipients(line, report);
     line.number("size", report.size_bytes);
     line.text_if("reply", report.reply.as_deref());
@@ -152,11 +152,11 @@ fn write_recipients(line: &mut Line<'_>, report: &MessageReport) {
 
 fn write_refusal(line: &mut Line<'_>, refusal: &Refusal) {
     line.word("reason", refusal.reason.name());
-    line.text_if("id", refusal.transaction.as_ref().map(|id| id.as_str()));
+    line.text_if("id", refusal.transaction.as_ref().map(TransactionId::as_str));
     line.text("session", refusal.session.as_str());
     write_charged(line, refusal.charged.as_ref());
     line.bare("client", refusal.client);
-    line.text("from", refusal.sender.address().map_or("", |address| address.as_str()));
+    line.text("from", refusal.sender.address().map_or("", Address::as_str));
     line.number("recipients", u64::from(refusal.recipients));
     line.text("reply", &refusal.reply);
     if let Some(hit) = &refusal.limit {
@@ -171,7 +171,7 @@ fn write_charged(line: &mut Line<'_>, charged: Option<&Charged>) {
     line.text("tenant", charged.tenant.as_str());
     line.text("plan", charged.plan.as_str());
     line.word("evidence", charged.evidence.name());
-    line.text_if("peer", charged.peer.as_ref().map(|peer| peer.as_str()));
+    line.text_if("peer", charged.peer.as_ref().map(PeerName::as_str));
 }
 
 fn write_hit(line: &mut Line<'_>, hit: &LimitHit) {
@@ -194,7 +194,7 @@ fn write_reached(line: &mut Line<'_>, reached: &LimitReached) {
 
 fn write_rejected(line: &mut Line<'_>, rejected: &EvidenceRejected) {
     line.text("session", rejected.session.as_str());
-    line.text_if("peer", rejected.peer.as_ref().map(|peer| peer.as_str()));
+    line.text_if("peer", rejected.peer.as_ref().map(PeerName::as_str));
     line.word("evidence", rejected.evidence.name());
     line.word("reason", rejected.reason);
 }

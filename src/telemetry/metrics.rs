@@ -184,7 +184,7 @@ impl Listener for Metrics {
             }
             Event::ConnectionRefused(refused) => self.connections_refused.count(refused.reason),
             Event::LoginSucceeded(login) | Event::LoginFailed(login) => {
-                self.logins.count(login.result)
+                self.logins.count(login.result);
             }
             Event::Message(report) => self.note_message(report),
             Event::Refused(refusal) => self.note_refusal(refusal),
@@ -195,7 +195,7 @@ impl Listener for Metrics {
             Event::Suspended(suspended) => self.suspensions.count(scope_of(&suspended.subject)),
             Event::Resumed(resumed) => self.resumptions.count(scope_of(&resumed.subject)),
             Event::SubjectChanged(changed) => {
-                self.subject_changes.count(scope_of(&changed.subject))
+                self.subject_changes.count(scope_of(&changed.subject));
             }
             Event::NextHopUp(state) => self.note_next_hop(&state.next_hop, 1.0),
             Event::NextHopDown(state) => {
