@@ -12,11 +12,18 @@ use crate::{
     deliver::{self, Deliverer, HopState},
     event::{Event, Events, Trouble},
     http::{self, ControlSocket, PublicState},
-    intake::{Door, Gate, ListenerKind, ListenerSettings, connection, ids::Ids, places::Places},
+    intake::{
+        Door, Gate, ListenerKind, ListenerSettings, connection,
+        ids::Ids,
+        places::{PlaceCounts, Places},
+    },
     net::{Listener, TlsServer},
     smtp::Extensions,
     spool::Spool,
-    store::{BoxFuture, sqlite::{self, SqliteStore}},
+    store::{
+        BoxFuture,
+        sqlite::{self, SqliteStore},
+    },
     telemetry::{self, Telemetry},
     types::Secret,
 };
@@ -136,7 +143,18 @@ impl App {
         let gate = Arc::new(build_gate(&config, &store, clock, events)?);
         let doors = open_doors(&config, tls.as_ref())?;
         let (deliverers, _) = watch::channel(0);
-        Ok(Self { source, config, telemetry, store, gate, tls, doors, drain, deliverers, test_login })
+        Ok(Self {
+            source,
+            config,
+            telemetry,
+            store,
+            gate,
+            tls,
+            doors,
+            drain,
+            deliverers,
+            test_login,
+        })
     }
 
     async fn run(mut self) -> Result<(), AppError> {
@@ -147,7 +165,12 @@ impl App {
         for open in std::mem::take(&mut self.doors) {
             let swap = open.door.clone();
             for socket in open.sockets {
-                connections.spawn(accept_loop(self.gate.clone(), swap.clone(), socket, self.drain.subscribe()));
+                connections.spawn(accept_loop(
+                    self.gate.clone(),
+                    swap.clone(),
+                    socket,
+                    self.drain.subscribe(),
+                ));
             }
             self.doors.push(OpenDoor { door: open.door, sockets: Vec::new() });
         }
@@ -168,7 +191,8 @@ impl App {
         loop {
             tokio::select! {
                 _ = signals.hangup.recv() => self.reload().await,
-                () = signals.stop() => return Ok(()),
+                _ = signals.terminate.recv() => return Ok(()),
+                _ = signals.interrupt.recv() => return Ok(()),
                 Some(ended) = vital.join_next() => {
                     let name = ended.unwrap_or("panicked");
                     return Err(AppError::TaskEnded(name));
@@ -217,7 +241,8 @@ impl App {
             drain: self.drain.subscribe(),
         });
         if let Some(address) = self.config.http.listen {
-            let socket = TcpListener::bind(address).await.named(&format!("http.listen {address}"))?;
+            let socket =
+                TcpListener::bind(address).await.named(&format!("http.listen {address}"))?;
             let state = PublicState { metrics: self.telemetry.metrics(), health: health.clone() };
             spawn(vital, "http", async move {
                 let _ended = http::serve_public(socket, state, std::future::pending()).await;
@@ -232,7 +257,8 @@ impl App {
             health,
         };
         let path = &self.config.http.control;
-        let socket = ControlSocket::bind(path).named(&format!("control.socket {}", path.display()))?;
+        let socket =
+            ControlSocket::bind(path).named(&format!("control.socket {}", path.display()))?;
         spawn(vital, "control", async move {
             let _ended = http::serve_control(socket, admin, std::future::pending()).await;
         });
@@ -247,7 +273,9 @@ impl App {
         }
         match self.try_reload().await {
             Ok(()) => self.gate.tell(&Event::ConfigReloaded),
-            Err(error) => self.gate.tell(&Event::ConfigRejected(Trouble { detail: error.to_string() })),
+            Err(error) => {
+                self.gate.tell(&Event::ConfigRejected(Trouble { detail: error.to_string() }))
+            }
         }
         let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
@@ -326,13 +354,17 @@ fn make_folder(path: &Path) -> Result<(), AppError> {
 
 /// Makes the configured test user with a fresh password if there is no password file; says `login:password`.
 fn make_test_user(config: &Config) -> Result<Option<String>, AppError> {
-    let (Some(user), Some(file)) = (&config.test_user, &config.auth.passwd_file) else { return Ok(None) };
+    let (Some(user), Some(file)) = (&config.test_user, &config.auth.passwd_file) else {
+        return Ok(None);
+    };
     let note = config.state_dir.join(TEST_USER_NOTE);
     if !file.exists() {
         let mut random = [0; 9];
         getrandom::fill(&mut random).named("auth.test_user")?;
-        let password = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, random);
-        let field = auth::hash_password(Scheme::Argon2id, &Secret::new(password.as_bytes())).named("auth.test_user")?;
+        let password =
+            base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, random);
+        let field = auth::hash_password(Scheme::Argon2id, &Secret::new(password.as_bytes()))
+            .named("auth.test_user")?;
         auth::set_password(file, user, &field).named("auth.test_user")?;
         std::fs::write(&note, format!("{user}:{password}\n")).named("auth.test_user")?;
     }
@@ -342,13 +374,21 @@ fn make_test_user(config: &Config) -> Result<Option<String>, AppError> {
 /// What may be changed in the file while the program runs, but holds only after a restart.
 fn fixed_differences(old: &Config, new: &Config) -> Vec<&'static str> {
     let addresses = |config: &Config| -> Vec<_> {
-        config.listeners.iter().map(|listener| (listener.name.clone(), listener.addresses.clone())).collect()
+        config
+            .listeners
+            .iter()
+            .map(|listener| (listener.name.clone(), listener.addresses.clone()))
+            .collect()
     };
     [
         ("listener", addresses(old) != addresses(new)),
         ("store.path", old.store.path != new.store.path),
         ("store.synchronous", old.store.synchronous != new.store.synchronous),
-        ("spool", old.spool.folder != new.spool.folder || old.spool.total_bytes_max != new.spool.total_bytes_max),
+        (
+            "spool",
+            old.spool.folder != new.spool.folder
+                || old.spool.total_bytes_max != new.spool.total_bytes_max,
+        ),
         ("http.listen", old.http.listen != new.http.listen),
         ("control.socket", old.http.control != new.http.control),
         ("server.threads", old.threads != new.threads),
@@ -411,7 +451,11 @@ fn open_door(
 fn build_door(config: &Config, settings: &ListenerSettings, tls: Option<&Arc<TlsServer>>) -> Door {
     Door {
         session: config.session_settings(settings, None, Extensions::default()),
-        places: Places::new(settings.places),
+        places: Places::new(PlaceCounts {
+            total: settings.connections_max,
+            per_client: settings.connections_per_client_max,
+            per_client_minute: settings.connections_per_client_minute,
+        }),
         tls: tls.cloned(),
         settings: settings.clone(),
     }
@@ -425,10 +469,11 @@ async fn accept_loop(
     mut drain: watch::Receiver<bool>,
 ) {
     let mut running = JoinSet::new();
+    let drained = drain.clone();
     loop {
         tokio::select! {
             (stream, remote) = socket.accept() => {
-                let serve = connection::serve(gate.clone(), door.load_full(), stream, remote, drain.clone());
+                let serve = connection::serve(gate.clone(), door.load_full(), stream, remote, drained.clone());
                 running.spawn(serve);
             }
             Some(ended) = running.join_next() => note_panic(&gate, ended),

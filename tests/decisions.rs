@@ -106,7 +106,10 @@ impl Stage {
             "resume" => (*what, What::Resume),
             _ => {
                 let over = parse_override(what, now.ledger);
-                (if over.scope == Scope::Tenant { "tenant" } else { "account" }, What::SetOverride(over))
+                (
+                    if over.scope == Scope::Tenant { "tenant" } else { "account" },
+                    What::SetOverride(over),
+                )
             }
         };
         let subject = match kind {
@@ -130,7 +133,8 @@ impl Stage {
     }
 
     async fn mail(&mut self, words: &[&str], now: Moment) -> Vec<String> {
-        let given: HashMap<&str, &str> = words.iter().filter_map(|word| word.split_once('=')).collect();
+        let given: HashMap<&str, &str> =
+            words.iter().filter_map(|word| word.split_once('=')).collect();
         let admission = match self.admit(&given, now).await {
             Ok(admission) => admission,
             Err(said) => return vec![said],
@@ -165,7 +169,10 @@ impl Stage {
     async fn settle(&self, reservation: Reservation, how: Settlement, now: Moment) -> Vec<String> {
         let reached = self.store.settle(reservation, how, now.ledger).await.unwrap();
         let say = |limit: tollgate::event::LimitReached| {
-            format!("{} at {} % ({} of {} in {})", limit.key, limit.percent, limit.used, limit.limit.max, limit.limit.window)
+            format!(
+                "{} at {} % ({} of {} in {})",
+                limit.key, limit.percent, limit.used, limit.limit.max, limit.limit.window
+            )
         };
         reached.into_iter().map(say).collect()
     }
@@ -177,15 +184,19 @@ impl Stage {
         let addresses = Addresses { tcp, proxy: None, xclient: None, xforward: address("client") };
         let login: Option<AccountId> = given.get("login").map(|text| text.parse().unwrap());
         let mail_auth = given.get("auth").map(|text| MailAuth::Mailbox((*text).into()));
-        let sender = given.get("from").map_or(ReversePath::Null, |text| match text.trim_matches(['<', '>']) {
-            "" => ReversePath::Null,
-            address => ReversePath::Mailbox(address.parse().unwrap()),
+        let sender = given.get("from").map_or(ReversePath::Null, |text| {
+            match text.trim_matches(['<', '>']) {
+                "" => ReversePath::Null,
+                address => ReversePath::Mailbox(address.parse().unwrap()),
+            }
         });
         let tcp_row = policy.row_of(tcp, None).map(|row| &**row);
         let client = identity::client_ip(tcp_row, &addresses);
         let facts = Facts {
             evidence: &self.config.listeners[0].evidence,
-            row: policy.row_of(identity::source_address(tcp_row, &addresses), login.as_ref()).map(|row| &**row),
+            row: policy
+                .row_of(identity::source_address(tcp_row, &addresses), login.as_ref())
+                .map(|row| &**row),
             login: login.as_ref(),
             xclient_login: None,
             mail_auth: mail_auth.as_ref(),
@@ -197,7 +208,14 @@ impl Stage {
             AtMail::WaitForHeader => return Err("waits for the header".into()),
             AtMail::NotRelaying => return Err("not relaying".into()),
         };
-        let question = Question { policy, identity, client, sender: &sender, size: None, session: &self.session };
+        let question = Question {
+            policy,
+            identity,
+            client,
+            sender: &sender,
+            size: None,
+            session: &self.session,
+        };
         let books = Books { ledger: &self.store, records: &self.store, now };
         admission::admit(books, question).await.map_err(|denied| denied.refusal.reply.to_string())
     }

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     event::{Event, Resumed, SubjectChanged, Suspended},
-    rules::limits::{LimitOverride, check_override},
+    rules::{
+        limits::{LimitOverride, check_override},
+        policy::Assigned,
+    },
     store::records::{Change, SubjectKind, SubjectRecord, What},
     types::{Address, Domain, PlanName, Scope, SubjectId, TenantId, Timestamp},
 };

@@ -7,7 +7,7 @@
 mod args;
 mod client;
 mod links;
-mod output;
+pub(crate) mod output;
 mod passwd;
 mod remote;
 mod table;

@@ -9,8 +9,10 @@ use super::{
 };
 use crate::{
     auth, http,
-    intake::{ListenerKind, ListenerSettings, Policy, ReceivedClient},
-    net, spool,
+    intake::{ListenerKind, ListenerSettings},
+    net,
+    rules::policy::{Policy, ReceivedClient},
+    spool,
     store::sqlite,
     telemetry,
     types::{ByteCount, Domain, Span},
@@ -205,7 +207,7 @@ fn check_tls(
 /// What `[auth]` says to others than `auth`.
 struct Logins {
     test_user: Option<crate::types::AccountId>,
-    sender_login_mismatch: crate::intake::SenderMismatch,
+    sender_login_mismatch: crate::rules::policy::SenderMismatch,
 }
 
 fn check_auth(

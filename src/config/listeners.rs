@@ -59,6 +59,12 @@ fn check_listener(at: &mut At<'_>, section: &Section<Listener>) -> Option<Listen
         connections_max.min(500),
         1..=connections_max,
     );
+    let per_minute = at.within(
+        "connections_per_client_minute",
+        &s.connections_per_client_minute,
+        0,
+        0..=1_000_000,
+    );
     let evidence = at.value("evidence", &s.evidence);
     check_evidence(at, evidence.as_deref().unwrap_or_default());
     let proxy_protocol = at.or("proxy_protocol", &s.proxy_protocol, false);
@@ -73,6 +79,7 @@ fn check_listener(at: &mut At<'_>, section: &Section<Listener>) -> Option<Listen
         evidence: evidence.unwrap_or_else(|| default_evidence(kind)),
         connections_max: to_usize(connections_max),
         connections_per_client_max: to_usize(per_client),
+        connections_per_client_minute: per_minute,
     })
 }
 

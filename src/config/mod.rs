@@ -18,9 +18,9 @@ pub use warnings::warnings;
 
 use crate::{
     auth, deliver, http,
-    intake::{ListenerKind, ListenerSettings, Policy},
+    intake::{ListenerKind, ListenerSettings},
     net,
-    rules::identity::TrustRow,
+    rules::{identity::TrustRow, policy::Policy},
     smtp::{
         Extensions,
         server::{Mechanism, SessionSettings},

@@ -6,8 +6,9 @@
 use crate::{
     deliver::TlsMode,
     event::Evidence,
-    intake::{ListenerKind, ReceivedClient, SenderMismatch, UnknownAccounts},
+    intake::ListenerKind,
     rules::limits::{Mode, PhpMail},
+    rules::policy::{ReceivedClient, SenderMismatch, UnknownAccounts},
     store::sqlite::Synchronous,
     telemetry::LogFormat,
     types::{AccountId, ByteCount, Domain, PeerName, PlanName, Scope, Secret, Span, Unit},
@@ -94,6 +95,7 @@ tables! {
         evidence: Key<Vec<Evidence>>,
         connections_max: Key<u32>,
         connections_per_client_max: Key<u32>,
+        connections_per_client_minute: Key<u32>,
     }
     Auth {
         passwd_file: Key<PathBuf>,

@@ -86,7 +86,8 @@ struct Subject {
 pub async fn admit(books: Books<'_>, question: Question<'_>) -> Result<Admission, Denied> {
     let down = |_| Denied { refusal: verdict::store_down(question.session), charged: None };
     let subject = load_subject(books, &question.identity.account).await.map_err(down)?;
-    let (of_tenant, of_account) = (assigned(&subject.tenant_record), assigned(&subject.account_record));
+    let (of_tenant, of_account) =
+        (assigned(&subject.tenant_record), assigned(&subject.account_record));
     let account_plan = question.policy.plan_in_force(of_tenant, of_account);
     let charged = Charged {
         account: question.identity.account.clone(),
@@ -126,9 +127,11 @@ fn assigned(record: &SubjectRecord) -> Assigned<'_> {
 }
 
 fn suspension(question: &Question<'_>, subject: &Subject) -> Option<Refusal> {
-    let of_account = subject.account_record.suspension.as_ref().map(|suspension| {
-        (SubjectId::Account(question.identity.account.clone()), suspension)
-    });
+    let of_account = subject
+        .account_record
+        .suspension
+        .as_ref()
+        .map(|suspension| (SubjectId::Account(question.identity.account.clone()), suspension));
     let of_tenant = || {
         let suspension = subject.tenant_record.suspension.as_ref()?;
         Some((SubjectId::Tenant(subject.tenant.clone()), suspension))
@@ -192,14 +195,19 @@ async fn unknown_account(
 
 /// The windows of this transaction. The account's and the tenant's are always kept, so that a limit that is added later
 /// finds their history.
-fn demands(question: &Question<'_>, subject: &Subject, effective: &[EffectiveLimit]) -> Vec<Demand> {
+fn demands(
+    question: &Question<'_>,
+    subject: &Subject,
+    effective: &[EffectiveLimit],
+) -> Vec<Demand> {
     let null = matches!(question.sender, ReversePath::Null)
         && effective.iter().any(|limit| limit.scoped.unit == Unit::NullSender);
     let base = if null { Unit::NullSender } else { Unit::Recipients };
     let account = SubjectId::Account(question.identity.account.clone());
     let tenant = SubjectId::Tenant(subject.tenant.clone());
     let mut demands = Vec::with_capacity(4);
-    let units: &[Unit] = if null { &[Unit::NullSender] } else { &[Unit::Recipients, Unit::Messages] };
+    let units: &[Unit] =
+        if null { &[Unit::NullSender] } else { &[Unit::Recipients, Unit::Messages] };
     for &unit in units {
         for (scope, who) in [(Scope::Tenant, &tenant), (Scope::Account, &account)] {
             let limits = limits_of(effective, scope, unit);
@@ -222,7 +230,12 @@ fn peer_demands(question: &Question<'_>) -> Vec<Demand> {
     let Some(row) = row.filter(|_| question.identity.charges_peer) else { return Vec::new() };
     [Unit::Recipients, Unit::Messages]
         .into_iter()
-        .map(|unit| (unit, row.limits.iter().filter(|l| l.unit == unit).map(|l| l.limit).collect::<Vec<_>>()))
+        .map(|unit| {
+            (
+                unit,
+                row.limits.iter().filter(|l| l.unit == unit).map(|l| l.limit).collect::<Vec<_>>(),
+            )
+        })
         .filter(|(_, limits)| !limits.is_empty())
         .map(|(unit, limits)| demand(Key::of_peer(&row.name, unit), limits))
         .collect()
@@ -253,7 +266,9 @@ pub fn limit_refusal(
     session: &SessionId,
 ) -> Refusal {
     match at_once {
-        Some(recipients) if recipients > hit.limit.max => verdict::limit_never(hit, recipients, session),
+        Some(recipients) if recipients > hit.limit.max => {
+            verdict::limit_never(hit, recipients, session)
+        }
         _ => verdict::limit_full(hit, now, session),
     }
 }

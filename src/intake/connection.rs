@@ -2,7 +2,6 @@
 
 use super::{
     Door, Gate,
-    ids,
     transaction::{Abandon, Sender},
 };
 use crate::{
@@ -44,12 +43,17 @@ pub async fn serve(
     let id = gate.ids.session();
     let began = gate.clock.now();
     let peer = gate.policy.load().row_of(remote.ip(), None).map(|row| row.name.clone());
-    let opened = SessionOpened { session: id.clone(), listener: door.settings.name.clone(), remote, peer };
+    let opened =
+        SessionOpened { session: id.clone(), listener: door.settings.name.clone(), remote, peer };
     gate.events.tell(began, &Event::SessionOpened(opened));
     let reason = Pump::new(&gate, &door, arrival, id.clone(), drain).run().await;
     let now = gate.clock.now();
-    let closed =
-        SessionClosed { session: id, listener: door.settings.name.clone(), reason, lasted: now.since(began) };
+    let closed = SessionClosed {
+        session: id,
+        listener: door.settings.name.clone(),
+        reason,
+        lasted: now.since(began),
+    };
     gate.events.tell(now, &Event::SessionClosed(closed));
 }
 
@@ -65,7 +69,12 @@ struct Arrival {
 }
 
 /// Finds a place, reads the PROXY header and starts implicit TLS, as the listener wants; tells why where it does not work out.
-async fn arrive(gate: &Gate, door: &Arc<Door>, mut tcp: TcpStream, remote: SocketAddr) -> Option<Arrival> {
+async fn arrive(
+    gate: &Gate,
+    door: &Arc<Door>,
+    mut tcp: TcpStream,
+    remote: SocketAddr,
+) -> Option<Arrival> {
     let refuse = |reason| {
         let refused = ConnectionRefused { listener: door.settings.name.clone(), remote, reason };
         gate.events.tell(gate.clock.now(), &Event::ConnectionRefused(refused));
@@ -292,7 +301,9 @@ impl<'a> Pump<'a> {
             stream.write_all(&self.out).await?;
             stream.flush().await
         };
-        tokio::time::timeout(WRITE_TIME_MAX, write).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        tokio::time::timeout(WRITE_TIME_MAX, write)
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)??;
         self.out = BytesMut::new();
         Ok(())
     }
@@ -319,7 +330,7 @@ impl<'a> Pump<'a> {
 
     async fn handle_timer(&mut self, now: Timestamp) {
         if self.sender.park_at().is_some_and(|moment| moment <= now) {
-            self.sender.park().await;
+            self.sender.park();
         }
         if self.deadline.is_some_and(|moment| moment <= now) {
             self.deadline = None;

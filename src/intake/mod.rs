@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     deliver::Deliverer,
     event::{Events, Evidence},
-    net::tls::TlsServer,
+    net::TlsServer,
     rules::{policy::Policy, verdict::Moment},
     smtp::server::{Mechanism, SessionSettings},
     spool::Spool,
@@ -112,6 +112,8 @@ pub struct ListenerSettings {
     pub connections_max: usize,
     /// Connections at a time from one client network.
     pub connections_per_client_max: usize,
+    /// New connections in a minute from one client network; 0: any number.
+    pub connections_per_client_minute: u32,
 }
 
 /// What a listener is for.

@@ -29,7 +29,7 @@ use crate::{
     types::{AccountId, ByteCount, ClientIp, ReversePath, SessionId, Timestamp, TransactionId},
 };
 use bytes::BytesMut;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 /// Answers the asks of one session.
 pub(super) struct Sender<'a> {
@@ -176,8 +176,10 @@ impl<'a> Sender<'a> {
     pub(super) async fn login(&mut self, request: LoginRequest, wire: &WireFacts) -> LoginAnswer {
         let client = self.origin(&self.gate.policy.load(), wire).client;
         let now = self.gate.clock.now();
-        let acts_for_itself =
-            request.authorization.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&request.login));
+        let acts_for_itself = request
+            .authorization
+            .as_ref()
+            .is_none_or(|name| name.eq_ignore_ascii_case(&request.login));
         let verdict = if acts_for_itself {
             self.gate.authenticator.check(&request.login, &request.password, client, now).await
         } else {
@@ -203,7 +205,8 @@ impl<'a> Sender<'a> {
         };
         let login = request.login.chars().take(LOGIN_CHARS_SHOWN_MAX).collect();
         let login = Login { session: self.session.clone(), login, client, mechanism, result };
-        let event = if result == "ok" { Event::LoginSucceeded(login) } else { Event::LoginFailed(login) };
+        let event =
+            if result == "ok" { Event::LoginSucceeded(login) } else { Event::LoginFailed(login) };
         self.gate.events.tell(self.gate.clock.now(), &event);
     }
 
@@ -220,7 +223,8 @@ impl<'a> Sender<'a> {
                 Reply::new(250, "2.1.0", "sender ok")
             }
             Err(denied) => {
-                let concern = Concern { id: Some(&id), client, sender: &request.sender, recipients: 0 };
+                let concern =
+                    Concern { id: Some(&id), client, sender: &request.sender, recipients: 0 };
                 self.refuse(&denied.refusal, denied.charged.as_ref(), &concern, Mode::Enforce)
             }
         }
@@ -282,8 +286,14 @@ impl<'a> Sender<'a> {
             };
             self.gate.events.tell(self.gate.clock.now(), &Event::EvidenceRejected(rejected));
         }
-        let question =
-            Question { policy, identity, client, sender: &mail.sender, size, session: &self.session };
+        let question = Question {
+            policy,
+            identity,
+            client,
+            sender: &mail.sender,
+            size,
+            session: &self.session,
+        };
         let admission = admission::admit(self.gate.books(), question).await?;
         if let Some(flag) = &admission.flagged {
             let concern = Concern { id: Some(id), client, sender: &mail.sender, recipients: 0 };
@@ -338,10 +348,15 @@ impl<'a> Sender<'a> {
         replies
     }
 
-    async fn add_recipients(&self, transaction: &mut Transaction, requests: &[RcptRequest]) -> Vec<Reply> {
+    async fn add_recipients(
+        &self,
+        transaction: &mut Transaction,
+        requests: &[RcptRequest],
+    ) -> Vec<Reply> {
         let wanted = u32::try_from(requests.len()).unwrap_or(u32::MAX);
         let (granted, refusal) = self.reserve(transaction, wanted, Grant::InOrder).await;
-        let (first, rest) = requests.split_at(usize::try_from(granted).unwrap_or(0).min(requests.len()));
+        let (first, rest) =
+            requests.split_at(usize::try_from(granted).unwrap_or(0).min(requests.len()));
         let mut replies = self.hand_on(transaction, first).await;
         if let Some(refusal) = refusal.filter(|_| !rest.is_empty()) {
             let by = if refusal.limit.is_some() { AnswerBy::Limit } else { AnswerBy::Gate };
@@ -418,9 +433,12 @@ impl<'a> Sender<'a> {
 
     async fn release(&self, transaction: &mut Transaction, recipients: u32) {
         let known = matches!(transaction.who, Who::Known(_));
-        if let Some(reservation) = transaction.hold.reservation.as_mut().filter(|_| known && recipients > 0) {
+        if let Some(reservation) =
+            transaction.hold.reservation.as_mut().filter(|_| known && recipients > 0)
+        {
             let now = self.gate.clock.now();
-            let _reported_by_the_store = self.gate.ledger.release(reservation, recipients, now).await;
+            let _reported_by_the_store =
+                self.gate.ledger.release(reservation, recipients, now).await;
         }
     }
 
@@ -449,11 +467,11 @@ impl<'a> Sender<'a> {
     }
 
     /// Gives the next hop's connection back; the envelope will be replayed on another.
-    pub(super) async fn park(&mut self) {
+    pub(super) fn park(&mut self) {
         let Some(transaction) = &mut self.current else { return };
         transaction.park_at = None;
         if let Some(hop) = &mut transaction.hop {
-            hop.park().await;
+            hop.park();
         }
     }
 
@@ -514,7 +532,14 @@ impl<'a> Sender<'a> {
         let facts = self.facts(&policy, &transaction.mail, &transaction.wire);
         let decided = identity::decide_at_message(&facts, evidence);
         let admitted = self
-            .admit(&policy, decided, transaction.client, &transaction.mail, Some(size_bytes), &transaction.id)
+            .admit(
+                &policy,
+                decided,
+                transaction.client,
+                &transaction.mail,
+                Some(size_bytes),
+                &transaction.id,
+            )
             .await;
         let admission = admitted.map_err(|denied| denied.refusal)?;
         transaction.hold.reservation = Some(Reservation::new(admission.demands.clone()));
@@ -537,7 +562,9 @@ impl<'a> Sender<'a> {
         size_bytes: u64,
     ) -> Result<(), Refusal> {
         let Who::Known(Admission { charged, plan, .. }) = &transaction.who else { return Ok(()) };
-        let refusal = if plan.php_mail == PhpMail::Refuse && evidence.php_script != message::Found::Absent {
+        let refusal = if plan.php_mail == PhpMail::Refuse
+            && evidence.php_script != message::Found::Absent
+        {
             verdict::php_mail(&charged.account, &self.session)
         } else if size_bytes > plan.message_bytes_max {
             verdict::too_large(size_bytes, ByteCount::new(plan.message_bytes_max), &self.session)
@@ -579,8 +606,15 @@ impl<'a> Sender<'a> {
         })
     }
 
-    async fn send(&self, mut transaction: Box<Transaction>, body: Body, head: OutgoingHead) -> Reply {
-        let Some(hop) = transaction.hop.take() else { return verdict::store_down(&self.session).reply };
+    async fn send(
+        &self,
+        mut transaction: Box<Transaction>,
+        body: Body,
+        head: OutgoingHead,
+    ) -> Reply {
+        let Some(hop) = transaction.hop.take() else {
+            return verdict::store_down(&self.session).reply;
+        };
         transaction.hold.underway = true;
         let size_bytes = head.size_bytes;
         let handover = hop.send(Text { head: head.received, body: &body, cuts: head.cuts }).await;
@@ -605,19 +639,25 @@ impl<'a> Sender<'a> {
             if reply.is_permanent() { Outcome::Refused } else { Outcome::Deferred }
         };
         match &handover.verdict {
-            Verdict::Accepted(answer) => (Settlement::Sent, Outcome::Sent, verdict::passed_back(answer)),
+            Verdict::Accepted(answer) => {
+                (Settlement::Sent, Outcome::Sent, verdict::passed_back(answer))
+            }
             Verdict::Refused(answer) => {
                 (Settlement::Refunded, by_class(answer), verdict::passed_back(answer))
             }
             Verdict::Unknown(_) => {
                 (Settlement::Unknown, Outcome::Unknown, verdict::outcome_unknown(&self.session))
             }
-            Verdict::Unavailable(_) => {
-                (Settlement::Refunded, Outcome::Deferred, verdict::next_hop_down(&self.session).reply)
-            }
-            Verdict::RecipientLost(answer) => {
-                (Settlement::Refunded, Outcome::Deferred, verdict::recipient_lost(answer, &self.session))
-            }
+            Verdict::Unavailable(_) => (
+                Settlement::Refunded,
+                Outcome::Deferred,
+                verdict::next_hop_down(&self.session).reply,
+            ),
+            Verdict::RecipientLost(answer) => (
+                Settlement::Refunded,
+                Outcome::Deferred,
+                verdict::recipient_lost(answer, &self.session),
+            ),
             Verdict::ExtensionMissing(name) => {
                 let refusal = verdict::extension_missing(name, &self.session);
                 (Settlement::Refunded, Outcome::Refused, refusal.reply)
@@ -647,14 +687,19 @@ impl<'a> Sender<'a> {
     }
 
     /// Gives everything back and reports the end.
-    async fn close(&self, mut transaction: Box<Transaction>, size_bytes: u64, reply: Option<&Reply>) {
+    async fn close(
+        &self,
+        mut transaction: Box<Transaction>,
+        size_bytes: u64,
+        reply: Option<&Reply>,
+    ) {
         if let Some(reservation) = transaction.hold.reservation.take() {
             let now = self.gate.clock.now();
             let _reported_by_the_store =
                 self.gate.ledger.settle(reservation, Settlement::Refunded, now).await;
         }
         if let Some(hop) = transaction.hop.take() {
-            hop.abort().await;
+            hop.abort();
         }
         if transaction.recipients.is_empty() {
             return;
@@ -670,7 +715,13 @@ impl<'a> Sender<'a> {
 
     // ── saying so ──
 
-    fn refuse_in(&self, transaction: &Transaction, refusal: &Refusal, recipients: u32, mode: Mode) -> Reply {
+    fn refuse_in(
+        &self,
+        transaction: &Transaction,
+        refusal: &Refusal,
+        recipients: u32,
+        mode: Mode,
+    ) -> Reply {
         let charged = match &transaction.who {
             Who::Known(admission) => Some(&admission.charged),
             Who::WaitsForHeader => None,
@@ -787,7 +838,8 @@ struct End<'a> {
 impl Transaction {
     fn note(&mut self, request: &RcptRequest, reply: &Reply, by: AnswerBy) {
         if self.recipients.len() < REPORT_RECIPIENTS_MAX {
-            let report = RecipientReport { address: request.address.clone(), code: reply.code(), by };
+            let report =
+                RecipientReport { address: request.address.clone(), code: reply.code(), by };
             self.recipients.push(report);
         }
     }

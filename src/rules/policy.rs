@@ -16,16 +16,7 @@ pub struct Policy {
     pub plans: HashMap<PlanName, Arc<Plan>>,
     /// The plan of tenants that have no other.
     pub default_plan: PlanName,
-    /// What an operator assigned to an account or a tenant.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Assigned<'a> {
-    /// The plan, where it is not inherited.
-    pub plan: Option<&'a PlanName>,
-    /// Limits that replace the plan's.
-    pub overrides: &'a [LimitOverride],
-}
-
-/// What happens to accounts that are not known.
+    /// What happens to accounts that are not known.
     pub unknown_accounts: UnknownAccounts,
     /// Accounts that a peer without a figure of its own may name for the first time in an hour.
     pub new_accounts_per_hour: u32,
@@ -70,7 +61,7 @@ impl Policy {
     pub fn plan(&self, name: Option<&PlanName>) -> Arc<Plan> {
         name.and_then(|name| self.plans.get(name))
             .or_else(|| self.plans.get(&self.default_plan))
-            .cloned()
+            .map(Arc::clone)
             .expect("the checked configuration has its default plan")
     }
 
@@ -95,7 +86,10 @@ impl Policy {
         if !Arc::ptr_eq(&own, &shared) {
             limits.retain(|limit| limit.scoped.scope != Scope::Tenant);
             let of_tenant = limits::effective(&shared, tenant.overrides, &[], now);
-            limits.splice(0..0, of_tenant.into_iter().filter(|limit| limit.scoped.scope == Scope::Tenant));
+            limits.splice(
+                0..0,
+                of_tenant.into_iter().filter(|limit| limit.scoped.scope == Scope::Tenant),
+            );
         }
         limits
     }
@@ -105,6 +99,15 @@ impl Policy {
     pub fn charges_client(&self, client: ClientIp) -> bool {
         TrustTable::new(&self.trust).charges_client(client, None)
     }
+}
+
+/// What an operator assigned to an account or a tenant.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Assigned<'a> {
+    /// The plan, where it is not inherited.
+    pub plan: Option<&'a PlanName>,
+    /// Limits that replace the plan's.
+    pub overrides: &'a [LimitOverride],
 }
 
 /// What happens to accounts that are not known.

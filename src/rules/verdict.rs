@@ -42,7 +42,11 @@ impl Moment {
 #[must_use]
 pub fn limit_full(hit: LimitHit, now: Moment, session: &SessionId) -> Refusal {
     let text = format!("{} [{session}]", limit_facts(&hit, now));
-    Refusal { reason: RefusalReason::Limit, reply: Reply::new(450, "4.7.1", text), limit: Some(hit) }
+    Refusal {
+        reason: RefusalReason::Limit,
+        reply: Reply::new(450, "4.7.1", text),
+        limit: Some(hit),
+    }
 }
 
 /// A message that asks for more recipients at once than a limit ever allows, where it is charged as a whole.
@@ -54,7 +58,11 @@ pub fn limit_never(hit: LimitHit, recipients: u32, session: &SessionId) -> Refus
         "{scope} {name}: this message needs {recipients} {unit} at once, {} in {} is the limit [{session}]",
         hit.limit.max, hit.limit.window
     );
-    Refusal { reason: RefusalReason::LimitNever, reply: Reply::new(550, "5.5.3", text), limit: Some(hit) }
+    Refusal {
+        reason: RefusalReason::LimitNever,
+        reply: Reply::new(550, "5.5.3", text),
+        limit: Some(hit),
+    }
 }
 
 /// A peer that names too many accounts for the first time.
@@ -88,7 +96,12 @@ pub fn limit_facts(hit: &LimitHit, now: Moment) -> String {
 
 /// The account or its tenant is suspended.
 #[must_use]
-pub fn suspended(subject: &SubjectId, case: &CaseId, contact: &str, session: &SessionId) -> Refusal {
+pub fn suspended(
+    subject: &SubjectId,
+    case: &CaseId,
+    contact: &str,
+    session: &SessionId,
+) -> Refusal {
     let text = format!("{subject} is suspended, case {case}; contact {contact} [{session}]");
     refuse(RefusalReason::Suspended, 550, "5.7.1", text)
 }
@@ -96,7 +109,9 @@ pub fn suspended(subject: &SubjectId, case: &CaseId, contact: &str, session: &Se
 /// No AUTH and no trusted client.
 #[must_use]
 pub fn not_relaying(client: &impl std::fmt::Display, session: &SessionId) -> Refusal {
-    let text = format!("{client} may not relay here: log in, or ask the provider to trust this address [{session}]");
+    let text = format!(
+        "{client} may not relay here: log in, or ask the provider to trust this address [{session}]"
+    );
     refuse(RefusalReason::NotRelaying, 550, "5.7.1", text)
 }
 
@@ -117,7 +132,9 @@ pub fn unknown_account(account: &AccountId, session: &SessionId) -> Refusal {
 /// The plan refuses mail from PHP's mail().
 #[must_use]
 pub fn php_mail(account: &AccountId, session: &SessionId) -> Refusal {
-    let text = format!("account {account}: mail from PHP mail() is not allowed, send with a login over SMTP [{session}]");
+    let text = format!(
+        "account {account}: mail from PHP mail() is not allowed, send with a login over SMTP [{session}]"
+    );
     refuse(RefusalReason::PhpMail, 550, "5.7.1", text)
 }
 
@@ -159,13 +176,21 @@ pub fn next_hop_down(session: &SessionId) -> Refusal {
 /// The next hop vanished after the final dot; the charge stands (promise 2).
 #[must_use]
 pub fn outcome_unknown(session: &SessionId) -> Reply {
-    Reply::new(451, "4.4.2", format!("the next hop gave no answer; the message may have been sent [{session}]"))
+    Reply::new(
+        451,
+        "4.4.2",
+        format!("the next hop gave no answer; the message may have been sent [{session}]"),
+    )
 }
 
 /// A recipient that had been accepted was refused when the envelope was replayed.
 #[must_use]
 pub fn recipient_lost(answer: &Reply, session: &SessionId) -> Reply {
-    Reply::new(451, "4.4.3", format!("a recipient is no longer accepted ({answer}); nothing was sent [{session}]"))
+    Reply::new(
+        451,
+        "4.4.3",
+        format!("a recipient is no longer accepted ({answer}); nothing was sent [{session}]"),
+    )
 }
 
 /// The next hop does not know what the message needs (RFC 6152 §3, RFC 6531 §3.6, RFC 1870 §6.1).

@@ -275,6 +275,7 @@ impl Writer {
         }
         self.advance_checkpoint(cut_to);
         if std::mem::take(&mut self.failing) {
+            *self.shared.failure.lock() = None;
             self.events.tell(now, &Event::StoreRecovered);
         }
     }
@@ -316,6 +317,7 @@ impl Writer {
         }
         self.abort_checkpoint(cells, &mut batch);
         self.queue().put_back(batch);
+        *self.shared.failure.lock() = Some(detail.clone());
         if !std::mem::replace(&mut self.failing, true) {
             self.events.tell(now, &Event::StoreFailed(Trouble { detail }));
         }
