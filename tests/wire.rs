@@ -6,11 +6,15 @@
 //! Then comes what the session does: `E:` for everything but sending, `S:` for what it sends. Each dialog is run with whole
 //! blocks, octet by octet and at random splits, and has to give the same. `UPDATE=1` rewrites the `E:` and `S:` lines.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail wherever it is")]
+
 use proptest::prelude::*;
 use std::{collections::VecDeque, fmt::Write as _, path::Path, sync::Arc, time::Duration};
 use tollgate::{
     smtp::{
         Extensions, Reply,
+        command::{self, Command, CommandError, Context, Offer, Verb},
+        proxy_header, sasl,
         server::{
             Answer, Ask, Input, LoginAnswer, Mechanism, Output, Session, SessionSettings, Start,
         },
@@ -28,6 +32,22 @@ fn dialogs_are_as_written() {
     assert!(!files.is_empty());
     for file in files {
         check(&file);
+    }
+}
+
+#[test]
+fn every_reply_of_the_session_is_documented() {
+    let documented = include_str!("../docs/smtp-replies.md");
+    let sources = [include_str!("../src/smtp/server.rs"), include_str!("../src/smtp/command.rs")];
+    let code = sources.map(|source| source.split("#[cfg(test)]").next().unwrap()).concat();
+    let is_reply = |text: &&str| {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        digits == 3 && text.len() > 4 && text.as_bytes()[3] == b' ' && !text.contains('{')
+    };
+    let replies: Vec<&str> = code.split('"').filter(is_reply).collect();
+    assert!(replies.len() > 40);
+    for reply in replies {
+        assert!(documented.contains(&format!("| `{reply}` |")), "{reply:?} is not documented");
     }
 }
 
@@ -253,7 +273,7 @@ impl Pump {
                 }
                 Output::StartTls => self.note("start tls"),
                 Output::TransactionEnded(reason) => {
-                    self.note(&format!("transaction ended: {reason:?}"))
+                    self.note(&format!("transaction ended: {reason:?}"));
                 }
                 Output::Close(reason) => self.note(&format!("close: {reason:?}")),
                 Output::Ask(ask) => {
@@ -358,6 +378,72 @@ fn unescape(text: &str) -> Vec<u8> {
     octets
 }
 
+/// Pieces that command lines are made of.
+fn word() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "MAIL FROM:",
+        "RCPT TO:",
+        "EHLO ",
+        "AUTH PLAIN ",
+        "XCLIENT ",
+        "XFORWARD ",
+        "PROXY TCP4 ",
+        "<",
+        ">",
+        "<>",
+        "@",
+        "a",
+        "b.example",
+        "\"",
+        "\\",
+        " ",
+        "é",
+        ":",
+        ",",
+        "[192.0.2.1]",
+        "[IPv6:::1]",
+        "<a@b>",
+        "<é@b>",
+        " SIZE=",
+        "1",
+        " SMTPUTF8",
+        " BODY=8BITMIME",
+        " AUTH=",
+        "+2B",
+        "=",
+        " RET=FULL",
+        " ENVID=x",
+        " NOTIFY=NEVER",
+        " ORCPT=rfc822;",
+        "ADDR=",
+        "192.0.2.1",
+        " NAME=x",
+        " LOGIN=",
+    ])
+}
+
+fn read(line: &[u8]) -> Result<Command, CommandError> {
+    let extensions = Extensions { auth: vec!["PLAIN".to_owned()], ..settings().extensions };
+    let (verb, arguments) = Verb::split(line);
+    let context =
+        Context { extensions: &extensions, mail_auth: Offer::Yes, utf8_recipients: Offer::Yes };
+    Command::parse(verb, arguments, &context)
+}
+
+/// The command line for a next hop that offers everything; it must be one line.
+fn written(read: &Result<Command, CommandError>) -> Option<Vec<u8>> {
+    let extensions = Extensions { auth: vec!["PLAIN".to_owned()], ..settings().extensions };
+    let mut out = Vec::new();
+    match read {
+        Ok(Command::Mail(request)) => command::write_mail(request, &extensions, &mut out),
+        Ok(Command::Rcpt(request)) => command::write_rcpt(request, &extensions, &mut out),
+        _ => return None,
+    }
+    let line = out.strip_suffix(b"\r\n").unwrap();
+    assert!(!line.iter().any(u8::is_ascii_control), "{line:?}");
+    Some(line.to_vec())
+}
+
 /// Scraps of conversations, put together in any order, and any octets.
 fn scrap() -> impl Strategy<Value = Vec<u8>> {
     let known = proptest::sample::select(vec![
@@ -387,6 +473,7 @@ fn scrap() -> impl Strategy<Value = Vec<u8>> {
     ]);
     prop_oneof![
         12 => known.prop_map(|text| text.as_bytes().to_vec()),
+        2 => Just(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<e@f>\r\nDATA\r\n".to_vec()),
         1 => proptest::collection::vec(any::<u8>(), 0..40),
         1 => proptest::collection::vec(Just(b'x'), 1000..3000),
     ]
@@ -483,6 +570,22 @@ fn check_replies(bytes: &[u8]) {
 
 proptest! {
     #[test]
+    fn no_parser_panics_and_what_is_read_can_be_written(
+        begin in proptest::sample::select(vec!["MAIL FROM:<a@b>", "MAIL FROM:<>", "RCPT TO:<a@b>", "MAIL FROM:", ""]),
+        words in proptest::collection::vec(word(), 0..8),
+        octets in proptest::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let line = begin.to_owned() + &words.concat();
+        for line in [line.as_bytes(), &octets, &[line.as_bytes(), &octets].concat()] {
+            let _ = proxy_header::parse(line);
+            let _ = proxy_header::parse(&[b"\r\n\r\n\0\r\nQUIT\n", line].concat());
+            let _ = sasl::begin(Mechanism::Plain, str::from_utf8(line).ok());
+            let read = read(line);
+            prop_assert_eq!(&read, &written(&read).map_or(read.clone(), |again| self::read(&again)));
+        }
+    }
+
+    #[test]
     fn whatever_comes_the_session_keeps_its_rules(
         happenings in proptest::collection::vec(happening(), 0..80),
         seed in any::<u64>(),
@@ -493,6 +596,7 @@ proptest! {
             allow_plaintext_auth: true,
             xclient: true,
             xforward: true,
+            errors_max: 50,
             ..settings()
         };
         let (mut now, mut chance) = (Timestamp::from_millis(0), Random(seed));

@@ -378,7 +378,7 @@ fn parse_name(arguments: &[u8]) -> Result<Domain, CommandError> {
     let first = arguments.split(|&byte| is_blank(byte)).next().unwrap_or_default();
     let name: String = String::from_utf8_lossy(first)
         .chars()
-        .map(|c| if c.is_alphanumeric() || "-._[]:".contains(c) { c } else { '_' })
+        .map(|c| if c.is_ascii_alphanumeric() || "-._[]:".contains(c) { c } else { '_' })
         .collect();
     name.parse().map_err(|_| CommandError::Argument)
 }
@@ -729,6 +729,7 @@ mod tests {
             ("EHLO Anna's\tMac", "Anna_s"),
             ("EHLO my_pc  ", "my_pc"),
             ("EHLO a<b>", "a_b_"),
+            ("EHLO bücher.example", "b_cher.example"),
         ] {
             assert_eq!(
                 parse(line, &everything()),

@@ -223,6 +223,40 @@ mod tests {
         }
     }
 
+    /// What RFC 5321 says, octet by octet with everything in view; none if the end is missing.
+    fn naive(stream: &[u8]) -> Option<Found> {
+        let seen = [b"\r\n", stream].concat();
+        for at in 2..seen.len() {
+            let (before, now) = (seen[at - 1], seen[at]);
+            if now == 0 || (now == b'\n') != (before == b'\r') {
+                return Some(Err(()));
+            }
+            if at > 3 && seen[..=at].ends_with(b"\r\n.\r\n") {
+                return Some(whole(&seen[2..at - 2], &seen[at + 1..]));
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn every_short_stream_is_read_as_the_rfc_says() {
+        let letters = b"\r\n.a";
+        for length in 0..=8_u32 {
+            for number in 0..4_usize.pow(length) {
+                let letter = |place: u32| letters[number / 4_usize.pow(place) % 4];
+                let stream: Vec<u8> = (0..length).map(letter).collect();
+                let expected = naive(&stream);
+                let cuts = [1, 2, 3, stream.len().max(1)].map(|size| run(stream.chunks(size)));
+                for got in cuts {
+                    match &expected {
+                        Some(expected) => assert_eq!(&got, expected, "{stream:?}"),
+                        None => assert!(matches!(got, Ok((_, None))), "{stream:?}: {got:?}"),
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_text_without_its_end_goes_on() {
         assert_eq!(run([b"a\r\n.".as_slice()]), Ok((b"a\r\n".to_vec(), None)));

@@ -20,6 +20,7 @@ pub use reply::Reply;
 
 /// The extensions that a server offers in its answer to EHLO.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a line of the EHLO answer")]
 pub struct Extensions {
     /// RFC 2920.
     pub pipelining: bool,

@@ -65,11 +65,13 @@ fn source_v1(line: &str) -> Result<Option<SocketAddr>, NotAHeader> {
     match *words.as_slice() {
         ["PROXY", "UNKNOWN", ..] => Ok(None),
         ["PROXY", "TCP4", source, target, port, target_port] => {
-            (address::<Ipv4Addr>(target)?, port_v1(target_port)?);
+            address::<Ipv4Addr>(target)?;
+            port_v1(target_port)?;
             Ok(Some(SocketAddr::new(address::<Ipv4Addr>(source)?, port_v1(port)?)))
         }
         ["PROXY", "TCP6", source, target, port, target_port] => {
-            (address::<Ipv6Addr>(target)?, port_v1(target_port)?);
+            address::<Ipv6Addr>(target)?;
+            port_v1(target_port)?;
             Ok(Some(SocketAddr::new(address::<Ipv6Addr>(source)?, port_v1(port)?)))
         }
         _ => Err(NotAHeader),

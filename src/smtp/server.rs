@@ -18,6 +18,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// What one listener's sessions are like; checked when the configuration is loaded, kept by a connection for its life.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own, read by name")]
 pub struct SessionSettings {
     /// The name in the banner and in the answer to EHLO.
     pub hostname: Domain,
@@ -330,6 +331,19 @@ struct Claims {
     xforward: ClientClaim,
     /// XCLIENT's, overlaid with XFORWARD's.
     both: ClientClaim,
+    speaker: Speaker,
+}
+
+/// Who speaks on the connection.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Speaker {
+    /// The peer.
+    #[default]
+    Server,
+    /// The peer, which said XCLIENT.
+    ServerForClient,
+    /// The client behind it, after the greeting that follows XCLIENT.
+    Client,
 }
 
 /// Why a command is not obeyed: the reply without its CRLF.
@@ -462,7 +476,7 @@ impl Session {
     fn handle_bytes(&mut self, bytes: &[u8], now: Timestamp) {
         match self.state {
             State::Closed | State::TlsHandshake => return,
-            State::Body(..) => self.waiting_since = now,
+            State::Body(..) if !bytes.is_empty() => self.waiting_since = now,
             _ if self.is_asking() && self.buffer.len() + bytes.len() > WAITING_BYTES_MAX => {
                 self.say("421 4.7.0 too much input before an answer");
                 return self.end(CloseReason::Protocol, EndReason::Closed);
@@ -506,7 +520,7 @@ impl Session {
         match (std::mem::replace(&mut self.state, State::Command), answer) {
             (State::AskedLogin, Answer::Login(answer)) => self.take_login(answer),
             (State::AskedMail(transaction), Answer::Mail(reply)) => {
-                self.take_mail(&reply, transaction)
+                self.take_mail(&reply, transaction);
             }
             (State::AskedRecipients(transaction, slots), Answer::Recipients(replies)) => {
                 self.take_recipients(&replies, transaction, &slots);
@@ -531,7 +545,7 @@ impl Session {
                 self.say("235 2.7.0 authentication succeeded");
             }
             LoginAnswer::Rejected => {
-                self.refuse(&Refusal::Fault("535 5.7.8 authentication failed"))
+                self.refuse(&Refusal::Fault("535 5.7.8 authentication failed"));
             }
             LoginAnswer::Unavailable => self.say("454 4.7.0 temporary authentication failure"),
         }
@@ -760,23 +774,24 @@ impl Session {
     /// Does what a legal command says.
     fn proceed(&mut self, command: Command, now: Timestamp) -> Result<(), Refusal> {
         match command {
-            Command::Mail(request) => self.proceed_mail(request, now),
-            Command::Rcpt(request) => Ok(self.proceed_rcpt(request)),
-            Command::Data => Ok(self.proceed_data(now)),
-            Command::Ehlo(name) => Ok(self.proceed_ehlo(name)),
-            Command::Helo(name) => Ok(self.proceed_helo(name)),
-            Command::Rset => Ok(self.proceed_rset()),
-            Command::Quit => Ok(self.proceed_quit()),
+            Command::Mail(request) => return self.proceed_mail(request, now),
             Command::Auth { mechanism, initial } => {
-                self.proceed_auth(mechanism, initial.as_deref())
+                return self.proceed_auth(mechanism, initial.as_deref());
             }
-            Command::StartTls => Ok(self.proceed_starttls()),
-            Command::Xclient(attributes) => Ok(self.proceed_xclient(attributes)),
-            Command::Xforward(attributes) => Ok(self.proceed_xforward(attributes)),
-            Command::Noop => Ok(self.say_idle("250 2.0.0 ok")),
-            Command::Vrfy => Ok(self.say_idle("252 2.5.1 send some mail and see")),
-            Command::Help => Ok(self.say_idle("214 2.0.0 see RFC 5321")),
+            Command::Rcpt(request) => self.proceed_rcpt(request),
+            Command::Data => self.proceed_data(now),
+            Command::Ehlo(name) => self.proceed_ehlo(name),
+            Command::Helo(name) => self.proceed_helo(name),
+            Command::Rset => self.proceed_rset(),
+            Command::Quit => self.proceed_quit(),
+            Command::StartTls => self.proceed_starttls(),
+            Command::Xclient(attributes) => self.proceed_xclient(attributes),
+            Command::Xforward(attributes) => self.proceed_xforward(attributes),
+            Command::Noop => self.say_idle("250 2.0.0 ok"),
+            Command::Vrfy => self.say_idle("252 2.5.1 send some mail and see"),
+            Command::Help => self.say_idle("214 2.0.0 see RFC 5321"),
         }
+        Ok(())
     }
 
     fn check_mail(&self) -> Result<(), Refusal> {
@@ -883,21 +898,30 @@ impl Session {
         self.outputs.push_back(Output::BodyBegins);
     }
 
-    fn proceed_helo(&mut self, name: Domain) {
+    fn greet(&mut self, greeting: Greeting) {
         self.end_transaction(EndReason::Reset);
-        self.greeting = Some(Greeting::Helo(name));
+        self.greeting = Some(greeting);
+        if let Some(claims) = &mut self.claims
+            && claims.speaker == Speaker::ServerForClient
+        {
+            claims.speaker = Speaker::Client;
+        }
+    }
+
+    fn proceed_helo(&mut self, name: Domain) {
+        self.greet(Greeting::Helo(name));
         let line = format!("250 {}", self.settings.hostname);
         self.say_idle(&line);
     }
 
     fn proceed_ehlo(&mut self, name: Domain) {
-        self.end_transaction(EndReason::Reset);
-        self.greeting = Some(Greeting::Ehlo(name));
+        self.greet(Greeting::Ehlo(name));
         self.note_idle();
         let settings = Arc::clone(&self.settings);
         let offered = &settings.extensions;
         let size = format!("SIZE {}", self.size_bytes_max());
         let auth = self.auth_line();
+        let claims = self.check_speaker().is_ok();
         let lines = [
             (true, settings.hostname.as_str()),
             (offered.pipelining, "PIPELINING"),
@@ -908,8 +932,8 @@ impl Session {
             (offered.dsn, "DSN"),
             (settings.starttls && !self.is_tls(), "STARTTLS"),
             (!auth.is_empty(), &auth),
-            (settings.xforward, "XFORWARD NAME ADDR PORT PROTO HELO SOURCE"),
-            (settings.xclient, "XCLIENT NAME ADDR PORT PROTO HELO LOGIN"),
+            (settings.xforward && claims, "XFORWARD NAME ADDR PORT PROTO HELO SOURCE"),
+            (settings.xclient && claims, "XCLIENT NAME ADDR PORT PROTO HELO LOGIN"),
         ];
         self.say_lines(lines.iter().filter(|(offered, _)| *offered).map(|&(_, line)| line));
     }
@@ -1000,9 +1024,21 @@ impl Session {
 
     fn check_claim(&self, allowed: bool) -> Result<(), Refusal> {
         if !allowed {
-            return Err(Refusal::Fault("550 5.7.0 not authorized"));
+            return Err(Refusal::Fault(NOT_AUTHORIZED));
         }
+        self.check_speaker()?;
         self.check_no_transaction()
+    }
+
+    /// A proxy that says XCLIENT and greets in its client's name lets the client itself speak from then on; were that one
+    /// heard too, any customer behind the proxy could name another as the sender.
+    fn check_speaker(&self) -> Result<(), Refusal> {
+        match &self.claims {
+            Some(claims) if claims.speaker == Speaker::Client => {
+                Err(Refusal::Fault(NOT_AUTHORIZED))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_no_transaction(&self) -> Result<(), Refusal> {
@@ -1014,7 +1050,9 @@ impl Session {
 
     /// The session starts again, as if it were the client's own (Postfix XCLIENT_README).
     fn proceed_xclient(&mut self, attributes: Attributes) {
-        attributes.apply(&mut self.claims.get_or_insert_default().xclient);
+        let claims = self.claims.get_or_insert_default();
+        claims.speaker = Speaker::ServerForClient;
+        attributes.apply(&mut claims.xclient);
         self.forget_envelope();
         self.greeting = None;
         self.say_banner();
@@ -1216,6 +1254,7 @@ const fn sasl_reply(error: SaslError) -> &'static str {
 }
 
 const TOO_LARGE: &str = "552 5.3.4 message too large";
+const NOT_AUTHORIZED: &str = "550 5.7.0 not authorized";
 const NO_RECIPIENT: &str = "554 5.5.1 no valid recipients";
 /// The first octet of a TLS record with a ClientHello (RFC 8446 §5.1); no command begins with it.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -1253,3 +1292,153 @@ static NO_CLAIM: ClientClaim = ClientClaim {
     ident: None,
     source: None,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        let settings = SessionSettings {
+            hostname: "gate.example".parse().unwrap(),
+            extensions: Extensions { pipelining: true, size: Some(None), ..NO_EXTENSIONS.clone() },
+            size_bytes_max: 1000,
+            starttls: false,
+            auth_mechanisms: Vec::new(),
+            require_tls: false,
+            require_auth: false,
+            allow_plaintext_auth: false,
+            xclient: false,
+            xforward: false,
+            recipients_max: 10_000,
+            errors_max: 10,
+            timeout_command: Duration::from_secs(300),
+            timeout_data: Duration::from_secs(180),
+            transaction_time_max: Duration::from_secs(1800),
+        };
+        let start = Start { tls: false, id: "s1".parse().unwrap() };
+        Session::new(Arc::new(settings), start, Timestamp::EPOCH)
+    }
+
+    fn outputs(session: &mut Session) -> Vec<String> {
+        std::iter::from_fn(|| session.poll_output()).map(|output| describe(&output)).collect()
+    }
+
+    fn describe(output: &Output) -> String {
+        match output {
+            Output::Send(bytes) => {
+                let text = str::from_utf8(bytes).unwrap();
+                let codes: Vec<&str> = text.lines().filter_map(|line| line.get(..4)).collect();
+                codes.concat().replace('-', " ").trim_end().to_owned()
+            }
+            Output::Deadline(due) => format!("due {}", due.as_millis() / 1000),
+            Output::Ask(Ask::Mail(_)) => "mail?".to_owned(),
+            Output::Ask(Ask::Recipients(requests)) => format!("{} recipients?", requests.len()),
+            Output::Ask(Ask::Message { size_bytes }) => format!("{size_bytes} octets?"),
+            Output::Body(piece) => format!("{} octets", piece.len()),
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// What comes out after each input.
+    fn check(inputs: Vec<(u64, Input<'_>)>, expected: &[&[&str]]) -> Session {
+        let mut session = session();
+        assert_eq!(outputs(&mut session), ["220", "due 300"]);
+        for (at, ((seconds, input), expected)) in inputs.into_iter().zip(expected).enumerate() {
+            session.handle(input, Timestamp::EPOCH + Duration::from_secs(seconds));
+            assert_eq!(&outputs(&mut session), expected, "input {at}");
+        }
+        session
+    }
+
+    fn yes() -> Reply {
+        Reply::new(250, "2.0.0", "ok")
+    }
+
+    #[test]
+    fn a_group_is_asked_once_and_answered_with_one_send() {
+        let group =
+            b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<\r\nRCPT TO:<e@f>\r\nDATA\r\n";
+        let session = check(
+            vec![
+                (0, Input::Bytes(group)),
+                (1, Input::Answer(Answer::Mail(yes()))),
+                (2, Input::Answer(Answer::Recipients(vec![yes(), yes()]))),
+                (3, Input::Bytes(b"text\r\n.")),
+                (4, Input::Bytes(b"\r\n")),
+                (5, Input::Answer(Answer::Message(yes()))),
+            ],
+            &[
+                &["mail?"],
+                &["2 recipients?"],
+                &["250 250 250 250 250 501 250 354", "BodyBegins", "due 182"],
+                &["6 octets", "due 183"],
+                &["6 octets?"],
+                &["250", "due 305"],
+            ],
+        );
+        assert_eq!((session.buffer.capacity(), session.replies.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn deadlines_follow_what_is_awaited() {
+        check(
+            vec![
+                (200, Input::Bytes(b"NO")),
+                (299, Input::Deadline),
+                (299, Input::Bytes(b"OP\r\n")),
+                (599, Input::Deadline),
+            ],
+            &[&[], &["due 300"], &["250", "due 599"], &["421", "Close(Timeout)"]],
+        );
+    }
+
+    #[test]
+    fn a_transaction_that_is_accepted_too_late_is_over_at_once() {
+        check(
+            vec![
+                (0, Input::Bytes(b"HELO x\r\nMAIL FROM:<>\r\n")),
+                (1, Input::PeerClosed),
+                (2, Input::Answer(Answer::Mail(yes()))),
+                (3, Input::Bytes(b"NOOP\r\n")),
+            ],
+            &[&["mail?"], &["250", "Close(PeerClosed)"], &["TransactionEnded(Closed)"], &[]],
+        );
+    }
+
+    #[test]
+    fn a_large_group_is_asked_in_parts() {
+        let group = ["HELO x\r\nMAIL FROM:<>\r\n".to_owned(), "RCPT TO:<a@b>\r\n".repeat(1500)];
+        check(
+            vec![
+                (0, Input::Bytes(group.concat().as_bytes())),
+                (0, Input::Answer(Answer::Mail(yes()))),
+                (0, Input::Answer(Answer::Recipients(vec![yes(); 1000]))),
+            ],
+            &[&["mail?"], &["1000 recipients?"], &["500 recipients?"]],
+        );
+    }
+
+    #[test]
+    fn what_comes_before_an_answer_is_kept_up_to_a_cap() {
+        let much = vec![b'x'; WAITING_BYTES_MAX];
+        check(
+            vec![
+                (0, Input::Bytes(b"HELO x\r\nMAIL FROM:<>\r\n")),
+                (0, Input::Bytes(&much)),
+                (0, Input::Bytes(b"x")),
+            ],
+            &[&["mail?"], &[], &["250 421", "Close(Protocol)"]],
+        );
+    }
+
+    #[test]
+    fn a_wrong_answer_ends_the_session() {
+        check(vec![(0, Input::Answer(Answer::Message(yes())))], &[&["421", "Close(Protocol)"]]);
+    }
+
+    #[test]
+    fn an_idle_session_is_small() {
+        assert!(size_of::<Session>() <= 512, "{} octets", size_of::<Session>());
+        assert!(size_of::<Output>() <= 256, "{} octets", size_of::<Output>());
+    }
+}

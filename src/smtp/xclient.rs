@@ -180,13 +180,13 @@ const UNAVAILABLE: [&str; 2] = ["[UNAVAILABLE]", "[TEMPUNAVAIL]"];
 mod tests {
     use super::*;
 
-    fn check(kind: Kind, text: &str, expected: Result<ClientClaim, ClaimError>) {
+    fn check(kind: Kind, text: &str, expected: &Result<ClientClaim, ClaimError>) {
         let got = Attributes::parse(kind, text).map(|attributes| {
             let mut claim = ClientClaim::default();
             attributes.apply(&mut claim);
             claim
         });
-        assert_eq!(got, expected, "{text}");
+        assert_eq!(&got, expected, "{text}");
     }
 
     fn text(value: &str) -> Option<String> {
@@ -199,7 +199,7 @@ mod tests {
         check(
             Kind::Xclient,
             "NAME=spike.example ADDR=192.0.2.7 PORT=4711 HELO=[192.0.2.7] PROTO=ESMTP login=a+40shop.example",
-            Ok(ClientClaim {
+            &Ok(ClientClaim {
                 name: text("spike.example"),
                 addr: addr("192.0.2.7"),
                 port: Some(4711),
@@ -212,7 +212,7 @@ mod tests {
         check(
             Kind::Xclient,
             "ADDR=IPV6:2001:db8::1 DESTADDR=192.0.2.1 DESTPORT=25 NAME=[TEMPUNAVAIL] LOGIN=[unavailable]",
-            Ok(ClientClaim {
+            &Ok(ClientClaim {
                 addr: addr("2001:db8::1"),
                 dest_addr: addr("192.0.2.1"),
                 dest_port: Some(25),
@@ -222,7 +222,7 @@ mod tests {
         check(
             Kind::Xforward,
             "ADDR=::ffff:192.0.2.7 IDENT=4fXY SOURCE=LOCAL",
-            Ok(ClientClaim {
+            &Ok(ClientClaim {
                 addr: addr("192.0.2.7"),
                 ident: text("4fXY"),
                 source: Some(Source::Local),
@@ -248,9 +248,9 @@ mod tests {
             (Kind::Xforward, "LOGIN=a@shop.example"),
             (Kind::Xforward, "SOURCE=MARS"),
         ] {
-            check(kind, wrong, Err(ClaimError));
+            check(kind, wrong, &Err(ClaimError));
         }
-        check(Kind::Xclient, &format!("NAME={}", "x".repeat(256)), Err(ClaimError));
+        check(Kind::Xclient, &format!("NAME={}", "x".repeat(256)), &Err(ClaimError));
     }
 
     #[test]
