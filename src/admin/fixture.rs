@@ -8,7 +8,7 @@ use crate::{
     rules::policy::{Policy, ReceivedClient, SenderMismatch, UnknownAccounts},
     store::{
         BoxFuture,
-        ledger::{ChargePer, Demand, Grant, Ledger, Request, Reservation, Settlement},
+        ledger::{ChargePer, Demand, Grant, Request, Reservation, Settlement},
         memory::MemoryStore,
     },
     types::{Key, Limit, Scope, Span, SubjectId, Timestamp, Unit},

@@ -426,8 +426,8 @@ mod tests {
 
     fn check_exit(socket: &Path, words: &[&str], expected: u8) {
         let socket = socket.to_str().unwrap();
-        let argv = ["tollgate"].iter().chain(words).chain(&["--socket", socket]);
-        let code = run(argv.map(Into::into));
+        let argv = [&["tollgate"], words, &["--socket", socket]].concat();
+        let code = run(argv.into_iter().map(Into::into));
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(expected)), "{words:?}");
     }
 
