@@ -245,8 +245,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_text_is_stored_unstuffed_with_head_and_cuts() {
-        let got =
-            stored("Received: x\r\n", "A: 1\r\nB: 2\r\n\r\n..dot\r\n...\r\n", vec![0..6]).await;
+        let got = stored(
+            "Received: x\r\n",
+            "A: 1\r\nB: 2\r\n\r\n..dot\r\n...\r\n",
+            std::iter::once(0..6).collect(),
+        )
+        .await;
         assert_eq!(got, b"Received: x\r\nB: 2\r\n\r\n.dot\r\n..\r\n");
         assert_eq!(stored("", "", vec![]).await, b"");
         let long = "x".repeat(998) + "\r\n";

@@ -23,7 +23,7 @@ use tokio::{
 /// A server that plays one script for each connection, in order of acceptance; further connections are closed at once.
 ///
 /// Lines of a script: `> reply`, `< prefix of the line that must come`, `text` (reads up to the final dot), `part` (reads
-/// one line of text), `tls` (shakes hands), `close`, and the words of [`expand`]. At its end a script reads until the
+/// one line of text), `tls` (shakes hands), `serve` (says yes to everything), `close`, and the words of [`expand`]. At its end a script reads until the
 /// client closes.
 struct Hop {
     port: u16,
@@ -160,6 +160,7 @@ async fn play(
                 let Ok(protected) = shake.await else { return Ok(()) };
                 stream = BufStream::new(Box::new(protected));
             }
+            ("serve", _) => return serve_all(&mut stream, seen).await,
             ("close", _) => return Ok(()),
             ("gone", _) => {
                 let line = read_line(&mut stream).await;
@@ -177,6 +178,30 @@ async fn play(
     }
     while !read_line(&mut stream).await.is_empty() {}
     Ok(())
+}
+
+/// Answers whatever comes as a friendly server would.
+async fn serve_all(
+    stream: &mut BufStream<Box<dyn Wire>>,
+    seen: &Mutex<Seen>,
+) -> Result<(), String> {
+    loop {
+        let line = read_line(stream).await;
+        let reply = match line.get(..4) {
+            None => return Ok(()),
+            Some("DATA") => "354 go\r\n",
+            Some(_) => "250 2.0.0 ok\r\n",
+        };
+        // The client may have gone already; the next read notices.
+        let _ = stream.write_all(reply.as_bytes()).await;
+        let _ = stream.flush().await;
+        if reply.starts_with("354") {
+            let text = read_text(stream).await;
+            seen.lock().texts.push(text);
+            let _ = stream.write_all(b"250 2.0.0 queued\r\n").await;
+            let _ = stream.flush().await;
+        }
+    }
 }
 
 async fn read_line(stream: &mut BufStream<Box<dyn Wire>>) -> String {
@@ -662,6 +687,24 @@ async fn more_transactions_than_connections_wait_and_then_are_deferred() {
     let answers = second.recipients(&rcpts(&[1])).await;
     assert_eq!(answers[0].reply.status(), Some("4.4.5"));
     assert_eq!(deliverer.health()[0].connections_open, 1);
+}
+
+#[tokio::test]
+async fn many_messages_share_few_connections() {
+    let hop = Hop::start(&["hello\nserve"; 4]).await;
+    let deliverer = deliverer(&[&hop]);
+    let running: Vec<_> = (0..100)
+        .map(|_| {
+            let deliverer = deliverer.clone();
+            tokio::spawn(async move { short(&send_one(&deliverer).await.1) })
+        })
+        .collect();
+    for message in running {
+        assert_eq!(message.await.unwrap(), "accepted 250");
+    }
+    let (connections, texts) = hop.report();
+    assert!(connections <= 4 && texts.len() == 100, "{connections} for {}", texts.len());
+    assert_eq!(deliverer.health()[0].connections_open, connections);
 }
 
 #[tokio::test]

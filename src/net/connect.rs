@@ -1,6 +1,6 @@
 //! Connections that we make: TCP from a chosen source address, TLS as the client.
 //!
-//! Speaks no SMTP, keeps no connection and sets no time-outs: the caller does. Names are looked up at each connect, so a
+//! Speaks no SMTP and keeps no connection; the caller bounds the handshake's time. Names are looked up at each connect, so a
 //! changed address record is followed. rustls always runs on the ring provider. Input comes from `deliver`.
 
 use rustls::{
@@ -16,30 +16,52 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpSocket, TcpStream, lookup_host},
+    time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// Looks `host` up and connects to the first of its addresses that answers, with TCP_NODELAY.
+/// Where to connect to.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// A name or an address, an IPv6 one also in brackets.
+    pub host: &'a str,
+    /// The port.
+    pub port: u16,
+    /// The address to connect from.
+    pub source: Option<IpAddr>,
+}
+
+/// Looks the host up and connects to the first of its addresses that answers, with TCP_NODELAY. The look-up
+/// takes at most `wait`, then all addresses together as long again, each an equal share, so that one that is silent does not hide the next.
 ///
 /// # Errors
-/// The last address's error, or that there is no address that `source` can reach.
-pub async fn connect(host: &str, port: u16, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+/// The last address's error, or that there is no address that the source can reach.
+pub async fn connect(target: Target<'_>, wait: Duration) -> io::Result<TcpStream> {
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+    let addresses = timeout(wait, addresses_of(target)).await.map_err(late)??;
+    let share = wait / u32::try_from(addresses.len()).unwrap_or(1).max(1);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no address of a usable family");
-    for address in lookup_host((bare, port)).await?.take(ADDRESSES_MAX) {
-        if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
-            continue;
-        }
-        match connect_to(address, source).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
+    for address in addresses {
+        match timeout(share, connect_to(address, target.source)).await.map_err(late) {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) | Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+async fn addresses_of(target: Target<'_>) -> io::Result<Vec<SocketAddr>> {
+    let bare = target.host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let found = lookup_host((bare.unwrap_or(target.host), target.port)).await?;
+    let fits = |address: &SocketAddr| {
+        target.source.is_none_or(|source| source.is_ipv4() == address.is_ipv4())
+    };
+    Ok(found.filter(fits).take(ADDRESSES_MAX).collect())
 }
 
 async fn connect_to(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {

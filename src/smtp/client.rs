@@ -221,7 +221,7 @@ pub struct Group {
 /// How a group's commands go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
-    /// All in one write (RFC 2920 §3.1).
+    /// All in one write (RFC 2920 §3.1), up to [`TOGETHER_MAX`].
     Together,
     /// Each after the answer to the one before.
     LockStep,
@@ -287,7 +287,7 @@ impl Group {
         }
         let from = self.end_of(self.sent);
         self.sent = match self.pace {
-            Pace::Together => self.commands.len(),
+            Pace::Together => self.commands.len().min(self.sent + TOGETHER_MAX),
             Pace::LockStep => self.sent + 1,
         };
         Some(&self.bytes[from..self.end_of(self.sent)])
@@ -369,6 +369,9 @@ pub const CODE_CLOSING: u16 = 421;
 pub const REPLY_LINE_BYTES_MAX: usize = 2048;
 /// Lines of one reply.
 pub const REPLY_LINES_MAX: usize = 100;
+/// Commands in one write: their replies fit into any socket's buffers, so that neither side waits for the other to read
+/// (RFC 2920 §3.1).
+const TOGETHER_MAX: usize = 100;
 /// Mechanisms that are read from one AUTH line.
 const MECHANISMS_MAX: usize = 32;
 /// Octets of nonsense that an error repeats.
@@ -563,6 +566,22 @@ mod tests {
         assert_eq!(codes, [550, 250]);
         let (_, answers) = play(&hop, &["250 r", "550 m", "503 x", "503 x"]);
         assert_eq!(answers.unwrap().mail.unwrap().code(), 550);
+    }
+
+    #[test]
+    fn a_large_group_goes_out_in_parts_that_are_answered_before_the_next() {
+        let hop = Extensions { pipelining: true, ..Extensions::default() };
+        let mut group = Group::new(&hop);
+        let address = "a@b.example".parse().unwrap();
+        let rcpt = RcptRequest { address, notify: None, orcpt: None };
+        (0..250).for_each(|_| group.rcpt(&rcpt, &hop));
+        let mut parts = Vec::new();
+        while !group.is_done() {
+            let lines = |octets: &[u8]| octets.iter().filter(|&&octet| octet == b'\n').count();
+            parts.extend(group.next_bytes().map(lines));
+            group.take(raw("250 ok")).unwrap();
+        }
+        assert_eq!((parts, group.into_answers().recipients.len()), (vec![100, 100, 50], 250));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::super::{HostSettings, SmarthostSettings, Text, TlsMode};
 use crate::{
     clock,
-    net::connect::{ClientStream, TlsClient, connect},
+    net::connect::{ClientStream, Target, TlsClient, connect},
     smtp::{
         Extensions, Reply,
         client::{
@@ -102,8 +102,9 @@ impl Connection {
         tls: Option<&TlsClient>,
     ) -> Result<Self, Failure> {
         let waits = Waits::of(settings);
-        let dial = connect(&host.host, host.port, host.source);
-        let tcp = within(waits.connect, "connecting", dial).await?;
+        let target = Target { host: &host.host, port: host.port, source: host.source };
+        let tcp = connect(target, waits.connect).await;
+        let tcp = tcp.map_err(|error| Failure::Io("connecting", error))?;
         let mut connection = Self::new(ClientStream::Plain(tcp), waits);
         if host.tls == TlsMode::Implicit {
             connection = connection.protect(host, tls).await?;

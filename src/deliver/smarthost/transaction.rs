@@ -70,7 +70,10 @@ impl SmarthostTransaction {
         &mut self,
         requests: &[RcptRequest],
     ) -> Vec<RecipientAnswer> {
-        let answers = match self.place_envelope(requests, &mut Retries::new()).await {
+        let mut retries = Retries::new();
+        let work = timeout(ENVELOPE_WAIT_MAX, self.place_envelope(requests, &mut retries)).await;
+        let late = || NoHop::Unreachable(format!("no answer within {ENVELOPE_WAIT_MAX:?}"));
+        let answers = match work.unwrap_or_else(|_| Err(late().into())) {
             Ok((lease, replies)) => {
                 self.place = Place::Held(lease);
                 replies.into_iter().map(Self::from_hop).collect()
@@ -345,3 +348,6 @@ fn too_late(limit: Duration, progress: &Progress) -> Verdict {
     let why = format!("the hand-over took longer than {limit:?}");
     if progress.dot_sent.is_some() { Verdict::Unknown(why) } else { Verdict::Unavailable(why) }
 }
+
+/// All waits for one group of recipients together; clients give up after 5 minutes (RFC 5321 §4.5.3.2.3).
+const ENVELOPE_WAIT_MAX: Duration = Duration::from_secs(4 * 60);
