@@ -1,6 +1,6 @@
 //! The command line as clap reads it; every text here is what `--help` shows.
 
-use super::Moves;
+use crate::config::Moves;
 use crate::{
     admin::{Changes, LimitSpec, LimitTarget, Patch, Until},
     types::{AccountId, ClientIp, PlanName, TenantId},

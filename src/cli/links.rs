@@ -1,55 +1,50 @@
-//! Where the commands meet the rest of the program: one function each for running, checking and hashing.
+//! The commands that work on files: checking a configuration, hashing and storing a password.
 
-use super::CliError;
-use crate::types::{AccountId, Secret};
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
+use super::{CliError, output};
+use crate::{
+    auth::{self, Scheme},
+    config::{self, Config, Moves},
+    types::{AccountId, Secret},
 };
+use std::path::{Path, PathBuf};
 
-/// What the command line moves away from where the configuration puts it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Moves {
-    /// The folder of all state.
-    pub state_dir: Option<PathBuf>,
-    /// Where `/metrics` and `/health` listen.
-    pub http_listen: Option<SocketAddr>,
-    /// Where the smarthost listener listens.
-    pub smarthost_listen: Option<SocketAddr>,
-    /// Where the submission listener listens.
-    pub submission_listen: Option<SocketAddr>,
-    /// The folder that mail goes to.
-    pub outbox: Option<PathBuf>,
+/// Checks a configuration: prints what is allowed but unwise, fails with everything that is wrong.
+pub(super) fn check_config(path: &Path) -> Result<(), CliError> {
+    let config = load(path)?;
+    let warnings = config::warnings(&config);
+    for warning in &warnings {
+        output::print(&format!("warning: {warning}\n"));
+    }
+    let count = match warnings.len() {
+        0 => String::from("no warnings"),
+        1 => String::from("1 warning"),
+        count => format!("{count} warnings"),
+    };
+    output::print(&format!("{} is valid, {count}\n", path.display()));
+    Ok(())
 }
 
-/// Runs the gate until it is told to stop. To be connected to `app::serve`.
-pub(super) fn serve(config: &Path, moves: Moves) -> Result<(), CliError> {
-    drop(moves);
-    Err(not_connected(config))
+/// Where a configuration puts the control socket.
+pub(super) fn control_socket(path: &Path) -> Result<PathBuf, CliError> {
+    Ok(load(path)?.http.control)
 }
 
-/// Checks a configuration. To be connected to `config::load`.
-pub(super) fn check_config(config: &Path) -> Result<(), CliError> {
-    Err(not_connected(config))
+fn load(path: &Path) -> Result<Config, CliError> {
+    config::load(path, &Moves::default()).map_err(|error| CliError::Failed(error.to_string()))
 }
 
-/// Where a configuration puts the control socket. To be connected to `config::load`.
-pub(super) fn control_socket(config: &Path) -> Result<PathBuf, CliError> {
-    Err(not_connected(config))
-}
-
-/// Hashes a password into the field of a passwd-file. To be connected to `auth::hash_password`.
+/// Hashes a password into the field of a passwd-file.
 pub(super) fn hash_password(scheme: &str, password: &Secret) -> Result<String, CliError> {
-    drop(password.clone());
-    Err(CliError::Failed(format!("the scheme {scheme} is not connected yet")))
+    let scheme: Scheme = scheme.parse().map_err(failed)?;
+    auth::hash_password(scheme, password).map_err(failed)
 }
 
-/// Puts a field into a passwd-file. To be connected to `auth::set_password`.
+/// Puts a field into a passwd-file.
 pub(super) fn store_password(file: &Path, user: &AccountId, field: &str) -> Result<(), CliError> {
-    let _ = (user, field);
-    Err(not_connected(file))
+    auth::set_password(file, user, field).map_err(failed)
 }
 
-fn not_connected(file: &Path) -> CliError {
-    CliError::Failed(format!("{} is not connected yet", file.display()))
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
+fn failed(error: impl std::fmt::Display) -> CliError {
+    CliError::Failed(error.to_string())
 }
