@@ -17,6 +17,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
         found.extend(row_warnings(row));
     }
     found.extend(shadowed_rows(config));
+    found.extend(idle_logins(config));
     let mut plans: Vec<&Plan> = config.policy.plans.values().map(AsRef::as_ref).collect();
     plans.sort_by(|a, b| a.name.cmp(&b.name));
     found.extend(plans.into_iter().filter_map(plan_warning));
@@ -70,6 +71,16 @@ fn shadowed_rows(config: &Config) -> Vec<String> {
         ))
     });
     hidden.collect()
+}
+
+/// Rows with a login where nobody can log in.
+fn idle_logins(config: &Config) -> Vec<String> {
+    let rows = config.policy.trust.iter().filter(|row| row.login.is_some());
+    let idle = rows.filter(|_| config.auth.passwd_file.is_none());
+    idle.map(|row| {
+        format!("trust \"{}\": never used, without auth.passwd_file nobody can log in", row.name)
+    })
+    .collect()
 }
 
 fn plan_warning(plan: &Plan) -> Option<String> {
