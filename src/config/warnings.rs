@@ -38,13 +38,15 @@ fn row_warnings(row: &TrustRow) -> Vec<String> {
     let names_accounts = row.mail_auth || row.xclient || !row.identity_headers.is_empty();
     if by_address && names_accounts {
         found.push(format!(
-            "trust \"{name}\": identity rights by address alone; on a shared web host every script has the same address, so let the server log in and set login"
+            "trust \"{name}\": identity rights by address alone; on a shared web host every script has the same \
+             address, so let the server log in and set login"
         ));
     }
     let reads = |evidence| row.identity_headers.contains(&evidence);
     if reads(Evidence::PhpScript) && !reads(Evidence::ReceivedUserid) {
         found.push(format!(
-            "trust \"{name}\": any script can write X-PHP-Originating-Script; with \"received-userid\" in identity_headers it counts only if the user id agrees"
+            "trust \"{name}\": any script can write X-PHP-Originating-Script; with \"received-userid\" in \
+             identity_headers it counts only if the user id agrees"
         ));
     }
     if row.limits.is_empty() {
