@@ -159,6 +159,14 @@ pub struct Identity {
     pub rejected: Option<Rejected>,
 }
 
+impl Identity {
+    /// True if a plan's limits count; false if the server itself is the account, which has only its own limits.
+    #[must_use]
+    pub fn follows_plan(&self) -> bool {
+        self.evidence != Evidence::Peer
+    }
+}
+
 /// Evidence that was present and not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rejected {
@@ -483,6 +491,7 @@ mod tests {
                 decide_at_message(&facts, &header_evidence(attempt.header.as_bytes()))
             }
         };
+        assert_eq!(identity.follows_plan(), !identity.account.as_str().starts_with("peer:"));
         let peer = if identity.charges_peer { " +peer" } else { "" };
         let reason = identity.rejected.map_or_else(String::new, |r| format!(" !{}", r.reason));
         format!("{} {}{peer}{reason}", identity.account, identity.evidence)
