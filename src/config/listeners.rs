@@ -138,7 +138,8 @@ fn check_secrecy(at: &mut At<'_>, listener: &ListenerSettings, has_tls: bool) {
     }
 }
 
-/// What comes from a loopback address is what anything on this machine passes on, so such trust must not meet the network.
+/// What comes from a loopback address is what anything on this machine passes on, so such trust must not meet the
+/// network.
 fn check_trusted(at: &mut At<'_>, listener: &ListenerSettings, trust: &[Arc<TrustRow>]) {
     if listener.proxy_protocol && !trust.iter().any(|row| row.proxy) {
         at.wrong("proxy_protocol", "no [[trust]] row has proxy = true, so nobody could connect");

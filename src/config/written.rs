@@ -1,7 +1,8 @@
 //! The configuration as it is written: one struct for each table of the file, read by serde.
 //!
-//! Nothing is judged here, and nothing fails here but a file that is not TOML: a value of the wrong form ([`Given`]) and an unknown key
-//! ([`Section`]) are kept as such, so that `checked` can report all of them at once, each with its path.
+//! Nothing is judged here, and nothing fails here but a file that is not TOML: a value of the wrong form ([`Given`])
+//! and an unknown key ([`Section`]) are kept as such, so that `checked` can report all of them at once, each with its
+//! path.
 
 use crate::{
     deliver::TlsMode,
