@@ -133,7 +133,7 @@ pub async fn set(
     let now = admin.now();
     let mut record = admin.records.subject(who.subject()).await?;
     let steps = steps(admin, who, changes, (&record, actor, now))?;
-    let reason = changes.reason.clone().unwrap_or_default();
+    let reason = checked_remark(changes)?;
     for what in steps {
         let text = describe(&record, &what);
         let subject = who.subject().clone();
@@ -159,7 +159,7 @@ pub async fn suspend(
     reason: &str,
     actor: &str,
 ) -> Result<SubjectView, AdminError> {
-    check_reason(Some(reason))?;
+    let reason = check_reason(Some(reason))?;
     let case = case::draw()?;
     let record = change(admin, who, What::Suspend(case.clone()), (reason, actor)).await?;
     admin.tell(&Event::Suspended(Suspended {
@@ -181,7 +181,7 @@ pub async fn resume(
     reason: &str,
     actor: &str,
 ) -> Result<SubjectView, AdminError> {
-    check_reason(Some(reason))?;
+    let reason = check_reason(Some(reason))?;
     let before = admin.records.subject(who.subject()).await?;
     let Some(suspension) = &before.suspension else {
         return Err(AdminError::Conflict(format!("{} is not suspended", who.subject())));
@@ -371,6 +371,14 @@ fn checked_senders(senders: &[String]) -> Result<Vec<String>, AdminError> {
         ))),
         None => Ok(senders.iter().map(|sender| sender.to_lowercase()).collect()),
     }
+}
+
+/// The reason of changes that need none, if one is given all the same.
+fn checked_remark(changes: &Changes) -> Result<String, AdminError> {
+    changes.reason.as_deref().map_or_else(
+        || Ok(String::new()),
+        |reason| check_reason(Some(reason)).map(ToOwned::to_owned),
+    )
 }
 
 /// Suspensions, liftings and overrides are judged later by why they were made.

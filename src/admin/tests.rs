@@ -99,6 +99,25 @@ async fn overrides_go_from_plan_to_tenant_to_account() {
 }
 
 #[tokio::test]
+async fn an_accounts_plan_does_not_move_its_tenants_limits() {
+    let gate = gate();
+    let plan = Patch::Set("big".parse().unwrap());
+    set(&gate.admin, &account("a@shop.example"), &Changes { plan, ..Changes::default() }, "op")
+        .await
+        .unwrap();
+    let used = usage(&gate.admin, &"a@shop.example".parse().unwrap()).await.unwrap();
+    assert_eq!(
+        shown(&used.limits),
+        [
+            "tenant 1 h 0/50 50 plan shared-hosting",
+            "tenant 24 h 0/600 600 plan shared-hosting",
+            "account 1 h 0/500 500 plan big",
+            "account 24 h 0/6000 6000 plan big",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn every_change_is_told() {
     let gate = gate();
     let who = account("a@shop.example");

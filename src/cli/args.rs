@@ -1,8 +1,8 @@
 //! The command line as clap reads it; every text here is what `--help` shows.
 
-use crate::config::Moves;
 use crate::{
     admin::{Changes, LimitSpec, LimitTarget, Patch, Until},
+    config::Moves,
     types::{AccountId, ClientIp, PlanName, TenantId},
 };
 use clap::{Parser, Subcommand};

@@ -10,7 +10,11 @@ pub(super) fn run(args: &Passwd) -> Result<(), CliError> {
     if args.user.as_str().contains(':') {
         return Err(CliError::Usage("a login in a passwd-file cannot hold ':'".into()));
     }
-    let field = links::hash_password(&args.scheme, &read_password()?)?;
+    hash_and_keep(args, &read_password()?)
+}
+
+fn hash_and_keep(args: &Passwd, password: &Secret) -> Result<(), CliError> {
+    let field = links::hash_password(&args.scheme, password)?;
     match &args.file {
         Some(file) => links::store_password(file, &args.user, &field),
         None => {
@@ -88,6 +92,24 @@ const PASSWORD_BYTES_MAX: u64 = 4_096;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stored_password_replaces_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("passwd");
+        for (user, scheme) in
+            [("a@x", "argon2id"), ("b@x", "sha256-crypt"), ("a@x", "sha512-crypt")]
+        {
+            let (user, scheme) = (user.parse().unwrap(), scheme.to_owned());
+            let args = Passwd { user, file: Some(file.clone()), scheme };
+            hash_and_keep(&args, &Secret::new(*b"secret")).unwrap();
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let starts: Vec<&str> = text.lines().map(|line| &line[..12]).collect();
+        assert_eq!(starts, ["a@x:{SHA512-", "b@x:{SHA256-"]);
+        let unknown = Passwd { user: "a@x".parse().unwrap(), file: None, scheme: "rot13".into() };
+        assert!(hash_and_keep(&unknown, &Secret::new(*b"secret")).is_err());
+    }
 
     #[test]
     fn a_password_is_one_line() {

@@ -11,7 +11,7 @@ use crate::{
     auth, http,
     intake::{ListenerKind, ListenerSettings},
     net,
-    rules::policy::{Policy, ReceivedClient},
+    rules::policy::{Policy, ReceivedClient, SenderMismatch},
     spool,
     store::sqlite,
     telemetry,

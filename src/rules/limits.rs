@@ -141,6 +141,33 @@ pub fn effective(
     chosen.into_iter().filter_map(in_force).collect()
 }
 
+/// The plans of an account and of its tenant, which may differ.
+#[derive(Debug, Clone, Copy)]
+pub struct Plans<'a> {
+    /// The account's.
+    pub account: &'a Plan,
+    /// The tenant's.
+    pub tenant: &'a Plan,
+}
+
+/// The limits in force where an account has a plan of its own. The tenant's limits follow the tenant's plan alone: all its
+/// accounts share that window, so one account's plan must not move it.
+#[must_use]
+pub fn effective_of(
+    plans: Plans<'_>,
+    tenant_overrides: &[LimitOverride],
+    account_overrides: &[LimitOverride],
+    now: Timestamp,
+) -> Vec<EffectiveLimit> {
+    let is_shared = |limit: &EffectiveLimit| limit.scoped.scope == Scope::Tenant;
+    let mut limits = effective(plans.tenant, tenant_overrides, &[], now);
+    limits.retain(is_shared);
+    let own = effective(plans.account, tenant_overrides, account_overrides, now);
+    // The tenant's scope sorts first, so the whole stays sorted.
+    limits.extend(own.into_iter().filter(|limit| !is_shared(limit)));
+    limits
+}
+
 /// What an override replaces: the same scope, unit and window.
 type Place = (Scope, Unit, Span);
 

@@ -4,9 +4,9 @@
 
 use super::{
     identity::{TrustRow, TrustTable},
-    limits::{self, EffectiveLimit, LimitOverride, Plan},
+    limits::{self, EffectiveLimit, LimitOverride, Plan, Plans},
 };
-use crate::types::{AccountId, ClientIp, Domain, PeerName, PlanName, Scope, Timestamp};
+use crate::types::{AccountId, ClientIp, Domain, PeerName, PlanName, Timestamp};
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 /// What is read afresh at each MAIL; replaced as a whole at a reload.
@@ -82,16 +82,8 @@ impl Policy {
     ) -> Vec<EffectiveLimit> {
         let own = self.plan_in_force(tenant, account);
         let shared = self.plan(tenant.plan);
-        let mut limits = limits::effective(&own, tenant.overrides, account.overrides, now);
-        if !Arc::ptr_eq(&own, &shared) {
-            limits.retain(|limit| limit.scoped.scope != Scope::Tenant);
-            let of_tenant = limits::effective(&shared, tenant.overrides, &[], now);
-            limits.splice(
-                0..0,
-                of_tenant.into_iter().filter(|limit| limit.scoped.scope == Scope::Tenant),
-            );
-        }
-        limits
+        let plans = Plans { account: &own, tenant: &shared };
+        limits::effective_of(plans, tenant.overrides, account.overrides, now)
     }
 
     /// False for the provider's own servers, which stand for many senders.
