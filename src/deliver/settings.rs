@@ -80,7 +80,8 @@ pub struct HostSettings {
 pub enum TlsMode {
     /// Never.
     None,
-    /// STARTTLS where it is offered, without it where not.
+    /// STARTTLS where it is offered, without it where it is not offered or refused. A handshake that was begun and fails is
+    /// a failure of the host, never a reason to go on in the clear.
     Opportunistic,
     /// STARTTLS, or the host is not used.
     Required,

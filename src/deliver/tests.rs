@@ -744,29 +744,92 @@ impl Listener for Names {
     }
 }
 
-#[tokio::test]
-async fn a_host_that_fails_is_left_alone_until_a_probe_succeeds() {
-    let hop = Hop::start(&["> 450 no", "> 450 no", "> 450 no", "hello\nmessage"]).await;
-    let quick = Duration::from_millis(40);
-    let patient = SmarthostSettings {
+/// A deliverer whose breaker opens after two failures, and the names of the events that it tells.
+fn fragile(
+    hop: &Hop,
+    breaker_wait: Duration,
+) -> (Deliverer, Arc<Mutex<Vec<&'static str>>>, watch::Receiver<usize>) {
+    let settings = SmarthostSettings {
         breaker_failures: 2,
-        breaker_wait: quick,
-        breaker_wait_max: quick,
+        breaker_wait,
+        breaker_wait_max: breaker_wait,
         ..settings(vec![hop.settings()])
     };
-    let (names, (count, mut counted)) = (Arc::default(), watch::channel(0));
+    let (names, (count, counted)) = (Arc::default(), watch::channel(0));
     let events = Events::new(vec![Box::new(Names(Arc::clone(&names), count))]);
     let clock = Clock::start(Timestamp::EPOCH);
-    let deliverer = Deliverer::new(Settings::Smarthost(patient), clock, events).unwrap();
+    (Deliverer::new(Settings::Smarthost(settings), clock, events).unwrap(), names, counted)
+}
+
+#[tokio::test]
+async fn a_host_that_fails_is_left_alone() {
+    let hop = Hop::start(&["> 450 no", "> 450 no", "hello\nmessage"]).await;
+    let (deliverer, names, _counted) = fragile(&hop, Duration::from_secs(60));
+    for _ in 0..4 {
+        assert_eq!(send_one(&deliverer).await.0, [451]);
+    }
+    assert_eq!(deliverer.health()[0].state, HopState::Down);
+    assert_eq!((hop.report().0, names.lock().as_slice()), (2, &["next-hop-down"][..]));
+}
+
+#[tokio::test]
+async fn a_host_that_fails_at_every_text_is_left_alone_though_it_greets_well() {
+    let hop = Hop::start(&["hello\nenvelope\n< DATA\nclose"; 6]).await;
+    let (deliverer, names, _counted) = fragile(&hop, Duration::from_secs(60));
+    assert_eq!(short(&send_one(&deliverer).await.1), "unavailable");
+    assert_eq!(names.lock().as_slice(), ["next-hop-down"]);
+    assert_eq!((send_one(&deliverer).await.0, hop.report().0), (vec![451], 3));
+}
+
+#[tokio::test]
+async fn a_host_that_takes_no_more_connections_is_not_down() {
+    let hop =
+        Hop::start(&["hello\nmessage", "> 421 too many", "> 421 too many", "> 421 too many"]).await;
+    let (deliverer, names, _counted) = fragile(&hop, Duration::from_secs(60));
+    let mut first = deliverer.begin(mail());
+    first.recipients(&rcpts(&[1])).await;
+    for _ in 0..3 {
+        let mut refused = deliverer.begin(mail());
+        assert_eq!(codes(&refused.recipients(&rcpts(&[1])).await), [451]);
+    }
+    assert_eq!(short(&hand_over(first).await.verdict), "accepted 250");
+    assert_eq!((deliverer.health()[0].state, names.lock().len()), (HopState::Up, 0));
+}
+
+#[tokio::test]
+async fn a_host_that_fails_at_the_text_is_tried_last() {
+    let bad = Hop::start(&["hello\nenvelope\n< DATA\nclose"; 2]).await;
+    let good = Hop::start(&["hello\nmessage"]).await;
+    let second = HostSettings { priority: 20, ..good.settings() };
+    let deliverer = deliverer_with(settings(vec![bad.settings(), second]));
+    assert_eq!(short(&send_one(&deliverer).await.1), "accepted 250");
+    assert_eq!((bad.report().0, good.report().0), (2, 1));
+}
+
+#[tokio::test]
+async fn a_lost_recipient_stays_lost_through_parking() {
+    let hop = Hop::start(&[
+        "hello\nenvelope\nclose",
+        "hello\n< MAIL\n< RCPT\n< RCPT\n> 250 ok\n> 450 no\n> 250 ok",
+    ])
+    .await;
+    let deliverer = deliverer(&[&hop]);
+    let mut transaction = deliverer.begin(mail());
+    transaction.recipients(&rcpts(&[1])).await;
+    hop.ended(1).await;
+    assert_eq!(codes(&transaction.recipients(&rcpts(&[2])).await), [451]);
+    transaction.park();
+    assert_eq!(short(&hand_over(transaction).await.verdict), "lost 450");
+    hop.report();
+}
+
+#[tokio::test]
+async fn a_host_that_was_left_alone_is_used_again_after_a_probe() {
+    let hop = Hop::start(&["> 450 no", "> 450 no", "> 450 no", "hello\nmessage"]).await;
+    let (deliverer, names, mut counted) = fragile(&hop, Duration::from_millis(40));
     for _ in 0..2 {
         assert_eq!(send_one(&deliverer).await.0, [451]);
     }
-    assert_eq!(
-        (deliverer.health()[0].state, names.lock().as_slice()),
-        (HopState::Down, &["next-hop-down"][..])
-    );
-    // Left alone: no third connection.
-    assert_eq!((send_one(&deliverer).await.0, hop.report().0), (vec![451], 2));
     let up = async { drop(counted.wait_for(|&count| count == 2).await.unwrap()) };
     deliverer.clone().run_probes(up).await;
     assert_eq!(names.lock().as_slice(), ["next-hop-down", "next-hop-up"]);

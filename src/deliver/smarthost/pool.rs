@@ -156,11 +156,11 @@ impl Host {
         let mut condition = self.condition.lock();
         condition.offers = Some(connection.extensions.clone());
         condition.looked = Some(clock::steady_now());
-        // Only an open circuit closes by this: a host that greets well and fails at MAIL must not look healthy.
+        // Only an open circuit closes by this: a host that greets well and fails at each text must not look healthy.
         if condition.breaker.is_open() { condition.breaker.note_success() } else { Change::None }
     }
 
-    /// Takes note of an answered envelope.
+    /// Takes note of an answer to a text.
     pub(super) fn note_success(&self) -> Change {
         self.condition.lock().breaker.note_success()
     }
@@ -168,12 +168,22 @@ impl Host {
     pub(super) fn note_failure(&self, failure: &Failure, random: u64) -> Change {
         let mut condition = self.condition.lock();
         condition.last_error = Some(failure.to_string());
+        if self.is_crowded(failure) {
+            return Change::None;
+        }
         let change = condition.breaker.note_failure(clock::steady_now(), random);
         drop(condition);
         if change == Change::Opened {
             self.clear_idle();
         }
         change
+    }
+
+    /// A host that turns one more connection away while it serves others is not down. The slot of the refused one is free
+    /// again by now.
+    fn is_crowded(&self, failure: &Failure) -> bool {
+        let refused = matches!(failure, Failure::Refused(_, reply) if reply.is_transient());
+        refused && self.slots_max - self.slots.available_permits() > 0
     }
 
     pub(super) fn clear_idle(&self) {

@@ -29,6 +29,8 @@ pub(in super::super) struct SmarthostTransaction {
     accepted: Vec<RcptRequest>,
     place: Place,
     hop: Option<Arc<Host>>,
+    /// Failed this transaction, so it is tried last.
+    avoid: Option<Arc<Host>>,
 }
 
 /// Where the envelope is.
@@ -63,7 +65,8 @@ struct Retries {
 impl SmarthostTransaction {
     pub(super) fn new(house: Arc<House>, mail: MailRequest) -> Self {
         let needs = Needs::of(&mail);
-        Self { house, mail, needs, accepted: Vec::new(), place: Place::Nowhere, hop: None }
+        let (accepted, place) = (Vec::new(), Place::Nowhere);
+        Self { house, mail, needs, accepted, place, hop: None, avoid: None }
     }
 
     pub(in super::super) async fn recipients(
@@ -89,8 +92,10 @@ impl SmarthostTransaction {
     }
 
     pub(in super::super) fn park(&mut self) {
-        if let Place::Held(lease) = std::mem::replace(&mut self.place, Place::Parked) {
-            lease.give_back();
+        match std::mem::replace(&mut self.place, Place::Parked) {
+            Place::Held(lease) => lease.give_back(),
+            Place::Nowhere | Place::Parked => {}
+            decided => self.place = decided,
         }
     }
 
@@ -150,6 +155,7 @@ impl SmarthostTransaction {
 
     /// The hop answered to DATA or to the final dot.
     fn answered(&self, mut lease: Lease, reply: Reply) -> Verdict {
+        self.house.tell(&lease.host, lease.host.note_success());
         lease.connection.uses += 1;
         if reply.code() != CODE_CLOSING {
             lease.give_back();
@@ -167,19 +173,15 @@ impl SmarthostTransaction {
         requests: &[RcptRequest],
         retries: &mut Retries,
     ) -> Result<(Box<Lease>, Vec<Reply>), Stop> {
-        let mut avoid = None;
         loop {
             let mut lease = match self.held()? {
                 Some(lease) => lease,
-                None => Box::new(self.house.acquire(self.needs, avoid.as_ref()).await?),
+                None => Box::new(self.house.acquire(self.needs, self.avoid.as_ref()).await?),
             };
             self.hop = Some(Arc::clone(&lease.host));
             match self.exchange(&mut lease, requests).await {
                 Ok(answers) => return self.judge(lease, answers),
-                Err(failure) => {
-                    self.retry(&lease, &failure, retries)?;
-                    avoid = (lease.origin == Origin::Fresh).then(|| Arc::clone(&lease.host));
-                }
+                Err(failure) => self.retry(&lease, &failure, retries)?,
             }
         }
     }
@@ -230,7 +232,6 @@ impl SmarthostTransaction {
 
     /// Takes the replayed part off the answers; what remains belongs to the new recipients.
     fn judge(&self, lease: Box<Lease>, answers: Answers) -> Result<(Box<Lease>, Vec<Reply>), Stop> {
-        self.house.tell(&lease.host, lease.host.note_success());
         let Answers { mail, mut recipients } = answers;
         if let Some(mail) = mail {
             if !mail.is_positive() {
@@ -249,7 +250,12 @@ impl SmarthostTransaction {
     }
 
     /// Whether another attempt may be made after `failure`, before anything of the final dot was sent.
-    fn retry(&self, lease: &Lease, failure: &Failure, retries: &mut Retries) -> Result<(), Stop> {
+    fn retry(
+        &mut self,
+        lease: &Lease,
+        failure: &Failure,
+        retries: &mut Retries,
+    ) -> Result<(), Stop> {
         let left = match lease.origin {
             Origin::Reused => {
                 // The others probably waited as long.
@@ -258,6 +264,7 @@ impl SmarthostTransaction {
             }
             Origin::Fresh => {
                 self.house.note_failure(&lease.host, failure);
+                self.avoid = Some(Arc::clone(&lease.host));
                 &mut retries.fresh
             }
         };
