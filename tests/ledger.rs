@@ -1,6 +1,8 @@
 //! One contract for every store: what a ledger and its records promise, tried in memory and in a file; and for the file,
 //! that a restart changes nothing and a crash at any moment admits nothing too much.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use proptest::prelude::*;
 use std::{
     path::Path,
@@ -161,7 +163,7 @@ impl Store {
 mod checks {
     use super::*;
 
-    pub async fn exactly_the_limit_passes_under_many_tasks(store: Store) {
+    pub(super) async fn exactly_the_limit_passes_under_many_tasks(store: Store) {
         let (store, granted) = (Arc::new(store), Arc::new(AtomicU32::new(0)));
         let demands = [
             demand("tenant/r/b", &[limit(3600, 90)]),
@@ -194,7 +196,7 @@ mod checks {
         assert_eq!((usage.sent, usage.open, usage.remaining), (50, 0, 0));
     }
 
-    pub async fn a_recipient_is_granted_in_all_windows_or_in_none(store: Store) {
+    pub(super) async fn a_recipient_is_granted_in_all_windows_or_in_none(store: Store) {
         let tenant = demand("tenant/r/b", &[limit(3600, 3)]);
         let first = [tenant.clone(), demand("account/r/a@b", &[limit(3600, 2)])];
         let second = [tenant, demand("account/r/c@b", &[limit(3600, 2)])];
@@ -210,7 +212,7 @@ mod checks {
         assert_eq!(granted, Granted { recipients: 2, hit: None });
     }
 
-    pub async fn recipients_are_granted_in_order(store: Store) {
+    pub(super) async fn recipients_are_granted_in_order(store: Store) {
         let demands = [demand("account/r/a@b", &[limit(3600, 5)])];
         let (mut reservation, granted) = store.take(&demands, asking(3), store.start).await;
         assert_eq!((granted.recipients, granted.hit), (3, None));
@@ -225,7 +227,7 @@ mod checks {
         assert_eq!(reservation.recipients(), 5);
     }
 
-    pub async fn what_is_given_back_is_free_again(store: Store) {
+    pub(super) async fn what_is_given_back_is_free_again(store: Store) {
         let demands = [demand("account/r/a@b", &[limit(3600, 5)])];
         let (mut reservation, _) = store.take(&demands, asking(5), store.start).await;
         store.ledger.release(&mut reservation, 2, store.start).await.unwrap();
@@ -239,7 +241,7 @@ mod checks {
         assert_eq!((usage.sent, usage.open, usage.remaining), (0, 0, 5));
     }
 
-    pub async fn a_charge_leaves_after_its_window_and_an_unknown_one_later(store: Store) {
+    pub(super) async fn a_charge_leaves_after_its_window_and_an_unknown_one_later(store: Store) {
         let demands = [demand("account/r/a@b", &[limit(5, 1)])];
         assert_eq!(store.send(&demands, 1, store.start).await, 1);
         let leaves = store.start + MILLISECOND + seconds(5);
@@ -255,7 +257,7 @@ mod checks {
         assert_eq!(store.send(&demands, 1, unknown_leaves).await, 1);
     }
 
-    pub async fn observing_grants_everything_and_reports(store: Store) {
+    pub(super) async fn observing_grants_everything_and_reports(store: Store) {
         let demands = [demand("account/r/a@b", &[limit(3600, 2)])];
         let observe = Request { recipients: 5, grant: Grant::InOrder, mode: Mode::Observe };
         let (mut reservation, granted) = store.take(&demands, observe, store.start).await;
@@ -266,7 +268,7 @@ mod checks {
         assert_eq!((usage.sent, usage.remaining), (5, 0));
     }
 
-    pub async fn a_transaction_costs_one_where_messages_are_counted(store: Store) {
+    pub(super) async fn a_transaction_costs_one_where_messages_are_counted(store: Store) {
         let mut messages = demand("account/m/a@b", &[limit(3600, 2)]);
         messages.per = ChargePer::Transaction;
         let demands = [messages, demand("account/r/a@b", &[limit(3600, 100)])];
@@ -283,7 +285,7 @@ mod checks {
         assert_eq!((usage.sent, usage.open), (8, 0));
     }
 
-    pub async fn of_two_full_windows_the_later_one_is_told(store: Store) {
+    pub(super) async fn of_two_full_windows_the_later_one_is_told(store: Store) {
         let demands = [
             demand("account/r/a@b", &[limit(60, 1), limit(3600, 1)]),
             demand("account/n/a@b", &[limit(60, 1)]),
@@ -296,7 +298,7 @@ mod checks {
         assert_eq!(granted.hit.unwrap().next_slot, None);
     }
 
-    pub async fn changing_a_limit_keeps_the_history(store: Store) {
+    pub(super) async fn changing_a_limit_keeps_the_history(store: Store) {
         let with = |given| [demand("account/r/a@b", &[given])];
         assert_eq!(store.send(&with(limit(3600, 50)), 60, store.start).await, 50);
         assert_eq!(store.send(&with(limit(3600, 55)), 60, store.start).await, 5);
@@ -304,7 +306,7 @@ mod checks {
         assert_eq!(store.send(&with(limit(3600, 10)), 1, store.start).await, 0);
     }
 
-    pub async fn two_demands_on_one_window_are_one(store: Store) {
+    pub(super) async fn two_demands_on_one_window_are_one(store: Store) {
         let twice =
             [demand("account/r/a@b", &[limit(3600, 5)]), demand("account/r/a@b", &[limit(60, 2)])];
         assert_eq!(store.send(&twice, 9, store.start).await, 2);
@@ -312,7 +314,7 @@ mod checks {
         assert_eq!(usage.sent, 2);
     }
 
-    pub async fn a_threshold_is_reported_once_in_its_window(store: Store) {
+    pub(super) async fn a_threshold_is_reported_once_in_its_window(store: Store) {
         let demands = [demand("account/r/a@b", &[limit(60, 10)])];
         let mut seen = Vec::new();
         let steps = (0..10).map(|n| (n, 1)).chain([(62, 9), (200, 9)]);
@@ -326,7 +328,7 @@ mod checks {
         assert_eq!(seen, [(7, 80, 8, wide), (9, 100, 10, wide), (200, 80, 9, wide)]);
     }
 
-    pub async fn usage_and_keys_tell_what_is_there(store: Store) {
+    pub(super) async fn usage_and_keys_tell_what_is_there(store: Store) {
         assert!(!store.ledger.knows(&key("account/r/a@b")).await.unwrap());
         let nothing = store.usage("account/r/a@b", limit(60, 7), store.start).await;
         assert_eq!((nothing.sent, nothing.open, nothing.remaining), (0, 0, 7));
@@ -346,7 +348,7 @@ mod checks {
         assert_eq!(store.ledger.keys(Scope::Peer, None, 3).await.unwrap(), []);
     }
 
-    pub async fn overrides_expire(store: Store) {
+    pub(super) async fn overrides_expire(store: Store) {
         let until = store.start + seconds(60);
         let given = given(store.start, Some(200), Some(until));
         let set = What::SetOverride(given.clone());
@@ -361,7 +363,7 @@ mod checks {
         assert!(store.records.subject(&account("a@b")).await.unwrap().overrides.is_empty());
     }
 
-    pub async fn records_are_changed_and_listed(store: Store) {
+    pub(super) async fn records_are_changed_and_listed(store: Store) {
         let (now, case) = (store.start, "case-1".parse().unwrap());
         let tenant = SubjectId::Tenant("b".parse().unwrap());
         for (subject, what) in [
@@ -390,7 +392,7 @@ mod checks {
         assert_eq!(list(SubjectKind::Tenants, None).await.unwrap()[0].0, tenant);
     }
 
-    pub async fn changes_that_do_not_fit_are_refused(store: Store) {
+    pub(super) async fn changes_that_do_not_fit_are_refused(store: Store) {
         let (now, tenant) = (store.start, SubjectId::Tenant("b".parse().unwrap()));
         let case = || "case-1".parse().unwrap();
         store.change(account("s@b"), What::Suspend(case()), now).await.unwrap();
@@ -410,7 +412,7 @@ mod checks {
         assert_eq!(store.records.subjects(SubjectKind::Accounts, None, 9).await.unwrap().len(), 1);
     }
 
-    pub async fn the_last_refusal_is_kept(store: Store) {
+    pub(super) async fn the_last_refusal_is_kept(store: Store) {
         let name = "a@b".parse().unwrap();
         assert_eq!(store.records.last_refusal(&name).await.unwrap(), None);
         store.records.note_refusal(&name, store.start, "450 4.7.1 first", None);
