@@ -16,7 +16,7 @@ use self::queue::{ChangeTask, Queue};
 use super::{
     BoxFuture, StoreError,
     ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
-    records::{Change, LastRefusal, Records, SubjectKind, SubjectRecord},
+    records::{Change, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
     refusals::Refusals,
     subjects::{Subjects, apply},
     windows::{self, Windows},
@@ -372,7 +372,7 @@ impl Records for SqliteStore {
         kind: SubjectKind,
         after: Option<&'a str>,
         max: usize,
-    ) -> BoxFuture<'a, Result<Vec<(SubjectId, Arc<SubjectRecord>)>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
         Box::pin(async move { Ok(self.shared.subjects.list(kind, after, max)) })
     }
 

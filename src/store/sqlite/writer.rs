@@ -160,8 +160,11 @@ impl Writer {
         }
         let (cut_to, carried) = self.next_cut(&cells);
         let refusals = self.shared.refusals.take_unsaved(REFUSALS_BATCH_MAX);
-        let notes_time =
-            cut_to.is_some() || !batch.changes.is_empty() || self.is_high_water_due(now);
+        // While writes fail, noting the time is the probe.
+        let notes_time = cut_to.is_some()
+            || !batch.changes.is_empty()
+            || self.is_high_water_due(now)
+            || self.failing;
         Work { batch, cells, cut_to, carried, refusals, now, notes_time }
     }
 
