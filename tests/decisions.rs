@@ -82,7 +82,8 @@ struct Stage {
 
 impl Stage {
     fn new(settings: &str, file: &Path) -> Self {
-        let config = config::parse(settings, file).unwrap_or_else(|error| panic!("{error}"));
+        let config = config::parse(settings, file, &config::Moves::default())
+            .unwrap_or_else(|error| panic!("{error}"));
         let store = MemoryStore::new(config.store.history, config.store.unknown_margin);
         Self { config, store, open: Vec::new(), session: "s".parse().unwrap() }
     }

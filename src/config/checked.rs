@@ -1,14 +1,14 @@
 //! Written → checked: server, log, sockets, sessions, logins and storage; the defaults stand here, beside their keys.
 
 use super::{
-    Config, Moves, Problem, SessionLimits,
+    Config, HttpSettings, Moves, Problem, SessionLimits,
     checker::{At, Checker},
     listeners, next_hop,
     parties::{self, Parties},
     written::{Auth, File, Given, OrNone, Parsed, Section, Server, Session, Spool, Store, Tls},
 };
 use crate::{
-    auth, http,
+    auth,
     intake::{ListenerKind, ListenerSettings},
     net,
     rules::policy::{Policy, ReceivedClient, SenderMismatch},
@@ -159,7 +159,7 @@ fn check_log(root: &mut At<'_>, file: &File) -> telemetry::Settings {
     }
 }
 
-fn check_http(root: &mut At<'_>, file: &File, state_dir: &Path) -> http::Settings {
+fn check_http(root: &mut At<'_>, file: &File, state_dir: &Path) -> HttpSettings {
     let mut at = root.inside("http");
     let s = at.open(&file.http);
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, HTTP_PORT));
@@ -171,7 +171,7 @@ fn check_http(root: &mut At<'_>, file: &File, state_dir: &Path) -> http::Setting
         let detail = format!("{} is longer than {SOCKET_PATH_BYTES_MAX} octets", control.display());
         at.wrong("socket", detail);
     }
-    http::Settings { listen, control }
+    HttpSettings { listen, control }
 }
 
 fn check_tls(

@@ -17,7 +17,7 @@ pub use checker::Problem;
 pub use warnings::warnings;
 
 use crate::{
-    auth, deliver, http,
+    auth, deliver,
     intake::{ListenerKind, ListenerSettings},
     net,
     rules::{identity::TrustRow, policy::Policy},
@@ -52,7 +52,7 @@ pub struct Config {
     /// The log.
     pub log: telemetry::Settings,
     /// Metrics, health and the control socket.
-    pub http: http::Settings,
+    pub http: HttpSettings,
     /// Our certificate; none: no TLS is offered.
     pub tls: Option<net::TlsSettings>,
     /// The listeners, at least one.
@@ -69,6 +69,15 @@ pub struct Config {
     pub store: store::sqlite::Settings,
     /// The spool.
     pub spool: spool::Settings,
+}
+
+/// Where the program can be looked at.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// `/metrics` and `/health/…`; loopback by default.
+    pub listen: Option<SocketAddr>,
+    /// The control socket, protected by file permissions (0600).
+    pub control: PathBuf,
 }
 
 /// Waits and bounds of a session.

@@ -6,7 +6,7 @@
 use crate::{
     event::{Charged, Evidence},
     rules::{
-        identity::{self, Identity},
+        identity::{self, Identity, TrustRow},
         limits::{EffectiveLimit, Mode, Plan},
         policy::{Assigned, Policy, SenderMismatch, UnknownAccounts},
         verdict::{self, Moment, Refusal},
@@ -17,8 +17,8 @@ use crate::{
         records::{Records, SubjectRecord},
     },
     types::{
-        AccountId, ByteCount, ClientIp, Key, Limit, ReversePath, Scope, SessionId, SubjectId,
-        TenantId, Unit,
+        AccountId, ByteCount, ClientIp, Key, Limit, PeerName, ReversePath, Scope, SessionId,
+        SubjectId, TenantId, Unit,
     },
 };
 use std::sync::Arc;
@@ -110,7 +110,12 @@ pub async fn admit(books: Books<'_>, question: Question<'_>) -> Result<Admission
         return Err(deny(refusal));
     }
     unknown_account(books, &question, &subject, account_plan.mode).await.map_err(deny)?;
-    let effective = question.policy.limits_in_force(of_tenant, of_account, books.now.ledger);
+    // A server that stands for all its senders has limits of its own; a mailbox's plan is not meant for it.
+    let effective = if question.identity.follows_plan() {
+        question.policy.limits_in_force(of_tenant, of_account, books.now.ledger)
+    } else {
+        Vec::new()
+    };
     let demands = demands(&question, &subject, &effective);
     Ok(Admission { charged, plan: account_plan, demands, flagged })
 }
@@ -175,10 +180,9 @@ async fn unknown_account(
     if books.ledger.knows(&key).await.map_err(down)? {
         return Ok(());
     }
-    let limit = Limit { window: NEW_ACCOUNTS_WINDOW, max: question.policy.new_accounts_per_hour };
     let demand = Demand {
         key: Key::of_peer(peer, Unit::NewAccounts),
-        limits: Arc::new([limit]),
+        limits: new_accounts_limits(question.policy, peer).into(),
         per: ChargePer::Recipient,
     };
     let mut reservation = Reservation::new(vec![demand]);
@@ -191,6 +195,18 @@ async fn unknown_account(
         Some(hit) => Err(verdict::new_accounts(hit, books.now, question.session)),
         None => Ok(()),
     }
+}
+
+/// The peer's own figure, else the one for all.
+fn new_accounts_limits(policy: &Policy, peer: &PeerName) -> Vec<Limit> {
+    let of_row = policy.row_named(peer).map(|row| limits_of_row(row, Unit::NewAccounts));
+    of_row.filter(|limits| !limits.is_empty()).unwrap_or_else(|| {
+        vec![Limit { window: NEW_ACCOUNTS_WINDOW, max: policy.new_accounts_per_hour }]
+    })
+}
+
+fn limits_of_row(row: &TrustRow, unit: Unit) -> Vec<Limit> {
+    row.limits.iter().filter(|line| line.unit == unit).map(|line| line.limit).collect()
 }
 
 /// The windows of this transaction. The account's and the tenant's are always kept, so that a limit that is added later
@@ -230,12 +246,7 @@ fn peer_demands(question: &Question<'_>) -> Vec<Demand> {
     let Some(row) = row.filter(|_| question.identity.charges_peer) else { return Vec::new() };
     [Unit::Recipients, Unit::Messages]
         .into_iter()
-        .map(|unit| {
-            (
-                unit,
-                row.limits.iter().filter(|l| l.unit == unit).map(|l| l.limit).collect::<Vec<_>>(),
-            )
-        })
+        .map(|unit| (unit, limits_of_row(row, unit)))
         .filter(|(_, limits)| !limits.is_empty())
         .map(|(unit, limits)| demand(Key::of_peer(&row.name, unit), limits))
         .collect()

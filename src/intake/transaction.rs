@@ -562,9 +562,7 @@ impl<'a> Sender<'a> {
         size_bytes: u64,
     ) -> Result<(), Refusal> {
         let Who::Known(Admission { charged, plan, .. }) = &transaction.who else { return Ok(()) };
-        let refusal = if plan.php_mail == PhpMail::Refuse
-            && evidence.php_script != message::Found::Absent
-        {
+        let refusal = if plan.php_mail == PhpMail::Refuse && evidence.is_from_php() {
             verdict::php_mail(&charged.account, &self.session)
         } else if size_bytes > plan.message_bytes_max {
             verdict::too_large(size_bytes, ByteCount::new(plan.message_bytes_max), &self.session)

@@ -5,7 +5,7 @@
 //! envelope commands that goes out in one write where the hop offers PIPELINING (RFC 2920) and one by one elsewhere, and
 //! matches the replies to its commands. Nothing here knows sockets, time or which hop is meant. Input comes from `deliver`.
 
-use self::commands::{write_mail, write_rcpt};
+use super::command::{write_mail, write_rcpt};
 use super::{Extensions, MailRequest, RcptRequest, Reply};
 use bytes::{Buf, BytesMut};
 
@@ -376,50 +376,6 @@ const TOGETHER_MAX: usize = 100;
 const MECHANISMS_MAX: usize = 32;
 /// Octets of nonsense that an error repeats.
 const SHOWN_BYTES_MAX: usize = 80;
-
-/// The command lines.
-mod commands {
-    use super::{Extensions, MailRequest, RcptRequest};
-    use crate::smtp::{BodyType, MailAuth, Ret};
-
-    pub(super) fn write_mail(request: &MailRequest, hop: &Extensions, out: &mut Vec<u8>) {
-        out.extend_from_slice(format!("MAIL FROM:<{}>", request.sender).as_bytes());
-        if let Some(size) = request.size.filter(|_| hop.size.is_some()) {
-            out.extend_from_slice(format!(" SIZE={size}").as_bytes());
-        }
-        let body = request.body.filter(|_| hop.eight_bit_mime).map_or("", |body| match body {
-            BodyType::SevenBit => " BODY=7BIT",
-            BodyType::EightBitMime => " BODY=8BITMIME",
-        });
-        out.extend_from_slice(body.as_bytes());
-        if request.smtputf8 && hop.smtputf8 {
-            out.extend_from_slice(b" SMTPUTF8");
-        }
-        let ret = request.ret.filter(|_| hop.dsn).map_or("", |ret| match ret {
-            Ret::Full => " RET=FULL",
-            Ret::Headers => " RET=HDRS",
-        });
-        out.extend_from_slice(ret.as_bytes());
-        if let Some(envid) = request.envid.as_ref().filter(|_| hop.dsn) {
-            out.extend_from_slice(format!(" ENVID={envid}").as_bytes());
-        }
-        if request.auth == Some(MailAuth::Unknown) && !hop.auth.is_empty() {
-            out.extend_from_slice(b" AUTH=<>");
-        }
-        out.extend_from_slice(b"\r\n");
-    }
-
-    pub(super) fn write_rcpt(request: &RcptRequest, hop: &Extensions, out: &mut Vec<u8>) {
-        out.extend_from_slice(format!("RCPT TO:<{}>", request.address).as_bytes());
-        if let Some(notify) = request.notify.as_ref().filter(|_| hop.dsn) {
-            out.extend_from_slice(format!(" NOTIFY={notify}").as_bytes());
-        }
-        if let Some(orcpt) = request.orcpt.as_ref().filter(|_| hop.dsn) {
-            out.extend_from_slice(format!(" ORCPT={orcpt}").as_bytes());
-        }
-        out.extend_from_slice(b"\r\n");
-    }
-}
 
 #[cfg(test)]
 mod tests {
