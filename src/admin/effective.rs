@@ -2,12 +2,13 @@
 
 use super::{PlanSource, TenantSource};
 use crate::{
-    intake::Policy,
-    rules::{identity, limits::Plan},
+    rules::{
+        identity,
+        policy::{Assigned, Policy},
+    },
     store::records::SubjectRecord,
     types::{AccountId, PlanName, TenantId},
 };
-use std::sync::Arc;
 
 /// The tenant that owns an account: as recorded, else as its name says ([`identity::tenant_of`]).
 pub(super) fn tenant_of(account: &AccountId, record: &SubjectRecord) -> (TenantId, TenantSource) {
@@ -31,7 +32,7 @@ pub(super) fn plan_of(
         .unwrap_or_else(|| (policy.default_plan.clone(), PlanSource::Default))
 }
 
-/// The plan of this name, or the default one if the configuration has it no longer.
-pub(super) fn find_plan(policy: &Policy, name: &PlanName) -> Option<Arc<Plan>> {
-    policy.plans.get(name).or_else(|| policy.plans.get(&policy.default_plan)).cloned()
+/// What an operator assigned, as [`Policy::limits_in_force`] wants it.
+pub(super) fn assigned(record: &SubjectRecord) -> Assigned<'_> {
+    Assigned { plan: record.plan.as_ref(), overrides: &record.overrides }
 }

@@ -2,10 +2,10 @@
 
 use super::{
     Admin, AdminError, Explanation, LimitView, RefusalView, State, SubjectUsage,
-    effective::{find_plan, plan_of, tenant_of},
+    effective::{assigned, plan_of, tenant_of},
 };
 use crate::{
-    rules::limits::{EffectiveLimit, Plans, effective_of},
+    rules::limits::EffectiveLimit,
     store::{ledger::Usage, records::SubjectRecord},
     types::{
         AccountId, ClientIp, IpPrefix, Key, Limit, Scope, SubjectId, TenantId, Timestamp, Unit,
@@ -23,7 +23,7 @@ pub async fn explain(
     client: Option<ClientIp>,
 ) -> Result<Explanation, AdminError> {
     let standing = Standing::load(admin, account).await?;
-    let plan = find_plan(&standing.policy, &standing.plan.0);
+    let plan = standing.policy.plan(Some(&standing.plan.0));
     let limits = standing.limits(admin, client).await?;
     let last_refusal = admin.records.last_refusal(account).await?.map(RefusalView::from);
     let has_used = limits.iter().any(|limit| limit.scope == Scope::Account && limit.used > 0);
@@ -38,9 +38,9 @@ pub async fn explain(
         plan_exists: standing.policy.plans.contains_key(&standing.plan.0),
         plan: standing.plan.0,
         plan_source: standing.plan.1,
-        mode: plan.as_ref().map(|plan| plan.mode).unwrap_or_default(),
-        php_mail: plan.as_ref().map(|plan| plan.php_mail).unwrap_or_default(),
-        message_bytes_max: plan.map_or(0, |plan| plan.message_bytes_max),
+        mode: plan.mode,
+        php_mail: plan.php_mail,
+        message_bytes_max: plan.message_bytes_max,
         senders: standing.record.senders.clone(),
         limits,
         last_refusal,
@@ -59,7 +59,7 @@ pub async fn usage(admin: &Admin, account: &AccountId) -> Result<SubjectUsage, A
 /// What is recorded and configured for an account.
 pub(super) struct Standing {
     pub(super) now: Timestamp,
-    pub(super) policy: Arc<crate::intake::Policy>,
+    pub(super) policy: Arc<crate::rules::policy::Policy>,
     account: AccountId,
     pub(super) record: Arc<SubjectRecord>,
     pub(super) tenant: (TenantId, super::TenantSource),
@@ -84,13 +84,8 @@ impl Standing {
         admin: &Admin,
         client: Option<ClientIp>,
     ) -> Result<Vec<LimitView>, AdminError> {
-        let of_tenant = plan_of(&self.policy, None, &self.tenant_record).0;
-        let account = find_plan(&self.policy, &self.plan.0);
-        let tenant = find_plan(&self.policy, &of_tenant);
-        let (Some(account), Some(tenant)) = (account, tenant) else { return Ok(Vec::new()) };
-        let plans = Plans { account: &account, tenant: &tenant };
-        let overrides = (&self.tenant_record.overrides, &self.record.overrides);
-        let limits = effective_of(plans, overrides.0, overrides.1, self.now);
+        let (tenant, account) = (assigned(&self.tenant_record), assigned(&self.record));
+        let limits = self.policy.limits_in_force(tenant, account, self.now);
         let whose = Whose {
             tenant: Some(&self.tenant.0),
             account: Some(&self.account),

@@ -4,8 +4,8 @@ use super::{Admin, Health, NextHopHealth, Readiness};
 use crate::{
     clock::Clock,
     event::{Event, Events, Listener},
-    intake::{Policy, ReceivedClient, SenderMismatch, UnknownAccounts},
     rules::limits::{Mode, PhpMail, Plan, ScopedLimit},
+    rules::policy::{Policy, ReceivedClient, SenderMismatch, UnknownAccounts},
     store::{
         BoxFuture,
         ledger::{ChargePer, Demand, Grant, Request, Reservation, Settlement},

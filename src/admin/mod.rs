@@ -28,7 +28,7 @@ pub use view::{
 use crate::{
     clock::Clock,
     event::{Event, Events},
-    intake::Policy,
+    rules::policy::Policy,
     store::{BoxFuture, StoreError, ledger::Ledger, records::Records},
     types::Timestamp,
 };

@@ -2,13 +2,16 @@
 
 use super::{
     Admin, AdminError, LimitSpec, LimitTarget, OverrideView, State, SubjectView, Until, case,
-    effective::{find_plan, plan_of},
+    effective::{assigned, plan_of},
     explain::{Standing, Whose},
     list::scope_of,
 };
 use crate::{
     event::{Event, Resumed, SubjectChanged, Suspended},
-    rules::limits::{LimitOverride, check_override, effective},
+    rules::{
+        limits::{LimitOverride, check_override},
+        policy::Assigned,
+    },
     store::records::{Change, SubjectKind, SubjectRecord, What},
     types::{Address, Domain, PlanName, Scope, SubjectId, TenantId, Timestamp},
 };
@@ -267,9 +270,7 @@ impl Own {
     ) -> Result<Self, AdminError> {
         let policy = admin.policy.load_full();
         let plan = plan_of(&policy, None, record);
-        let limits = find_plan(&policy, &plan.0)
-            .map(|found| effective(&found, &record.overrides, &[], now))
-            .unwrap_or_default();
+        let limits = policy.limits_in_force(assigned(record), Assigned::default(), now);
         let whose = Whose { tenant: Some(tenant), ..Whose::default() };
         let limits = whose.views(admin, limits, now).await?;
         Ok(Self { name: tenant.to_string(), tenant: None, plan, limits })

@@ -1,60 +1,50 @@
-//! Where the commands meet the rest of the program: one function each for running, checking, finding and hashing.
+//! The commands that work on files: checking a configuration, hashing and storing a password.
 
 use super::{CliError, output};
 use crate::{
-    auth,
+    auth::{self, Scheme},
     config::{self, Config, Moves},
     types::{AccountId, Secret},
 };
-use std::{
-    error::Error,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-/// Runs the gate until it is told to stop. To be connected to `app::serve`.
-pub(super) fn serve(config: &Path, moves: &Moves) -> Result<(), CliError> {
-    load(config, moves)?;
-    Err(CliError::Failed("serving is not connected yet".into()))
-}
-
-/// Checks a configuration, and says what deserves a second look.
+/// Checks a configuration: prints what is allowed but unwise, fails with everything that is wrong.
 pub(super) fn check_config(path: &Path) -> Result<(), CliError> {
-    let config = load(path, &Moves::default())?;
-    for warning in config::warnings(&config) {
-        output::complain(&format!("warning: {warning}"));
+    let config = load(path)?;
+    let warnings = config::warnings(&config);
+    for warning in &warnings {
+        output::print(&format!("warning: {warning}\n"));
     }
-    output::print(&format!("{} is good\n", path.display()));
+    let count = match warnings.len() {
+        0 => String::from("no warnings"),
+        1 => String::from("1 warning"),
+        count => format!("{count} warnings"),
+    };
+    output::print(&format!("{} is valid, {count}\n", path.display()));
     Ok(())
 }
 
 /// Where a configuration puts the control socket.
-pub(super) fn control_socket(config: &Path) -> Result<PathBuf, CliError> {
-    load(config, &Moves::default()).map(|config| config.http.control)
+pub(super) fn control_socket(path: &Path) -> Result<PathBuf, CliError> {
+    Ok(load(path)?.http.control)
+}
+
+fn load(path: &Path) -> Result<Config, CliError> {
+    config::load(path, &Moves::default()).map_err(|error| CliError::Failed(error.to_string()))
 }
 
 /// Hashes a password into the field of a passwd-file.
 pub(super) fn hash_password(scheme: &str, password: &Secret) -> Result<String, CliError> {
-    let scheme = scheme.parse().map_err(|error: auth::AuthError| failed(&error))?;
-    auth::hash_password(scheme, password).map_err(|error| failed(&error))
+    let scheme: Scheme = scheme.parse().map_err(failed)?;
+    auth::hash_password(scheme, password).map_err(failed)
 }
 
 /// Puts a field into a passwd-file.
 pub(super) fn store_password(file: &Path, user: &AccountId, field: &str) -> Result<(), CliError> {
-    auth::set_password(file, user, field).map_err(|error| failed(&error))
+    auth::set_password(file, user, field).map_err(failed)
 }
 
-fn load(path: &Path, moves: &Moves) -> Result<Config, CliError> {
-    config::load(path, moves).map_err(|error| failed(&error))
-}
-
-/// "failed to …" with every cause.
-fn failed(error: &dyn Error) -> CliError {
-    let mut text = format!("failed to {error}");
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    CliError::Failed(text)
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
+fn failed(error: impl std::fmt::Display) -> CliError {
+    CliError::Failed(error.to_string())
 }

@@ -7,19 +7,22 @@
 mod args;
 mod client;
 mod links;
-mod output;
+pub(crate) mod output;
 mod passwd;
 mod remote;
 mod table;
 
+use crate::config::Moves;
 use args::{Args, Command};
 use clap::Parser;
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 /// Runs the command line, `argv[0]` first, and returns what the process exits with.
-pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+///
+/// `serve` is what runs the gate, because the program as a whole stands above its command line.
+pub fn run(argv: impl IntoIterator<Item = OsString>, serve: Serve<'_>) -> ExitCode {
     match Args::try_parse_from(argv) {
-        Ok(args) => finish(dispatch(args.command)),
+        Ok(args) => finish(dispatch(args.command, serve)),
         Err(error) => {
             // Help and version go to standard output and are no error; clap knows which.
             let _ = error.print();
@@ -28,9 +31,14 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> Result<(), CliError> {
+/// Runs the gate with a configuration and what was moved; says what went wrong.
+pub type Serve<'a> = &'a dyn Fn(&Path, &Moves) -> Result<(), String>;
+
+fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
     match command {
-        Command::Serve(serve) => links::serve(&serve.config, &serve.moves.into()),
+        Command::Serve(serve) => {
+            run_gate(&serve.config, &serve.moves.into()).map_err(CliError::Failed)
+        }
         Command::CheckConfig(check) => links::check_config(&check.config),
         Command::Passwd(passwd) => passwd::run(&passwd),
         Command::Account { command, gate } => remote::account(command, &gate),

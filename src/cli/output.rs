@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 /// Prints to standard output. A reader that went away, as `head` does, is no error.
-pub(super) fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

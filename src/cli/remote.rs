@@ -426,7 +426,7 @@ mod tests {
     fn check_exit(socket: &Path, words: &[&str], expected: u8) {
         let socket = socket.to_str().unwrap();
         let argv = [&["tollgate"], words, &["--socket", socket]].concat();
-        let code = run(argv.into_iter().map(Into::into));
+        let code = run(argv.into_iter().map(Into::into), &|_, _| Ok(()));
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(expected)), "{words:?}");
     }
 

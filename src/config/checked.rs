@@ -1,19 +1,21 @@
 //! Written → checked: server, log, sockets, sessions, logins and storage; the defaults stand here, beside their keys.
 
 use super::{
-    Config, Moves, Problem, SessionLimits,
+    Config, HttpSettings, Moves, Problem, SessionLimits,
     checker::{At, Checker},
     listeners, next_hop,
     parties::{self, Parties},
     written::{Auth, File, Given, OrNone, Parsed, Section, Server, Session, Spool, Store, Tls},
 };
 use crate::{
-    auth, http,
-    intake::{ListenerKind, ListenerSettings, Policy, ReceivedClient},
-    net, spool,
+    auth,
+    intake::{ListenerKind, ListenerSettings},
+    net,
+    rules::policy::{Policy, ReceivedClient, SenderMismatch},
+    spool,
     store::sqlite,
     telemetry,
-    types::{ByteCount, Domain, Span},
+    types::{AccountId, ByteCount, Domain, Span},
 };
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -157,7 +159,7 @@ fn check_log(root: &mut At<'_>, file: &File) -> telemetry::Settings {
     }
 }
 
-fn check_http(root: &mut At<'_>, file: &File, state_dir: &Path) -> http::Settings {
+fn check_http(root: &mut At<'_>, file: &File, state_dir: &Path) -> HttpSettings {
     let mut at = root.inside("http");
     let s = at.open(&file.http);
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, HTTP_PORT));
@@ -169,7 +171,7 @@ fn check_http(root: &mut At<'_>, file: &File, state_dir: &Path) -> http::Setting
         let detail = format!("{} is longer than {SOCKET_PATH_BYTES_MAX} octets", control.display());
         at.wrong("socket", detail);
     }
-    http::Settings { listen, control }
+    HttpSettings { listen, control }
 }
 
 fn check_tls(
@@ -205,7 +207,7 @@ fn check_tls(
 /// What `[auth]` says to others than `auth`.
 struct Logins {
     test_user: Option<crate::types::AccountId>,
-    sender_login_mismatch: crate::intake::SenderMismatch,
+    sender_login_mismatch: crate::rules::policy::SenderMismatch,
 }
 
 fn check_auth(
@@ -216,35 +218,18 @@ fn check_auth(
 ) -> (auth::Settings, Logins) {
     let mut at = root.inside("auth");
     let s = at.open(section);
-    let test_user = at.value("test_user", &s.test_user);
-    let beside_state = test_user.as_ref().map(|_| server.state_dir.join("users"));
-    let passwd_file = at.value("passwd_file", &s.passwd_file).or(beside_state);
-    let asks = listeners.iter().find(|l| l.kind != ListenerKind::Smarthost);
-    if let (None, None, Some(listener)) = (&passwd_file, &s.passwd_file, asks) {
-        at.wrong("passwd_file", format!("missing; listener \"{}\" asks for logins", listener.name));
-    }
-    let elsewhere = listeners.iter().find(|l| l.addresses.iter().any(|a| !a.ip().is_loopback()));
-    if let (Some(_), Some(listener)) = (&test_user, elsewhere) {
-        let detail = format!(
-            "a test login is for loopback only, but \"{}\" listens elsewhere",
-            listener.name
-        );
-        at.wrong("test_user", detail);
-    }
+    let mismatch =
+        at.or("sender_login_mismatch", &s.sender_login_mismatch, SenderMismatch::default());
+    let logins = Logins {
+        test_user: check_test_user(&mut at, s, listeners),
+        sender_login_mismatch: mismatch,
+    };
+    let beside_state = logins.test_user.as_ref().map(|_| server.state_dir.join("users"));
+    let (cached, seconds) = (&s.cache_entries_max, Span::from_secs);
     let settings = auth::Settings {
-        passwd_file,
-        cache_entries_max: to_usize(at.within(
-            "cache_entries_max",
-            &s.cache_entries_max,
-            10_000,
-            0..=10_000_000,
-        )),
-        cache_ttl: length(at.within(
-            "cache_ttl",
-            &s.cache_ttl,
-            Span::from_secs(300),
-            Span::from_secs(0)..=DAY,
-        )),
+        passwd_file: check_passwd_file(&mut at, s, listeners).or(beside_state),
+        cache_entries_max: to_usize(at.within("cache_entries_max", cached, 10_000, 0..=10_000_000)),
+        cache_ttl: length(at.within("cache_ttl", &s.cache_ttl, seconds(300), seconds(0)..=DAY)),
         checks_max: usize::from(at.within("checks_max", &s.checks_max, 4, 1..=256)),
         failures_per_minute: at.within(
             "failures_per_minute",
@@ -253,9 +238,27 @@ fn check_auth(
             1..=1_000_000,
         ),
     };
-    let sender_login_mismatch =
-        at.or("sender_login_mismatch", &s.sender_login_mismatch, Default::default());
-    (settings, Logins { test_user, sender_login_mismatch })
+    (settings, logins)
+}
+
+fn check_passwd_file(at: &mut At<'_>, s: &Auth, listeners: &[ListenerSettings]) -> Option<PathBuf> {
+    let asks = listeners.iter().find(|l| l.kind != ListenerKind::Smarthost);
+    if let (None, None, Some(listener)) = (&s.passwd_file, &s.test_user, asks) {
+        at.wrong("passwd_file", format!("missing; listener \"{}\" asks for logins", listener.name));
+    }
+    at.value("passwd_file", &s.passwd_file)
+}
+
+/// Its password is no secret, so it must not be of use to strangers.
+fn check_test_user(at: &mut At<'_>, s: &Auth, listeners: &[ListenerSettings]) -> Option<AccountId> {
+    let test_user = at.value("test_user", &s.test_user)?;
+    let elsewhere = listeners.iter().find(|l| l.addresses.iter().any(|a| !a.ip().is_loopback()));
+    if let Some(listener) = elsewhere {
+        let name = &listener.name;
+        let detail = format!("a test login is for loopback only, but \"{name}\" listens elsewhere");
+        at.wrong("test_user", detail);
+    }
+    Some(test_user)
 }
 
 struct CheckedSession {

@@ -1,7 +1,7 @@
 //! Collects what is wrong with a configuration, each with the path of its key.
 //!
-//! A check never stops at the first mistake: a wrong value is noted and its default taken, so that the rest can be looked
-//! at. What comes out is used only if nothing was noted.
+//! A check never stops at the first mistake: a wrong value is noted and its default taken, so that the rest can be
+//! looked at. What comes out is used only if nothing was noted.
 
 use super::written::{Given, Key, Section, Tables};
 use std::{fmt, ops::RangeInclusive};

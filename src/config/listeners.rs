@@ -59,6 +59,12 @@ fn check_listener(at: &mut At<'_>, section: &Section<Listener>) -> Option<Listen
         connections_max.min(500),
         1..=connections_max,
     );
+    let per_minute = at.within(
+        "connections_per_client_minute",
+        &s.connections_per_client_minute,
+        0,
+        0..=1_000_000,
+    );
     let evidence = at.value("evidence", &s.evidence);
     check_evidence(at, evidence.as_deref().unwrap_or_default());
     let proxy_protocol = at.or("proxy_protocol", &s.proxy_protocol, false);
@@ -73,6 +79,7 @@ fn check_listener(at: &mut At<'_>, section: &Section<Listener>) -> Option<Listen
         evidence: evidence.unwrap_or_else(|| default_evidence(kind)),
         connections_max: to_usize(connections_max),
         connections_per_client_max: to_usize(per_client),
+        connections_per_client_minute: per_minute,
     })
 }
 
@@ -131,7 +138,8 @@ fn check_secrecy(at: &mut At<'_>, listener: &ListenerSettings, has_tls: bool) {
     }
 }
 
-/// What comes from a loopback address is what anything on this machine passes on, so such trust must not meet the network.
+/// What comes from a loopback address is what anything on this machine passes on, so such trust must not meet the
+/// network.
 fn check_trusted(at: &mut At<'_>, listener: &ListenerSettings, trust: &[Arc<TrustRow>]) {
     if listener.proxy_protocol && !trust.iter().any(|row| row.proxy) {
         at.wrong("proxy_protocol", "no [[trust]] row has proxy = true, so nobody could connect");

@@ -1,9 +1,9 @@
 //! The configuration: as written (serde) → checked (typed) → given to each module as its own settings.
 //!
-//! [`load`] reads one TOML file, lets the command line move addresses and paths ([`Moves`]), and returns a [`Config`] in which
-//! every value is valid, or everything that is wrong with the file at once. A mistake never opens anything: a file with
-//! one is not used at all, at start or at a reload. Relative paths are relative to the working directory. No other module
-//! knows TOML.
+//! [`load`] reads one TOML file, lets the command line move addresses and paths ([`Moves`]), and returns a [`Config`]
+//! in which every value is valid, or everything that is wrong with the file at once. A mistake never opens anything:
+//! a file with one is not used at all, at start or at a reload. Relative paths are relative to the working directory.
+//! No other module knows TOML.
 
 mod checked;
 mod checker;
@@ -17,10 +17,10 @@ pub use checker::Problem;
 pub use warnings::warnings;
 
 use crate::{
-    auth, deliver, http,
-    intake::{ListenerKind, ListenerSettings, Policy},
+    auth, deliver,
+    intake::{ListenerKind, ListenerSettings},
     net,
-    rules::identity::TrustRow,
+    rules::{identity::TrustRow, policy::Policy},
     smtp::{
         Extensions,
         server::{Mechanism, SessionSettings},
@@ -52,7 +52,7 @@ pub struct Config {
     /// The log.
     pub log: telemetry::Settings,
     /// Metrics, health and the control socket.
-    pub http: http::Settings,
+    pub http: HttpSettings,
     /// Our certificate; none: no TLS is offered.
     pub tls: Option<net::TlsSettings>,
     /// The listeners, at least one.
@@ -69,6 +69,15 @@ pub struct Config {
     pub store: store::sqlite::Settings,
     /// The spool.
     pub spool: spool::Settings,
+}
+
+/// Where the program can be looked at.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// `/metrics` and `/health/…`; loopback by default.
+    pub listen: Option<SocketAddr>,
+    /// The control socket, protected by file permissions (0600).
+    pub control: PathBuf,
 }
 
 /// Waits and bounds of a session.
@@ -89,8 +98,8 @@ pub struct SessionLimits {
 }
 
 impl Config {
-    /// What a session on this listener is like, for a TCP peer with this row of the trust table; `extensions` are those that are
-    /// true of all next hops.
+    /// What a session on this listener is like, for a TCP peer with this row of the trust table; `extensions` are
+    /// those that are true of all next hops.
     #[must_use]
     pub fn session_settings(
         &self,
@@ -194,11 +203,18 @@ pub fn load(path: &Path, moves: &Moves) -> Result<Config, ConfigError> {
 pub fn parse(text: &str, path: &Path, moves: &Moves) -> Result<Config, ConfigError> {
     let syntax = |error: toml::de::Error| ConfigError::Syntax {
         path: path.to_owned(),
-        detail: error.to_string(),
+        detail: place_and_message(text, &error),
     };
     let file = toml::from_str(text).map_err(syntax)?;
     let wrong = |problems| ConfigError::Wrong { path: path.to_owned(), problems };
     checked::check(file, moves).map_err(wrong)
+}
+
+/// The line and what is wrong, without the line itself, which may hold a password.
+fn place_and_message(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    format!("line {line}: {}", error.message())
 }
 
 #[cfg(test)]

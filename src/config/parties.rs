@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     event::Evidence,
-    intake::UnknownAccounts,
+    rules::policy::UnknownAccounts,
     rules::{
         identity::TrustRow,
         limits::{Plan, ScopedLimit},

@@ -475,6 +475,17 @@ fn values_that_do_not_fit_together_are_refused() {
 }
 
 #[test]
+fn no_error_repeats_a_password() {
+    for password in ["98765", "[98765]", "\"98765", "98765 98765"] {
+        let host =
+            format!("[[next_hop.hosts]]\nhost = \"mx:25\"\nlogin = \"a\"\npassword = {password}\n");
+        let found = problems(&format!("{LEAST}{host}")).join("\n");
+        assert!(!found.is_empty() && !found.contains("98765"), "{found}");
+    }
+    check_problem("[server]\nhostname = \"a\n", "read test.toml: line 2: ");
+}
+
+#[test]
 fn a_longer_window_keeps_a_longer_history() {
     assert_eq!(good(LEAST).store.history, Duration::from_secs(86_400));
     let week = changed(
@@ -498,14 +509,15 @@ fn doubtful_settings_are_warned_of() {
         "trust \"w\": identity rights by address alone",
         "trust \"w\": any script can write",
         "trust \"w\": limits = []",
-        "trust \"v\": never used",
+        "trust \"v\": never used, \"w\" above it holds first",
+        "trust \"v\": never used, without auth.passwd_file",
         "plan.p: neither tenants nor accounts",
         "next_hop host mx.example:25: the password is sent without TLS",
         "http.listen: 0.0.0.0:80",
     ] {
         assert!(found.contains(expected), "{expected:?} is missing in:\n{found}");
     }
-    assert_eq!(found.lines().count(), 7, "{found}");
+    assert_eq!(found.lines().count(), 8, "{found}");
 }
 
 #[test]
@@ -520,6 +532,22 @@ fn the_documentation_names_every_key() {
         let part = &part[..part.find("\n## ").unwrap_or(part.len())];
         for key in keys {
             assert!(part.contains(&format!("| `{key}` |")), "docs/configuration.md: {table}.{key}");
+        }
+    }
+}
+
+proptest::proptest! {
+    /// Whatever is missing from a file, there is an answer, and it names keys.
+    #[test]
+    fn a_mutilated_file_is_answered(cuts in proptest::collection::vec((0.0..1.0_f64, 1_usize..4), 1..6)) {
+        let mut lines: Vec<&str> = TOLLGATE.lines().filter(|line| !line.starts_with('#')).collect();
+        for (place, length) in cuts {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a short list")]
+            let start = (place * lines.len() as f64) as usize;
+            lines.drain(start..(start + length).min(lines.len()));
+        }
+        if let Err(error) = parsed(&lines.join("\n")) {
+            assert!(error.to_string().contains("test.toml"));
         }
     }
 }

@@ -17,6 +17,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
         found.extend(row_warnings(row));
     }
     found.extend(shadowed_rows(config));
+    found.extend(idle_logins(config));
     let mut plans: Vec<&Plan> = config.policy.plans.values().map(AsRef::as_ref).collect();
     plans.sort_by(|a, b| a.name.cmp(&b.name));
     found.extend(plans.into_iter().filter_map(plan_warning));
@@ -37,13 +38,15 @@ fn row_warnings(row: &TrustRow) -> Vec<String> {
     let names_accounts = row.mail_auth || row.xclient || !row.identity_headers.is_empty();
     if by_address && names_accounts {
         found.push(format!(
-            "trust \"{name}\": identity rights by address alone; on a shared web host every script has the same address, so let the server log in and set login"
+            "trust \"{name}\": identity rights by address alone; on a shared web host every script has the same \
+             address, so let the server log in and set login"
         ));
     }
     let reads = |evidence| row.identity_headers.contains(&evidence);
     if reads(Evidence::PhpScript) && !reads(Evidence::ReceivedUserid) {
         found.push(format!(
-            "trust \"{name}\": any script can write X-PHP-Originating-Script; with \"received-userid\" in identity_headers it counts only if the user id agrees"
+            "trust \"{name}\": any script can write X-PHP-Originating-Script; with \"received-userid\" in \
+             identity_headers it counts only if the user id agrees"
         ));
     }
     if row.limits.is_empty() {
@@ -70,6 +73,16 @@ fn shadowed_rows(config: &Config) -> Vec<String> {
         ))
     });
     hidden.collect()
+}
+
+/// Rows with a login where nobody can log in.
+fn idle_logins(config: &Config) -> Vec<String> {
+    let rows = config.policy.trust.iter().filter(|row| row.login.is_some());
+    let idle = rows.filter(|_| config.auth.passwd_file.is_none());
+    idle.map(|row| {
+        format!("trust \"{}\": never used, without auth.passwd_file nobody can log in", row.name)
+    })
+    .collect()
 }
 
 fn plan_warning(plan: &Plan) -> Option<String> {

@@ -1,13 +1,15 @@
 //! The configuration as it is written: one struct for each table of the file, read by serde.
 //!
-//! Nothing is judged here, and nothing fails here but a file that is not TOML: a value of the wrong form ([`Given`]) and an unknown key
-//! ([`Section`]) are kept as such, so that `checked` can report all of them at once, each with its path.
+//! Nothing is judged here, and nothing fails here but a file that is not TOML: a value of the wrong form ([`Given`])
+//! and an unknown key ([`Section`]) are kept as such, so that `checked` can report all of them at once, each with its
+//! path.
 
 use crate::{
     deliver::TlsMode,
     event::Evidence,
-    intake::{ListenerKind, ReceivedClient, SenderMismatch, UnknownAccounts},
+    intake::ListenerKind,
     rules::limits::{Mode, PhpMail},
+    rules::policy::{ReceivedClient, SenderMismatch, UnknownAccounts},
     store::sqlite::Synchronous,
     telemetry::LogFormat,
     types::{AccountId, ByteCount, Domain, PeerName, PlanName, Scope, Secret, Span, Unit},
@@ -94,6 +96,7 @@ tables! {
         evidence: Key<Vec<Evidence>>,
         connections_max: Key<u32>,
         connections_per_client_max: Key<u32>,
+        connections_per_client_minute: Key<u32>,
     }
     Auth {
         passwd_file: Key<PathBuf>,

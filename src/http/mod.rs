@@ -16,14 +16,3 @@ mod tests;
 pub use control::serve_control;
 pub use public::{PublicState, serve_public};
 pub use socket::{ControlSocket, SocketError};
-
-use std::{net::SocketAddr, path::PathBuf};
-
-/// Where the program can be looked at.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `/metrics` and `/health/…`; loopback by default.
-    pub listen: Option<SocketAddr>,
-    /// The control socket, protected by file permissions (0600).
-    pub control: PathBuf,
-}

@@ -1,9 +1,10 @@
 //! Who an MTA says has sent a message, read from the header of the message.
 //!
-//! Two kinds of fields carry it: fields of their own (`X-AuthUser`, `X-Authenticated-Sender`, `X-PHP-Originating-Script`),
-//! which count only if they occur once, and comments that Postfix writes into its Received field. Of Received fields only
-//! the topmost is read, because those below it came with the message; and of that field only the place where Postfix
-//! writes the comment, because the name that a client gives in EHLO stands in the same field.
+//! Two kinds of fields carry it: fields of their own (`X-AuthUser`, `X-Authenticated-Sender`,
+//! `X-PHP-Originating-Script`), which count only if they occur once, and comments that Postfix writes into its
+//! Received field. Of Received fields only the topmost is read, because those below it came with the message; and of
+//! that field only the place where Postfix writes the comment, because the name that a client gives in EHLO stands in
+//! the same field.
 
 use super::header::{Fields, X_AUTH_USER, X_AUTHENTICATED_SENDER, X_PHP_SCRIPT};
 use crate::types::AccountId;
@@ -71,6 +72,12 @@ impl<T> Found<T> {
 }
 
 impl HeaderEvidence {
+    /// True if PHP's mail() says that it made the message, or nobody can tell.
+    #[must_use]
+    pub fn is_from_php(&self) -> bool {
+        self.php_script != Found::Absent
+    }
+
     fn read_received(&mut self, value: &str) {
         self.received_auth = authenticated_sender(value);
         self.received_userid = userid(value).map_or(Found::Absent, Found::One);
@@ -185,20 +192,20 @@ mod tests {
         Found::One(text.parse().unwrap())
     }
 
-    fn check(head: &str, expected: HeaderEvidence) {
-        assert_eq!(header_evidence(head.as_bytes()), expected, "{head:?}");
+    fn check(head: &str, expected: &HeaderEvidence) {
+        assert_eq!(&header_evidence(head.as_bytes()), expected, "{head:?}");
     }
 
     #[test]
     fn fields_of_their_own_count_once() {
         let none = HeaderEvidence::default;
-        check("", none());
-        check("Subject: x\r\n\r\nX-AuthUser: a@b\r\n", none());
+        check("", &none());
+        check("Subject: x\r\n\r\nX-AuthUser: a@b\r\n", &none());
         check(
             "X-AuthUser: A@Shop.example\r\n\r\n",
-            HeaderEvidence { x_auth_user: one("a@shop.example"), ..none() },
+            &HeaderEvidence { x_auth_user: one("a@shop.example"), ..none() },
         );
-        check("x-authuser:\r\n a@b\r\n", HeaderEvidence { x_auth_user: one("a@b"), ..none() });
+        check("x-authuser:\r\n a@b\r\n", &HeaderEvidence { x_auth_user: one("a@b"), ..none() });
         for twice in [
             "X-AuthUser: a\r\nX-AuthUser: a\r\n",
             "X-AuthUser: a\r\nSubject: x\r\n.X-AuthUser: b\r\n",
@@ -206,7 +213,7 @@ mod tests {
             "X-AuthUser: a\r\njunk\r\nX-AUTHUSER:\r\n",
             "X-AuthUser:\r\nX-AuthUser: a\r\nX-AuthUser: b\r\n",
         ] {
-            check(twice, HeaderEvidence { x_auth_user: Found::Twice, ..none() });
+            check(twice, &HeaderEvidence { x_auth_user: Found::Twice, ..none() });
         }
         for malformed in [
             "X-AuthUser:\r\n",
@@ -214,24 +221,24 @@ mod tests {
             "X-AuthUser: <a@b>\r\n",
             "X-AuthUser: a,\r\n b\r\n",
         ] {
-            check(malformed, HeaderEvidence { x_auth_user: Found::Malformed, ..none() });
+            check(malformed, &HeaderEvidence { x_auth_user: Found::Malformed, ..none() });
         }
         check(
             "X-Authenticated-Sender: web01.example: a@shop.example\r\n",
-            HeaderEvidence { x_authenticated_sender: one("a@shop.example"), ..none() },
+            &HeaderEvidence { x_authenticated_sender: one("a@shop.example"), ..none() },
         );
         check(
             "X-Authenticated-Sender: a@shop.example\r\n",
-            HeaderEvidence { x_authenticated_sender: one("a@shop.example"), ..none() },
+            &HeaderEvidence { x_authenticated_sender: one("a@shop.example"), ..none() },
         );
         check(
             "X-PHP-Originating-Script: 1042:mail.php\r\n",
-            HeaderEvidence { php_script: Found::One(1042), ..none() },
+            &HeaderEvidence { php_script: Found::One(1042), ..none() },
         );
         for malformed in ["mail.php", "-1:a.php", "99999999999:a.php", ":a.php", "+7:a.php"] {
             check(
                 &format!("X-PHP-Originating-Script: {malformed}\r\n"),
-                HeaderEvidence { php_script: Found::Malformed, ..none() },
+                &HeaderEvidence { php_script: Found::Malformed, ..none() },
             );
         }
     }
@@ -294,7 +301,7 @@ mod tests {
         let head = "Received: from localhost (localhost [127.0.0.1])\r\n\tby web01 (Postfix) with ESMTP id 1; x\r\n\
                     Received: from x (h [192.0.2.1]) (Authenticated sender: victim) by mx\r\n\
                     Received: by web01 (Postfix, from userid 7)\r\n\tid 2; x\r\n";
-        check(head, HeaderEvidence::default());
+        check(head, &HeaderEvidence::default());
     }
 
     #[test]

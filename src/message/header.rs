@@ -1,8 +1,8 @@
 //! Fields of a header block (RFC 5322 §2.2), found in the dot-stuffed text.
 //!
-//! The scanner is deliberately generous about what a field is: white space before the colon (RFC 5322 §4.5.8), a line that
-//! is no field, a needless dot before a name. Whoever hides an identity field from this scanner would show it to the
-//! next reader. It never copies the block and never looks beyond [`HEADER_SCAN_BYTES_MAX`].
+//! The scanner is deliberately generous about what a field is: white space before the colon (RFC 5322 §4.5.8), a line
+//! that is no field, a needless dot before a name. Whoever hides an identity field from this scanner would show it to
+//! the next reader. It never copies the block and never looks beyond [`HEADER_SCAN_BYTES_MAX`].
 
 use memchr::memchr;
 use std::ops::Range;
@@ -158,7 +158,9 @@ mod tests {
     #[test]
     fn neighbouring_cuts_become_one() {
         let head = b"A: 1\r\nX-AuthUser: a\r\nX-Authenticated-Sender: b\r\n\r\n";
-        assert_eq!(cuts_of_identity_fields(head), [6..48]);
+        let cuts = cuts_of_identity_fields(head);
+        assert_eq!(cuts.first(), Some(&(6..48)));
+        assert_eq!(cuts.len(), 1);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The text of a message as far as Tollgate looks at it: the header's fields, and the Received field that it adds.
 //!
 //! Everything here is pure and works on the text as it came, dot-stuffed, so that positions in it are positions in the
-//! stored body. [`header`] finds fields, counts hops and says which octets to leave out; [`evidence`] reads who an MTA says
-//! has sent the message; [`received`] builds our own field. Nothing here believes anything: whether evidence counts is
-//! `rules::identity`'s to say. The text comes from `spool`, by way of `intake`.
+//! stored body. [`header`] finds fields, counts hops and says which octets to leave out; [`evidence`] reads who an
+//! MTA says has sent the message; [`received`] builds our own field. Nothing here believes anything: whether evidence
+//! counts is `rules::identity`'s to say. The text comes from `spool`, by way of `intake`.
 
 pub mod evidence;
 pub mod header;

@@ -1,7 +1,7 @@
 //! Our own Received field (RFC 5321 §4.4).
 //!
-//! The field names the client as it named itself and as TCP saw it, unless the operator hides that; the name that it gave
-//! is the only text in it that a stranger chooses, and what may not stand in a domain name becomes `?`.
+//! The field names the client as it named itself and as TCP saw it, unless the operator hides that; the name that it
+//! gave is the only text in it that a stranger chooses, and what may not stand in a domain name becomes `?`.
 
 use crate::types::{Domain, Timestamp, TransactionId};
 use std::net::IpAddr;

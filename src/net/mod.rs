@@ -11,6 +11,8 @@ pub use listen::{ListenError, Listener};
 pub use stream::{Stream, TlsFacts};
 pub use tls::{TlsError, TlsServer};
 
+pub mod connect;
+
 use std::{path::PathBuf, time::Duration};
 
 /// The certificate that we show.

@@ -1,14 +1,14 @@
 //! Who is charged, and why that is believed: the trust table and each listener's ordered list of evidence.
 //!
-//! The listener's list is walked from the top; the first kind of evidence that is present, and that its source is entitled to
-//! give, names the account. Evidence that stands in the message's header is known only after the end of DATA, so a
-//! decision at MAIL may be to wait for it. An identity field that is ambiguous ends the walk: the trusted server itself is charged,
-//! because whoever doubled the field must not choose what counts instead. What anyone can write (MAIL FROM, an address)
-//! names an account only for a trusted server, and the server is charged with it.
+//! The listener's list is walked from the top; the first kind of evidence that is present, and that its source is
+//! entitled to give, names the account. Evidence that stands in the message's header is known only after the end of
+//! DATA, so a decision at MAIL may be to wait for it. An identity field that is ambiguous ends the walk: the trusted
+//! server itself is charged, because whoever doubled the field must not choose what counts instead. What anyone can
+//! write (MAIL FROM, an address) names an account only for a trusted server, and the server is charged with it.
 //!
-//! Nothing here relays for a stranger: without a login and without a row that grants `relay` to the client's address the
-//! answer is [`AtMail::NotRelaying`], whatever the list says. Accounts of server scripts are written `1042@web01`; names of rows
-//! have no dot, so no mail address that can be delivered is such an account.
+//! Nothing here relays for a stranger: without a login and without a row that grants `relay` to the client's address
+//! the answer is [`AtMail::NotRelaying`], whatever the list says. Accounts of server scripts are written
+//! `1042@web01`; names of rows have no dot, so no mail address that can be delivered is such an account.
 
 use super::limits::ScopedLimit;
 use crate::{
@@ -21,6 +21,7 @@ use std::{net::IpAddr, sync::Arc};
 
 /// One row of the trust table: what a server may say about its clients.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a right of its own")]
 pub struct TrustRow {
     /// Its name; its own limit account is `peer:NAME`.
     pub name: PeerName,
@@ -103,8 +104,9 @@ pub struct Addresses {
     pub xforward: Option<IpAddr>,
 }
 
-/// The address whose row of the trust table counts for relaying and for identity evidence: after PROXY and XCLIENT, each believed only
-/// if `tcp_row`, the row of the TCP peer, has the right. XFORWARD is information about a third host and moves no right.
+/// The address whose row of the trust table counts for relaying and for identity evidence: after PROXY and XCLIENT,
+/// each believed only if `tcp_row`, the row of the TCP peer, has the right. XFORWARD is information about a third
+/// host and moves no right.
 #[must_use]
 pub fn source_address(tcp_row: Option<&TrustRow>, addresses: &Addresses) -> IpAddr {
     let said = |address: Option<IpAddr>, may: fn(&TrustRow) -> bool| {
@@ -115,7 +117,8 @@ pub fn source_address(tcp_row: Option<&TrustRow>, addresses: &Addresses) -> IpAd
         .unwrap_or(addresses.tcp)
 }
 
-/// The real sender's host, for charging and for the log: [`source_address`], then XFORWARD from a TCP peer with that right.
+/// The real sender's host, for charging and for the log: [`source_address`], then XFORWARD from a TCP peer with that
+/// right.
 #[must_use]
 pub fn client_ip(tcp_row: Option<&TrustRow>, addresses: &Addresses) -> ClientIp {
     let forwarded = addresses.xforward.filter(|_| tcp_row.is_some_and(|row| row.xforward));
@@ -156,6 +159,14 @@ pub struct Identity {
     pub rejected: Option<Rejected>,
 }
 
+impl Identity {
+    /// True if a plan's limits count; false if the server itself is the account, which has only its own limits.
+    #[must_use]
+    pub fn follows_plan(&self) -> bool {
+        self.evidence != Evidence::Peer
+    }
+}
+
 /// Evidence that was present and not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rejected {
@@ -170,7 +181,8 @@ pub struct Rejected {
 pub enum AtMail {
     /// This account is charged as recipients come.
     Named(Identity),
-    /// Evidence that counts more may stand in the header: [`decide_at_message`] at the end of DATA, when everything is charged at once.
+    /// Evidence that counts more may stand in the header: [`decide_at_message`] at the end of DATA, when everything
+    /// is charged at once.
     WaitForHeader,
     /// No login and no trusted client: nothing is relayed.
     NotRelaying,
@@ -360,13 +372,13 @@ fn contradicts_script(row: &TrustRow, header: &HeaderEvidence) -> bool {
         && header.received_userid != Found::One(owner)
 }
 
-/// The tenant of an account that was given none: its domain; else, and for `1042@web01`, whose domain part is only a server
-/// that many customers share, the account's own name.
+/// The tenant of an account that was given none: its domain; else, and for `1042@web01`, whose domain part is only a
+/// server that many customers share, the account's own name.
 #[must_use]
 pub fn tenant_of(account: &AccountId) -> TenantId {
     let own = account.as_str();
     let domain = account.domain().filter(|_| !is_userid_account(account));
-    // A part of a checked name that is not empty is a checked name itself.
+    // Names are checked after folding, so a part that is not empty is a checked name itself.
     domain.unwrap_or(own).parse().expect("a part of an account's name is a name")
 }
 
@@ -377,7 +389,8 @@ fn is_userid_account(account: &AccountId) -> bool {
     })
 }
 
-/// True if a login may use this envelope sender: its own name, an address or `@domain` in its list, or `<>`, which names nobody.
+/// True if a login may use this envelope sender: its own name, an address or `@domain` in its list, or `<>`, which
+/// names nobody.
 #[must_use]
 pub fn sender_allowed(account: &AccountId, senders: &[String], sender: &ReversePath) -> bool {
     let Some(address) = sender.address() else {
@@ -478,6 +491,7 @@ mod tests {
                 decide_at_message(&facts, &header_evidence(attempt.header.as_bytes()))
             }
         };
+        assert_eq!(identity.follows_plan(), !identity.account.as_str().starts_with("peer:"));
         let peer = if identity.charges_peer { " +peer" } else { "" };
         let reason = identity.rejected.map_or_else(String::new, |r| format!(" !{}", r.reason));
         format!("{} {}{peer}{reason}", identity.account, identity.evidence)
@@ -556,8 +570,8 @@ mod tests {
         Try { row: attempt.row.clone(), ..*attempt }
     }
 
-    /// A script on the trusted web host `web01`. The host's own Postfix is entitled to name the login and the user id; it
-    /// puts a Received field of its own on top of whatever the script writes.
+    /// A script on the trusted web host `web01`. The host's own Postfix is entitled to name the login and the user
+    /// id; it puts a Received field of its own on top of whatever the script writes.
     #[test]
     fn a_script_that_forges_evidence_frames_nobody() {
         let web01 = row(|row| {
@@ -791,5 +805,23 @@ mod tests {
             assert!(!allowed(other), "{other}");
         }
         assert!(sender_allowed(&account("a@shop.example"), &[], &ReversePath::Null));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_account_has_a_tenant(name in "\\PC{1,330}") {
+            if let Ok(account) = name.parse::<AccountId>() {
+                let tenant = tenant_of(&account);
+                assert!(account.as_str().ends_with(tenant.as_str()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_grows_when_it_is_folded_has_a_tenant() {
+        let grows = "\u{130}".repeat(159);
+        assert!(grows.parse::<AccountId>().is_err());
+        let fits = account(&"\u{130}".repeat(100));
+        assert_eq!(tenant_of(&fits).as_str(), fits.as_str());
     }
 }

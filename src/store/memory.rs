@@ -3,7 +3,7 @@
 use super::{
     BoxFuture, StoreError,
     ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
-    records::{Change, LastRefusal, Records, SubjectKind, SubjectRecord},
+    records::{Change, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
     refusals::Refusals,
     subjects::{Subjects, apply},
     windows::{self, KEYS_MAX, Windows},
@@ -152,7 +152,7 @@ impl Records for MemoryStore {
         kind: SubjectKind,
         after: Option<&'a str>,
         max: usize,
-    ) -> BoxFuture<'a, Result<Vec<(SubjectId, Arc<SubjectRecord>)>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
         Box::pin(async move { Ok(self.subjects.list(kind, after, max)) })
     }
 

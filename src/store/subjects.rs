@@ -4,7 +4,7 @@
 
 use super::{
     StoreError,
-    records::{Change, SubjectKind, SubjectRecord, Suspension, What},
+    records::{Change, Recorded, SubjectKind, SubjectRecord, Suspension, What},
 };
 use crate::{
     rules::limits::{LimitOverride, check_override},
@@ -43,12 +43,7 @@ impl Subjects {
     }
 
     /// The first `max` of a kind after `after`, by name. Walks all records, one shard at a time.
-    pub(super) fn list(
-        &self,
-        kind: SubjectKind,
-        after: Option<&str>,
-        max: usize,
-    ) -> Vec<(SubjectId, Arc<SubjectRecord>)> {
+    pub(super) fn list(&self, kind: SubjectKind, after: Option<&str>, max: usize) -> Vec<Recorded> {
         let mut first = BTreeMap::new();
         for entry in &self.records {
             let name = name_of(entry.key());

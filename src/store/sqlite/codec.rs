@@ -181,10 +181,14 @@ impl<'b> Reader<'b> {
 
 fn put(to: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
-        to.push((number & 0x7f) as u8 | 0x80);
+        to.push(low_bits(number) | 0x80);
         number >>= 7;
     }
-    to.push(number as u8);
+    to.push(low_bits(number));
+}
+
+const fn low_bits(number: u64) -> u8 {
+    number.to_le_bytes()[0] & 0x7f
 }
 
 fn millis(stamp: Timestamp) -> u64 {

@@ -16,7 +16,7 @@ use self::queue::{ChangeTask, Queue};
 use super::{
     BoxFuture, StoreError,
     ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
-    records::{Change, LastRefusal, Records, SubjectKind, SubjectRecord},
+    records::{Change, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
     refusals::Refusals,
     subjects::{Subjects, apply},
     windows::{self, Windows},
@@ -111,6 +111,7 @@ impl Opened {
             first_row: AtomicI64::new(loaded.first_row),
             stopping: Mutex::new(false),
             stop: Condvar::new(),
+            failure: Mutex::new(None),
             #[cfg(test)]
             faulty: std::sync::atomic::AtomicBool::new(false),
         });
@@ -151,6 +152,8 @@ struct Shared {
     first_row: AtomicI64,
     stopping: Mutex<bool>,
     stop: Condvar,
+    /// Why the last write failed, until one succeeds.
+    failure: Mutex<Option<String>>,
     #[cfg(test)]
     faulty: std::sync::atomic::AtomicBool,
 }
@@ -169,6 +172,12 @@ impl SqliteStore {
     /// Keeps charges for this long from now on: the longest window after a reload.
     pub fn set_history(&self, history: Duration) {
         self.shared.windows.set_history(history);
+    }
+
+    /// Why the file cannot be written at present; none if it can.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.shared.failure.lock().clone()
     }
 
     /// How many windows there are.
@@ -363,7 +372,7 @@ impl Records for SqliteStore {
         kind: SubjectKind,
         after: Option<&'a str>,
         max: usize,
-    ) -> BoxFuture<'a, Result<Vec<(SubjectId, Arc<SubjectRecord>)>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
         Box::pin(async move { Ok(self.shared.subjects.list(kind, after, max)) })
     }
 

@@ -53,10 +53,12 @@ impl Synchronous {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 pub(super) fn unavailable(error: rusqlite::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 pub(super) fn damaged(error: rusqlite::Error) -> StoreError {
     StoreError::Damaged(error.to_string())
 }

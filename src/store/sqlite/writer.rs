@@ -160,8 +160,11 @@ impl Writer {
         }
         let (cut_to, carried) = self.next_cut(&cells);
         let refusals = self.shared.refusals.take_unsaved(REFUSALS_BATCH_MAX);
-        let notes_time =
-            cut_to.is_some() || !batch.changes.is_empty() || self.is_high_water_due(now);
+        // While writes fail, noting the time is the probe.
+        let notes_time = cut_to.is_some()
+            || !batch.changes.is_empty()
+            || self.is_high_water_due(now)
+            || self.failing;
         Work { batch, cells, cut_to, carried, refusals, now, notes_time }
     }
 
@@ -275,6 +278,7 @@ impl Writer {
         }
         self.advance_checkpoint(cut_to);
         if std::mem::take(&mut self.failing) {
+            *self.shared.failure.lock() = None;
             self.events.tell(now, &Event::StoreRecovered);
         }
     }
@@ -316,6 +320,7 @@ impl Writer {
         }
         self.abort_checkpoint(cells, &mut batch);
         self.queue().put_back(batch);
+        *self.shared.failure.lock() = Some(detail.clone());
         if !std::mem::replace(&mut self.failing, true) {
             self.events.tell(now, &Event::StoreFailed(Trouble { detail }));
         }
