@@ -12,7 +12,7 @@ use crate::types::{Limit, Span, Timestamp};
 use std::time::Duration;
 
 /// The charges of one key that were settled as sent.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Log {
     /// Milliseconds from the base, sorted; the first `len` are in use. A `Vec` would cost eight octets more per account.
     slots: Box<[u32]>,
@@ -22,7 +22,7 @@ pub struct Log {
 }
 
 /// Charges beyond the newest [`RECENT_MAX`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 struct Older {
     /// Oldest first, all before the recent charges.
     buckets: Vec<Bucket>,

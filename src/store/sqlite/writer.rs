@@ -192,7 +192,7 @@ impl Writer {
         let windows = &self.shared.windows;
         let store = |cell: CellRef| {
             // The cell may have been evicted, and its key may have a new one.
-            let stored = windows.find(cell.key()).and_then(|present| {
+            let stored = windows.find(cell.name()).and_then(|present| {
                 let mut state = present.state().lock();
                 state.dirty = false;
                 state.log.prune(now, windows.history());
@@ -378,7 +378,7 @@ fn write_rest(db: &Connection, work: &Work) -> rusqlite::Result<()> {
 }
 
 fn write_cell(db: &Connection, cell: &CellRef, stored: Option<&Stored>) -> rusqlite::Result<()> {
-    let key = cell.key().as_str();
+    let key = cell.name();
     match stored {
         Some(Stored { seq, log }) => {
             let seq = i64::try_from(*seq).unwrap_or(i64::MAX);
