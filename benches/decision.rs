@@ -15,7 +15,7 @@
 //!   the decision, giving back.
 //! * *Reserve and settle*: all that a sent transaction costs in memory, with its entry in the history.
 //!
-//! The contenders take turns, some thousand accounts each, and the median of their turns is printed, because other work on the
+//! The contenders take turns, some hundred accounts each, and the median of their turns is printed, because other work on the
 //! machine disturbs a mean. `cargo bench --bench decision`; `ACCOUNTS=100000` makes it smaller, `PARTS=decision,start,journal`
 //! chooses.
 
@@ -52,8 +52,8 @@ const SENDS: u32 = 20;
 const SESSIONS: u32 = 20;
 const MESSAGES: u32 = 2_000;
 /// So few that what is prepared for a turn stays in the cache, so many that the accounts do not.
-const TURN_ACCOUNTS: usize = 1_000;
-const TURNS: u64 = 1_001;
+const TURN_ACCOUNTS: usize = 250;
+const TURNS: u64 = 4_001;
 /// After so many sends the start-up's filling waits for the writer, as real senders do.
 const BURST: u32 = 20_000;
 const DAY: Duration = Duration::from_secs(86_400);

@@ -125,10 +125,7 @@ impl Opened {
         let guard = |name| Guard { name, shared: shared.clone(), clock: clock.clone() };
         let threads = vec![
             guard("store-writer").spawn(events.clone(), move || writer.run())?,
-            guard("store-sweeper").spawn(events, {
-                let clock = clock.clone();
-                move || sweeping.run_sweeps(&clock)
-            })?,
+            guard("store-sweeper").spawn(events, move || sweeping.run_sweeps(&clock))?,
         ];
         Ok(Arc::new(SqliteStore {
             shared,
