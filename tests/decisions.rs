@@ -148,7 +148,7 @@ impl Stage {
             charged.account,
             charged.tenant,
             charged.evidence,
-            if admission.flagged.is_some() { ", flagged" } else { "" }
+            if admission.observed.is_empty() { "" } else { ", observed" }
         )];
         let recipients: u32 = given.get("to").map_or(1, |text| text.parse().unwrap());
         let mut reservation = Reservation::new(admission.demands.clone());

@@ -31,6 +31,14 @@ pub(super) struct End<'a> {
     pub(super) handover: Option<&'a Handover>,
 }
 
+impl End<'_> {
+    /// Recipients that the next hop had accepted and refused after all, with the text.
+    fn refused_at_the_dot(&self, accepted: u32) -> u32 {
+        let refused = matches!(self.handover, Some(Handover { verdict: Verdict::Refused(_), .. }));
+        if refused { accepted } else { 0 }
+    }
+}
+
 impl Sender<'_> {
     pub(super) fn tell_login(
         &self,
@@ -56,17 +64,7 @@ impl Sender<'_> {
         recipients: u32,
         mode: Mode,
     ) -> Reply {
-        let charged = match &transaction.who {
-            Who::Known(admission) => Some(&admission.charged),
-            Who::WaitsForHeader => None,
-        };
-        let concern = Concern {
-            id: Some(&transaction.id),
-            client: transaction.client,
-            sender: &transaction.mail.sender,
-            recipients,
-        };
-        self.refuse(refusal, charged, &concern, mode)
+        self.refuse(refusal, transaction.charged(), &transaction.concern(recipients), mode)
     }
 
     /// Tells the event and keeps the refusal for `explain`; returns what the client hears.
@@ -79,7 +77,7 @@ impl Sender<'_> {
     ) -> Reply {
         let now = self.gate.clock.now();
         let reply = refusal.reply.to_string();
-        if let Some(charged) = charged {
+        if let Some(charged) = charged.filter(|_| mode == Mode::Enforce) {
             self.gate.records.note_refusal(&charged.account, now, &reply, refusal.limit.as_deref());
         }
         let event = RefusalEvent {
@@ -112,15 +110,12 @@ impl Sender<'_> {
             session: self.session.clone(),
             transaction: transaction.id.clone(),
             listener: self.door.settings.name.clone(),
-            charged: match &transaction.who {
-                Who::Known(admission) => Some(admission.charged.clone()),
-                Who::WaitsForHeader => None,
-            },
+            charged: transaction.charged().cloned(),
             client: transaction.client,
             sender: transaction.mail.sender.clone(),
             recipients: transaction.recipients.clone(),
             recipients_sent: if charged { transaction.accepted } else { 0 },
-            recipients_refused: transaction.refused,
+            recipients_refused: transaction.refused + end.refused_at_the_dot(transaction.accepted),
             recipients_limited: transaction.limited,
             size_bytes: end.size_bytes,
             outcome: end.outcome,
@@ -137,6 +132,19 @@ impl Sender<'_> {
 }
 
 impl Transaction {
+    /// Who is charged, once that is known.
+    pub(super) fn charged(&self) -> Option<&Charged> {
+        match &self.who {
+            Who::Known(admission) => Some(&admission.charged),
+            Who::WaitsForHeader => None,
+        }
+    }
+
+    /// What a refusal of so many recipients of this transaction is about.
+    pub(super) const fn concern(&self, recipients: u32) -> Concern<'_> {
+        Concern { id: Some(&self.id), client: self.client, sender: &self.mail.sender, recipients }
+    }
+
     pub(super) fn note(&mut self, request: &RcptRequest, reply: &Reply, by: AnswerBy) {
         if self.recipients.len() < REPORT_RECIPIENTS_MAX {
             let report =

@@ -9,7 +9,7 @@ use super::{
     report::{Concern, End},
 };
 use crate::{
-    deliver::{self, Handover, Text, Verdict},
+    deliver::{self, Handover, RecipientAnswer, Text, Verdict},
     event::{AnswerBy, Event, EvidenceRejected, LimitHit, Outcome, RecipientReport, RefusalReason},
     message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
     rules::{
@@ -28,7 +28,7 @@ use crate::{
     types::{AccountId, ByteCount, ClientIp, SessionId, Timestamp, TransactionId},
 };
 use bytes::BytesMut;
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 /// Answers the asks of one session.
 pub(super) struct Sender<'a> {
@@ -61,6 +61,8 @@ struct Origin<'p> {
     row: Option<&'p TrustRow>,
     /// The real sender's host.
     client: ClientIp,
+    /// The login that XCLIENT named, from a peer that has the right at this moment.
+    xclient_login: Option<&'p AccountId>,
 }
 
 /// Why a transaction ends without an answer of ours to the text.
@@ -92,6 +94,8 @@ pub(super) struct Transaction {
     pub(super) refused: u32,
     pub(super) limited: u32,
     body: Option<BodyWriter>,
+    /// When the next hop's connection was last used.
+    held_since: Option<Timestamp>,
     park_at: Option<Timestamp>,
     pub(super) would_refuse: bool,
 }
@@ -132,7 +136,7 @@ impl<'a> Sender<'a> {
     }
 
     /// Where the connection comes from, as far as each statement about it is believed.
-    fn origin<'p>(&self, policy: &'p Policy, wire: &WireFacts) -> Origin<'p> {
+    fn origin<'p>(&self, policy: &'p Policy, wire: &'p WireFacts) -> Origin<'p> {
         let tcp_row = policy.row_of(self.remote.ip(), None).map(|row| &**row);
         let addresses = Addresses {
             tcp: self.remote.ip(),
@@ -142,7 +146,12 @@ impl<'a> Sender<'a> {
         };
         let source = identity::source_address(tcp_row, &addresses);
         let row = policy.row_of(source, self.login.as_ref()).map(|row| &**row);
-        Origin { row, client: identity::client_ip(tcp_row, &addresses) }
+        let obeyed = tcp_row.is_some_and(|row| row.xclient);
+        Origin {
+            row,
+            client: identity::client_ip(tcp_row, &addresses),
+            xclient_login: wire.xclient_login.as_ref().filter(|_| obeyed),
+        }
     }
 
     // ── login ──
@@ -220,12 +229,12 @@ impl<'a> Sender<'a> {
         request: &'f MailRequest,
         wire: &'f WireFacts,
     ) -> Facts<'f> {
-        let Origin { row, client } = self.origin(policy, wire);
+        let Origin { row, client, xclient_login } = self.origin(policy, wire);
         Facts {
             evidence: &self.door.settings.evidence,
             row,
             login: self.login.as_ref(),
-            xclient_login: wire.xclient_login.as_ref(),
+            xclient_login,
             mail_auth: request.auth.as_ref(),
             sender: &request.sender,
             client: client.prefix(policy.ipv6_prefix_bits),
@@ -259,9 +268,9 @@ impl<'a> Sender<'a> {
             session: &self.session,
         };
         let admission = admission::admit(self.gate.books(), question).await?;
-        if let Some(flag) = &admission.flagged {
+        for refusal in &admission.observed {
             let concern = Concern { id: Some(id), client, sender: &mail.sender, recipients: 0 };
-            self.refuse(flag, Some(&admission.charged), &concern, Mode::Observe);
+            self.refuse(refusal, Some(&admission.charged), &concern, Mode::Observe);
         }
         Ok(admission)
     }
@@ -275,6 +284,7 @@ impl<'a> Sender<'a> {
             Who::Known(admission) => admission.demands.clone(),
             Who::WaitsForHeader => Vec::new(),
         };
+        let would_refuse = matches!(&who, Who::Known(admission) if !admission.observed.is_empty());
         let hold = Hold::new(self.gate.ledger.clone(), self.gate.clock.clone(), demands);
         self.current = Some(Box::new(Transaction {
             id,
@@ -291,8 +301,9 @@ impl<'a> Sender<'a> {
             refused: 0,
             limited: 0,
             body: None,
+            held_since: None,
             park_at: None,
-            would_refuse: false,
+            would_refuse,
         }));
     }
 
@@ -369,13 +380,19 @@ impl<'a> Sender<'a> {
         }
         let Some(hop) = transaction.hop.as_mut() else { return Vec::new() };
         let answers = hop.recipients(requests).await;
+        transaction.park_at = Some(self.gate.clock.now() + SCARCITY_LOOK_EVERY);
+        transaction.held_since = Some(self.gate.clock.now());
         let mut replies = Vec::with_capacity(requests.len());
         let mut turned_away = 0;
+        let mut unplaced = None;
         for (request, answer) in requests.iter().zip(answers) {
-            let (reply, by) = if answer.from_next_hop {
-                (verdict::passed_back(&answer.reply), AnswerBy::NextHop)
-            } else {
-                (verdict::next_hop_down(&self.session).reply, AnswerBy::Gate)
+            let (reply, by) = match self.judge_answer(answer) {
+                Ok(reply) => (reply, AnswerBy::NextHop),
+                Err(refusal) => {
+                    let reply = refusal.reply.clone();
+                    unplaced = Some(refusal);
+                    (reply, AnswerBy::Gate)
+                }
             };
             transaction.note(request, &reply, by);
             if reply.is_positive() {
@@ -386,8 +403,23 @@ impl<'a> Sender<'a> {
             }
             replies.push(reply);
         }
+        if let Some(refusal) = unplaced {
+            self.refuse_in(transaction, &refusal, turned_away, Mode::Enforce);
+        }
         self.release(transaction, turned_away).await;
         replies
+    }
+
+    /// The next hop's own answer, or ours where it gave none.
+    fn judge_answer(&self, answer: RecipientAnswer) -> Result<Reply, Refusal> {
+        match answer {
+            RecipientAnswer::Answered(reply) => Ok(verdict::passed_back(&reply)),
+            RecipientAnswer::Unavailable => Err(verdict::next_hop_down(&self.session)),
+            RecipientAnswer::Busy => Err(verdict::next_hop_busy(&self.session)),
+            RecipientAnswer::ExtensionMissing(name) => {
+                Err(verdict::extension_missing(name, &self.session))
+            }
+        }
     }
 
     async fn release(&self, transaction: &mut Transaction, recipients: u32) {
@@ -403,10 +435,9 @@ impl<'a> Sender<'a> {
 
     // ── the text ──
 
-    pub(super) fn body_begins(&mut self, now: Timestamp) {
+    pub(super) fn body_begins(&mut self) {
         if let Some(transaction) = &mut self.current {
             transaction.body = Some(self.gate.spool.begin());
-            transaction.park_at = Some(now + transaction.policy.park_after);
         }
     }
 
@@ -420,17 +451,24 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// When the next hop's connection is to be given back, if the text is not complete by then.
+    /// When to look whether the next hop's connection should be given back, while the client takes its time.
     pub(super) fn park_at(&self) -> Option<Timestamp> {
         self.current.as_ref().and_then(|transaction| transaction.park_at)
     }
 
-    /// Gives the next hop's connection back; the envelope will be replayed on another.
-    pub(super) fn park(&mut self) {
+    /// Gives the next hop's connection back if the client has held it for too long, or if others wait for one; the envelope
+    /// will be replayed on another.
+    pub(super) fn consider_parking(&mut self, now: Timestamp) {
         let Some(transaction) = &mut self.current else { return };
-        transaction.park_at = None;
-        if let Some(hop) = &mut transaction.hop {
+        let (Some(hop), Some(since)) = (&mut transaction.hop, transaction.held_since) else {
+            return;
+        };
+        let limit = since + transaction.policy.park_after;
+        if now >= limit || hop.is_scarce() {
             hop.park();
+            (transaction.park_at, transaction.held_since) = (None, None);
+        } else {
+            transaction.park_at = Some(limit.min(now + SCARCITY_LOOK_EVERY));
         }
     }
 
@@ -440,10 +478,11 @@ impl<'a> Sender<'a> {
         };
         match self.judge(&mut transaction, size_bytes).await {
             Ok((body, head)) => self.send(transaction, body, head).await,
-            Err(refusal) => {
-                let recipients = transaction.accepted;
-                let reply = self.refuse_in(&transaction, &refusal, recipients, Mode::Enforce);
-                self.give_up(transaction, size_bytes, &reply).await;
+            Err(denied) => {
+                let charged = denied.charged.as_ref().or_else(|| transaction.charged());
+                let concern = transaction.concern(transaction.accepted);
+                let reply = self.refuse(&denied.refusal, charged, &concern, Mode::Enforce);
+                self.close(transaction, size_bytes, Some(&reply)).await;
                 reply
             }
         }
@@ -454,15 +493,14 @@ impl<'a> Sender<'a> {
         &self,
         transaction: &mut Transaction,
         size_bytes: u64,
-    ) -> Result<(Body, OutgoingHead), Refusal> {
-        let body = match transaction.body.take() {
-            Some(body) => body.finish().await.map_err(|_| verdict::spool_full(&self.session))?,
-            None => return Err(verdict::spool_full(&self.session)),
-        };
+    ) -> Result<(Body, OutgoingHead), Denied> {
+        let full = |_| verdict::spool_full(&self.session);
+        let body = transaction.body.take().ok_or(()).map_err(full)?;
+        let body = body.finish().await.map_err(|_| verdict::spool_full(&self.session))?;
         let header = body.head();
         let hops = message::received_count(header);
         if hops > transaction.policy.hops_max {
-            return Err(verdict::loops(hops, &self.session));
+            return Err(verdict::loops(hops, &self.session).into());
         }
         let evidence = message::header_evidence(header);
         self.identify_at_message(transaction, &evidence, size_bytes).await?;
@@ -483,7 +521,7 @@ impl<'a> Sender<'a> {
         transaction: &mut Transaction,
         evidence: &HeaderEvidence,
         size_bytes: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Denied> {
         if matches!(transaction.who, Who::Known(_)) {
             return Ok(());
         }
@@ -500,7 +538,8 @@ impl<'a> Sender<'a> {
                 &transaction.id,
             )
             .await;
-        let admission = admitted.map_err(|denied| denied.refusal)?;
+        let admission = admitted?;
+        transaction.would_refuse |= !admission.observed.is_empty();
         transaction.hold.reservation = Some(Reservation::new(admission.demands.clone()));
         transaction.who = Who::Known(Box::new(admission));
         let wanted = transaction.accepted;
@@ -508,7 +547,7 @@ impl<'a> Sender<'a> {
         match refusal.filter(|_| granted < wanted) {
             Some(refusal) => {
                 transaction.limited += wanted;
-                Err(refusal)
+                Err(refusal.into())
             }
             None => Ok(()),
         }
@@ -542,12 +581,20 @@ impl<'a> Sender<'a> {
     async fn make_durable(&self, transaction: &mut Transaction) -> Result<(), Refusal> {
         let down = || verdict::store_down(&self.session);
         let reservation = transaction.hold.reservation.as_mut().ok_or_else(down)?;
-        self.gate.ledger.make_durable(reservation).await.map_err(|_| down())
+        let durable = self.gate.ledger.make_durable(reservation);
+        match tokio::time::timeout(DURABLE_TIME_MAX, durable).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(down()),
+        }
     }
 
     fn received(&self, transaction: &Transaction) -> Vec<u8> {
         let wire = &transaction.wire;
-        let helo = wire.helo.as_deref().unwrap_or("unknown");
+        // The name belongs to the address that is shown beside it.
+        let claimed =
+            [&wire.xforward, &wire.xclient].into_iter().find(|claim| claim.addr.is_some());
+        let helo = claimed.map_or(&wire.helo, |claim| &claim.helo);
+        let helo = helo.as_deref().unwrap_or("unknown");
         let shown = ShownClient { helo, address: transaction.client.address() };
         message::received_field(&ReceivedFacts {
             client: (transaction.policy.received_client == ReceivedClient::Full).then_some(shown),
@@ -628,20 +675,16 @@ impl<'a> Sender<'a> {
     /// Ends the open transaction without an answer to its text.
     pub(super) async fn abandon(&mut self, how: Abandon) {
         let Some(transaction) = self.current.take() else { return };
-        let reply = match how {
+        let refusal = match how {
             Abandon::ByClient => None,
-            Abandon::TooLarge => Some(Reply::new(552, "5.3.4", "message too large")),
-            Abandon::Malformed => Some(Reply::new(550, "5.5.2", "malformed text")),
-            Abandon::TooLong => Some(Reply::new(421, "4.4.2", "transaction took too long")),
+            Abandon::TooLarge => Some(verdict::grew_too_large()),
+            Abandon::Malformed => Some(verdict::malformed()),
+            Abandon::TooLong => Some(verdict::too_long()),
         };
-        match reply {
-            Some(reply) => self.give_up(transaction, 0, &reply).await,
-            None => self.close(transaction, 0, None).await,
-        }
-    }
-
-    async fn give_up(&self, transaction: Box<Transaction>, size_bytes: u64, reply: &Reply) {
-        self.close(transaction, size_bytes, Some(reply)).await;
+        let recipients = transaction.accepted;
+        let reply = refusal
+            .map(|refusal| self.refuse_in(&transaction, &refusal, recipients, Mode::Enforce));
+        self.close(transaction, 0, reply.as_ref()).await;
     }
 
     /// Gives everything back and reports the end.
@@ -688,3 +731,8 @@ struct OutgoingHead {
     cuts: Vec<std::ops::Range<u64>>,
     size_bytes: u64,
 }
+
+/// How often a held connection is looked at while others may wait for one.
+const SCARCITY_LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Wait for the disk to take a reservation.
+const DURABLE_TIME_MAX: Duration = Duration::from_secs(60);

@@ -43,7 +43,7 @@ use std::{
 use tokio::sync::oneshot;
 
 /// The embedded store's file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The database; made if it is missing.
     pub path: PathBuf,
