@@ -224,10 +224,6 @@ impl Host {
         condition.looked.is_none_or(|looked| now.duration_since(looked) >= every)
     }
 
-    pub(super) fn is_down(&self) -> bool {
-        self.condition.lock().breaker.is_open()
-    }
-
     pub(super) fn offers(&self) -> Option<Extensions> {
         self.condition.lock().offers.clone()
     }
