@@ -1,6 +1,9 @@
 //! What a client hears is what the next hop said, and what arrives is what was sent.
 
-use crate::support::{Client, Gate, gate, sink, sink_later, wait_for};
+use crate::{
+    operators::used,
+    support::{Client, gate, sink, sink_later, wait_for},
+};
 use std::{fmt::Write as _, thread, time::Duration};
 
 #[test]
@@ -303,11 +306,4 @@ fn a_message_in_a_circle_is_stopped() {
     let text = "Received: from a by b; Sun, 22 Nov 2026 09:00:00 +0000\n".repeat(150) + "\ntext\n";
     let reply = gate.client().send("a@shop.example", &["b@remote.example"], &text);
     assert_eq!((reply.code, sink.count()), (554, 0), "{reply}");
-}
-
-/// Recipients that `usage` counts for an account in its longest window.
-#[track_caller]
-pub(crate) fn used(gate: &Gate, account: &str) -> u64 {
-    let usage = gate.json(&["usage", account]);
-    usage["limits"][0]["used"].as_u64().unwrap_or_else(|| panic!("no figure in {usage}"))
 }

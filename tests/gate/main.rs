@@ -9,6 +9,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod crash;
 mod delivery;
 mod harness;
+mod lifecycle;
 mod limits;
+mod logins;
+mod mail_programs;
+mod operators;
+mod proxy;
+mod trust;

@@ -1,9 +1,10 @@
 //! A client that says one line at a time and looks at each answer.
 
+use socket2::{Domain, Socket, Type};
 use std::{
     fmt,
     io::{self, BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -49,6 +50,16 @@ impl Client {
         Self::connect_saying(server, b"")
     }
 
+    /// Connects from this address of the machine, reads the greeting and says EHLO.
+    pub(crate) fn hello_from(source: IpAddr, server: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect(&server.into()).unwrap();
+        let mut client = Self::greeted(socket.into(), b"").unwrap();
+        client.expect(250, "EHLO client.example");
+        client
+    }
+
     /// Connects, sends `first` (a PROXY header, say) and reads the greeting.
     pub(crate) fn connect_saying(server: SocketAddr, first: &[u8]) -> Self {
         Self::try_connect(server, first)
@@ -57,7 +68,10 @@ impl Client {
 
     /// The same where the server may be gone.
     pub(crate) fn try_connect(server: SocketAddr, first: &[u8]) -> io::Result<Self> {
-        let stream = TcpStream::connect(server)?;
+        Self::greeted(TcpStream::connect(server)?, first)
+    }
+
+    fn greeted(stream: TcpStream, first: &[u8]) -> io::Result<Self> {
         stream.set_read_timeout(Some(READ_WAIT))?;
         stream.set_nodelay(true)?;
         let mut client =

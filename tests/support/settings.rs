@@ -127,6 +127,12 @@ impl Settings {
         self
     }
 
+    /// Its listeners take connections from everywhere, which a gate that trusts the loopback address must refuse.
+    pub(crate) fn listening_everywhere(mut self) -> Self {
+        self.ports.smarthost.set_ip(std::net::Ipv4Addr::UNSPECIFIED.into());
+        self
+    }
+
     /// Shows this certificate instead of one that it makes itself.
     pub(crate) fn certificate(self, certificate: &Path, key: &Path) -> Self {
         self.set("tls.certificate", certificate.to_string_lossy().into_owned())
