@@ -127,8 +127,8 @@ class Tollgate(System):
 
     def launch(self) -> int:
         config = self.folder / "tollgate.toml"
-        synchronous = self.name.removeprefix("tollgate-")
-        config.write_text(f"synchronous = {synchronous!r}\n")
+        config.write_text(TOLLGATE_TOML.format(
+            port=self.port, sink=self.sink.port, synchronous=self.name.removeprefix("tollgate-")))
         self.process = subprocess.Popen(
             [self.options.binary, "serve", "--config", str(config)],
             cwd=self.folder, stderr=(self.folder / "tollgate.log").open("wb"))
@@ -137,6 +137,48 @@ class Tollgate(System):
     def halt(self) -> None:
         stop_process(self.process)
 
+
+# The limits of the plan that Tollgate ships, for the account and for its tenant; and the trusted server's own, which must
+# not be what stops the run but is charged for each message too, because MAIL FROM is weak evidence.
+TOLLGATE_TOML = """\
+[server]
+hostname = "relay.example"
+state_dir = "var"
+
+[http]
+listen = "none"
+
+[[listener]]
+name = "smarthost"
+kind = "smarthost"
+address = "127.0.0.1:{port}"
+evidence = ["mail-from"]
+
+[limits]
+default_plan = "shared-hosting"
+new_accounts_per_hour = 1000000
+
+[plan.shared-hosting]
+limits = [
+    {{ scope = "tenant", max = 50, window = "1h" }},
+    {{ scope = "tenant", max = 600, window = "1d" }},
+    {{ scope = "account", max = 50, window = "1h" }},
+    {{ scope = "account", max = 600, window = "1d" }},
+]
+
+[[trust]]
+name = "local"
+networks = ["127.0.0.1"]
+relay = true
+limits = [{{ max = 10000000, window = "1h" }}]
+
+[next_hop]
+kind = "smarthost"
+hosts = [{{ host = "127.0.0.1:{sink}", tls = "none", connections_max = 200 }}]
+
+[store]
+synchronous = "{synchronous}"
+"""
 
 MASTER_CF = """\
 pickup    unix  n       -       n       60      1       pickup

@@ -1,6 +1,10 @@
 //! The tests' own tools do what the tests believe of them.
 
-use crate::support::{Client, at_once, most_within, sink};
+use crate::support::{
+    Client, at_once, most_within,
+    postfix::{FakeDovecot, Guide, Postfix},
+    sink,
+};
 use std::time::Duration;
 use tollgate::clock::steady_now;
 
@@ -46,4 +50,21 @@ fn the_most_in_any_window_is_counted() {
     assert_eq!(most_within(Duration::from_secs(7), &moments), 4);
     assert_eq!(most_within(Duration::from_secs(60), &moments), 6);
     assert_eq!(most_within(Duration::from_secs(1), &[]), 0);
+}
+
+#[test]
+fn postfix_writes_who_handed_a_mail_in() {
+    let sink = sink().run();
+    let port = sink.address().port().to_string();
+    let guide = Guide::chapter("By its address").replace("gate.provider.example", "localhost");
+    let postfix = Postfix::start(&guide.replace("2525", &port), &FakeDovecot::start());
+    let mut client = Client::hello(postfix.address);
+    // base64 of "\0a@shop.example\0secret"
+    client.expect(235, "AUTH PLAIN AGFAc2hvcC5leGFtcGxlAHNlY3JldA==");
+    assert_eq!(client.send("a@shop.example", &["b@remote.example"], "text").code, 250);
+    postfix.sendmail("a@shop.example", "b@remote.example", "Subject: local\n\ntext\n").well();
+    let taken = sink.wait_for(2);
+    let received = |nth: usize| taken[nth].fields("Received")[0].clone();
+    let both = [received(0), received(1)].concat();
+    assert!(both.contains("(Postfix, from userid 0)"), "{both}");
 }

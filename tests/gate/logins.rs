@@ -2,10 +2,11 @@
 
 use crate::support::{
     Client, Gate, gate,
+    postfix::certificate,
     programs::{python, run},
     sink,
 };
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Sends one message with Python's smtplib: MODE PORT LOGIN PASSWORD SENDER; prints what it heard.
 const SMTPLIB: &str = r#"
@@ -192,7 +193,7 @@ fn guessing_passwords_is_paced() {
 fn a_new_certificate_is_shown_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) =
-        (certificate(folder.path(), "first"), certificate(folder.path(), "second"));
+        (certificate(folder.path(), "first.example"), certificate(folder.path(), "second.example"));
     let shown = (folder.path().join("shown.pem"), folder.path().join("shown.key"));
     let show = |pair: &(PathBuf, PathBuf)| {
         std::fs::copy(&pair.0, &shown.0).unwrap();
@@ -202,45 +203,13 @@ fn a_new_certificate_is_shown_without_a_restart() {
     let sink = sink().run();
     let mut gate = gate().certificate(&shown.0, &shown.1).next_hop(&sink).run();
     assert!(subject_shown_by(&gate).contains("first.example"));
-    let open = Client::hello(gate.submission());
+    let mut open = Client::hello(gate.submission());
 
     show(&second);
     gate.reload(|settings| settings);
     assert!(subject_shown_by(&gate).contains("second.example"));
     // Connections that were there before go on.
-    let mut open = open;
     open.expect(250, "NOOP");
-}
-
-/// Makes a self-signed certificate for `NAME.example` and returns its file and its key's.
-fn certificate(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
-    let (certificate, key) =
-        (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
-    let subject = format!("/CN={name}.example");
-    run(
-        "openssl",
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            &subject,
-            "-addext",
-            &format!("subjectAltName=DNS:{name}.example"),
-            "-out",
-            certificate.to_str().unwrap(),
-            "-keyout",
-            key.to_str().unwrap(),
-        ],
-    )
-    .well();
-    (certificate, key)
 }
 
 fn subject_shown_by(gate: &Gate) -> String {

@@ -17,5 +17,6 @@ mod limits;
 mod logins;
 mod mail_programs;
 mod operators;
+mod postfix;
 mod proxy;
 mod trust;

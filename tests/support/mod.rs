@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod gate;
 pub(crate) mod ports;
+pub(crate) mod postfix;
 pub(crate) mod programs;
 pub(crate) mod settings;
 pub(crate) mod sink;

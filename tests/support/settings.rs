@@ -14,7 +14,7 @@ pub(crate) struct Settings {
     peer_limit: Value,
     hosts: Vec<Table>,
     users: Vec<(String, String)>,
-    evidence: Vec<String>,
+    evidence: Option<Vec<String>>,
 }
 
 /// Where a gate listens.
@@ -50,7 +50,7 @@ impl Default for Settings {
             peer_limit: limit(1_000_000, "1h").into(),
             hosts: vec![],
             users: vec![],
-            evidence: vec!["auth".to_owned(), "mail-from".to_owned()],
+            evidence: Some(words(&["auth", "mail-from"])),
         }
     }
 }
@@ -105,7 +105,13 @@ impl Settings {
 
     /// What names the account at the listeners for servers, best first, instead of AUTH and then MAIL FROM.
     pub(crate) fn evidence(mut self, names: &[&str]) -> Self {
-        self.evidence = names.iter().map(ToString::to_string).collect();
+        self.evidence = Some(words(names));
+        self
+    }
+
+    /// The evidence that is looked at unless a listener says otherwise.
+    pub(crate) fn evidence_as_shipped(mut self) -> Self {
+        self.evidence = None;
         self
     }
 
@@ -160,18 +166,17 @@ impl Settings {
     }
 
     fn listeners(&self) -> Vec<Table> {
-        let auth = vec!["auth".to_owned()];
         let Ports { smarthost, submission, submissions, proxied, .. } = self.ports;
-        let mut proxied = listener("proxied", "smarthost", proxied, &self.evidence);
+        let mut proxied = listener("proxied", "smarthost", proxied, self.evidence.as_deref());
         proxied.insert("proxy_protocol".to_owned(), true.into());
-        let mut smarthost = listener("smarthost", "smarthost", smarthost, &self.evidence);
+        let mut smarthost = listener("smarthost", "smarthost", smarthost, self.evidence.as_deref());
         // A server that logs in over the loopback address needs no TLS for its password.
         smarthost.insert("plaintext_auth".to_owned(), true.into());
         vec![
             smarthost,
             proxied,
-            listener("submission", "submission", submission, &auth),
-            listener("submissions", "submissions", submissions, &auth),
+            listener("submission", "submission", submission, None),
+            listener("submissions", "submissions", submissions, None),
         ]
     }
 
@@ -203,12 +208,18 @@ fn limit(max: u32, window: &str) -> Table {
     line
 }
 
-fn listener(name: &str, kind: &str, address: SocketAddr, evidence: &[String]) -> Table {
+fn words(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+fn listener(name: &str, kind: &str, address: SocketAddr, evidence: Option<&[String]>) -> Table {
     let mut listener = table("connections_max = 4000\nconnections_per_client_max = 4000");
     listener.insert("name".to_owned(), name.into());
     listener.insert("kind".to_owned(), kind.into());
     listener.insert("address".to_owned(), address.to_string().into());
-    listener.insert("evidence".to_owned(), evidence.to_vec().into());
+    if let Some(evidence) = evidence {
+        listener.insert("evidence".to_owned(), evidence.to_vec().into());
+    }
     listener
 }
 
