@@ -73,6 +73,16 @@ async def latency(system, mode: str, tag: str, options) -> dict:
     return {"waits_ms": waits}
 
 
+async def idle_sessions(system, count: int) -> float:
+    """KiB that the system's process grows by for each session that has said EHLO and then nothing."""
+    before = proc.tree_memory_kib(system.pid)
+    sessions = [await Connection.open(system.port) for _ in range(count)]
+    after = proc.tree_memory_kib(system.pid)
+    for session in sessions:
+        session.writer.close()
+    return (after - before) / count
+
+
 class Connection:
     """One SMTP connection in lock-step, as most mail programs speak."""
 

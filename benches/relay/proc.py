@@ -48,6 +48,11 @@ def proportional_set_kib(pid: int) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
+def tree_memory_kib(root: int) -> int:
+    """Memory of a process with all its descendants."""
+    return sum(map(proportional_set_kib, tree(root)))
+
+
 class PeakMemory:
     """Looks at a process tree several times a second and remembers the largest sum."""
 
@@ -67,6 +72,6 @@ class PeakMemory:
 
     def run(self) -> None:
         while True:
-            self.peak_mib = max(self.peak_mib, sum(map(proportional_set_kib, tree(self.root))) / 1024)
+            self.peak_mib = max(self.peak_mib, tree_memory_kib(self.root) / 1024)
             if self.ended.wait(self.EVERY_SECONDS):
                 return

@@ -153,6 +153,8 @@ name = "smarthost"
 kind = "smarthost"
 address = "127.0.0.1:{port}"
 evidence = ["mail-from"]
+connections_max = 20000
+connections_per_client_max = 20000
 
 [limits]
 default_plan = "shared-hosting"

@@ -4,7 +4,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at anything it did not expect")]
 #![expect(clippy::print_stderr, reason = "a failing test shows the log of the gate")]
-#![allow(dead_code, reason = "wip")]
 
 #[path = "../support/mod.rs"]
 mod support;

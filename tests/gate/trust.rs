@@ -3,7 +3,6 @@
 use crate::support::{Gate, Reply, Sink, gate, sink};
 use serde_json::Value;
 
-const VICTIM: &str = "victim@other.example";
 const SCRIPT: &str = "script@web.example";
 
 /// One attempt to be somebody else.

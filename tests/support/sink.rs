@@ -22,7 +22,6 @@ pub(crate) fn sink() -> SinkBuilder {
         final_delay: Duration::ZERO,
         idle_max: None,
         after_dot: AfterDot::Answer,
-        keep_text: true,
     }
 }
 
@@ -36,7 +35,6 @@ pub(crate) struct SinkBuilder {
     final_delay: Duration,
     idle_max: Option<Duration>,
     after_dot: AfterDot,
-    keep_text: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,12 +83,6 @@ impl SinkBuilder {
     /// It takes the message and closes without an answer to the final dot.
     pub(crate) fn close_after_dot(mut self) -> Self {
         self.after_dot = AfterDot::Close;
-        self
-    }
-
-    /// It forgets texts, for tests of many messages.
-    pub(crate) fn forget_texts(mut self) -> Self {
-        self.keep_text = false;
         self
     }
 
@@ -426,9 +418,7 @@ impl<'a> Conversation<'a> {
             }
             let kept = line.strip_prefix(b".").unwrap_or(&line);
             size += kept.len();
-            if self.builder.keep_text {
-                text.extend_from_slice(kept);
-            }
+            text.extend_from_slice(kept);
         }
     }
 }
