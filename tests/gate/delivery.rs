@@ -122,6 +122,81 @@ fn the_second_next_hop_takes_over_when_the_first_is_gone() {
 }
 
 #[test]
+fn a_next_hop_that_is_busy_is_passed_by() {
+    let (busy, second) = (sink().greet("421 4.3.2 too busy").run(), sink().run());
+    let gate = gate().next_hop(&busy).next_hop(&second).run();
+    let reply = gate.client().send("a@shop.example", &["b@remote.example"], "text");
+    assert_eq!((reply.code, second.count()), (250, 1), "{reply}");
+}
+
+#[test]
+fn a_refused_sender_is_told_at_each_recipient() {
+    let sink = sink().mail_answer("550 5.7.1 sender not wanted").run();
+    let gate = gate().limit(50, "1h").next_hop(&sink).run();
+    let mut client = gate.client();
+    client.expect(250, "MAIL FROM:<a@shop.example>");
+    for recipient in ["b@remote.example", "c@remote.example"] {
+        let reply = client.expect(550, &format!("RCPT TO:<{recipient}>"));
+        assert_eq!(reply.text(), "5.7.1 sender not wanted");
+    }
+    client.expect(554, "DATA");
+    assert_eq!(used(&gate, "a@shop.example"), 0);
+}
+
+#[test]
+fn a_kept_connection_that_the_next_hop_closed_is_replaced() {
+    let sink = sink().hang_up_idle(Duration::from_millis(300)).run();
+    let gate = gate().next_hop(&sink).run();
+    for _ in 0..3 {
+        let reply = gate.client().send("a@shop.example", &["b@remote.example"], "text");
+        assert_eq!(reply.code, 250, "{reply}");
+        // Longer than the next hop's patience: that is what is tested.
+        thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(sink.count(), 3);
+}
+
+#[test]
+fn parameters_of_the_envelope_are_passed_on_as_they_came() {
+    let sink = sink().run();
+    let gate = gate().next_hop(&sink).run();
+    let mut client = wait_for("the probe of the next hop", || {
+        let mut client = Client::connect(gate.smarthost());
+        let offers = client.expect(250, "EHLO client.example").lines;
+        offers.contains(&"DSN".to_owned()).then_some(client)
+    });
+    client.expect(250, "MAIL FROM:<a@shop.example> RET=HDRS ENVID=QQ314159 BODY=8BITMIME SMTPUTF8");
+    client.expect(
+        250,
+        "RCPT TO:<b@remote.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;b+2Bx@remote.example",
+    );
+    client.expect(250, "RCPT TO:<ünal@remote.example>");
+    assert_eq!(client.text("text").code, 250);
+    let taken = sink.last();
+    for parameter in ["RET=HDRS", "ENVID=QQ314159", "BODY=8BITMIME", "SMTPUTF8"] {
+        assert!(taken.mail.contains(parameter), "no {parameter} in {}", taken.mail);
+    }
+    assert!(taken.mail.starts_with("MAIL FROM:<a@shop.example>"), "{}", taken.mail);
+    for parameter in ["NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;b+2Bx@remote.example"] {
+        assert!(taken.recipients[0].contains(parameter), "{:?}", taken.recipients);
+    }
+    assert_eq!(taken.recipients[1], "RCPT TO:<ünal@remote.example>");
+}
+
+#[test]
+fn a_full_spool_puts_large_messages_off_and_lets_small_ones_pass() {
+    let sink = sink().run();
+    let gate = gate().set("spool.total_bytes_max", "1 MiB").limit(50, "1h").next_hop(&sink).run();
+    let mut client = gate.client();
+    let large = format!("Subject: large\n\n{}", "0123456789abcdef\n".repeat(128 * 1024));
+    let reply = client.send("a@shop.example", &["b@remote.example"], &large);
+    assert_eq!(reply.code, 452, "{reply}");
+    assert!(reply.text().starts_with("4.3.1"), "{reply}");
+    let reply = client.send("a@shop.example", &["b@remote.example"], "small");
+    assert_eq!((reply.code, sink.count(), used(&gate, "a@shop.example")), (250, 1, 1), "{reply}");
+}
+
+#[test]
 fn connections_to_the_next_hop_are_used_again() {
     let sink = sink().run();
     let gate = gate().next_hop(&sink).run();

@@ -3,13 +3,13 @@
 use crate::{
     operators::used,
     support::{
-        Client, Gate, gate,
+        Client, Gate, Sink, gate,
         postfix::{FakeDovecot, Guide, Postfix, certificate},
         sink, wait_for,
     },
 };
 use base64::Engine as _;
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 /// The guide with the gate's name and port in it.
 fn guide(chapter: &str, gate: &Gate) -> Guide {
@@ -96,4 +96,56 @@ fn by_its_address_the_senders_and_their_clients_are_told() {
     );
     assert_eq!((&line["evidence"], &line["client"]), (&"mail-from".into(), &"127.0.0.5".into()));
     assert!(sink.last().fields("Received").len() == 2, "{:?}", sink.last().fields("Received"));
+}
+
+/// A Postfix that takes mail over TLS from those who log in, as a provider's outbound servers do, in front of a sink.
+fn next_hop(sink: &Sink, certificate: &(PathBuf, PathBuf), tls: &str) -> Postfix {
+    let chain = format!("{}, {}", certificate.1.display(), certificate.0.display());
+    let main_cf = format!(
+        "relayhost = [127.0.0.1]:{port}\nsmtp_tls_security_level = none\nmynetworks =\n\
+         smtpd_tls_chain_files = {chain}\nsmtpd_tls_auth_only = yes\n{tls}\n\
+         smtpd_relay_restrictions = permit_sasl_authenticated, reject\n",
+        port = sink.address().port(),
+    );
+    Postfix::start_with(&main_cf, "", &FakeDovecot::start())
+}
+
+#[test]
+fn next_hops_are_spoken_to_over_tls_with_a_login() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = certificate(folder.path(), "out.provider.example");
+    let login = "login = \"gate\"\npassword = \"any\"\n";
+    let known = format!("{login}tls_name = \"out.provider.example\"\ntls_ca = {:?}\n", pair.0);
+    let unknown = format!("{login}tls_name = \"else.provider.example\"\ntls_ca = {:?}\n", pair.0);
+    for (server, client) in [
+        ("smtpd_tls_security_level = encrypt", "required"),
+        ("smtpd_tls_security_level = encrypt\nsmtpd_tls_wrappermode = yes", "implicit"),
+    ] {
+        let sink = sink().run();
+        let postfix = next_hop(&sink, &pair, server);
+        let send = |keys: &str| {
+            let keys = format!("{keys}tls = {client:?}\nverify = true\n");
+            let gate = gate().next_hop_at(postfix.address, &keys).run();
+            let mut session = gate.client();
+            session.expect(250, "MAIL FROM:<a@shop.example>");
+            match session.say("RCPT TO:<b@remote.example>").code {
+                250 => session.text("text").code,
+                refused => refused,
+            }
+        };
+        assert_eq!(send(&unknown), 451, "{client}: a certificate for another name was believed");
+        assert_eq!(send(&known), 250, "{client}");
+        assert_eq!(sink.wait_for(1).len(), 1);
+        assert!(sink.last().fields("Received")[0].contains("ESMTPSA"), "{:?}", sink.last());
+    }
+}
+
+#[test]
+fn a_next_hop_without_the_tls_that_is_required_gets_nothing() {
+    let sink = sink().run();
+    let gate = gate().next_hop_at(sink.address(), "tls = \"required\"").run();
+    let mut client = gate.client();
+    client.expect(250, "MAIL FROM:<a@shop.example>");
+    client.expect(451, "RCPT TO:<b@remote.example>");
+    assert!(!sink.heard().iter().any(|line| line.starts_with("MAIL")), "{:?}", sink.heard());
 }

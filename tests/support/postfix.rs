@@ -66,23 +66,28 @@ pub(crate) struct Postfix {
 impl Postfix {
     /// Starts one that relays as the guide says; its users log in at `dovecot`.
     pub(crate) fn start(guide: &Guide, dovecot: &FakeDovecot) -> Self {
+        Self::start_with(&guide.main_cf, &guide.password, dovecot)
+    }
+
+    /// Starts one with these lines in its main.cf.
+    pub(crate) fn start_with(main_cf: &str, password: &str, dovecot: &FakeDovecot) -> Self {
         let folder = tempfile::Builder::new().prefix("postfix-").tempdir().unwrap();
         // Its daemons change their user and must still get in.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let postfix = Self { folder, address: free_port() };
-        postfix.write(guide, dovecot);
+        postfix.write(main_cf, password, dovecot);
         run("postfix", &["-c", &postfix.text("config"), "start"]).well();
         wait_for("Postfix to listen", || TcpStream::connect(postfix.address).ok());
         postfix
     }
 
-    fn write(&self, guide: &Guide, dovecot: &FakeDovecot) {
+    fn write(&self, main_cf: &str, password: &str, dovecot: &FakeDovecot) {
         for name in ["config", "queue", "data"] {
             fs::create_dir(self.path(name)).unwrap();
         }
         run("chown", &["postfix", &self.text("data")]).well();
-        fs::write(self.path("password"), format!("{}\n", guide.password)).unwrap();
-        let relay = guide.main_cf.replace("/etc/postfix/tollgate-password", &self.text("password"));
+        fs::write(self.path("password"), format!("{password}\n")).unwrap();
+        let relay = main_cf.replace("/etc/postfix/tollgate-password", &self.text("password"));
         let own = format!(
             "compatibility_level = 3.6\nqueue_directory = {queue}\ndata_directory = {data}\n\
              maillog_file = {log}\nmaillog_file_prefixes = {folder}\nmyhostname = web01.example\n\

@@ -16,6 +16,8 @@ use tollgate::clock::steady_now;
 pub(crate) fn sink() -> SinkBuilder {
     SinkBuilder {
         offers: OFFERS.iter().map(ToString::to_string).collect(),
+        greeting: "220 sink.example ESMTP".to_owned(),
+        mail_answer: "250 2.1.0 ok".to_owned(),
         refuse_nth: None,
         refused: None,
         final_answer: "250 2.0.0 taken".to_owned(),
@@ -29,6 +31,8 @@ pub(crate) fn sink() -> SinkBuilder {
 #[derive(Clone)]
 pub(crate) struct SinkBuilder {
     offers: Vec<String>,
+    greeting: String,
+    mail_answer: String,
     refuse_nth: Option<(usize, String)>,
     refused: Option<(String, String)>,
     final_answer: String,
@@ -47,6 +51,18 @@ impl SinkBuilder {
     /// It does not offer this extension.
     pub(crate) fn without(mut self, extension: &str) -> Self {
         self.offers.retain(|offer| offer != extension);
+        self
+    }
+
+    /// It greets so; with a 4xx or 5xx it then closes.
+    pub(crate) fn greet(mut self, line: &str) -> Self {
+        line.clone_into(&mut self.greeting);
+        self
+    }
+
+    /// It answers MAIL so.
+    pub(crate) fn mail_answer(mut self, reply: &str) -> Self {
+        reply.clone_into(&mut self.mail_answer);
         self
     }
 
@@ -278,7 +294,11 @@ impl<'a> Conversation<'a> {
     }
 
     fn run(mut self) -> io::Result<()> {
-        self.answer("220 sink.example ESMTP");
+        let greeting = self.builder.greeting.clone();
+        self.answer(&greeting);
+        if !greeting.starts_with('2') {
+            return self.flush();
+        }
         loop {
             let line = self.line()?;
             self.shared.state().heard.push(line.clone());
@@ -339,10 +359,11 @@ impl<'a> Conversation<'a> {
     }
 
     fn begin(&mut self, line: String) {
-        self.mail = line;
         self.recipients.clear();
         self.asked = 0;
-        self.answer("250 2.1.0 ok");
+        let answer = self.builder.mail_answer.clone();
+        self.mail = if answer.starts_with('2') { line } else { String::new() };
+        self.answer(&answer);
     }
 
     fn reset(&mut self) {
@@ -353,6 +374,9 @@ impl<'a> Conversation<'a> {
     }
 
     fn recipient(&mut self, line: String) {
+        if self.mail.is_empty() {
+            return self.answer("503 5.5.1 MAIL first");
+        }
         self.asked += 1;
         let by_place = self
             .builder
