@@ -1,1 +1,278 @@
-fn main() {}
+//! What a decision costs, beside governor's keyed limiter in the same run: nanoseconds with random keys among a million
+//! accounts, octets of memory per account that sent 20 messages; and how long the embedded store takes to start with
+//! them, and how large its file is.
+//!
+//! `cargo bench --bench decision`; `ACCOUNTS=100000` makes it smaller.
+
+use criterion::Criterion;
+use governor::{Quota, RateLimiter, clock::QuantaClock, state::keyed::DashMapStateStore};
+use std::{
+    future::Future,
+    hint::black_box,
+    num::NonZeroU32,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+use tollgate::{
+    clock::{Clock, steady_now},
+    event::Events,
+    rules::limits::Mode,
+    store::{
+        ledger::{ChargePer, Demand, Grant, Ledger, Request, Reservation, Settlement},
+        memory::MemoryStore,
+        sqlite::{self, Settings, SqliteStore, Synchronous},
+    },
+    types::{Key, Limit, Span, Timestamp},
+};
+
+const SENDS: u32 = 20;
+const DAY: Duration = Duration::from_secs(86_400);
+const MARGIN: Duration = Duration::from_secs(600);
+const REQUEST: Request = Request { recipients: 1, grant: Grant::InOrder, mode: Mode::Enforce };
+
+type Governor = RateLimiter<String, DashMapStateStore<String>, QuantaClock>;
+
+fn main() {
+    let accounts: u32 =
+        std::env::var("ACCOUNTS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
+    let bench = Bench::new(accounts);
+    println!("{accounts} accounts, {SENDS} sends each");
+    let (store, ours) = grown(|| bench.fill_memory());
+    println!("memory per account: tollgate {} octets", ours / u64::from(accounts));
+    let (governor, theirs) = grown(|| bench.fill_governor());
+    println!("memory per account: governor {} octets", theirs / u64::from(accounts));
+    bench.compare(&store, &governor);
+    bench.criterion(&store, &governor);
+    drop((store, governor));
+    bench.start_up();
+}
+
+struct Bench {
+    accounts: u32,
+    limits: Arc<[Limit]>,
+    start: Timestamp,
+}
+
+impl Bench {
+    fn new(accounts: u32) -> Self {
+        let limit = |seconds, max| Limit { window: Span::from_secs(seconds), max };
+        let limits = [limit(3_600, 50), limit(86_400, 600)].into();
+        Self { accounts, limits, start: Clock::start(Timestamp::EPOCH).now() }
+    }
+
+    fn name(n: u32) -> String {
+        format!("user{n:07}@shop.example")
+    }
+
+    fn key(n: u32) -> Key {
+        format!("account/r/{}", Self::name(n)).parse().expect("it is a key")
+    }
+
+    fn demand(&self, key: Key) -> Demand {
+        Demand { key, limits: self.limits.clone(), per: ChargePer::Recipient }
+    }
+
+    fn fill_memory(&self) -> MemoryStore {
+        let store = MemoryStore::new(DAY, MARGIN);
+        for round in 0..SENDS {
+            self.send_round(&store, round);
+        }
+        store
+    }
+
+    /// One message of every account.
+    fn send_round(&self, ledger: &dyn Ledger, round: u32) {
+        let base = self.start + Duration::from_secs(3_000) * round;
+        for n in 0..self.accounts {
+            let now = base + Duration::from_micros(700) * n;
+            let mut reservation = Reservation::new(vec![self.demand(Self::key(n))]);
+            let granted = now_or_never(ledger.reserve(&mut reservation, REQUEST, now));
+            assert_eq!(granted.map(|g| g.recipients).ok(), Some(1));
+            let settled = now_or_never(ledger.settle(reservation, Settlement::Sent, now));
+            assert!(settled.is_ok());
+        }
+    }
+
+    fn fill_governor(&self) -> Governor {
+        let per_hour = NonZeroU32::new(50).expect("it is not zero");
+        let limiter = RateLimiter::dashmap(Quota::per_hour(per_hour));
+        for n in 0..self.accounts {
+            let name = Self::name(n);
+            for _ in 0..SENDS {
+                let _ = limiter.check_key(&name);
+            }
+        }
+        limiter
+    }
+
+    fn later(&self) -> Timestamp {
+        self.start + Duration::from_secs(70_000)
+    }
+
+    /// Times a million operations each, three times in turn, and prints the best and the ratio.
+    fn compare(&self, store: &MemoryStore, governor: &Governor) {
+        let mut best = [f64::MAX; 4];
+        for round in 0..3 {
+            let picks = Picks::new(self.accounts, round);
+            let found = [
+                self.time_reserve(store, &picks),
+                self.time_reserve_and_release(store, &picks),
+                self.time_reserve_and_settle(store, &picks),
+                time_governor(governor, &picks),
+            ];
+            for (best, found) in best.iter_mut().zip(found) {
+                *best = best.min(found);
+            }
+        }
+        let [reserve, release, settle, governor] = best;
+        println!("reserve (the decision):  {reserve:.0} ns, {:.2} × governor", reserve / governor);
+        println!("reserve and give back:   {release:.0} ns, {:.2} × governor", release / governor);
+        println!("reserve and settle:      {settle:.0} ns, {:.2} × governor", settle / governor);
+        println!("governor's check_key:    {governor:.0} ns");
+    }
+
+    fn time_reserve(&self, store: &MemoryStore, picks: &Picks) -> f64 {
+        let now = self.later();
+        let mut held = Vec::with_capacity(picks.keys.len());
+        let took = per_item(&picks.keys, |key| held.push(self.reserve(store, key, now)));
+        drop(held);
+        took
+    }
+
+    fn time_reserve_and_release(&self, store: &MemoryStore, picks: &Picks) -> f64 {
+        let now = self.later();
+        per_item(&picks.keys, |key| {
+            let mut reservation = self.reserve(store, key, now);
+            let released = now_or_never(store.release(&mut reservation, 1, now));
+            assert!(released.is_ok());
+        })
+    }
+
+    fn time_reserve_and_settle(&self, store: &MemoryStore, picks: &Picks) -> f64 {
+        let now = self.later();
+        per_item(&picks.keys, |key| {
+            let reservation = self.reserve(store, key, now);
+            let _ = black_box(now_or_never(store.settle(reservation, Settlement::Sent, now)));
+        })
+    }
+
+    fn reserve(&self, store: &MemoryStore, key: &Key, now: Timestamp) -> Reservation {
+        let mut reservation = Reservation::new(vec![self.demand(key.clone())]);
+        let _ = black_box(now_or_never(store.reserve(&mut reservation, REQUEST, now)));
+        reservation
+    }
+
+    fn criterion(&self, store: &MemoryStore, governor: &Governor) {
+        let mut criterion = Criterion::default().sample_size(20).configure_from_args();
+        let picks = Picks::new(self.accounts, 9);
+        let (mut keys, mut names) = (picks.keys.iter().cycle(), picks.names.iter().cycle());
+        let now = self.later();
+        criterion.bench_function("reserve and give back", |b| {
+            b.iter(|| keys.next().map(|key| drop(self.reserve(store, key, now))));
+        });
+        criterion.bench_function("governor check_key", |b| {
+            b.iter(|| names.next().map(|name| governor.check_key(name)));
+        });
+        criterion.final_summary();
+    }
+
+    /// Fills a file, and measures it and its opening.
+    fn start_up(&self) {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let settings = Settings {
+            path: folder.path().join("state.sqlite"),
+            synchronous: Synchronous::Normal,
+            history: DAY,
+            unknown_margin: MARGIN,
+        };
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+        let store = open(&settings);
+        for round in 0..SENDS {
+            self.send_round(&*store, round);
+            runtime.block_on(self.wait_for_the_writer(&store));
+        }
+        runtime.block_on(store.close()).expect("it is written");
+        drop(store);
+        let octets = std::fs::metadata(&settings.path).map(|file| file.len()).unwrap_or(0);
+        println!("file: {} octets per account", octets / u64::from(self.accounts));
+        let (before, (store, memory)) = (steady_now(), grown(|| open(&settings)));
+        println!("start-up: {:.2} s", before.elapsed().as_secs_f64());
+        assert_eq!(store.windows_count(), self.accounts as usize + 1);
+        println!("memory after a start: {} octets per account", memory / u64::from(self.accounts));
+    }
+
+    async fn wait_for_the_writer(&self, store: &SqliteStore) {
+        let key: Key = "peer/r/barrier".parse().expect("it is a key");
+        let mut reservation = Reservation::new(vec![self.demand(key)]);
+        let reserved = store.reserve(&mut reservation, REQUEST, self.start).await;
+        assert_eq!(reserved.map(|granted| granted.recipients).ok(), Some(1));
+        store.make_durable(&mut reservation).await.expect("it is written");
+        let settled = store.settle(reservation, Settlement::Sent, self.start).await;
+        assert!(settled.is_ok());
+    }
+}
+
+fn open(settings: &Settings) -> Arc<SqliteStore> {
+    let opened = sqlite::open(settings).expect("the file opens");
+    let clock = Clock::start(opened.high_water());
+    opened.start(clock, Events::default()).expect("the file loads")
+}
+
+/// A million accounts at random, as keys and as names.
+struct Picks {
+    keys: Vec<Key>,
+    names: Vec<String>,
+}
+
+impl Picks {
+    fn new(accounts: u32, seed: u64) -> Self {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut pick = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            u32::try_from(state % u64::from(accounts)).unwrap_or(0)
+        };
+        let picked: Vec<u32> = (0..1_000_000).map(|_| pick()).collect();
+        Self {
+            keys: picked.iter().map(|&n| Bench::key(n)).collect(),
+            names: picked.iter().map(|&n| Bench::name(n)).collect(),
+        }
+    }
+}
+
+fn time_governor(governor: &Governor, picks: &Picks) -> f64 {
+    per_item(&picks.names, |name| {
+        let _ = black_box(governor.check_key(name));
+    })
+}
+
+/// Nanoseconds for each item.
+fn per_item<T>(items: &[T], mut work: impl FnMut(&T)) -> f64 {
+    let before = steady_now();
+    items.iter().for_each(&mut work);
+    before.elapsed().as_secs_f64() * 1e9 / items.len() as f64
+}
+
+/// What was made, and by how many octets the process has grown.
+fn grown<T>(make: impl FnOnce() -> T) -> (T, u64) {
+    let before = resident();
+    let made = make();
+    (made, resident().saturating_sub(before))
+}
+
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4096
+}
+
+/// The result of a future that never waits, as those of the windows in memory are.
+fn now_or_never<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => panic!("the windows in memory never wait"),
+    }
+}

@@ -1,1 +1,584 @@
 //! Composition root: build, start, reload, drain, stop.
+//!
+//! The only module that knows everything and the only one that spawns tasks that live on. A panic in a connection ends that
+//! connection; a panic in a task of the system ends the process, because half a gate is worse than none.
+
+use crate::{
+    admin::{Admin, Health, NextHopHealth, Readiness},
+    auth::{self, AuthError, Authenticator, Scheme},
+    cli::output,
+    clock::Clock,
+    config::{self, Config, Moves},
+    deliver::{self, Deliverer, HopState},
+    event::{Event, Events, Trouble},
+    http::{self, ControlSocket, PublicState},
+    intake::{
+        Door, Gate, ListenerKind, ListenerSettings, connection,
+        ids::Ids,
+        places::{PlaceCounts, Places},
+    },
+    net::{Listener, TlsServer},
+    smtp::Extensions,
+    spool::Spool,
+    store::{
+        BoxFuture,
+        sqlite::{self, SqliteStore},
+    },
+    telemetry::{self, Telemetry},
+    types::Secret,
+};
+use arc_swap::ArcSwap;
+use std::{
+    future::Future,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+
+/// Why the program could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] config::ConfigError),
+    /// Something that the configuration names cannot be opened, read or bound.
+    #[error("{what}: {detail}")]
+    Start {
+        /// What.
+        what: String,
+        /// Why not.
+        detail: String,
+    },
+    /// A task that must live on has ended.
+    #[error("the {0} task ended, and so does the process")]
+    TaskEnded(&'static str),
+}
+
+fn start_error(what: impl Into<String>) -> impl FnOnce(&dyn std::fmt::Display) -> AppError {
+    let what = what.into();
+    move |detail| AppError::Start { what, detail: detail.to_string() }
+}
+
+/// Turns any error into one that names what was being started.
+trait Named<T> {
+    fn named(self, what: &str) -> Result<T, AppError>;
+}
+
+impl<T, E: std::fmt::Display> Named<T> for Result<T, E> {
+    fn named(self, what: &str) -> Result<T, AppError> {
+        self.map_err(|error| start_error(what)(&error))
+    }
+}
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// [`AppError`] if it could not start, or a task that must live on has ended.
+pub fn serve(path: &Path, moves: &Moves) -> Result<(), AppError> {
+    let config = config::load(path, moves)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads(&config))
+        .enable_all()
+        .build()
+        .named("the runtime")?;
+    let result = runtime.block_on(async {
+        let source = Source { path: path.to_owned(), moves: moves.clone() };
+        App::build(source, config).await?.run().await
+    });
+    runtime.shutdown_timeout(RUNTIME_STOP_TIME_MAX);
+    result
+}
+
+fn threads(config: &Config) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    config.threads.map_or_else(processors, NonZeroUsize::get)
+}
+
+/// Where the configuration comes from.
+struct Source {
+    path: PathBuf,
+    moves: Moves,
+}
+
+/// The running program.
+struct App {
+    source: Source,
+    config: Config,
+    telemetry: Telemetry,
+    store: Arc<SqliteStore>,
+    gate: Arc<Gate>,
+    tls: Option<Arc<TlsServer>>,
+    doors: Vec<OpenDoor>,
+    drain: watch::Sender<bool>,
+    /// Counts the deliverers; the task that looks after one ends when it is replaced.
+    deliverers: watch::Sender<u64>,
+    test_login: Option<String>,
+}
+
+/// A door with the sockets that lead to it. The door is replaced at a reload, the sockets stay.
+struct OpenDoor {
+    door: Arc<ArcSwap<Door>>,
+    sockets: Vec<Listener>,
+}
+
+impl App {
+    async fn build(source: Source, config: Config) -> Result<Self, AppError> {
+        let telemetry = telemetry::start(&config.log).named("the log")?;
+        let (drain, _) = watch::channel(false);
+        make_folder(&config.state_dir)?;
+        let store_name = format!("the store {}", config.store.path.display());
+        let opened = sqlite::open(&config.store).named(&store_name)?;
+        let clock = Clock::start(opened.high_water());
+        let events = Events::new(telemetry.listeners());
+        let store = opened.start(clock.clone(), events.clone()).named(&store_name)?;
+        let tls = config.tls.clone().map(TlsServer::new).transpose().named("tls")?.map(Arc::new);
+        let test_login = make_test_user(&config)?;
+        let gate = Arc::new(build_gate(&config, &store, clock, events)?);
+        let doors = open_doors(&config, tls.as_ref())?;
+        let (deliverers, _) = watch::channel(0);
+        Ok(Self {
+            source,
+            config,
+            telemetry,
+            store,
+            gate,
+            tls,
+            doors,
+            drain,
+            deliverers,
+            test_login,
+        })
+    }
+
+    async fn run(mut self) -> Result<(), AppError> {
+        let mut signals = Signals::new().named("signals")?;
+        let mut vital = JoinSet::new();
+        let mut connections = JoinSet::new();
+        self.start_tasks(&mut vital).await?;
+        for open in std::mem::take(&mut self.doors) {
+            let swap = open.door.clone();
+            for socket in open.sockets {
+                connections.spawn(accept_loop(
+                    self.gate.clone(),
+                    swap.clone(),
+                    socket,
+                    self.drain.subscribe(),
+                ));
+            }
+            self.doors.push(OpenDoor { door: open.door, sockets: Vec::new() });
+        }
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "tollgate serves");
+        self.announce();
+        let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        let outcome = self.live(&mut signals, &mut vital).await;
+        self.stop(&mut signals, connections).await;
+        outcome
+    }
+
+    /// Waits for signals until one of them, or the end of a vital task, ends the program.
+    async fn live(
+        &mut self,
+        signals: &mut Signals,
+        vital: &mut JoinSet<&'static str>,
+    ) -> Result<(), AppError> {
+        loop {
+            tokio::select! {
+                _ = signals.hangup.recv() => self.reload().await,
+                _ = signals.terminate.recv() => return Ok(()),
+                _ = signals.interrupt.recv() => return Ok(()),
+                Some(ended) = vital.join_next() => {
+                    let name = ended.unwrap_or("panicked");
+                    return Err(AppError::TaskEnded(name));
+                }
+            }
+        }
+    }
+
+    /// Lets what runs come to its end within `server.drain_time_max`, then closes the store.
+    async fn stop(&self, signals: &mut Signals, mut connections: JoinSet<()>) {
+        let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        tracing::info!("tollgate drains");
+        let _nobody_listens = self.drain.send(true);
+        let all_ended = async { while connections.join_next().await.is_some() {} };
+        tokio::select! {
+            () = all_ended => {}
+            () = tokio::time::sleep(self.config.drain_time_max) => {
+                tracing::warn!("connections were cut at the end of the drain time");
+            }
+            () = signals.stop() => tracing::warn!("a second signal cut the drain short"),
+        }
+        connections.shutdown().await;
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "the store could not be closed in order; what was durable stays so");
+        }
+        tracing::info!("tollgate ends");
+        self.telemetry.flush();
+    }
+
+    async fn start_tasks(&self, vital: &mut JoinSet<&'static str>) -> Result<(), AppError> {
+        let gate = &self.gate;
+        let (prober, replaced) = (gate.clone(), self.deliverers.subscribe());
+        spawn(vital, "next-hop", async move { run_probes(&prober, replaced).await });
+        let watcher = gate.clone();
+        spawn(vital, "password-file", async move {
+            let notice = |result| notice_users(&watcher, result);
+            watcher.authenticator.run_watch(PASSWD_WATCH_EVERY, notice).await;
+        });
+        self.start_http(vital).await
+    }
+
+    async fn start_http(&self, vital: &mut JoinSet<&'static str>) -> Result<(), AppError> {
+        let health: Arc<dyn Health> = Arc::new(Condition {
+            gate: self.gate.clone(),
+            store: self.store.clone(),
+            drain: self.drain.subscribe(),
+        });
+        if let Some(address) = self.config.http.listen {
+            let socket =
+                TcpListener::bind(address).await.named(&format!("http.listen {address}"))?;
+            let state = PublicState { metrics: self.telemetry.metrics(), health: health.clone() };
+            spawn(vital, "http", async move {
+                let _ended = http::serve_public(socket, state, std::future::pending()).await;
+            });
+        }
+        let admin = Admin {
+            ledger: self.gate.ledger.clone(),
+            records: self.gate.records.clone(),
+            policy: self.gate.policy.clone(),
+            clock: self.gate.clock.clone(),
+            events: self.gate.events.clone(),
+            health,
+        };
+        let path = &self.config.http.control;
+        let socket =
+            ControlSocket::bind(path).named(&format!("control.socket {}", path.display()))?;
+        spawn(vital, "control", async move {
+            let _ended = http::serve_control(socket, admin, std::future::pending()).await;
+        });
+        Ok(())
+    }
+
+    /// Reads everything again; what is wrong leaves the old in force and says why.
+    async fn reload(&mut self) {
+        let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Reloading]);
+        if let Err(error) = self.telemetry.reopen() {
+            tracing::error!(%error, "the log stays in the old file");
+        }
+        match self.try_reload().await {
+            Ok(()) => self.gate.tell(&Event::ConfigReloaded),
+            Err(error) => {
+                self.gate.tell(&Event::ConfigRejected(Trouble { detail: error.to_string() }))
+            }
+        }
+        let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+
+    async fn try_reload(&mut self) -> Result<(), AppError> {
+        let config = config::load(&self.source.path, &self.source.moves)?;
+        for key in fixed_differences(&self.config, &config) {
+            tracing::warn!(key, "this changes only with a restart");
+        }
+        if let Some(tls) = &self.tls {
+            match config.tls.clone() {
+                Some(settings) => tls.reload_with(settings).named("tls")?,
+                None => tls.reload().named("tls")?,
+            }
+            self.gate.tell(&Event::CertificatesReloaded);
+        }
+        self.gate.authenticator.reload().await.named("auth.passwd_file")?;
+        let deliverer = build_deliverer(&config, &self.gate.clock, &self.gate.events)?;
+        self.gate.deliverer.store(Arc::new(deliverer));
+        self.deliverers.send_modify(|count| *count += 1);
+        self.store.set_history(config.store.history);
+        self.gate.policy.store(Arc::new(config.policy.clone()));
+        self.replace_doors(&config);
+        self.config = config;
+        Ok(())
+    }
+
+    /// New connections get the listeners' new settings; addresses stay until a restart.
+    fn replace_doors(&self, config: &Config) {
+        for open in &self.doors {
+            let name = open.door.load().settings.name.clone();
+            if let Some(settings) = config.listeners.iter().find(|listener| listener.name == name) {
+                let door = build_door(config, settings, self.tls.as_ref());
+                open.door.store(Arc::new(door));
+            }
+        }
+    }
+
+    /// Says where to send, on standard output: for whoever started the program by hand.
+    fn announce(&self) {
+        if let Some(login) = &self.test_login {
+            output::print(&quickstart_text(&self.config, login));
+        }
+    }
+}
+
+impl Gate {
+    fn tell(&self, event: &Event) {
+        self.events.tell(self.clock.now(), event);
+    }
+}
+
+fn build_gate(
+    config: &Config,
+    store: &Arc<SqliteStore>,
+    clock: Clock,
+    events: Events,
+) -> Result<Gate, AppError> {
+    let deliverer = build_deliverer(config, &clock, &events)?;
+    Ok(Gate {
+        ledger: store.clone(),
+        records: store.clone(),
+        deliverer: ArcSwap::from_pointee(deliverer),
+        spool: Spool::new(config.spool.clone()).named("spool")?,
+        authenticator: Arc::new(Authenticator::new(config.auth.clone()).named("auth.passwd_file")?),
+        policy: Arc::new(ArcSwap::from_pointee(config.policy.clone())),
+        ids: Ids::new(clock.now()),
+        clock,
+        events,
+    })
+}
+
+fn make_folder(path: &Path) -> Result<(), AppError> {
+    std::fs::create_dir_all(path).named(&format!("server.state_dir {}", path.display()))
+}
+
+/// Makes the configured test user with a fresh password if there is no password file; says `login:password`.
+fn make_test_user(config: &Config) -> Result<Option<String>, AppError> {
+    let (Some(user), Some(file)) = (&config.test_user, &config.auth.passwd_file) else {
+        return Ok(None);
+    };
+    let note = config.state_dir.join(TEST_USER_NOTE);
+    if !file.exists() {
+        let mut random = [0; 9];
+        getrandom::fill(&mut random).named("auth.test_user")?;
+        let password =
+            base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, random);
+        let field = auth::hash_password(Scheme::Argon2id, &Secret::new(password.as_bytes()))
+            .named("auth.test_user")?;
+        auth::set_password(file, user, &field).named("auth.test_user")?;
+        std::fs::write(&note, format!("{user}:{password}\n")).named("auth.test_user")?;
+    }
+    Ok(Some(std::fs::read_to_string(&note).map(|text| text.trim().to_owned()).unwrap_or_default()))
+}
+
+/// What may be changed in the file while the program runs, but holds only after a restart.
+fn fixed_differences(old: &Config, new: &Config) -> Vec<&'static str> {
+    let addresses = |config: &Config| -> Vec<_> {
+        config
+            .listeners
+            .iter()
+            .map(|listener| (listener.name.clone(), listener.addresses.clone()))
+            .collect()
+    };
+    [
+        ("listener", addresses(old) != addresses(new)),
+        ("store.path", old.store.path != new.store.path),
+        ("store.synchronous", old.store.synchronous != new.store.synchronous),
+        (
+            "spool",
+            old.spool.folder != new.spool.folder
+                || old.spool.total_bytes_max != new.spool.total_bytes_max,
+        ),
+        ("http.listen", old.http.listen != new.http.listen),
+        ("control.socket", old.http.control != new.http.control),
+        ("server.threads", old.threads != new.threads),
+        ("auth.passwd_file", old.auth.passwd_file != new.auth.passwd_file),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect()
+}
+
+fn quickstart_text(config: &Config, login: &str) -> String {
+    let address = |kind| {
+        let listener = config.listeners.iter().find(|listener| listener.kind == kind)?;
+        listener.addresses.first().copied()
+    };
+    let mut lines = vec![String::from("Tollgate is ready.\n")];
+    if let Some(smarthost) = address(ListenerKind::Smarthost) {
+        lines.push(format!("  smarthost    {smarthost}   (loopback is trusted; the account is the sender's address)"));
+    }
+    if let Some(submission) = address(ListenerKind::Submission) {
+        lines.push(format!("  submission   {submission}   (STARTTLS, then log in)"));
+    }
+    if let Some(listen) = config.http.listen {
+        lines.push(format!("  metrics      http://{listen}/metrics"));
+    }
+    if let Some((user, password)) = login.split_once(':') {
+        lines.push(format!("  test user    {user}   password {password}"));
+    }
+    if let deliver::Settings::Folder { path } = &config.next_hop {
+        lines.push(format!("  mail lands   {}/new/", path.display()));
+    }
+    if let Some(smarthost) = address(ListenerKind::Smarthost) {
+        lines.push(format!(
+            "\nSend one:\n\n  printf 'From: alice@shop.example\\r\\nTo: bob@example.org\\r\\nSubject: hello\\r\\n\\r\\nhello\\r\\n' | \\\n    \
+             curl -sS smtp://{smarthost} --mail-from alice@shop.example --mail-rcpt bob@example.org -T -\n"
+        ));
+    }
+    lines.join("\n")
+}
+
+fn build_deliverer(config: &Config, clock: &Clock, events: &Events) -> Result<Deliverer, AppError> {
+    Deliverer::new(config.next_hop.clone(), clock.clone(), events.clone()).named("next_hop")
+}
+
+fn open_doors(config: &Config, tls: Option<&Arc<TlsServer>>) -> Result<Vec<OpenDoor>, AppError> {
+    config.listeners.iter().map(|settings| open_door(config, settings, tls)).collect()
+}
+
+fn open_door(
+    config: &Config,
+    settings: &ListenerSettings,
+    tls: Option<&Arc<TlsServer>>,
+) -> Result<OpenDoor, AppError> {
+    let bind = |address| Listener::bind(address).named(&format!("listener {}", settings.name));
+    let sockets = settings.addresses.iter().copied().map(bind).collect::<Result<_, _>>()?;
+    let door = Arc::new(ArcSwap::from_pointee(build_door(config, settings, tls)));
+    Ok(OpenDoor { door, sockets })
+}
+
+fn build_door(config: &Config, settings: &ListenerSettings, tls: Option<&Arc<TlsServer>>) -> Door {
+    Door {
+        session: config.session_settings(settings, None, Extensions::default()),
+        places: Places::new(PlaceCounts {
+            total: settings.connections_max,
+            per_client: settings.connections_per_client_max,
+            per_client_minute: settings.connections_per_client_minute,
+        }),
+        tls: tls.cloned(),
+        settings: settings.clone(),
+    }
+}
+
+/// Accepts until the drain begins, then waits for its connections.
+async fn accept_loop(
+    gate: Arc<Gate>,
+    door: Arc<ArcSwap<Door>>,
+    socket: Listener,
+    mut drain: watch::Receiver<bool>,
+) {
+    let mut running = JoinSet::new();
+    let drained = drain.clone();
+    loop {
+        tokio::select! {
+            (stream, remote) = socket.accept() => {
+                let serve = connection::serve(gate.clone(), door.load_full(), stream, remote, drained.clone());
+                running.spawn(serve);
+            }
+            Some(ended) = running.join_next() => note_panic(&gate, ended),
+            _ = drain.wait_for(|&draining| draining) => break,
+        }
+    }
+    drop(socket);
+    while let Some(ended) = running.join_next().await {
+        note_panic(&gate, ended);
+    }
+}
+
+fn note_panic(gate: &Gate, ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended.map_err(|error| error.to_string()) {
+        gate.tell(&Event::TaskPanicked(Trouble { detail: error }));
+    }
+}
+
+/// Looks after the next hops of whatever deliverer is in force.
+async fn run_probes(gate: &Gate, mut replaced: watch::Receiver<u64>) {
+    loop {
+        replaced.mark_unchanged();
+        let deliverer = Deliverer::clone(&gate.deliverer.load());
+        let replacement = async {
+            if replaced.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        deliverer.run_probes(replacement).await;
+    }
+}
+
+fn notice_users(gate: &Gate, result: Result<usize, AuthError>) {
+    match result {
+        Ok(users) => tracing::info!(users, "the password file was read again"),
+        Err(error) => gate.tell(&Event::ConfigRejected(Trouble { detail: error.to_string() })),
+    }
+}
+
+/// Whether the program can do its work.
+struct Condition {
+    gate: Arc<Gate>,
+    store: Arc<SqliteStore>,
+    drain: watch::Receiver<bool>,
+}
+
+impl Health for Condition {
+    fn readiness(&self) -> BoxFuture<'_, Readiness> {
+        let hops = self.gate.deliverer.load().health();
+        let next_hops = hops
+            .into_iter()
+            .map(|hop| NextHopHealth {
+                next_hop: hop.name.to_string(),
+                usable: hop.state != HopState::Down,
+                detail: hop.last_error,
+            })
+            .collect();
+        let readiness = Readiness {
+            store_failure: self.store.failure(),
+            next_hops,
+            draining: *self.drain.borrow(),
+        };
+        Box::pin(std::future::ready(readiness))
+    }
+}
+
+/// Starts a task that must never end.
+fn spawn(
+    vital: &mut JoinSet<&'static str>,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    vital.spawn(async move {
+        task.await;
+        name
+    });
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Comes back at SIGTERM or SIGINT.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// How long blocking work may go on after everything has ended.
+const RUNTIME_STOP_TIME_MAX: Duration = Duration::from_secs(2);
+/// Where the test user's password can be read again.
+const TEST_USER_NOTE: &str = "test-user";
+/// How often the password file is looked at.
+const PASSWD_WATCH_EVERY: Duration = Duration::from_secs(1);

@@ -3,12 +3,16 @@
 //! Ledger time starts at the later of the wall clock and the highest time that the store has seen, and from then on
 //! advances with the boot-time clock, which counts suspended time and is not stepped. Steps of the wall clock while
 //! running are therefore ignored for every decision; drift between the two is slewed by at most one part in
-//! [`SLEW_PARTS`], and never backwards. A build with the feature `test-clock` may take its time from a file instead.
+//! [`SLEW_PARTS`], and never backwards. A simulation holds a clock that is moved by hand ([`Clock::by_hand`]); a build with
+//! the feature `test-clock` may take its time from a file.
 
 use crate::types::Timestamp;
 use parking_lot::Mutex;
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -18,6 +22,7 @@ pub struct Clock(Arc<Source>);
 
 enum Source {
     System(Mutex<Reading>),
+    Hand(Arc<AtomicI64>),
     #[cfg(feature = "test-clock")]
     File(std::path::PathBuf),
 }
@@ -46,6 +51,13 @@ impl Clock {
         }))))
     }
 
+    /// A clock that stands still until its [`Hand`] moves it.
+    #[must_use]
+    pub fn by_hand(start: Timestamp) -> (Self, Hand) {
+        let hand = Arc::new(AtomicI64::new(start.as_millis()));
+        (Self(Arc::new(Source::Hand(hand.clone()))), Hand(hand))
+    }
+
     /// The present moment, never earlier than an answer given before.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -53,8 +65,20 @@ impl Clock {
             Source::System(reading) => {
                 Timestamp::from_millis(reading.lock().advance(boot_millis(), wall_millis()))
             }
+            Source::Hand(hand) => Timestamp::from_millis(hand.load(Ordering::Acquire)),
             #[cfg(feature = "test-clock")]
             Source::File(path) => time_in_file(path),
+        }
+    }
+
+    /// The wall clock at this moment, for what people read. Decisions use [`Clock::now`].
+    #[must_use]
+    pub fn utc(&self) -> Timestamp {
+        match &*self.0 {
+            Source::System(_) => wall_now(),
+            Source::Hand(_) => self.now(),
+            #[cfg(feature = "test-clock")]
+            Source::File(_) => self.now(),
         }
     }
 
@@ -62,6 +86,17 @@ impl Clock {
     #[must_use]
     pub fn until(&self, moment: Timestamp) -> Duration {
         moment.since(self.now())
+    }
+}
+
+/// Moves the clock that came with it, forwards only.
+#[derive(Debug)]
+pub struct Hand(Arc<AtomicI64>);
+
+impl Hand {
+    /// Moves the clock to a moment, unless it is there already.
+    pub fn move_to(&self, moment: Timestamp) {
+        self.0.fetch_max(moment.as_millis(), Ordering::AcqRel);
     }
 }
 

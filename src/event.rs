@@ -455,7 +455,7 @@ pub struct EvidenceRejected {
     pub peer: Option<PeerName>,
     /// Which evidence.
     pub evidence: Evidence,
-    /// Why: `twice`, `malformed`, `not-entitled`.
+    /// Why: `twice`, `malformed`, `not-entitled`, `contradicted`.
     pub reason: &'static str,
 }
 

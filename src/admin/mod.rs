@@ -1,1 +1,135 @@
 //! One function for each use case of an operator; no HTTP and no command-line types.
+//!
+//! Reads come from the ledger and the records, so they show the very numbers that refusals name. Every change is written
+//! through [`Records::change`] with its actor and reason, and told as an event. Nothing here decides whether mail
+//! may pass: a suspension or an override is found in the store by the next message.
+
+mod case;
+mod effective;
+mod explain;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod list;
+mod spec;
+mod subjects;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use explain::{explain, usage};
+pub use list::{PAGE_MAX, Page, PageRequest, list};
+pub use spec::{LimitSpec, LimitTarget, Until};
+pub use subjects::{Changes, Patch, Who, resume, set, show, suspend};
+pub use view::{
+    Explanation, HitView, LimitView, OverrideView, PlanSource, RefusalView, State, SubjectUsage,
+    SubjectView, TenantSource,
+};
+
+use crate::{
+    clock::Clock,
+    event::{Event, Events},
+    rules::policy::Policy,
+    store::{BoxFuture, StoreError, ledger::Ledger, records::Records},
+    types::Timestamp,
+};
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+
+/// What the use cases work on. Cheap to clone.
+#[derive(Clone)]
+pub struct Admin {
+    /// Charges.
+    pub ledger: Arc<dyn Ledger>,
+    /// Assignments, overrides, suspensions, last refusals.
+    pub records: Arc<dyn Records>,
+    /// Plans and the trust table, as they are in force.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// The ledger's time.
+    pub clock: Clock,
+    /// Who is told of changes.
+    pub events: Events,
+    /// Whether the program can do its work.
+    pub health: Arc<dyn Health>,
+}
+
+impl Admin {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn tell(&self, event: &Event) {
+        self.events.tell(self.now(), event);
+    }
+}
+
+/// Whether the program can do its work; `app` knows.
+pub trait Health: Send + Sync {
+    /// What a message that came now would find.
+    fn readiness(&self) -> BoxFuture<'_, Readiness>;
+}
+
+/// What a message that came now would find.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Readiness {
+    /// Why the store cannot be written, if it cannot.
+    pub store_failure: Option<String>,
+    /// Every next hop.
+    pub next_hops: Vec<NextHopHealth>,
+    /// True after SIGTERM: sessions end, no new ones begin.
+    pub draining: bool,
+}
+
+/// The health of one next hop.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NextHopHealth {
+    /// `host:port`, or the folder's path.
+    pub next_hop: String,
+    /// True unless its circuit is open.
+    pub usable: bool,
+    /// The last failure, if any.
+    pub detail: Option<String>,
+}
+
+impl Readiness {
+    /// What keeps mail from flowing; empty if it flows.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        if let Some(failure) = &self.store_failure {
+            missing.push(format!("the store cannot be written: {failure}"));
+        }
+        if !self.next_hops.iter().any(|hop| hop.usable) {
+            missing.push(String::from("no next hop is usable"));
+        }
+        if self.draining {
+            missing.push(String::from("the program is stopping"));
+        }
+        missing
+    }
+}
+
+/// Why a use case failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// What was asked for makes no sense; the text says what would.
+    #[error("{0}")]
+    Invalid(String),
+    /// It does not fit what is recorded: suspending the suspended, lifting what is not suspended.
+    #[error("{0}")]
+    Conflict(String),
+    /// The store could not do its work.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The system has no random numbers for a case id.
+    #[error("draw a case id: {0}")]
+    Random(getrandom::Error),
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict(text) => Self::Conflict(text),
+            other => Self::Store(other),
+        }
+    }
+}

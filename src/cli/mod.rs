@@ -1,1 +1,87 @@
 //! clap: decode, call admin, print.
+//!
+//! `serve`, `check-config` and `passwd` work on files; every other command asks the running gate over its control socket and
+//! prints the answer, as a table for people or as JSON for scripts (`--json`). Exit codes: 0 it worked, 1 it failed,
+//! 2 the command line is wrong, 3 the gate cannot be reached.
+
+mod args;
+mod client;
+mod links;
+pub(crate) mod output;
+mod passwd;
+mod remote;
+mod table;
+
+use crate::config::Moves;
+use args::{Args, Command};
+use clap::Parser;
+use std::{ffi::OsString, path::Path, process::ExitCode};
+
+/// Runs the command line, `argv[0]` first, and returns what the process exits with.
+///
+/// `serve` is what runs the gate, because the program as a whole stands above its command line.
+pub fn run(argv: impl IntoIterator<Item = OsString>, serve: Serve<'_>) -> ExitCode {
+    match Args::try_parse_from(argv) {
+        Ok(args) => finish(dispatch(args.command, serve)),
+        Err(error) => {
+            // Help and version go to standard output and are no error; clap knows which.
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
+        }
+    }
+}
+
+/// Runs the gate with a configuration and what was moved; says what went wrong.
+pub type Serve<'a> = &'a dyn Fn(&Path, &Moves) -> Result<(), String>;
+
+fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
+    match command {
+        Command::Serve(serve) => {
+            run_gate(&serve.config, &serve.moves.into()).map_err(CliError::Failed)
+        }
+        Command::CheckConfig(check) => links::check_config(&check.config),
+        Command::Passwd(passwd) => passwd::run(&passwd),
+        Command::Account { command, gate } => remote::account(command, &gate),
+        Command::Tenant { command, gate } => remote::tenant(command, &gate),
+        Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),
+        Command::Explain { account, client, gate } => remote::explain(&account, client, &gate),
+    }
+}
+
+fn finish(result: Result<(), CliError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Why a command failed; the text is what the person at the terminal reads.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// It could not be done.
+    #[error("{0}")]
+    Failed(String),
+    /// The options do not fit together.
+    #[error("{0}")]
+    Usage(String),
+    /// The gate does not answer.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+impl CliError {
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => EXIT_FAILED,
+            Self::Usage(_) => EXIT_USAGE,
+            Self::Unreachable(_) => EXIT_UNREACHABLE,
+        }
+    }
+}
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+const EXIT_UNREACHABLE: u8 = 3;

@@ -1,1 +1,221 @@
-//! The configuration: as written (serde) → checked (typed) → reload.
+//! The configuration: as written (serde) → checked (typed) → given to each module as its own settings.
+//!
+//! [`load`] reads one TOML file, lets the command line move addresses and paths ([`Moves`]), and returns a [`Config`]
+//! in which every value is valid, or everything that is wrong with the file at once. A mistake never opens anything:
+//! a file with one is not used at all, at start or at a reload. Relative paths are relative to the working directory.
+//! No other module knows TOML.
+
+mod checked;
+mod checker;
+mod listeners;
+mod next_hop;
+mod parties;
+mod warnings;
+mod written;
+
+pub use checker::Problem;
+pub use warnings::warnings;
+
+use crate::{
+    auth, deliver,
+    intake::{ListenerKind, ListenerSettings},
+    net,
+    rules::{identity::TrustRow, policy::Policy},
+    smtp::{
+        Extensions,
+        server::{Mechanism, SessionSettings},
+    },
+    spool, store, telemetry,
+    types::{AccountId, Domain},
+};
+use std::{
+    fmt,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// A checked configuration: the settings of each module.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The name that we say in banners, in EHLO and in Received fields.
+    pub hostname: Domain,
+    /// The folder of everything that is kept.
+    pub state_dir: PathBuf,
+    /// How long running transactions may go on after SIGTERM.
+    pub drain_time_max: Duration,
+    /// Worker threads; none: one for each processor.
+    pub threads: Option<NonZeroUsize>,
+    /// A login that is made, with a password, if the passwd-file is missing: for trying things out.
+    pub test_user: Option<AccountId>,
+    /// The log.
+    pub log: telemetry::Settings,
+    /// Metrics, health and the control socket.
+    pub http: HttpSettings,
+    /// Our certificate; none: no TLS is offered.
+    pub tls: Option<net::TlsSettings>,
+    /// The listeners, at least one.
+    pub listeners: Vec<ListenerSettings>,
+    /// What sessions of all listeners have in common.
+    pub session: SessionLimits,
+    /// Passwords.
+    pub auth: auth::Settings,
+    /// What is read afresh at each MAIL.
+    pub policy: Policy,
+    /// Where mail goes.
+    pub next_hop: deliver::Settings,
+    /// The embedded store.
+    pub store: store::sqlite::Settings,
+    /// The spool.
+    pub spool: spool::Settings,
+}
+
+/// Where the program can be looked at.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// `/metrics` and `/health/…`; loopback by default.
+    pub listen: Option<SocketAddr>,
+    /// The control socket, protected by file permissions (0600).
+    pub control: PathBuf,
+}
+
+/// Waits and bounds of a session.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLimits {
+    /// Wait for a command.
+    pub timeout_command: Duration,
+    /// Wait for the next piece of text during DATA.
+    pub timeout_data: Duration,
+    /// From MAIL to the end of DATA at most.
+    pub transaction_time_max: Duration,
+    /// Recipients of one transaction.
+    pub recipients_max: usize,
+    /// Errors of a client before it is sent away.
+    pub errors_max: u32,
+    /// The largest message in octets on the wire; a plan may allow less.
+    pub message_bytes_max: u64,
+}
+
+impl Config {
+    /// What a session on this listener is like, for a TCP peer with this row of the trust table; `extensions` are
+    /// those that are true of all next hops.
+    #[must_use]
+    pub fn session_settings(
+        &self,
+        listener: &ListenerSettings,
+        row: Option<&TrustRow>,
+        extensions: Extensions,
+    ) -> SessionSettings {
+        let is_submission = listener.kind != ListenerKind::Smarthost;
+        let has_logins = self.auth.passwd_file.is_some();
+        SessionSettings {
+            hostname: self.hostname.clone(),
+            extensions,
+            size_bytes_max: self.session.message_bytes_max,
+            starttls: self.tls.is_some() && listener.kind != ListenerKind::Submissions,
+            auth_mechanisms: if has_logins {
+                vec![Mechanism::Plain, Mechanism::Login]
+            } else {
+                Vec::new()
+            },
+            require_tls: is_submission && !listener.plaintext_auth,
+            require_auth: is_submission,
+            allow_plaintext_auth: listener.plaintext_auth,
+            xclient: row.is_some_and(|row| row.xclient),
+            xforward: row.is_some_and(|row| row.xforward),
+            recipients_max: self.session.recipients_max,
+            errors_max: self.session.errors_max,
+            timeout_command: self.session.timeout_command,
+            timeout_data: self.session.timeout_data,
+            transaction_time_max: self.session.transaction_time_max,
+        }
+    }
+}
+
+/// What the command line or `TOLLGATE_…` variables put in place of the file's addresses and paths.
+#[derive(Debug, Clone, Default)]
+pub struct Moves {
+    /// `server.state_dir`, and with it every path that the file leaves to its default.
+    pub state_dir: Option<PathBuf>,
+    /// `http.listen`.
+    pub http_listen: Option<SocketAddr>,
+    /// The address of the first listener of kind `smarthost`.
+    pub smarthost_listen: Option<SocketAddr>,
+    /// The address of the first listener of kind `submission`.
+    pub submission_listen: Option<SocketAddr>,
+    /// `next_hop.path`.
+    pub outbox: Option<PathBuf>,
+}
+
+/// Why a configuration is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("read {}: {detail}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        detail: String,
+    },
+    /// Values are wrong.
+    #[error("use {}:{}", path.display(), Lines(problems))]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// All that was found, at least one.
+        problems: Vec<Problem>,
+    },
+}
+
+/// Each problem on a line of its own.
+struct Lines<'a>(&'a [Problem]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+/// Reads and checks a configuration file. Files that it names for passwords are read, too.
+///
+/// # Errors
+/// [`ConfigError`] with every mistake that could be found.
+pub fn load(path: &Path, moves: &Moves) -> Result<Config, ConfigError> {
+    let read = |source| ConfigError::Read { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(read)?;
+    parse(&text, path, moves)
+}
+
+/// Checks the text of a configuration file; `path` is its name in errors.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(text: &str, path: &Path, moves: &Moves) -> Result<Config, ConfigError> {
+    let syntax = |error: toml::de::Error| ConfigError::Syntax {
+        path: path.to_owned(),
+        detail: place_and_message(text, &error),
+    };
+    let file = toml::from_str(text).map_err(syntax)?;
+    let wrong = |problems| ConfigError::Wrong { path: path.to_owned(), problems };
+    checked::check(file, moves).map_err(wrong)
+}
+
+/// The line and what is wrong, without the line itself, which may hold a password.
+fn place_and_message(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    format!("line {line}: {}", error.message())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,217 @@
 //! Handing mail on: to a smarthost or into a folder.
 //!
 //! `intake` opens a [`Transaction`] for each MAIL, adds the recipients as they come, may park it while a slow client uploads,
-//! and sends the text once. Nothing here decides who may send; nothing is called back.
+//! and sends the text once. Nothing here decides who may send; nothing is called back. `Accepted` is said only after the next
+//! hop said 2xx, or after the file and its folder are on disk; what may have gone out without an answer is `Unknown`.
+
+mod folder;
+mod settings;
+mod smarthost;
+
+pub use settings::{HostSettings, Settings, SmarthostSettings, TlsMode};
 
 use crate::{
+    clock::Clock,
+    event::Events,
+    net::connect::TlsClientError,
     smtp::{Extensions, MailRequest, RcptRequest, Reply},
-    spool::Body,
+    spool::{Body, BodyReader},
 };
 use bytes::Bytes;
-use std::{ops::Range, sync::Arc, time::Duration};
+use folder::{Folder, FolderTransaction};
+use smarthost::{Smarthost, SmarthostTransaction};
+use std::{future::Future, io, ops::Range, sync::Arc, time::Duration};
+
+/// Hands mail on. Cheap to clone.
+#[derive(Clone)]
+pub struct Deliverer(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Smarthost(Smarthost),
+    Folder(Folder),
+}
+
+/// Why mail cannot be handed on with these settings.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliverError {
+    /// There is no server to hand mail to.
+    #[error("there is no next hop")]
+    NoHost,
+    /// TLS cannot be set up for a server.
+    #[error("TLS towards {host} cannot be set up")]
+    Tls {
+        /// The server.
+        host: String,
+        /// Why.
+        source: TlsClientError,
+    },
+    /// The Maildir cannot be made.
+    #[error("the folder {path} cannot be made")]
+    Folder {
+        /// The Maildir.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
+}
+
+impl Deliverer {
+    /// Prepares the way; reads authorities and makes folders, but connects to nobody.
+    ///
+    /// # Errors
+    /// [`DeliverError`] if mail could never leave this way.
+    pub fn new(settings: Settings, clock: Clock, events: Events) -> Result<Self, DeliverError> {
+        Ok(Self(match settings {
+            Settings::Smarthost(settings) => {
+                Kind::Smarthost(Smarthost::new(settings, clock, events)?)
+            }
+            Settings::Folder { path } => Kind::Folder(Folder::new(&path)?),
+        }))
+    }
+
+    /// What all usable next hops were last seen to offer, and what is ours to give (PIPELINING, ENHANCEDSTATUSCODES, SIZE).
+    /// STARTTLS and AUTH are never in it.
+    #[must_use]
+    pub fn offers(&self) -> Extensions {
+        match &self.0 {
+            Kind::Smarthost(smarthost) => smarthost.offers(),
+            Kind::Folder(_) => Folder::offers(),
+        }
+    }
+
+    /// Begins a transaction; nothing is sent yet.
+    #[must_use]
+    pub fn begin(&self, mail: MailRequest) -> Transaction {
+        match &self.0 {
+            Kind::Smarthost(smarthost) => {
+                Transaction(Inner::Smarthost(Box::new(smarthost.begin(mail))))
+            }
+            Kind::Folder(folder) => Transaction(Inner::Folder(folder.begin())),
+        }
+    }
+
+    /// Learns what the hops offer, now and then again, probes those that failed, and closes connections that idled too
+    /// long, until `shutdown` is done. One task for the whole program.
+    pub async fn run_probes(self, shutdown: impl Future<Output = ()> + Send) {
+        match self.0 {
+            Kind::Smarthost(smarthost) => smarthost.run_probes(shutdown).await,
+            Kind::Folder(_) => shutdown.await,
+        }
+    }
+
+    /// How each next hop is.
+    #[must_use]
+    pub fn health(&self) -> Vec<HopHealth> {
+        match &self.0 {
+            Kind::Smarthost(smarthost) => smarthost.health(),
+            Kind::Folder(folder) => vec![folder.health()],
+        }
+    }
+}
+
+/// How a next hop is.
+#[derive(Debug, Clone)]
+pub struct HopHealth {
+    /// `host:port`, or the folder's path.
+    pub name: Arc<str>,
+    /// Whether it is used.
+    pub state: HopState,
+    /// Connections, idle ones included.
+    pub connections_open: usize,
+    /// Connections that wait for the next message.
+    pub connections_idle: usize,
+    /// The last failure, kept after a recovery.
+    pub last_error: Option<String>,
+    /// What it was last seen to offer.
+    pub offers: Option<Extensions>,
+}
+
+/// Whether a next hop is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HopState {
+    /// It was not talked to yet.
+    Unknown,
+    /// It works.
+    Up,
+    /// It failed so often that it is left alone for a while.
+    Down,
+}
+
+impl HopState {
+    /// The name as it stands in the API and in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// One mail on its way: an envelope, then a text. Dropping it closes the connection that it holds.
+pub struct Transaction(Inner);
+
+enum Inner {
+    Smarthost(Box<SmarthostTransaction>),
+    Folder(FolderTransaction),
+}
+
+impl Transaction {
+    /// Asks for these recipients, in order, and gives an answer for each. The first group brings MAIL along.
+    pub async fn recipients(&mut self, requests: &[RcptRequest]) -> Vec<RecipientAnswer> {
+        match &mut self.0 {
+            Inner::Smarthost(transaction) => transaction.recipients(requests).await,
+            Inner::Folder(_) => FolderTransaction::recipients(requests),
+        }
+    }
+
+    /// Gives the connection back while the client takes its time; [`Transaction::send`] replays the envelope. Waits for
+    /// nothing.
+    pub fn park(&mut self) {
+        match &mut self.0 {
+            Inner::Smarthost(transaction) => transaction.park(),
+            Inner::Folder(transaction) => transaction.park(),
+        }
+    }
+
+    /// True from [`Transaction::park`] until a connection is held again.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        match &self.0 {
+            Inner::Smarthost(transaction) => transaction.is_parked(),
+            Inner::Folder(transaction) => transaction.is_parked(),
+        }
+    }
+
+    /// The next hop that took part last.
+    #[must_use]
+    pub fn next_hop(&self) -> Option<Arc<str>> {
+        match &self.0 {
+            Inner::Smarthost(transaction) => transaction.next_hop(),
+            Inner::Folder(transaction) => Some(transaction.next_hop()),
+        }
+    }
+
+    /// Sends the text to the recipients that were accepted. Ends within [`SmarthostSettings::timeout_after_dot`].
+    pub async fn send(self, text: Text<'_>) -> Handover {
+        match self.0 {
+            Inner::Smarthost(transaction) => transaction.send(&text).await,
+            Inner::Folder(transaction) => transaction.send(&text).await,
+        }
+    }
+
+    /// Gives up before the text; the connection goes back to the pool and is reset before its next use. Waits for nothing.
+    pub fn abort(self) {
+        if let Inner::Smarthost(transaction) = self.0 {
+            transaction.abort();
+        }
+    }
+}
 
 /// The text as it leaves: `head` (our Received field and added fields, CRLF-terminated, dot-stuffed), then the body without the
 /// cut ranges, still dot-stuffed as it came.
@@ -59,88 +262,82 @@ pub struct RecipientAnswer {
     pub from_next_hop: bool,
 }
 
-/// Where mail goes.
-#[derive(Debug, Clone)]
-pub enum Settings {
-    /// To one of several servers.
-    Smarthost(SmarthostSettings),
-    /// Into a Maildir, for trying things out.
-    Folder {
-        /// The Maildir; made if it is missing.
-        path: std::path::PathBuf,
-    },
+impl Text<'_> {
+    /// Octets of head and body without the cuts.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        let cut: u64 = self.cuts.iter().map(|range| range.end - range.start).sum();
+        (self.head.len() as u64 + self.body.len()).saturating_sub(cut)
+    }
+
+    /// True if nothing would be sent.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn pieces(&self) -> TextPieces<'_> {
+        let head = Some(self.head.clone()).filter(|head| !head.is_empty());
+        let (reader, rest) = (self.body.reader(), Bytes::new());
+        TextPieces { head, reader, rest, at: 0, cuts: &self.cuts }
+    }
 }
 
-/// The servers and how they are used.
-#[derive(Debug, Clone)]
-pub struct SmarthostSettings {
-    /// The name that we say in EHLO.
-    pub hostname: crate::types::Domain,
-    /// The servers; at least one.
-    pub hosts: Vec<HostSettings>,
-    /// Wait for a TCP connection.
-    pub timeout_connect: Duration,
-    /// Wait for a TLS handshake.
-    pub timeout_tls: Duration,
-    /// Wait for the banner and for each answer but the last.
-    pub timeout_command: Duration,
-    /// Wait for progress while the text is written.
-    pub timeout_data: Duration,
-    /// Wait for the answer to the final dot.
-    pub timeout_final: Duration,
-    /// All waits after the client's final dot together; less than 9 minutes (RFC 5321 §4.5.3.2.6 lets clients give up after 10).
-    pub timeout_after_dot: Duration,
-    /// A pooled connection that was not used for so long is closed.
-    pub idle_max: Duration,
-    /// Messages over one connection before it is closed.
-    pub messages_per_connection_max: u32,
-    /// Failures in a row that open a host's circuit.
-    pub breaker_failures: u32,
-    /// The first wait before an open circuit is probed; doubles up to [`SmarthostSettings::breaker_wait_max`].
-    pub breaker_wait: Duration,
-    /// The longest wait between probes.
-    pub breaker_wait_max: Duration,
-    /// How often the EHLO answer of each healthy host is looked at again.
-    pub probe_every: Duration,
+/// Reads a [`Text`] piece by piece, from its beginning each time that it is made.
+struct TextPieces<'a> {
+    head: Option<Bytes>,
+    reader: BodyReader<'a>,
+    /// Of the body's present piece, what was not given yet.
+    rest: Bytes,
+    /// Where `rest` begins in the body.
+    at: u64,
+    /// The cuts that do not lie behind `at` yet.
+    cuts: &'a [Range<u64>],
 }
 
-/// One server.
-#[derive(Debug, Clone)]
-pub struct HostSettings {
-    /// A host name (looked up at each connect) or an address.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// Lower is tried first.
-    pub priority: u16,
-    /// Share among the hosts of one priority, at least 1.
-    pub weight: u16,
-    /// How TLS is used.
-    pub tls: TlsMode,
-    /// Whether the certificate must be valid for the name.
-    pub verify: bool,
-    /// The name that the certificate must have, where it is not [`HostSettings::host`].
-    pub tls_name: Option<String>,
-    /// PEM file of the authorities to believe, where it is not the system's.
-    pub tls_ca: Option<std::path::PathBuf>,
-    /// Login and password.
-    pub auth: Option<(String, crate::types::Secret)>,
-    /// The address that connections are made from.
-    pub source: Option<std::net::IpAddr>,
-    /// Connections at a time.
-    pub connections_max: u32,
+impl TextPieces<'_> {
+    /// The next piece, never empty; `None` at the end.
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        if let Some(head) = self.head.take() {
+            return Ok(Some(head));
+        }
+        loop {
+            self.skip_cuts();
+            if !self.rest.is_empty() {
+                return Ok(Some(self.take_rest()));
+            }
+            match self.reader.next().await? {
+                Some(piece) => self.rest = piece,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn skip_cuts(&mut self) {
+        while let Some((cut, later)) = self.cuts.split_first() {
+            if self.at < cut.start || self.rest.is_empty() {
+                return;
+            }
+            self.advance(cut.end.saturating_sub(self.at));
+            if self.at < cut.end {
+                return;
+            }
+            self.cuts = later;
+        }
+    }
+
+    fn take_rest(&mut self) -> Bytes {
+        let end = self.cuts.first().map_or(u64::MAX, |cut| cut.start);
+        self.advance(end - self.at)
+    }
+
+    /// Takes up to `octets` off the front of the rest.
+    fn advance(&mut self, octets: u64) -> Bytes {
+        let length = usize::try_from(octets).unwrap_or(usize::MAX).min(self.rest.len());
+        self.at += length as u64;
+        self.rest.split_to(length)
+    }
 }
 
-/// How TLS is used towards a next hop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TlsMode {
-    /// Never.
-    None,
-    /// STARTTLS where it is offered, without it where not.
-    Opportunistic,
-    /// STARTTLS, or the host is not used.
-    Required,
-    /// TLS from the first octet (port 465).
-    Implicit,
-}
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,20 @@
 //! axum: metrics, health and the local control socket: decode, call admin, encode.
+//!
+//! [`serve_public`] answers on a loopback address and changes nothing. [`serve_control`] answers on a Unix socket that only its
+//! owner may open; who asks is what the kernel says about the other end. Errors are problem details (RFC 9457). Nothing here
+//! decides anything, and nothing waits longer for a client than [`bounded`] allows.
 
-use std::{net::SocketAddr, path::PathBuf};
+mod bounded;
+mod caller;
+mod control;
+mod problem;
+mod public;
+mod socket;
+#[cfg(test)]
+mod tests;
 
-/// Where the program can be looked at.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `/metrics` and `/health/…`; loopback by default.
-    pub listen: Option<SocketAddr>,
-    /// The control socket, protected by file permissions (0600).
-    pub control: PathBuf,
-}
+pub(crate) use control::Why;
+pub use control::serve_control;
+pub use problem::Problem;
+pub use public::{PublicState, serve_public};
+pub use socket::{ControlSocket, SocketError};

@@ -1,1 +1,14 @@
-//! Facts of a message: header fields that name the sender, Received counting; builds Received.
+//! The text of a message as far as Tollgate looks at it: the header's fields, and the Received field that it adds.
+//!
+//! Everything here is pure and works on the text as it came, dot-stuffed, so that positions in it are positions in the
+//! stored body. [`header`] finds fields, counts hops and says which octets to leave out; [`evidence`] reads who an
+//! MTA says has sent the message; [`received`] builds our own field. Nothing here believes anything: whether evidence
+//! counts is `rules::identity`'s to say. The text comes from `spool`, by way of `intake`.
+
+pub mod evidence;
+pub mod header;
+pub mod received;
+
+pub use evidence::{Found, HeaderEvidence, header_evidence};
+pub use header::{HEADER_SCAN_BYTES_MAX, cuts_of_identity_fields, received_count};
+pub use received::{Dialect, ReceivedFacts, ShownClient, received_field};

@@ -1,4 +1,17 @@
 //! Listening, accepting, TLS, byte connections; speaks no SMTP.
+//!
+//! `intake` gets a [`Stream`] from a [`Listener`] and turns it into TLS with a [`TlsServer`], at once (port 465) or when the
+//! client says STARTTLS. Nothing here knows whose connection it is, keeps a list of connections or reads ahead.
+
+mod listen;
+mod stream;
+mod tls;
+
+pub use listen::{ListenError, Listener};
+pub use stream::{Stream, TlsFacts};
+pub use tls::{TlsError, TlsServer};
+
+pub mod connect;
 
 use std::{path::PathBuf, time::Duration};
 

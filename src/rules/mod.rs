@@ -5,5 +5,6 @@
 
 pub mod identity;
 pub mod limits;
+pub mod policy;
 pub mod verdict;
 pub mod window;

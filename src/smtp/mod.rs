@@ -13,12 +13,14 @@ pub mod reply;
 pub mod sasl;
 pub mod server;
 pub mod xclient;
+pub mod xtext;
 
 pub use command::{BodyType, MailAuth, MailRequest, RcptRequest, Ret};
 pub use reply::Reply;
 
 /// The extensions that a server offers in its answer to EHLO.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a line of the EHLO answer")]
 pub struct Extensions {
     /// RFC 2920.
     pub pipelining: bool,

@@ -4,7 +4,7 @@
 //! before the text goes on, and settles it when the next hop has answered. What is open counts in every window and
 //! never ages.
 
-use super::{BoxFuture, StoreError};
+use super::{BoxFuture, StoreError, windows::CellRef};
 use crate::{
     event::{LimitHit, LimitReached},
     rules::limits::Mode,
@@ -72,23 +72,27 @@ pub enum Settlement {
     Unknown,
 }
 
-/// The open reservation of one transaction. It must be settled; whoever drops it unsettled leaves the charge open until the
-/// next restart, when it counts as sent.
+/// The open reservation of one transaction. It must be settled. Dropped unsettled it is given back if it was never made
+/// durable; otherwise the text may have gone on, and the charge stays open until the next restart, when it counts as sent.
 #[derive(Debug)]
 pub struct Reservation {
-    demands: Vec<Demand>,
-    recipients: u32,
-    id: u64,
-    durable: bool,
+    pub(super) demands: Vec<Demand>,
+    pub(super) recipients: u32,
+    /// The windows of the demands, in their order, while anything is reserved; so settling needs no look-up.
+    pub(super) cells: Vec<CellRef>,
+    /// The name in the journal; 0 until it has one.
+    pub(super) id: u64,
+    pub(super) durable: bool,
 }
 
 impl Reservation {
     /// An empty reservation for these windows, which are sorted into the order in which locks are taken:
-    /// tenant, account, client address, peer.
+    /// tenant, account, client address, peer. Demands on one window become one.
     #[must_use]
     pub fn new(mut demands: Vec<Demand>) -> Self {
         demands.sort_by(|a, b| order(&a.key).cmp(&order(&b.key)));
-        Self { demands, recipients: 0, id: 0, durable: false }
+        demands.dedup_by(|next, kept| kept.key == next.key && kept.absorb(next));
+        Self { demands, recipients: 0, cells: Vec::new(), id: 0, durable: false }
     }
 
     /// The windows that are charged.
@@ -101,6 +105,43 @@ impl Reservation {
     #[must_use]
     pub const fn recipients(&self) -> u32 {
         self.recipients
+    }
+
+    /// True if the journal may know it, so that its end must be written too.
+    pub(super) const fn is_journaled(&self) -> bool {
+        self.id != 0
+    }
+
+    /// Each window with what is charged to it.
+    pub(super) fn charges(&self) -> impl Iterator<Item = (&Key, u32)> + Clone {
+        self.demands.iter().map(|demand| (&demand.key, demand.cost(0, self.recipients)))
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.recipients > 0 && !self.is_journaled() {
+            super::windows::release(self, u32::MAX);
+        }
+    }
+}
+
+impl Demand {
+    /// What more recipients cost here when there are some already.
+    pub(super) fn cost(&self, had: u32, more: u32) -> u32 {
+        match self.per {
+            ChargePer::Recipient => more,
+            ChargePer::Transaction => u32::from(had == 0 && more > 0),
+        }
+    }
+
+    /// Takes over another demand on the same window: a lock is taken once.
+    fn absorb(&mut self, other: &Self) -> bool {
+        self.limits = self.limits.iter().chain(other.limits.iter()).copied().collect();
+        if other.per == ChargePer::Recipient {
+            self.per = ChargePer::Recipient;
+        }
+        true
     }
 }
 

@@ -8,6 +8,11 @@ pub mod memory;
 pub mod records;
 pub mod sqlite;
 
+mod refusals;
+mod subjects;
+mod warned;
+mod windows;
+
 use std::{future::Future, pin::Pin};
 
 /// A boxed future, so that the traits can be used as objects; one small allocation for each call.

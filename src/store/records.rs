@@ -87,6 +87,9 @@ pub enum What {
     Resume,
 }
 
+/// A subject with its record.
+pub type Recorded = (SubjectId, Arc<SubjectRecord>);
+
 /// The records. Reads may be a network round trip.
 pub trait Records: Send + Sync {
     /// What is recorded about a subject; the default if nothing is.
@@ -111,7 +114,7 @@ pub trait Records: Send + Sync {
         kind: SubjectKind,
         after: Option<&'a str>,
         max: usize,
-    ) -> BoxFuture<'a, Result<Vec<(SubjectId, Arc<SubjectRecord>)>, StoreError>>;
+    ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>>;
 
     /// Notes a refusal, for `explain`. Kept for the newest [`LAST_REFUSALS_MAX`] accounts; lost without harm in a crash.
     fn note_refusal(

@@ -111,11 +111,13 @@ impl AccountId {
 }
 
 fn parse_folded(text: &str) -> Result<String, ParseError> {
+    // Folding can make a text longer, and a folded name must be a name again.
+    let folded = text.to_lowercase();
     let fits = !text.is_empty()
-        && text.len() <= NAME_BYTES_MAX
+        && folded.len() <= NAME_BYTES_MAX
         && !text.chars().any(|c| c.is_control() || c.is_whitespace());
     if fits {
-        Ok(text.to_lowercase())
+        Ok(folded)
     } else {
         Err(ParseError::new(
             text,

@@ -1,0 +1,120 @@
+//! A gate without a network for the tests of `admin`, `http` and `cli`: the store in memory, one plan, recorded events.
+
+use super::{Admin, Health, NextHopHealth, Readiness};
+use crate::{
+    clock::Clock,
+    event::{Event, Events, Listener},
+    rules::limits::{Mode, PhpMail, Plan, ScopedLimit},
+    rules::policy::{Policy, ReceivedClient, SenderMismatch, UnknownAccounts},
+    store::{
+        BoxFuture,
+        ledger::{ChargePer, Demand, Grant, Request, Reservation, Settlement},
+        memory::MemoryStore,
+    },
+    types::{Key, Limit, Scope, Span, SubjectId, Timestamp, Unit},
+};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Duration};
+
+/// The gate and the events that it told.
+pub(crate) struct Gate {
+    pub(crate) admin: Admin,
+    pub(crate) told: Arc<Mutex<Vec<String>>>,
+}
+
+/// A gate with the plan `shared-hosting` (tenant and account 50/h and 600/day) as the default, and `big`.
+pub(crate) fn gate() -> Gate {
+    let store = Arc::new(MemoryStore::new(Duration::from_secs(86_400), Duration::from_secs(600)));
+    let told = Arc::new(Mutex::default());
+    let admin = Admin {
+        ledger: store.clone(),
+        records: store,
+        policy: Arc::new(ArcSwap::from_pointee(policy())),
+        clock: Clock::start(Timestamp::EPOCH),
+        events: Events::new(vec![Box::new(Recorder(Arc::clone(&told)))]),
+        health: Arc::new(Healthy),
+    };
+    Gate { admin, told }
+}
+
+impl Gate {
+    /// Charges recipients of an account, and its tenant, as sent just now.
+    pub(crate) async fn send(&self, account: &str, tenant: &str, recipients: u32) {
+        let account = SubjectId::Account(account.parse().unwrap());
+        let tenant = SubjectId::Tenant(tenant.parse().unwrap());
+        let limits: Arc<[Limit]> = [limit(3_600, 50), limit(86_400, 600)].into();
+        let demand = |subject| Demand {
+            key: Key::of_subject(subject, Unit::Recipients),
+            limits: Arc::clone(&limits),
+            per: ChargePer::Recipient,
+        };
+        let mut reservation = Reservation::new(vec![demand(&account), demand(&tenant)]);
+        let request = Request { recipients, grant: Grant::InOrder, mode: Mode::Enforce };
+        let (ledger, now) = (&self.admin.ledger, self.admin.clock.now());
+        let granted = ledger.reserve(&mut reservation, request, now).await.unwrap();
+        assert_eq!(granted.recipients, recipients);
+        ledger.settle(reservation, Settlement::Sent, now).await.unwrap();
+    }
+}
+
+struct Recorder(Arc<Mutex<Vec<String>>>);
+
+impl Listener for Recorder {
+    fn notice(&self, _: Timestamp, event: &Event) {
+        let text = match event {
+            Event::SubjectChanged(changed) => format!("{}: {}", changed.subject, changed.change),
+            other => other.name().to_owned(),
+        };
+        self.0.lock().push(text);
+    }
+}
+
+struct Healthy;
+
+impl Health for Healthy {
+    fn readiness(&self) -> BoxFuture<'_, Readiness> {
+        let next_hop =
+            NextHopHealth { next_hop: "mx.example:25".into(), usable: true, detail: None };
+        let readiness =
+            Readiness { store_failure: None, next_hops: vec![next_hop], draining: false };
+        Box::pin(std::future::ready(readiness))
+    }
+}
+
+const fn limit(seconds: u64, max: u32) -> Limit {
+    Limit { window: Span::from_secs(seconds), max }
+}
+
+fn plan(name: &str, per_hour: u32, per_day: u32) -> Arc<Plan> {
+    let scoped = |scope, limit| ScopedLimit { scope, unit: Unit::Recipients, limit };
+    let limits = [Scope::Account, Scope::Tenant, Scope::ClientIp].into_iter().flat_map(|scope| {
+        [scoped(scope, limit(3_600, per_hour)), scoped(scope, limit(86_400, per_day))]
+    });
+    Arc::new(Plan {
+        name: name.parse().unwrap(),
+        limits: limits.collect(),
+        mode: Mode::Enforce,
+        php_mail: PhpMail::Allow,
+        message_bytes_max: 104_857_600,
+    })
+}
+
+fn policy() -> Policy {
+    let plans = [plan("shared-hosting", 50, 600), plan("big", 500, 6_000)];
+    Policy {
+        plans: plans.into_iter().map(|plan| (plan.name.clone(), plan)).collect(),
+        default_plan: "shared-hosting".parse().unwrap(),
+        unknown_accounts: UnknownAccounts::DefaultPlan,
+        new_accounts_per_hour: 100,
+        trust: Vec::new(),
+        sender_login_mismatch: SenderMismatch::Refuse,
+        ipv6_prefix_bits: 64,
+        strip_identity_headers: false,
+        received_client: ReceivedClient::Full,
+        hops_max: 50,
+        contact: "abuse@provider.example".into(),
+        hostname: "gate.example".parse().unwrap(),
+        park_after: Duration::from_secs(10),
+    }
+}

@@ -1,0 +1,212 @@
+//! How an operator writes a limit: `account recipients 1h=200`, and until when: `7d` or a date.
+
+use super::AdminError;
+use crate::{
+    rules::limits::check_window,
+    types::{ParseError, Scope, Span, Timestamp, Unit},
+};
+use std::{fmt, str::FromStr};
+
+/// Which limit: `account recipients 1h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitTarget {
+    /// Who is counted.
+    pub scope: Scope,
+    /// What is counted.
+    pub unit: Unit,
+    /// The window.
+    pub window: Span,
+}
+
+/// Which limit and its new maximum: `account recipients 1h=200`, or `…=none` for no limit at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitSpec {
+    /// Which limit.
+    pub target: LimitTarget,
+    /// The new maximum; none lifts it.
+    pub max: Option<u32>,
+}
+
+/// Until when a change holds: a moment, or a length of time from now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// At this moment it ends.
+    At(Timestamp),
+    /// After this time it ends.
+    In(Span),
+}
+
+impl Until {
+    /// The moment.
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] if it is not in the future.
+    pub fn resolve(self, now: Timestamp) -> Result<Timestamp, AdminError> {
+        let moment = match self {
+            Self::At(moment) => moment,
+            Self::In(span) => now + span.length(),
+        };
+        if moment > now {
+            Ok(moment)
+        } else {
+            Err(AdminError::Invalid(format!("until {moment} is not in the future; it is {now}")))
+        }
+    }
+}
+
+impl FromStr for LimitTarget {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wrong = || ParseError::new(text, TARGET_WANTED);
+        let mut words = text.split_whitespace();
+        let scope = words.next().and_then(parse_scope).ok_or_else(wrong)?;
+        let unit = words.next().and_then(parse_unit).ok_or_else(wrong)?;
+        let window: Span = words.collect::<Vec<_>>().join(" ").parse().map_err(|_| wrong())?;
+        check_window(window).map_err(|_| wrong())?;
+        Ok(Self { scope, unit, window })
+    }
+}
+
+impl FromStr for LimitSpec {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wrong = || ParseError::new(text, SPEC_WANTED);
+        let (target, max) = text.split_once('=').ok_or_else(wrong)?;
+        let max = match max.trim() {
+            "none" => None,
+            number => Some(number.parse().map_err(|_| wrong())?),
+        };
+        Ok(Self { target: target.parse()?, max })
+    }
+}
+
+impl FromStr for Until {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let span = text.parse().map(Self::In);
+        span.or_else(|_| text.parse().map(Self::At)).map_err(|_| {
+            ParseError::new(text, "a time such as 2026-12-01T00:00:00Z, or a length such as 7d")
+        })
+    }
+}
+
+/// Prints the form that is read: `account recipients 1h`.
+impl fmt::Display for LimitTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.scope, unit_word(self.unit), self.window)
+    }
+}
+
+impl fmt::Display for LimitSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.max {
+            Some(max) => write!(f, "{}={max}", self.target),
+            None => write!(f, "{}=none", self.target),
+        }
+    }
+}
+
+impl fmt::Display for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(moment) => fmt::Display::fmt(moment, f),
+            Self::In(span) => fmt::Display::fmt(span, f),
+        }
+    }
+}
+
+/// Reads and writes a type as its text.
+macro_rules! as_text {
+    ($($name:ident),*) => {$(
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+as_text!(LimitTarget, LimitSpec, Until);
+
+/// A peer's limits stand in the trust table, so no override reaches them.
+fn parse_scope(word: &str) -> Option<Scope> {
+    [Scope::Tenant, Scope::Account, Scope::ClientIp].into_iter().find(|scope| scope.name() == word)
+}
+
+fn parse_unit(word: &str) -> Option<Unit> {
+    [Unit::Recipients, Unit::Messages, Unit::NullSender]
+        .into_iter()
+        .find(|&unit| unit_word(unit) == word)
+}
+
+/// The unit in one word, as the configuration writes it.
+pub(super) const fn unit_word(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Recipients => "recipients",
+        Unit::Messages => "messages",
+        Unit::NullSender => "null-sender",
+        Unit::NewAccounts => "new-accounts",
+    }
+}
+
+const TARGET_WANTED: &str = "a limit such as 'account recipients 1h' \
+     (account, tenant or client-ip; recipients, messages or null-sender; 1s to 31d)";
+const SPEC_WANTED: &str =
+    "a limit such as 'account recipients 1h=200' or 'tenant messages 1d=none'";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_read_and_printed() {
+        for (text, printed) in [
+            ("account recipients 1h=200", "account recipients 1 h=200"),
+            ("tenant messages 24 h = none", "tenant messages 24 h=none"),
+            ("client-ip null-sender 15min=0", "client-ip null-sender 15 min=0"),
+        ] {
+            let spec: LimitSpec = text.parse().unwrap();
+            assert_eq!(spec.to_string(), printed, "{text}");
+            assert_eq!(printed.parse::<LimitSpec>().unwrap(), spec);
+        }
+        for wrong in [
+            "",
+            "account recipients 1h",
+            "account recipients=5",
+            "peer recipients 1h=5",
+            "account new-accounts 1h=5",
+            "account recipients 1h=-5",
+            "account recipients 32d=5",
+            "account recipients 500ms=5",
+            "account recipients 1h 2h=5",
+        ] {
+            assert!(wrong.parse::<LimitSpec>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn until_is_a_moment_or_a_length_and_never_past() {
+        let now: Timestamp = "2026-11-22T09:00:00Z".parse().unwrap();
+        for (text, moment) in [
+            ("2h", "2026-11-22T11:00:00.000Z"),
+            ("2026-12-01T00:00:00+01:00", "2026-11-30T23:00:00.000Z"),
+        ] {
+            let until: Until = text.parse().unwrap();
+            assert_eq!(until.resolve(now).unwrap().to_string(), moment, "{text}");
+        }
+        for wrong in ["0s", "2026-11-22T09:00:00Z"] {
+            assert!(wrong.parse::<Until>().unwrap().resolve(now).is_err(), "{wrong}");
+        }
+        assert!("soon".parse::<Until>().is_err());
+    }
+}

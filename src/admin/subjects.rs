@@ -1,0 +1,437 @@
+//! Showing and changing one account or tenant.
+
+use super::{
+    Admin, AdminError, LimitSpec, LimitTarget, OverrideView, State, SubjectView, Until, case,
+    effective::{assigned, plan_of},
+    explain::{Standing, Whose},
+    list::scope_of,
+};
+use crate::{
+    event::{Event, Resumed, SubjectChanged, Suspended},
+    rules::{
+        limits::{LimitOverride, check_override},
+        policy::Assigned,
+    },
+    store::records::{Change, SubjectKind, SubjectRecord, What},
+    types::{Address, Domain, PlanName, Scope, SubjectId, TenantId, Timestamp},
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::sync::Arc;
+
+/// An account or a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who(SubjectId);
+
+impl Who {
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] if it cannot be one.
+    pub fn new(kind: SubjectKind, name: &str) -> Result<Self, AdminError> {
+        let subject = match kind {
+            SubjectKind::Accounts => name.parse().map(SubjectId::Account),
+            SubjectKind::Tenants => name.parse().map(SubjectId::Tenant),
+        };
+        subject.map(Self).map_err(|error| AdminError::Invalid(error.to_string()))
+    }
+
+    /// The subject.
+    #[must_use]
+    pub const fn subject(&self) -> &SubjectId {
+        &self.0
+    }
+
+    const fn kind(&self) -> SubjectKind {
+        match self.0 {
+            SubjectId::Account(_) => SubjectKind::Accounts,
+            SubjectId::Tenant(_) => SubjectKind::Tenants,
+        }
+    }
+}
+
+/// A new value for a field, as in a JSON merge patch (RFC 7396): left out, null, or given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Patch<T> {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It becomes what it is without a record.
+    Clear,
+    /// It becomes this.
+    Set(T),
+}
+
+impl<T> Patch<T> {
+    const fn is_keep(&self) -> bool {
+        matches!(self, Self::Keep)
+    }
+
+    fn wanted(&self) -> Option<Option<&T>> {
+        match self {
+            Self::Keep => None,
+            Self::Clear => Some(None),
+            Self::Set(value) => Some(Some(value)),
+        }
+    }
+}
+
+impl<T: Serialize> Serialize for Patch<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.wanted().flatten().serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(|value| value.map_or(Self::Clear, Self::Set))
+    }
+}
+
+/// What an operator wants changed. All of it is checked before any of it is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Changes {
+    /// The plan.
+    #[serde(skip_serializing_if = "Patch::is_keep")]
+    pub plan: Patch<PlanName>,
+    /// The tenant of an account.
+    #[serde(skip_serializing_if = "Patch::is_keep")]
+    pub tenant: Patch<TenantId>,
+    /// Envelope senders of an account: addresses, or `@domain`.
+    #[serde(skip_serializing_if = "Patch::is_keep")]
+    pub senders: Patch<Vec<String>>,
+    /// Limits to override.
+    pub limits: Vec<LimitSpec>,
+    /// Overrides to take away.
+    pub clear_limits: Vec<LimitTarget>,
+    /// Until when the overrides hold.
+    pub until: Option<Until>,
+    /// Why; needed for overrides.
+    pub reason: Option<String>,
+}
+
+/// What is recorded about a subject, and the use of the limits on it.
+///
+/// # Errors
+/// [`AdminError::Store`] if the store does not answer.
+pub async fn show(admin: &Admin, who: &Who) -> Result<SubjectView, AdminError> {
+    let record = admin.records.subject(who.subject()).await?;
+    view(admin, who, &record).await
+}
+
+/// Makes changes; a subject without any record is registered by it.
+///
+/// # Errors
+/// [`AdminError::Invalid`] if something does not fit, with nothing changed; [`AdminError::Store`] if the store fails, which may be
+/// after some of the changes.
+pub async fn set(
+    admin: &Admin,
+    who: &Who,
+    changes: &Changes,
+    actor: &str,
+) -> Result<SubjectView, AdminError> {
+    let now = admin.now();
+    let mut record = admin.records.subject(who.subject()).await?;
+    let steps = steps(admin, who, changes, (&record, actor, now))?;
+    let reason = checked_remark(changes)?;
+    for what in steps {
+        let text = describe(&record, &what);
+        let subject = who.subject().clone();
+        let change = Change { subject, what, reason: reason.clone(), actor: actor.to_owned() };
+        record = admin.records.change(change, now).await?;
+        admin.tell(&Event::SubjectChanged(SubjectChanged {
+            subject: who.subject().clone(),
+            change: text,
+            reason: reason.clone(),
+            actor: actor.to_owned(),
+        }));
+    }
+    view(admin, who, &record).await
+}
+
+/// Suspends: from the next MAIL on the sender hears 550 5.7.1 with the case.
+///
+/// # Errors
+/// [`AdminError::Conflict`] if it is suspended already, [`AdminError::Invalid`] without a reason.
+pub async fn suspend(
+    admin: &Admin,
+    who: &Who,
+    reason: &str,
+    actor: &str,
+) -> Result<SubjectView, AdminError> {
+    let reason = check_reason(Some(reason))?;
+    let case = case::draw()?;
+    let record = change(admin, who, What::Suspend(case.clone()), (reason, actor)).await?;
+    admin.tell(&Event::Suspended(Suspended {
+        subject: who.subject().clone(),
+        case,
+        reason: reason.to_owned(),
+        actor: actor.to_owned(),
+    }));
+    view(admin, who, &record).await
+}
+
+/// Lifts a suspension.
+///
+/// # Errors
+/// [`AdminError::Conflict`] if there is none, [`AdminError::Invalid`] without a reason.
+pub async fn resume(
+    admin: &Admin,
+    who: &Who,
+    reason: &str,
+    actor: &str,
+) -> Result<SubjectView, AdminError> {
+    let reason = check_reason(Some(reason))?;
+    let before = admin.records.subject(who.subject()).await?;
+    let Some(suspension) = &before.suspension else {
+        return Err(AdminError::Conflict(format!("{} is not suspended", who.subject())));
+    };
+    let record = change(admin, who, What::Resume, (reason, actor)).await?;
+    admin.tell(&Event::Resumed(Resumed {
+        subject: who.subject().clone(),
+        case: suspension.case.clone(),
+        reason: reason.to_owned(),
+        actor: actor.to_owned(),
+    }));
+    view(admin, who, &record).await
+}
+
+async fn change(
+    admin: &Admin,
+    who: &Who,
+    what: What,
+    (reason, actor): (&str, &str),
+) -> Result<Arc<SubjectRecord>, AdminError> {
+    let subject = who.subject().clone();
+    let change = Change { subject, what, reason: reason.to_owned(), actor: actor.to_owned() };
+    Ok(admin.records.change(change, admin.now()).await?)
+}
+
+async fn view(admin: &Admin, who: &Who, record: &SubjectRecord) -> Result<SubjectView, AdminError> {
+    let now = admin.now();
+    let expired = |o: &LimitOverride| o.until.is_some_and(|until| until <= now);
+    let overrides = record.overrides.iter();
+    let overrides = overrides.map(|o| OverrideView { record: o.clone(), expired: expired(o) });
+    let own = Own::load(admin, who, record, now).await?;
+    Ok(SubjectView {
+        kind: scope_of(who.kind()),
+        name: own.name,
+        registered: record.registered,
+        state: State::from(record.suspension.as_ref()),
+        tenant: own.tenant,
+        plan: own.plan.0,
+        plan_source: own.plan.1,
+        senders: record.senders.clone(),
+        overrides: overrides.collect(),
+        limits: own.limits,
+    })
+}
+
+/// What differs between showing an account and showing a tenant.
+struct Own {
+    name: String,
+    tenant: Option<TenantId>,
+    plan: (PlanName, super::PlanSource),
+    limits: Vec<super::LimitView>,
+}
+
+impl Own {
+    async fn load(
+        admin: &Admin,
+        who: &Who,
+        record: &SubjectRecord,
+        now: Timestamp,
+    ) -> Result<Self, AdminError> {
+        match who.subject() {
+            SubjectId::Account(account) => {
+                let standing = Standing::load(admin, account).await?;
+                let mut limits = standing.limits(admin, None).await?;
+                limits.retain(|limit| limit.scope == Scope::Account);
+                let tenant = Some(standing.tenant.0);
+                Ok(Self { name: account.to_string(), tenant, plan: standing.plan, limits })
+            }
+            SubjectId::Tenant(tenant) => Self::of_tenant(admin, tenant, record, now).await,
+        }
+    }
+
+    async fn of_tenant(
+        admin: &Admin,
+        tenant: &TenantId,
+        record: &SubjectRecord,
+        now: Timestamp,
+    ) -> Result<Self, AdminError> {
+        let policy = admin.policy.load_full();
+        let plan = plan_of(&policy, None, record);
+        let limits = policy.limits_in_force(assigned(record), Assigned::default(), now);
+        let whose = Whose { tenant: Some(tenant), ..Whose::default() };
+        let limits = whose.views(admin, limits, now).await?;
+        Ok(Self { name: tenant.to_string(), tenant: None, plan, limits })
+    }
+}
+
+/// The single changes, all checked.
+fn steps(
+    admin: &Admin,
+    who: &Who,
+    changes: &Changes,
+    (record, actor, now): (&SubjectRecord, &str, Timestamp),
+) -> Result<Vec<What>, AdminError> {
+    let mut steps = if record.registered { Vec::new() } else { vec![What::Register] };
+    check_only_accounts(who, changes)?;
+    if let Some(plan) = changes.plan.wanted() {
+        check_plan(admin, plan)?;
+        steps.push(What::Plan(plan.cloned()));
+    }
+    if let Some(tenant) = changes.tenant.wanted() {
+        steps.push(What::Tenant(tenant.cloned()));
+    }
+    if let Some(senders) = changes.senders.wanted() {
+        steps.push(What::Senders(checked_senders(senders.map_or(&[][..], |s| s))?));
+    }
+    steps.extend(override_steps(who, changes, record, (actor, now))?);
+    Ok(steps)
+}
+
+fn override_steps(
+    who: &Who,
+    changes: &Changes,
+    record: &SubjectRecord,
+    (actor, now): (&str, Timestamp),
+) -> Result<Vec<What>, AdminError> {
+    if changes.limits.is_empty() && changes.clear_limits.is_empty() {
+        return check_unused(changes).map(|()| Vec::new());
+    }
+    let reason = check_reason(changes.reason.as_deref())?;
+    let until = changes.until.map(|until| until.resolve(now)).transpose()?;
+    let make = |target: &LimitTarget, max| LimitOverride {
+        scope: target.scope,
+        unit: target.unit,
+        window: target.window,
+        max,
+        until,
+        reason: reason.to_owned(),
+        actor: actor.to_owned(),
+        since: now,
+    };
+    check_room(record, changes)?;
+    let cleared = changes.clear_limits.iter().map(|t| What::ClearOverride(make(t, None)));
+    let set: Vec<LimitOverride> =
+        changes.limits.iter().map(|spec| make(&spec.target, spec.max)).collect();
+    for new in &set {
+        check_override(who.subject(), new)
+            .map_err(|error| AdminError::Invalid(error.to_string()))?;
+    }
+    Ok(cleared.chain(set.into_iter().map(What::SetOverride)).collect())
+}
+
+fn check_room(record: &SubjectRecord, changes: &Changes) -> Result<(), AdminError> {
+    if record.overrides.len() + changes.limits.len() > OVERRIDES_MAX + changes.clear_limits.len() {
+        return Err(AdminError::Invalid(format!("more than {OVERRIDES_MAX} overrides")));
+    }
+    Ok(())
+}
+
+fn check_unused(changes: &Changes) -> Result<(), AdminError> {
+    match changes.until {
+        Some(_) => Err(AdminError::Invalid("'until' belongs to a limit; none was given".into())),
+        None => Ok(()),
+    }
+}
+
+fn check_only_accounts(who: &Who, changes: &Changes) -> Result<(), AdminError> {
+    let for_accounts = !changes.tenant.is_keep() || !changes.senders.is_keep();
+    match who.subject() {
+        SubjectId::Tenant(_) if for_accounts => {
+            Err(AdminError::Invalid("only an account has a tenant and senders".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_plan(admin: &Admin, plan: Option<&PlanName>) -> Result<(), AdminError> {
+    let policy = admin.policy.load();
+    let Some(plan) = plan.filter(|plan| !policy.plans.contains_key(*plan)) else { return Ok(()) };
+    let mut names: Vec<&str> = policy.plans.keys().map(PlanName::as_str).collect();
+    names.sort_unstable();
+    let names = names.join(", ");
+    Err(AdminError::Invalid(format!("there is no plan {plan}; the configuration has {names}")))
+}
+
+fn checked_senders(senders: &[String]) -> Result<Vec<String>, AdminError> {
+    if senders.len() > SENDERS_MAX {
+        return Err(AdminError::Invalid(format!("more than {SENDERS_MAX} senders")));
+    }
+    let is_right = |sender: &String| match sender.strip_prefix('@') {
+        Some(domain) => domain.parse::<Domain>().is_ok(),
+        None => sender.parse::<Address>().is_ok(),
+    };
+    match senders.iter().find(|sender| !is_right(sender)) {
+        Some(wrong) => Err(AdminError::Invalid(format!(
+            "{wrong:?} is neither an address such as user@domain.example nor a domain such as @domain.example"
+        ))),
+        None => Ok(senders.iter().map(|sender| sender.to_lowercase()).collect()),
+    }
+}
+
+/// The reason of changes that need none, if one is given all the same.
+fn checked_remark(changes: &Changes) -> Result<String, AdminError> {
+    changes.reason.as_deref().map_or_else(
+        || Ok(String::new()),
+        |reason| check_reason(Some(reason)).map(ToOwned::to_owned),
+    )
+}
+
+/// Suspensions, liftings and overrides are judged later by why they were made.
+fn check_reason(reason: Option<&str>) -> Result<&str, AdminError> {
+    let reason = reason.map(str::trim).filter(|reason| !reason.is_empty());
+    let Some(reason) = reason else {
+        return Err(AdminError::Invalid("a reason is needed".into()));
+    };
+    if reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control) {
+        let wanted = format!("a reason is one line of at most {REASON_BYTES_MAX} octets");
+        return Err(AdminError::Invalid(wanted));
+    }
+    Ok(reason)
+}
+
+/// What a change means in words: `account recipients 1 h: 50 → 200 until 2026-12-01T00:00:00.000Z`.
+fn describe(record: &SubjectRecord, what: &What) -> String {
+    let or_default = |name: Option<&str>| name.unwrap_or("default").to_owned();
+    match what {
+        What::Register => String::from("registered"),
+        What::Plan(plan) => {
+            let before = or_default(record.plan.as_ref().map(PlanName::as_str));
+            format!("plan: {before} → {}", or_default(plan.as_ref().map(PlanName::as_str)))
+        }
+        What::Tenant(tenant) => {
+            let before = or_default(record.tenant.as_ref().map(TenantId::as_str));
+            format!("tenant: {before} → {}", or_default(tenant.as_ref().map(TenantId::as_str)))
+        }
+        What::Senders(senders) => {
+            format!("senders: {} → {}", record.senders.join(" "), senders.join(" "))
+        }
+        What::SetOverride(new) => describe_override(record, new),
+        What::ClearOverride(old) => format!("{}: as in the plan", target_of(old)),
+        What::Suspend(case) => format!("suspended, case {case}"),
+        What::Resume => String::from("resumed"),
+    }
+}
+
+fn describe_override(record: &SubjectRecord, new: &LimitOverride) -> String {
+    let shown = |max: Option<u32>| max.map_or_else(|| "none".into(), |max| max.to_string());
+    let target = target_of(new);
+    let before = record.overrides.iter().find(|o| target_of(o) == target);
+    let before = before.map_or_else(|| "as in the plan".into(), |o| shown(o.max));
+    let until = new.until.map(|until| format!(" until {until}")).unwrap_or_default();
+    format!("{target}: {before} → {}{until}", shown(new.max))
+}
+
+const fn target_of(o: &LimitOverride) -> LimitTarget {
+    LimitTarget { scope: o.scope, unit: o.unit, window: o.window }
+}
+
+/// Overrides of one account or tenant.
+const OVERRIDES_MAX: usize = 64;
+/// Envelope senders of one account.
+const SENDERS_MAX: usize = 1_000;
+const REASON_BYTES_MAX: usize = 500;

@@ -1,0 +1,265 @@
+//! What the use cases answer with: plain values that are the same over the control socket and in the CLI.
+
+use crate::{
+    event::LimitHit,
+    rules::limits::{EffectiveLimit, LimitOverride, Mode, PhpMail, Source},
+    store::{
+        ledger::Usage,
+        records::{LastRefusal, Suspension},
+    },
+    types::{AccountId, CaseId, PlanName, Scope, Span, TenantId, Timestamp, Unit},
+};
+use serde::{Deserialize, Serialize};
+
+/// Whether a subject may send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum State {
+    /// It may.
+    Active,
+    /// It may not.
+    Suspended {
+        /// The case that the sender hears.
+        case: CaseId,
+        /// Since when.
+        since: Timestamp,
+        /// Why.
+        reason: String,
+        /// Who did it.
+        actor: String,
+    },
+}
+
+impl From<Option<&Suspension>> for State {
+    fn from(suspension: Option<&Suspension>) -> Self {
+        suspension.map_or(Self::Active, |s| Self::Suspended {
+            case: s.case.clone(),
+            since: s.since,
+            reason: s.reason.clone(),
+            actor: s.actor.clone(),
+        })
+    }
+}
+
+/// Where an account's tenant comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TenantSource {
+    /// An operator assigned it.
+    Record,
+    /// The account's name says so: its domain, or the name itself.
+    Name,
+}
+
+/// Where a plan comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlanSource {
+    /// The account's record.
+    Account,
+    /// The tenant's record.
+    Tenant,
+    /// The configuration's default plan.
+    Default,
+}
+
+/// One limit, its source and its use: the facts that a refusal names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitView {
+    /// Who is counted.
+    pub scope: Scope,
+    /// The name of who is counted.
+    pub name: String,
+    /// What is counted.
+    pub unit: Unit,
+    /// The window.
+    pub window: Span,
+    /// The maximum in any such window.
+    pub max: u32,
+    /// `plan NAME`, `tenant`, `account` or `trust NAME`.
+    pub source: String,
+    /// Why it was set, for an override.
+    pub source_reason: Option<String>,
+    /// Until when it holds, for an override.
+    pub source_until: Option<Timestamp>,
+    /// `sent` and `open` together.
+    pub used: u32,
+    /// Charges settled as sent within the window.
+    pub sent: u32,
+    /// Open reservations.
+    pub open: u32,
+    /// How many more would be granted now.
+    pub remaining: u32,
+    /// When the next one would be granted, if not now.
+    pub next_slot: Option<Timestamp>,
+}
+
+impl LimitView {
+    pub(super) fn new(name: &str, limit: &EffectiveLimit, usage: &Usage) -> Self {
+        let (source, source_reason, source_until) = source_parts(&limit.source);
+        Self {
+            scope: limit.scoped.scope,
+            name: name.to_owned(),
+            unit: limit.scoped.unit,
+            window: limit.scoped.limit.window,
+            max: limit.scoped.limit.max,
+            source,
+            source_reason,
+            source_until,
+            used: usage.sent.saturating_add(usage.open),
+            sent: usage.sent,
+            open: usage.open,
+            remaining: usage.remaining,
+            next_slot: usage.next_slot,
+        }
+    }
+}
+
+fn source_parts(source: &Source) -> (String, Option<String>, Option<Timestamp>) {
+    match source {
+        Source::Plan { name } => (format!("plan {name}"), None, None),
+        Source::Tenant { reason, until } => ("tenant".into(), Some(reason.clone()), *until),
+        Source::Account { reason, until } => ("account".into(), Some(reason.clone()), *until),
+        Source::Trust { name } => (format!("trust {name}"), None, None),
+    }
+}
+
+/// An override as it is recorded, whether it is in force or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverrideView {
+    /// The record.
+    #[serde(flatten)]
+    pub record: LimitOverride,
+    /// True if it ended already.
+    pub expired: bool,
+}
+
+/// What is recorded about an account or a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubjectView {
+    /// `account` or `tenant`.
+    pub kind: Scope,
+    /// Its name.
+    pub name: String,
+    /// True if an operator registered it.
+    pub registered: bool,
+    /// Whether it may send, by its own record.
+    #[serde(flatten)]
+    pub state: State,
+    /// The tenant, for accounts.
+    pub tenant: Option<TenantId>,
+    /// The plan.
+    pub plan: PlanName,
+    /// Where the plan comes from.
+    pub plan_source: PlanSource,
+    /// Envelope senders beyond the account's own name.
+    pub senders: Vec<String>,
+    /// Overrides.
+    pub overrides: Vec<OverrideView>,
+    /// The limits on this very subject, with their use.
+    pub limits: Vec<LimitView>,
+}
+
+/// The use of the limits that hold for one account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubjectUsage {
+    /// Its name.
+    pub name: String,
+    /// Its limits with their use.
+    pub limits: Vec<LimitView>,
+}
+
+/// All that decides about an account's next message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// When this was true.
+    pub at: Timestamp,
+    /// The account.
+    pub account: AccountId,
+    /// True if it is registered or has sent before.
+    pub known: bool,
+    /// Whether the account may send.
+    pub account_state: State,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Where the tenant comes from.
+    pub tenant_source: TenantSource,
+    /// Whether the tenant may send.
+    pub tenant_state: State,
+    /// The plan.
+    pub plan: PlanName,
+    /// Where the plan comes from.
+    pub plan_source: PlanSource,
+    /// False if the configuration has this plan no longer; the default one is used in its place.
+    pub plan_exists: bool,
+    /// Whether the plan's rules refuse or only record.
+    pub mode: Mode,
+    /// What happens to mail of PHP's mail().
+    pub php_mail: PhpMail,
+    /// The largest message in octets.
+    pub message_bytes_max: u64,
+    /// Envelope senders beyond the account's own name.
+    pub senders: Vec<String>,
+    /// The limits that hold, the tenant's first.
+    pub limits: Vec<LimitView>,
+    /// The last refusal.
+    pub last_refusal: Option<RefusalView>,
+}
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalView {
+    /// When.
+    pub at: Timestamp,
+    /// What the client heard.
+    pub reply: String,
+    /// The limit, where one was the reason.
+    pub limit: Option<HitView>,
+    /// How many refusals since the program started.
+    pub count: u64,
+}
+
+/// A limit that had no room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HitView {
+    /// Who is counted.
+    pub scope: Scope,
+    /// The name of who is counted.
+    pub name: String,
+    /// What is counted.
+    pub unit: Unit,
+    /// The window.
+    pub window: Span,
+    /// The maximum in any such window.
+    pub max: u32,
+    /// Charges in the window then.
+    pub used: u32,
+    /// When the request would have passed.
+    pub next_slot: Option<Timestamp>,
+}
+
+impl From<&LimitHit> for HitView {
+    fn from(hit: &LimitHit) -> Self {
+        let parts = hit.key.parts();
+        Self {
+            scope: parts.scope,
+            name: parts.name.to_owned(),
+            unit: parts.unit,
+            window: hit.limit.window,
+            max: hit.limit.max,
+            used: hit.used,
+            next_slot: hit.next_slot,
+        }
+    }
+}
+
+impl From<LastRefusal> for RefusalView {
+    fn from(last: LastRefusal) -> Self {
+        Self {
+            at: last.at,
+            limit: last.limit.as_ref().map(HitView::from),
+            reply: last.reply,
+            count: last.count,
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The command line as clap reads it; every text here is what `--help` shows.
+
+use crate::{
+    admin::{Changes, LimitSpec, LimitTarget, Patch, Until},
+    config::Moves,
+    types::{AccountId, ClientIp, PlanName, TenantId},
+};
+use clap::{Parser, Subcommand};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// An outbound SMTP proxy that never lets a customer send more than the plan allows.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, after_help = EXIT_CODES)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 it worked, 1 it failed, 2 the command line is wrong, 3 the gate cannot be reached.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the gate
+    Serve(Serve),
+    /// Read a configuration and say what is wrong with it, or that nothing is
+    CheckConfig(CheckConfig),
+    /// Show and change accounts
+    Account {
+        #[command(subcommand)]
+        command: AccountCommand,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Show and change tenants
+    Tenant {
+        #[command(subcommand)]
+        command: TenantCommand,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Show what was used of the limits, of one account or of all
+    Usage {
+        /// The account; all if left out
+        account: Option<AccountId>,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Show all that decides about an account's next message, and why
+    Explain {
+        /// The account
+        account: AccountId,
+        /// Also the limits of this client address
+        #[arg(long, value_name = "IP")]
+        client: Option<ClientIp>,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Print or store the password of a login
+    Passwd(Passwd),
+}
+
+/// Where the configuration is, and what is moved for this run.
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+    pub(super) config: PathBuf,
+    #[command(flatten)]
+    pub(super) moves: MovesArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct MovesArgs {
+    /// Keep all state in this folder
+    #[arg(long, value_name = "DIR", env = "TOLLGATE_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+    /// Listen here for /metrics and /health
+    #[arg(long, value_name = "ADDR", env = "TOLLGATE_HTTP_LISTEN")]
+    http_listen: Option<SocketAddr>,
+    /// Listen here for the smarthost listener
+    #[arg(long, value_name = "ADDR", env = "TOLLGATE_SMARTHOST_LISTEN")]
+    smarthost_listen: Option<SocketAddr>,
+    /// Listen here for the submission listener
+    #[arg(long, value_name = "ADDR", env = "TOLLGATE_SUBMISSION_LISTEN")]
+    submission_listen: Option<SocketAddr>,
+    /// Deliver into this folder
+    #[arg(long, value_name = "DIR", env = "TOLLGATE_OUTBOX")]
+    outbox: Option<PathBuf>,
+}
+
+impl From<MovesArgs> for Moves {
+    fn from(args: MovesArgs) -> Self {
+        Self {
+            state_dir: args.state_dir,
+            http_listen: args.http_listen,
+            smarthost_listen: args.smarthost_listen,
+            submission_listen: args.submission_listen,
+            outbox: args.outbox,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckConfig {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+    pub(super) config: PathBuf,
+}
+
+/// Which running gate is asked, and in what form it is shown.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Gate {
+    /// The control socket of the running gate [default: var/control.sock, or as --config says]
+    #[arg(long, value_name = "PATH", env = "TOLLGATE_SOCKET", global = true)]
+    pub(super) socket: Option<PathBuf>,
+    /// Read the control socket's place from this configuration
+    #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG", global = true)]
+    pub(super) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountCommand {
+    /// List all accounts that are registered or have sent
+    List,
+    /// Show one account
+    Show {
+        /// The account
+        account: AccountId,
+    },
+    /// Register an account, or change its plan, tenant, senders or limits
+    Set {
+        /// The account
+        account: AccountId,
+        #[command(flatten)]
+        changes: SetArgs,
+        #[command(flatten)]
+        own: SetAccountArgs,
+    },
+    /// Refuse all mail of an account
+    Suspend {
+        /// The account
+        account: AccountId,
+        /// Why; it is kept and shown
+        #[arg(long)]
+        reason: String,
+    },
+    /// Lift a suspension
+    Resume {
+        /// The account
+        account: AccountId,
+        /// Why; it is kept and shown
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TenantCommand {
+    /// List all tenants that are registered or have sent
+    List,
+    /// Show one tenant
+    Show {
+        /// The tenant
+        tenant: TenantId,
+    },
+    /// Register a tenant, or change its plan or limits
+    Set {
+        /// The tenant
+        tenant: TenantId,
+        #[command(flatten)]
+        changes: SetArgs,
+    },
+    /// Refuse all mail of a tenant's accounts
+    Suspend {
+        /// The tenant
+        tenant: TenantId,
+        /// Why; it is kept and shown
+        #[arg(long)]
+        reason: String,
+    },
+    /// Lift a suspension
+    Resume {
+        /// The tenant
+        tenant: TenantId,
+        /// Why; it is kept and shown
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// What can be set for accounts and tenants alike.
+#[derive(Debug, clap::Args)]
+pub(super) struct SetArgs {
+    /// The plan
+    #[arg(long, conflicts_with = "no_plan")]
+    plan: Option<PlanName>,
+    /// No plan of its own
+    #[arg(long)]
+    no_plan: bool,
+    /// Override a limit, such as "account recipients 1h=200", or "…=none"; may be given several times
+    #[arg(long = "limit", value_name = "LIMIT", requires = "reason")]
+    limits: Vec<LimitSpec>,
+    /// Take an override away, such as "account recipients 1h"
+    #[arg(long = "clear-limit", value_name = "LIMIT", requires = "reason")]
+    clear_limits: Vec<LimitTarget>,
+    /// Until when the overrides hold: 2026-12-01T00:00:00Z, or 7d from now
+    #[arg(long, requires = "limits")]
+    until: Option<Until>,
+    /// Why; needed for overrides, kept and shown
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+impl SetArgs {
+    pub(super) fn changes(self) -> Changes {
+        Changes {
+            plan: patch(self.plan, self.no_plan.then_some(())),
+            limits: self.limits,
+            clear_limits: self.clear_limits,
+            until: self.until,
+            reason: self.reason,
+            ..Changes::default()
+        }
+    }
+}
+
+/// What can be set for accounts only.
+#[derive(Debug, clap::Args)]
+pub(super) struct SetAccountArgs {
+    /// The tenant that owns the account
+    #[arg(long, conflicts_with = "no_tenant")]
+    tenant: Option<TenantId>,
+    /// The tenant follows from the account's name
+    #[arg(long)]
+    no_tenant: bool,
+    /// Envelope senders that the account may use beyond its own name: user@domain.example or @domain.example, apart by commas
+    #[arg(long, value_delimiter = ',', value_name = "SENDER", conflicts_with = "no_senders")]
+    senders: Option<Vec<String>>,
+    /// No further envelope senders
+    #[arg(long)]
+    no_senders: bool,
+}
+
+impl SetAccountArgs {
+    pub(super) fn add_to(self, changes: &mut Changes) {
+        changes.tenant = patch(self.tenant, self.no_tenant.then_some(()));
+        changes.senders = patch(self.senders, self.no_senders.then_some(()));
+    }
+}
+
+fn patch<T>(value: Option<T>, clear: Option<()>) -> Patch<T> {
+    match (value, clear) {
+        (Some(value), _) => Patch::Set(value),
+        (None, Some(())) => Patch::Clear,
+        (None, None) => Patch::Keep,
+    }
+}
+
+/// The password comes from the terminal (twice), or as one line from standard input.
+#[derive(Debug, clap::Args)]
+pub(super) struct Passwd {
+    /// The login
+    pub(super) user: AccountId,
+    /// Put the line into this passwd-file; without it the line is printed
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// How the password is hashed: argon2id, blf-crypt, sha512-crypt or sha256-crypt
+    #[arg(long, default_value = "argon2id")]
+    pub(super) scheme: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    fn changes_of(options: &[&str]) -> Result<Changes, clap::Error> {
+        let words = ["tollgate", "account", "set", "a@shop.example"];
+        let args = Args::try_parse_from(words.iter().chain(options))?;
+        let Command::Account { command: AccountCommand::Set { changes, own, .. }, .. } =
+            args.command
+        else {
+            panic!("not 'account set'")
+        };
+        let mut changes = changes.changes();
+        own.add_to(&mut changes);
+        Ok(changes)
+    }
+
+    #[test]
+    fn options_become_changes() {
+        let changes = changes_of(&[
+            "--no-plan",
+            "--tenant",
+            "shop",
+            "--senders",
+            "@shop.example,b@x.example",
+            "--limit",
+            "account recipients 1h=200",
+            "--until",
+            "7d",
+            "--reason",
+            "sale",
+        ])
+        .unwrap();
+        assert_eq!(changes.plan, Patch::Clear);
+        assert_eq!(changes.tenant, Patch::Set("shop".parse().unwrap()));
+        assert_eq!(changes.senders, Patch::Set(vec!["@shop.example".into(), "b@x.example".into()]));
+        assert_eq!(changes.limits, ["account recipients 1h=200".parse().unwrap()]);
+        assert_eq!(changes_of(&[]).unwrap(), Changes::default());
+    }
+
+    #[test]
+    fn wrong_options_are_told() {
+        for (options, text) in [
+            (&["--limit", "account recipients 1h=200"][..], "--reason"),
+            (&["--limit", "all=5", "--reason", "x"], "a limit such as"),
+            (&["--plan", "x", "--no-plan"], "cannot be used with"),
+            (&["--until", "7d", "--reason", "x"], "--limit"),
+        ] {
+            let error = changes_of(options).unwrap_err().to_string();
+            assert!(error.contains(text), "{options:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The commands that work on files: checking a configuration, hashing and storing a password.
+
+use super::{CliError, output};
+use crate::{
+    auth::{self, Scheme},
+    config::{self, Config, Moves},
+    types::{AccountId, Secret},
+};
+use std::path::{Path, PathBuf};
+
+/// Checks a configuration: prints what is allowed but unwise, fails with everything that is wrong.
+pub(super) fn check_config(path: &Path) -> Result<(), CliError> {
+    let config = load(path)?;
+    let warnings = config::warnings(&config);
+    for warning in &warnings {
+        output::print(&format!("warning: {warning}\n"));
+    }
+    let count = match warnings.len() {
+        0 => String::from("no warnings"),
+        1 => String::from("1 warning"),
+        count => format!("{count} warnings"),
+    };
+    output::print(&format!("{} is valid, {count}\n", path.display()));
+    Ok(())
+}
+
+/// Where a configuration puts the control socket.
+pub(super) fn control_socket(path: &Path) -> Result<PathBuf, CliError> {
+    Ok(load(path)?.http.control)
+}
+
+fn load(path: &Path) -> Result<Config, CliError> {
+    config::load(path, &Moves::default()).map_err(|error| CliError::Failed(error.to_string()))
+}
+
+/// Hashes a password into the field of a passwd-file.
+pub(super) fn hash_password(scheme: &str, password: &Secret) -> Result<String, CliError> {
+    let scheme: Scheme = scheme.parse().map_err(failed)?;
+    auth::hash_password(scheme, password).map_err(failed)
+}
+
+/// Puts a field into a passwd-file.
+pub(super) fn store_password(file: &Path, user: &AccountId, field: &str) -> Result<(), CliError> {
+    auth::set_password(file, user, field).map_err(failed)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
+fn failed(error: impl std::fmt::Display) -> CliError {
+    CliError::Failed(error.to_string())
+}

@@ -1,0 +1,509 @@
+//! The commands that ask the running gate.
+
+use super::{
+    CliError,
+    args::{AccountCommand, Gate, TenantCommand},
+    client::{Client, segment},
+    links, output,
+    table::{Table, shown},
+};
+use crate::{
+    admin::{
+        Changes, Explanation, LimitView, PAGE_MAX, Page, PlanSource, State, SubjectUsage,
+        SubjectView, TenantSource,
+    },
+    http::Why,
+    rules::limits::Mode,
+    types::{AccountId, ClientIp, Timestamp},
+};
+use hyper::Method;
+use serde::Serialize;
+use std::{fmt::Write, path::PathBuf};
+
+/// `tollgate account …`
+pub(super) fn account(command: AccountCommand, gate: &Gate) -> Result<(), CliError> {
+    let remote = Remote::new(gate)?;
+    match command {
+        AccountCommand::List => remote.list("accounts"),
+        AccountCommand::Show { account } => remote.show(&path_of("accounts", account.as_str())),
+        AccountCommand::Set { account, changes, own } => {
+            let mut changes = changes.changes();
+            own.add_to(&mut changes);
+            remote.set(&path_of("accounts", account.as_str()), &changes)
+        }
+        AccountCommand::Suspend { account, reason } => {
+            remote.act(&path_of("accounts", account.as_str()), "suspend", reason)
+        }
+        AccountCommand::Resume { account, reason } => {
+            remote.act(&path_of("accounts", account.as_str()), "resume", reason)
+        }
+    }
+}
+
+/// `tollgate tenant …`
+pub(super) fn tenant(command: TenantCommand, gate: &Gate) -> Result<(), CliError> {
+    let remote = Remote::new(gate)?;
+    match command {
+        TenantCommand::List => remote.list("tenants"),
+        TenantCommand::Show { tenant } => remote.show(&path_of("tenants", tenant.as_str())),
+        TenantCommand::Set { tenant, changes } => {
+            remote.set(&path_of("tenants", tenant.as_str()), &changes.changes())
+        }
+        TenantCommand::Suspend { tenant, reason } => {
+            remote.act(&path_of("tenants", tenant.as_str()), "suspend", reason)
+        }
+        TenantCommand::Resume { tenant, reason } => {
+            remote.act(&path_of("tenants", tenant.as_str()), "resume", reason)
+        }
+    }
+}
+
+/// `tollgate usage [ACCOUNT]`
+pub(super) fn usage(account: Option<&AccountId>, gate: &Gate) -> Result<(), CliError> {
+    let remote = Remote::new(gate)?;
+    let Some(account) = account else { return remote.usage_of_all() };
+    let path = format!("{}/usage", path_of("accounts", account.as_str()));
+    let usage: SubjectUsage = remote.client.read(&path)?;
+    remote.print(&usage, |usage| limits_table(&usage.limits, ""))
+}
+
+/// `tollgate explain ACCOUNT`
+pub(super) fn explain(
+    account: &AccountId,
+    client: Option<ClientIp>,
+    gate: &Gate,
+) -> Result<(), CliError> {
+    let remote = Remote::new(gate)?;
+    let mut path = format!("{}/explain", path_of("accounts", account.as_str()));
+    if let Some(client) = client {
+        path.push_str("?client=");
+        path.push_str(&segment(&client.to_string()));
+    }
+    let explanation: Explanation = remote.client.read(&path)?;
+    remote.print(&explanation, explanation_text)
+}
+
+fn path_of(kind: &str, name: &str) -> String {
+    format!("/v1/{kind}/{}", segment(name))
+}
+
+/// The gate and the form that its answers are shown in.
+struct Remote {
+    client: Client,
+    form: Form,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Tables,
+    Json,
+}
+
+impl Remote {
+    fn new(gate: &Gate) -> Result<Self, CliError> {
+        let form = if gate.json { Form::Json } else { Form::Tables };
+        Ok(Self { client: Client::new(socket_of(gate)?)?, form })
+    }
+
+    fn show(&self, path: &str) -> Result<(), CliError> {
+        let view: SubjectView = self.client.read(path)?;
+        self.print(&view, subject_text)
+    }
+
+    fn set(&self, path: &str, changes: &Changes) -> Result<(), CliError> {
+        let view: SubjectView = self.client.send(Method::PATCH, path, changes)?;
+        self.print(&view, subject_text)
+    }
+
+    fn act(&self, path: &str, action: &str, reason: String) -> Result<(), CliError> {
+        let path = format!("{path}/{action}");
+        let view: SubjectView = self.client.send(Method::POST, &path, &Why { reason })?;
+        self.print(&view, |view| {
+            format!("{} {}: {}\n", view.kind, shown(&view.name), state_text(&view.state))
+        })
+    }
+
+    fn list(&self, kind: &str) -> Result<(), CliError> {
+        self.each_page(kind, |views| match self.form {
+            Form::Tables => Ok(list_text(views)),
+            Form::Json => json_lines(views),
+        })
+    }
+
+    fn usage_of_all(&self) -> Result<(), CliError> {
+        self.each_page("accounts", |views| match self.form {
+            Form::Tables => Ok(usage_text(views)),
+            Form::Json => json_lines(&views.iter().map(usage_of).collect::<Vec<_>>()),
+        })
+    }
+
+    /// Prints a list page by page, so that a million accounts need no more memory than a thousand.
+    fn each_page(
+        &self,
+        kind: &str,
+        text: impl Fn(&[SubjectView]) -> Result<String, CliError>,
+    ) -> Result<(), CliError> {
+        let mut from = String::new();
+        loop {
+            let page: Page<SubjectView> =
+                self.client.read(&format!("/v1/{kind}?max={PAGE_MAX}{from}"))?;
+            output::print(&text(&page.items)?);
+            let Some(next) = page.next else { return Ok(()) };
+            from = format!("&after={}", segment(&next));
+        }
+    }
+
+    fn print<T: Serialize>(
+        &self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), CliError> {
+        let text = match self.form {
+            Form::Tables => text(value),
+            Form::Json => serde_json::to_string_pretty(value)
+                .map(|text| text + "\n")
+                .map_err(|error| unprintable(&error))?,
+        };
+        output::print(&text);
+        Ok(())
+    }
+}
+
+/// The socket: as given, else as the configuration says, else where the quickstart has it.
+fn socket_of(gate: &Gate) -> Result<PathBuf, CliError> {
+    match (&gate.socket, &gate.config) {
+        (Some(socket), _) => Ok(socket.clone()),
+        (None, Some(config)) => links::control_socket(config),
+        (None, None) => Ok(SOCKET_DEFAULT.into()),
+    }
+}
+
+/// One object a line, so that a script can begin before the list ends.
+fn json_lines(values: &[impl Serialize]) -> Result<String, CliError> {
+    let mut text = String::new();
+    for value in values {
+        let line = serde_json::to_string(value).map_err(|error| unprintable(&error))?;
+        text.push_str(&line);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn unprintable(error: &serde_json::Error) -> CliError {
+    CliError::Failed(format!("print: {error}"))
+}
+
+fn usage_of(view: &SubjectView) -> SubjectUsage {
+    SubjectUsage { name: view.name.clone(), limits: view.limits.clone() }
+}
+
+fn usage_text(views: &[SubjectView]) -> String {
+    let limits: Vec<LimitView> = views.iter().flat_map(|view| view.limits.clone()).collect();
+    limits_table(&limits, "")
+}
+
+fn list_text(views: &[SubjectView]) -> String {
+    let mut table = Table::new(&["NAME", "STATE", "PLAN", "TENANT", "FULLEST LIMIT"]);
+    for view in views {
+        let state = match &view.state {
+            State::Active => String::from("active"),
+            State::Suspended { case, .. } => format!("suspended {case}"),
+        };
+        let tenant = view.tenant.as_ref().map(ToString::to_string).unwrap_or_default();
+        let fullest = fullest(&view.limits).map(use_text).unwrap_or_default();
+        table.row([view.name.clone(), state, view.plan.to_string(), tenant, fullest]);
+    }
+    table.render("")
+}
+
+/// The limit with the greatest share used.
+fn fullest(limits: &[LimitView]) -> Option<&LimitView> {
+    limits.iter().max_by_key(|limit| u64::from(limit.used) * 1_000 / u64::from(limit.max).max(1))
+}
+
+/// `50 of 50 recipients in 1 h`, as in a refusal.
+fn use_text(limit: &LimitView) -> String {
+    format!("{} of {} {} in {}", limit.used, limit.max, limit.unit, limit.window)
+}
+
+fn subject_text(view: &SubjectView) -> String {
+    let mut facts = Table::plain();
+    facts.row([view.kind.to_string(), view.name.clone()]);
+    facts.row(["state".into(), state_text(&view.state)]);
+    facts.row(["registered".into(), if view.registered { "yes" } else { "no" }.into()]);
+    if let Some(tenant) = &view.tenant {
+        facts.row(["tenant".into(), tenant.to_string()]);
+    }
+    facts.row(["plan".into(), format!("{} ({})", view.plan, plan_source_text(view.plan_source))]);
+    if !view.senders.is_empty() {
+        facts.row(["senders".into(), view.senders.join(" ")]);
+    }
+    let mut text = facts.render("");
+    if !view.overrides.is_empty() {
+        let _ = write!(text, "\noverrides\n{}", overrides_table(view));
+    }
+    let _ = write!(text, "\nlimits\n{}", limits_table(&view.limits, "  "));
+    text
+}
+
+fn overrides_table(view: &SubjectView) -> String {
+    let mut table = Table::new(&["LIMIT", "MAX", "UNTIL", "REASON", "SET BY", "SET AT"]);
+    for entry in &view.overrides {
+        let record = &entry.record;
+        let until = match (record.until, entry.expired) {
+            (Some(until), true) => format!("{} (over)", until.to_second_ceiling()),
+            (Some(until), false) => until.to_second_ceiling(),
+            (None, _) => String::new(),
+        };
+        table.row([
+            format!("{} {} in {}", record.scope, record.unit, record.window),
+            record.max.map_or_else(|| "none".into(), |max| max.to_string()),
+            until,
+            record.reason.clone(),
+            record.actor.clone(),
+            record.since.to_second_ceiling(),
+        ]);
+    }
+    table.render("  ")
+}
+
+fn limits_table(limits: &[LimitView], indent: &str) -> String {
+    if limits.is_empty() {
+        return format!("{indent}none\n");
+    }
+    let headings =
+        ["SCOPE", "NAME", "UNIT", "WINDOW", "USED", "OPEN", "LIMIT", "LEFT", "NEXT SLOT", "SOURCE"];
+    let mut table = Table::new(&headings);
+    for limit in limits {
+        table.row([
+            limit.scope.to_string(),
+            limit.name.clone(),
+            limit.unit.to_string(),
+            limit.window.to_string(),
+            limit.used.to_string(),
+            limit.open.to_string(),
+            limit.max.to_string(),
+            limit.remaining.to_string(),
+            next_slot_text(limit),
+            source_text(limit),
+        ]);
+    }
+    table.render(indent)
+}
+
+fn next_slot_text(limit: &LimitView) -> String {
+    match (limit.next_slot, limit.max, limit.remaining) {
+        (Some(slot), ..) => slot.to_second_ceiling(),
+        (None, 0, _) => String::from("never"),
+        (None, _, 0) => String::from("unknown"),
+        (None, ..) => String::from("now"),
+    }
+}
+
+fn source_text(limit: &LimitView) -> String {
+    let mut text = limit.source.clone();
+    if let Some(reason) = &limit.source_reason {
+        let _ = write!(text, ": {reason}");
+    }
+    if let Some(until) = limit.source_until {
+        let _ = write!(text, " (until {})", until.to_second_ceiling());
+    }
+    text
+}
+
+fn explanation_text(e: &Explanation) -> String {
+    let mut facts = Table::plain();
+    let known = if e.known { "" } else { " (not registered, has not sent yet)" };
+    facts.row(["account".into(), format!("{}{known}", e.account)]);
+    facts.row(["state".into(), state_text(&e.account_state)]);
+    facts.row(["tenant".into(), format!("{} ({})", e.tenant, tenant_source_text(e.tenant_source))]);
+    facts.row(["tenant's state".into(), state_text(&e.tenant_state)]);
+    facts.row(["plan".into(), plan_text(e)]);
+    facts.row(["largest message".into(), format!("{} octets", e.message_bytes_max)]);
+    if !e.senders.is_empty() {
+        facts.row(["senders".into(), e.senders.join(" ")]);
+    }
+    facts.row(["last refusal".into(), refusal_text(e)]);
+    format!("{}\nlimits at {}\n{}", facts.render(""), at_text(e.at), limits_table(&e.limits, "  "))
+}
+
+fn plan_text(e: &Explanation) -> String {
+    let mut text = format!("{} ({})", e.plan, plan_source_text(e.plan_source));
+    if !e.plan_exists {
+        text.push_str("; the configuration has no such plan, the default one holds");
+    }
+    if e.mode == Mode::Observe {
+        text.push_str("; only observed, nothing is refused");
+    }
+    text
+}
+
+fn refusal_text(e: &Explanation) -> String {
+    e.last_refusal.as_ref().map_or_else(
+        || String::from("none since the gate started"),
+        |last| format!("{}: {} ({} in all)", at_text(last.at), last.reply, last.count),
+    )
+}
+
+fn state_text(state: &State) -> String {
+    match state {
+        State::Active => String::from("active"),
+        State::Suspended { case, since, reason, actor } => {
+            format!(
+                "suspended, case {case}, since {} by {}: {}",
+                at_text(*since),
+                shown(actor),
+                shown(reason)
+            )
+        }
+    }
+}
+
+fn at_text(at: Timestamp) -> String {
+    at.to_second_ceiling()
+}
+
+const fn plan_source_text(source: PlanSource) -> &'static str {
+    match source {
+        PlanSource::Account => "the account's own",
+        PlanSource::Tenant => "the tenant's",
+        PlanSource::Default => "the default",
+    }
+}
+
+const fn tenant_source_text(source: TenantSource) -> &'static str {
+    match source {
+        TenantSource::Record => "assigned",
+        TenantSource::Name => "from the account's name",
+    }
+}
+
+/// Where the quickstart's configuration puts the control socket.
+const SOCKET_DEFAULT: &str = "var/control.sock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        admin::fixture,
+        cli::run,
+        http::{ControlSocket, serve_control},
+    };
+    use std::{path::Path, process::ExitCode};
+
+    /// A gate that serves its control socket on a thread of its own until the test ends.
+    struct Running {
+        folder: tempfile::TempDir,
+        _runtime: tokio::runtime::Runtime,
+    }
+
+    impl Running {
+        fn start() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            let path = folder.path().join("control.sock");
+            runtime.block_on(async {
+                let gate = fixture::gate();
+                gate.send("a@shop.example", "shop.example", 50).await;
+                let socket = ControlSocket::bind(&path).unwrap();
+                tokio::spawn(serve_control(socket, gate.admin, std::future::pending()));
+            });
+            Self { folder, _runtime: runtime }
+        }
+
+        fn socket(&self) -> PathBuf {
+            self.folder.path().join("control.sock")
+        }
+
+        fn client(&self) -> Client {
+            Client::new(self.socket()).unwrap()
+        }
+    }
+
+    fn check_exit(socket: &Path, words: &[&str], expected: u8) {
+        let socket = socket.to_str().unwrap();
+        let argv = [&["tollgate"], words, &["--socket", socket]].concat();
+        let code = run(argv.into_iter().map(Into::into), &|_, _| Ok(()));
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(expected)), "{words:?}");
+    }
+
+    #[test]
+    fn exit_codes_tell_what_happened() {
+        let gate = Running::start();
+        let socket = gate.socket();
+        for (words, expected) in [
+            (&["account", "list"][..], 0),
+            (&["account", "list", "--json"], 0),
+            (&["account", "show", "a@shop.example"], 0),
+            (&["account", "set", "a@shop.example", "--plan", "big"], 0),
+            (&["account", "set", "a@shop.example", "--plan", "gold"], 1),
+            (&["account", "suspend", "a@shop.example", "--reason", "spam"], 0),
+            (&["account", "suspend", "a@shop.example", "--reason", "spam"], 1),
+            (&["account", "suspend", "a@shop.example"], 2),
+            (&["account", "resume", "a@shop.example", "--reason", "ok"], 0),
+            (&["tenant", "list"], 0),
+            (&["tenant", "show", "shop.example", "--json"], 0),
+            (&["usage"], 0),
+            (&["usage", "--json"], 0),
+            (&["usage", "a@shop.example"], 0),
+            (&["explain", "a@shop.example", "--client", "192.0.2.7"], 0),
+            (&["explain", "a b"], 2),
+            (&["frobnicate"], 2),
+        ] {
+            check_exit(&socket, words, expected);
+        }
+        check_exit(&gate.folder.path().join("nobody.sock"), &["account", "list"], 3);
+    }
+
+    #[test]
+    fn an_explanation_reads_well() {
+        let gate = Running::start();
+        let path = "/v1/accounts/a%40shop.example/explain";
+        let mut explanation: Explanation = gate.client().read(path).unwrap();
+        let slot = "2026-11-22T09:14:07Z".parse().unwrap();
+        explanation.at = "2026-11-22T08:50:00Z".parse().unwrap();
+        for limit in &mut explanation.limits {
+            limit.next_slot = limit.next_slot.map(|_| slot);
+        }
+        assert_eq!(
+            explanation_text(&explanation),
+            "account          a@shop.example\n\
+             state            active\n\
+             tenant           shop.example (from the account's name)\n\
+             tenant's state   active\n\
+             plan             shared-hosting (the default)\n\
+             largest message  104857600 octets\n\
+             last refusal     none since the gate started\n\
+             \n\
+             limits at 2026-11-22T08:50:00Z\n\
+             \x20 SCOPE    NAME            UNIT        WINDOW  USED  OPEN  LIMIT  LEFT  NEXT SLOT             SOURCE\n\
+             \x20 tenant   shop.example    recipients  1 h       50     0     50     0  2026-11-22T09:14:07Z  plan shared-hosting\n\
+             \x20 tenant   shop.example    recipients  24 h      50     0    600   550  now                   plan shared-hosting\n\
+             \x20 account  a@shop.example  recipients  1 h       50     0     50     0  2026-11-22T09:14:07Z  plan shared-hosting\n\
+             \x20 account  a@shop.example  recipients  24 h      50     0    600   550  now                   plan shared-hosting\n"
+        );
+    }
+
+    #[test]
+    fn a_list_shows_the_fullest_limit_and_no_control_characters() {
+        let gate = Running::start();
+        let page: Page<SubjectView> = gate.client().read("/v1/accounts").unwrap();
+        assert_eq!(
+            list_text(&page.items),
+            "NAME            STATE   PLAN            TENANT        FULLEST LIMIT\n\
+             a@shop.example  active  shared-hosting  shop.example  50 of 50 recipients in 1 h\n"
+        );
+        let mut view = page.items[0].clone();
+        view.state = State::Suspended {
+            case: "TG-1".parse().unwrap(),
+            since: Timestamp::EPOCH,
+            reason: "\u{1b}[2J".into(),
+            actor: "op".into(),
+        };
+        assert!(!subject_text(&view).contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,357 @@
+//! Written → checked: server, log, sockets, sessions, logins and storage; the defaults stand here, beside their keys.
+
+use super::{
+    Config, HttpSettings, Moves, Problem, SessionLimits,
+    checker::{At, Checker},
+    listeners, next_hop,
+    parties::{self, Parties},
+    written::{Auth, File, Given, OrNone, Parsed, Section, Server, Session, Spool, Store, Tls},
+};
+use crate::{
+    auth,
+    intake::{ListenerKind, ListenerSettings},
+    net,
+    rules::policy::{Policy, ReceivedClient, SenderMismatch},
+    spool,
+    store::sqlite,
+    telemetry,
+    types::{AccountId, ByteCount, Domain, Span},
+};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Makes a configuration out of what is written.
+pub(super) fn check(mut written: Section<File>, moves: &Moves) -> Result<Config, Vec<Problem>> {
+    let mut checker = Checker::default();
+    let mut root = checker.at("");
+    root.open(&written);
+    let file = &mut written.known;
+    move_addresses(&mut root, file, moves);
+    let config = assemble(&mut root, file);
+    if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
+}
+
+fn assemble(root: &mut At<'_>, file: &File) -> Config {
+    let server = check_server(root, &file.server);
+    let session = check_session(root, &file.session);
+    let session_limits = session.limits;
+    let parties = parties::check(root, file, session_limits.message_bytes_max);
+    let tls = check_tls(root, &file.tls, &server);
+    let listeners = listeners::check(root, file, &parties.trust, tls.is_some());
+    let (auth, logins) = check_auth(root, &file.auth, &server, &listeners);
+    let next_hop = next_hop::check(root, &file.next_hop, &server.hostname, &server.state_dir);
+    let store = check_store(root, &file.store, &server.state_dir, &parties);
+    Config {
+        log: check_log(root, file),
+        http: check_http(root, file, &server.state_dir),
+        spool: check_spool(root, &file.spool, &server.state_dir),
+        test_user: logins.test_user.clone(),
+        hostname: server.hostname.clone(),
+        state_dir: server.state_dir.clone(),
+        drain_time_max: server.drain_time_max,
+        threads: server.threads,
+        policy: policy(&server, parties, &logins, session.park_after),
+        session: session_limits,
+        tls,
+        listeners,
+        auth,
+        next_hop,
+        store,
+    }
+}
+
+fn policy(
+    server: &CheckedServer,
+    parties: Parties,
+    logins: &Logins,
+    park_after: Duration,
+) -> Policy {
+    Policy {
+        plans: parties.plans,
+        default_plan: parties.default_plan,
+        unknown_accounts: parties.unknown_accounts,
+        new_accounts_per_hour: parties.new_accounts_per_hour,
+        trust: parties.trust,
+        sender_login_mismatch: logins.sender_login_mismatch,
+        ipv6_prefix_bits: parties.ipv6_prefix_bits,
+        strip_identity_headers: server.strip_identity_headers,
+        received_client: server.received_client,
+        hops_max: server.hops_max,
+        contact: server.contact.clone(),
+        hostname: server.hostname.clone(),
+        park_after,
+    }
+}
+
+/// Puts what the command line says in place of what the file says.
+fn move_addresses(root: &mut At<'_>, file: &mut File, moves: &Moves) {
+    if let Some(folder) = &moves.state_dir {
+        file.server.known.state_dir = Some(Given(Ok(folder.clone())));
+    }
+    if let Some(address) = moves.http_listen {
+        file.http.known.listen = Some(Given(Ok(OrNone(Some(Parsed(address))))));
+    }
+    if let Some(folder) = &moves.outbox {
+        file.next_hop.known.path = Some(Given(Ok(folder.clone())));
+    }
+    for (address, kind) in [
+        (moves.smarthost_listen, ListenerKind::Smarthost),
+        (moves.submission_listen, ListenerKind::Submission),
+    ] {
+        let Some(address) = address else { continue };
+        if !listeners::move_first(file, kind, address) {
+            root.wrong("listener", format!("none is of the kind that {address} was given for"));
+        }
+    }
+}
+
+struct CheckedServer {
+    hostname: Domain,
+    state_dir: PathBuf,
+    contact: String,
+    received_client: ReceivedClient,
+    strip_identity_headers: bool,
+    hops_max: usize,
+    drain_time_max: Duration,
+    threads: Option<NonZeroUsize>,
+}
+
+fn check_server(root: &mut At<'_>, section: &Section<Server>) -> CheckedServer {
+    let mut at = root.inside("server");
+    let s = at.open(section);
+    let hostname = at.required("hostname", &s.hostname, "the name that this server says in EHLO");
+    let hostname = hostname.map_or_else(localhost, |parsed| parsed.0);
+    let contact = at.or("contact", &s.contact, format!("postmaster@{hostname}"));
+    if contact.is_empty() || contact.len() > CONTACT_BYTES_MAX || !is_printable_ascii(&contact) {
+        at.wrong(
+            "contact",
+            "wanted 1 to 200 printable ASCII characters: it stands in SMTP replies",
+        );
+    }
+    CheckedServer {
+        contact,
+        state_dir: at.or("state_dir", &s.state_dir, PathBuf::from("/var/lib/tollgate")),
+        received_client: at.or("received_client", &s.received_client, ReceivedClient::default()),
+        strip_identity_headers: at.or("strip_identity_headers", &s.strip_identity_headers, false),
+        hops_max: to_usize(at.within("hops_max", &s.hops_max, 100, 1..=1000)),
+        drain_time_max: length(at.within(
+            "drain_time_max",
+            &s.drain_time_max,
+            Span::from_secs(30),
+            Span::from_secs(0)..=Span::from_secs(3600),
+        )),
+        threads: NonZeroUsize::new(usize::from(at.within("threads", &s.threads, 0, 0..=1024))),
+        hostname,
+    }
+}
+
+fn check_log(root: &mut At<'_>, file: &File) -> telemetry::Settings {
+    let mut at = root.inside("log");
+    let s = at.open(&file.log);
+    telemetry::Settings {
+        format: at.or("format", &s.format, telemetry::LogFormat::default()),
+        level: at.value("level", &s.level).map_or(tracing::Level::INFO, |parsed| parsed.0),
+        file: at.value("file", &s.file),
+    }
+}
+
+fn check_http(root: &mut At<'_>, file: &File, state_dir: &Path) -> HttpSettings {
+    let mut at = root.inside("http");
+    let s = at.open(&file.http);
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, HTTP_PORT));
+    let listen = at.or("listen", &s.listen, OrNone(Some(Parsed(default)))).0.map(|parsed| parsed.0);
+    let mut at = root.inside("control");
+    let s = at.open(&file.control);
+    let control = at.or("socket", &s.socket, state_dir.join("control.sock"));
+    if control.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        let detail = format!("{} is longer than {SOCKET_PATH_BYTES_MAX} octets", control.display());
+        at.wrong("socket", detail);
+    }
+    HttpSettings { listen, control }
+}
+
+fn check_tls(
+    root: &mut At<'_>,
+    section: &Section<Tls>,
+    server: &CheckedServer,
+) -> Option<net::TlsSettings> {
+    let mut at = root.inside("tls");
+    let s = at.open(section);
+    let self_signed = at.or("self_signed", &s.self_signed, false);
+    let timeout_handshake =
+        at.within("timeout_handshake", &s.timeout_handshake, Span::from_secs(30), WAITS);
+    let written = (at.value("certificate", &s.certificate), at.value("key", &s.key));
+    let (certificate, key) = match written {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (None, None) if self_signed => {
+            (server.state_dir.join("tls-certificate.pem"), server.state_dir.join("tls-key.pem"))
+        }
+        (None, None) => return None,
+        _ => {
+            at.note("certificate and key belong together: both or neither");
+            return None;
+        }
+    };
+    Some(net::TlsSettings {
+        certificate,
+        key,
+        self_signed_for: self_signed.then(|| server.hostname.clone()),
+        timeout_handshake: timeout_handshake.length(),
+    })
+}
+
+/// What `[auth]` says to others than `auth`.
+struct Logins {
+    test_user: Option<crate::types::AccountId>,
+    sender_login_mismatch: crate::rules::policy::SenderMismatch,
+}
+
+fn check_auth(
+    root: &mut At<'_>,
+    section: &Section<Auth>,
+    server: &CheckedServer,
+    listeners: &[ListenerSettings],
+) -> (auth::Settings, Logins) {
+    let mut at = root.inside("auth");
+    let s = at.open(section);
+    let mismatch =
+        at.or("sender_login_mismatch", &s.sender_login_mismatch, SenderMismatch::default());
+    let logins = Logins {
+        test_user: check_test_user(&mut at, s, listeners),
+        sender_login_mismatch: mismatch,
+    };
+    let beside_state = logins.test_user.as_ref().map(|_| server.state_dir.join("users"));
+    let (cached, seconds) = (&s.cache_entries_max, Span::from_secs);
+    let settings = auth::Settings {
+        passwd_file: check_passwd_file(&mut at, s, listeners).or(beside_state),
+        cache_entries_max: to_usize(at.within("cache_entries_max", cached, 10_000, 0..=10_000_000)),
+        cache_ttl: length(at.within("cache_ttl", &s.cache_ttl, seconds(300), seconds(0)..=DAY)),
+        checks_max: usize::from(at.within("checks_max", &s.checks_max, 4, 1..=256)),
+        failures_per_minute: at.within(
+            "failures_per_minute",
+            &s.failures_per_minute,
+            10,
+            1..=1_000_000,
+        ),
+    };
+    (settings, logins)
+}
+
+fn check_passwd_file(at: &mut At<'_>, s: &Auth, listeners: &[ListenerSettings]) -> Option<PathBuf> {
+    let asks = listeners.iter().find(|l| l.kind != ListenerKind::Smarthost);
+    if let (None, None, Some(listener)) = (&s.passwd_file, &s.test_user, asks) {
+        at.wrong("passwd_file", format!("missing; listener \"{}\" asks for logins", listener.name));
+    }
+    at.value("passwd_file", &s.passwd_file)
+}
+
+/// Its password is no secret, so it must not be of use to strangers.
+fn check_test_user(at: &mut At<'_>, s: &Auth, listeners: &[ListenerSettings]) -> Option<AccountId> {
+    let test_user = at.value("test_user", &s.test_user)?;
+    let elsewhere = listeners.iter().find(|l| l.addresses.iter().any(|a| !a.ip().is_loopback()));
+    if let Some(listener) = elsewhere {
+        let name = &listener.name;
+        let detail = format!("a test login is for loopback only, but \"{name}\" listens elsewhere");
+        at.wrong("test_user", detail);
+    }
+    Some(test_user)
+}
+
+struct CheckedSession {
+    limits: SessionLimits,
+    park_after: Duration,
+}
+
+fn check_session(root: &mut At<'_>, section: &Section<Session>) -> CheckedSession {
+    let mut at = root.inside("session");
+    let s = at.open(section);
+    let minutes = |n: u64| Span::from_secs(60 * n);
+    let sizes = ByteCount::new(1024)..=ByteCount::new(1 << 40);
+    let limits = SessionLimits {
+        timeout_command: length(at.within(
+            "timeout_command",
+            &s.timeout_command,
+            minutes(5),
+            WAITS,
+        )),
+        timeout_data: length(at.within("timeout_data", &s.timeout_data, minutes(5), WAITS)),
+        transaction_time_max: length(at.within(
+            "transaction_time_max",
+            &s.transaction_time_max,
+            minutes(30),
+            Span::from_secs(1)..=minutes(120),
+        )),
+        recipients_max: to_usize(at.within("recipients_max", &s.recipients_max, 1000, 1..=100_000)),
+        errors_max: at.within("errors_max", &s.errors_max, 20, 1..=10_000),
+        message_bytes_max: at
+            .within("message_bytes_max", &s.message_bytes_max, MESSAGE_BYTES, sizes)
+            .octets(),
+    };
+    let park_after = at.within("park_after", &s.park_after, Span::from_secs(10), WAITS);
+    CheckedSession { limits, park_after: length(park_after) }
+}
+
+fn check_store(
+    root: &mut At<'_>,
+    section: &Section<Store>,
+    state_dir: &Path,
+    parties: &Parties,
+) -> sqlite::Settings {
+    let mut at = root.inside("store");
+    let s = at.open(section);
+    sqlite::Settings {
+        path: at.or("path", &s.path, state_dir.join("tollgate.db")),
+        synchronous: at.or("synchronous", &s.synchronous, sqlite::Synchronous::default()),
+        history: parties.history,
+        unknown_margin: parties.unknown_margin,
+    }
+}
+
+fn check_spool(root: &mut At<'_>, section: &Section<Spool>, state_dir: &Path) -> spool::Settings {
+    let mut at = root.inside("spool");
+    let s = at.open(section);
+    let memory = ByteCount::new(128 << 10);
+    let in_memory = ByteCount::new(4 << 10)..=ByteCount::new(64 << 20);
+    let total = ByteCount::new(1 << 20)..=ByteCount::new(1 << 50);
+    spool::Settings {
+        folder: at.or("folder", &s.folder, state_dir.join("spool")),
+        memory_bytes_max: at
+            .within("memory_bytes_max", &s.memory_bytes_max, memory, in_memory)
+            .in_memory(),
+        total_bytes_max: at
+            .within("total_bytes_max", &s.total_bytes_max, ByteCount::new(10 << 30), total)
+            .octets(),
+    }
+}
+
+/// A name that only stands in for a missing one until the mistake is reported.
+fn localhost() -> Domain {
+    "localhost".parse().expect("localhost is a host name")
+}
+
+fn is_printable_ascii(text: &str) -> bool {
+    text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+}
+
+fn length(span: Span) -> Duration {
+    span.length()
+}
+
+pub(super) fn to_usize(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// What a wait may be.
+pub(super) const WAITS: std::ops::RangeInclusive<Span> =
+    Span::new(Duration::from_millis(1))..=Span::from_secs(3600);
+const DAY: Span = Span::from_secs(24 * 3600);
+/// 100 MiB.
+const MESSAGE_BYTES: ByteCount = ByteCount::new(100 << 20);
+const HTTP_PORT: u16 = 8025;
+const CONTACT_BYTES_MAX: usize = 200;
+/// `sun_path` holds 108 octets with its final NUL (unix(7)).
+const SOCKET_PATH_BYTES_MAX: usize = 107;

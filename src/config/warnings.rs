@@ -1,0 +1,118 @@
+//! What is allowed but seldom meant: for `check-config`, which prints it, and for the log at start.
+
+use super::Config;
+use crate::{
+    deliver::{HostSettings, Settings, TlsMode},
+    event::Evidence,
+    intake::ListenerKind,
+    rules::{identity::TrustRow, limits::Plan},
+    types::Scope,
+};
+
+/// Each doubtful setting as a sentence that names its key.
+#[must_use]
+pub fn warnings(config: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    for row in &config.policy.trust {
+        found.extend(row_warnings(row));
+    }
+    found.extend(shadowed_rows(config));
+    found.extend(idle_logins(config));
+    let mut plans: Vec<&Plan> = config.policy.plans.values().map(AsRef::as_ref).collect();
+    plans.sort_by(|a, b| a.name.cmp(&b.name));
+    found.extend(plans.into_iter().filter_map(plan_warning));
+    if let Settings::Smarthost(smarthost) = &config.next_hop {
+        found.extend(smarthost.hosts.iter().filter_map(host_warning));
+    }
+    found.extend(config.http.listen.filter(|a| !a.ip().is_loopback()).map(|address| {
+        format!("http.listen: {address} is not loopback; metrics have no password")
+    }));
+    found.extend(tls_warning(config));
+    found
+}
+
+fn row_warnings(row: &TrustRow) -> Vec<String> {
+    let name = &row.name;
+    let mut found = Vec::new();
+    let by_address = row.login.is_none();
+    let names_accounts = row.mail_auth || row.xclient || !row.identity_headers.is_empty();
+    if by_address && names_accounts {
+        found.push(format!(
+            "trust \"{name}\": identity rights by address alone; on a shared web host every script has the same \
+             address, so let the server log in and set login"
+        ));
+    }
+    let reads = |evidence| row.identity_headers.contains(&evidence);
+    if reads(Evidence::PhpScript) && !reads(Evidence::ReceivedUserid) {
+        found.push(format!(
+            "trust \"{name}\": any script can write X-PHP-Originating-Script; with \"received-userid\" in \
+             identity_headers it counts only if the user id agrees"
+        ));
+    }
+    if row.limits.is_empty() {
+        found.push(format!(
+            "trust \"{name}\": limits = [] leaves this server without a limit of its own"
+        ));
+    }
+    found
+}
+
+/// Rows that are never reached with a login, because an earlier one holds for the same addresses without it.
+fn shadowed_rows(config: &Config) -> Vec<String> {
+    let rows = &config.policy.trust;
+    let covers = |earlier: &TrustRow, later: &TrustRow| {
+        let inside = |n: &ipnet::IpNet| earlier.networks.iter().any(|outer| outer.contains(n));
+        let same_login = earlier.login.is_none() || earlier.login == later.login;
+        same_login && !later.networks.is_empty() && later.networks.iter().all(inside)
+    };
+    let hidden = rows.iter().enumerate().filter_map(|(n, later)| {
+        let earlier = rows[..n].iter().find(|earlier| covers(earlier, later))?;
+        Some(format!(
+            "trust \"{}\": never used, \"{}\" above it holds first",
+            later.name, earlier.name
+        ))
+    });
+    hidden.collect()
+}
+
+/// Rows with a login where nobody can log in.
+fn idle_logins(config: &Config) -> Vec<String> {
+    let rows = config.policy.trust.iter().filter(|row| row.login.is_some());
+    let idle = rows.filter(|_| config.auth.passwd_file.is_none());
+    idle.map(|row| {
+        format!("trust \"{}\": never used, without auth.passwd_file nobody can log in", row.name)
+    })
+    .collect()
+}
+
+fn plan_warning(plan: &Plan) -> Option<String> {
+    let counts = |scope| {
+        plan.limits.iter().any(|l| l.scope == scope && l.unit != crate::types::Unit::NullSender)
+    };
+    let name = &plan.name;
+    (!counts(Scope::Tenant) && !counts(Scope::Account))
+        .then(|| format!("plan.{name}: neither tenants nor accounts have a limit"))
+}
+
+fn host_warning(host: &HostSettings) -> Option<String> {
+    let is_local = host.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let exposed = match host.tls {
+        TlsMode::None => true,
+        TlsMode::Opportunistic | TlsMode::Required | TlsMode::Implicit => !host.verify,
+    };
+    let why = if host.tls == TlsMode::None {
+        "without TLS"
+    } else {
+        "to whoever answers, without a verified certificate"
+    };
+    (host.auth.is_some() && exposed && !is_local)
+        .then(|| format!("next_hop host {}:{}: the password is sent {why}", host.host, host.port))
+}
+
+fn tls_warning(config: &Config) -> Option<String> {
+    let offers_logins = config.auth.passwd_file.is_some()
+        && config.listeners.iter().any(|l| l.kind == ListenerKind::Smarthost && !l.plaintext_auth);
+    (config.tls.is_none() && offers_logins).then(|| {
+        String::from("tls: without a certificate servers cannot log in on smarthost listeners")
+    })
+}

@@ -1,0 +1,289 @@
+//! Handing mail on to one of several servers: which one, when it is left alone, what all of them offer.
+
+mod breaker;
+mod connection;
+mod pool;
+mod route;
+mod transaction;
+
+pub(super) use transaction::SmarthostTransaction;
+
+use super::{DeliverError, HopHealth, SmarthostSettings};
+use crate::{
+    clock::{self, Clock},
+    event::{Event, Events, NextHopState},
+    smtp::{BodyType, Extensions, MailRequest},
+};
+use breaker::Change;
+use connection::Failure;
+use pool::{Host, Lease, Patience};
+use route::{Random, Rank};
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::task::JoinSet;
+
+/// Several servers that do the same. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Smarthost(Arc<House>);
+
+/// What all transactions share.
+struct House {
+    settings: SmarthostSettings,
+    hosts: Vec<Arc<Host>>,
+    ranks: Vec<Rank>,
+    random: Random,
+    clock: Clock,
+    events: Events,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum NoHop {
+    /// All are in use.
+    Busy,
+    /// None answers, or all are left alone; the last failure.
+    Unreachable(String),
+    /// None offers what the message needs.
+    Missing(&'static str),
+}
+
+impl Smarthost {
+    pub(super) fn new(
+        settings: SmarthostSettings,
+        clock: Clock,
+        events: Events,
+    ) -> Result<Self, DeliverError> {
+        let seed = getrandom::u64().map_err(|error| DeliverError::Random(error.to_string()))?;
+        let host = |host: &super::HostSettings| Host::new(host.clone(), &settings).map(Arc::new);
+        let hosts = settings.hosts.iter().map(host).collect::<Result<Vec<_>, _>>()?;
+        if hosts.is_empty() {
+            return Err(DeliverError::NoHost);
+        }
+        let rank = |host: &Arc<Host>| Rank {
+            priority: host.settings.priority,
+            weight: host.settings.weight,
+        };
+        let ranks = hosts.iter().map(rank).collect();
+        let random = Random::new(seed);
+        Ok(Self(Arc::new(House { settings, hosts, ranks, random, clock, events })))
+    }
+
+    pub(super) fn begin(&self, mail: MailRequest) -> SmarthostTransaction {
+        SmarthostTransaction::new(Arc::clone(&self.0), mail)
+    }
+
+    /// Hosts that are down do not count while another is up; one that was never seen offers only what is ours to give.
+    pub(super) fn offers(&self) -> Extensions {
+        let up: Vec<&Arc<Host>> = self.0.hosts.iter().filter(|host| !host.is_down()).collect();
+        let counted = if up.is_empty() { self.0.hosts.iter().collect() } else { up };
+        let seen = counted.into_iter().map(|host| host.offers().unwrap_or_default());
+        let common = seen.reduce(|one, other| common(&one, &other)).unwrap_or_default();
+        Extensions {
+            pipelining: true,
+            size: Some(common.size.flatten()),
+            eight_bit_mime: common.eight_bit_mime,
+            smtputf8: common.smtputf8,
+            enhanced_status_codes: true,
+            dsn: common.dsn,
+            starttls: false,
+            auth: Vec::new(),
+        }
+    }
+
+    pub(super) fn health(&self) -> Vec<HopHealth> {
+        self.0.hosts.iter().map(|host| host.health()).collect()
+    }
+
+    pub(super) async fn run_probes(self, shutdown: impl Future<Output = ()> + Send) {
+        let mut watches = JoinSet::new();
+        for host in &self.0.hosts {
+            watches.spawn(Arc::clone(&self.0).watch(Arc::clone(host)));
+        }
+        // Dropping the set ends the watches.
+        shutdown.await;
+    }
+}
+
+impl House {
+    /// Looks after one host for ever.
+    async fn watch(self: Arc<Self>, host: Arc<Host>) {
+        let settings = &self.settings;
+        let shortest = settings.idle_max.min(settings.breaker_wait).min(settings.probe_every);
+        let tick = (shortest / 4).clamp(WATCH_TICK_MIN, WATCH_TICK_MAX);
+        loop {
+            host.reap();
+            if host.is_due(settings.probe_every) {
+                self.probe(&host).await;
+            }
+            tokio::time::sleep(tick).await;
+        }
+    }
+
+    /// A host whose connections are all in use is alive; there is no need to ask.
+    async fn probe(&self, host: &Arc<Host>) {
+        let Some(slot) = host.slot(Patience::None).await else { return };
+        match host.probe(slot, &self.settings).await {
+            Ok(lease) => {
+                self.tell(host, host.note_opened(&lease.connection));
+                lease.give_back();
+            }
+            Err(failure) => self.note_failure(host, &failure),
+        }
+    }
+
+    /// A connection to the best host that has one and fits; `avoid` comes last.
+    async fn acquire(&self, needs: Needs, avoid: Option<&Arc<Host>>) -> Result<Lease, NoHop> {
+        let mut reason = None;
+        for group in self.route(avoid) {
+            let mut busy = None;
+            for host in &group {
+                match self.try_host(host, needs, Patience::None).await {
+                    Ok(lease) => return Ok(lease),
+                    Err(NoHop::Busy) => busy = busy.or(Some(host)),
+                    Err(other) => reason = Some(weightier(reason, other)),
+                }
+            }
+            let Some(host) = busy else { continue };
+            let patience = Patience::Until(self.settings.timeout_connect);
+            match self.try_host(host, needs, patience).await {
+                Ok(lease) => return Ok(lease),
+                Err(other) => reason = Some(weightier(reason, other)),
+            }
+        }
+        Err(reason.unwrap_or(NoHop::Busy))
+    }
+
+    fn route(&self, avoid: Option<&Arc<Host>>) -> Vec<Vec<&Arc<Host>>> {
+        let order = route::order(&self.ranks, &self.random);
+        let mut groups: Vec<Vec<&Arc<Host>>> = order
+            .into_iter()
+            .map(|group| group.into_iter().map(|index| &self.hosts[index]).collect())
+            .collect();
+        if let Some(avoid) = avoid {
+            groups.iter_mut().for_each(|group| group.retain(|host| !Arc::ptr_eq(host, avoid)));
+            groups.extend(self.hosts.iter().find(|host| Arc::ptr_eq(host, avoid)).map(|h| vec![h]));
+        }
+        groups
+    }
+
+    async fn try_host(
+        &self,
+        host: &Arc<Host>,
+        needs: Needs,
+        patience: Patience,
+    ) -> Result<Lease, NoHop> {
+        if host.lacks(|offers| needs.missing(offers).is_none()) {
+            let offers = host.offers().unwrap_or_default();
+            return Err(NoHop::Missing(needs.missing(&offers).unwrap_or("an extension")));
+        }
+        let slot = host.slot(patience).await.ok_or(NoHop::Busy)?;
+        if !host.admits(clock::steady_now()) {
+            let error = host.last_error().unwrap_or_default();
+            return Err(NoHop::Unreachable(format!("{} is left alone: {error}", host.name)));
+        }
+        match host.lease(slot, &self.settings).await {
+            Ok(lease) => self.check_lease(lease, needs),
+            Err(failure) => {
+                self.note_failure(host, &failure);
+                Err(NoHop::Unreachable(format!("{}: {failure}", host.name)))
+            }
+        }
+    }
+
+    fn check_lease(&self, lease: Lease, needs: Needs) -> Result<Lease, NoHop> {
+        if lease.origin == pool::Origin::Fresh {
+            self.tell(&lease.host, lease.host.note_opened(&lease.connection));
+        }
+        match needs.missing(&lease.connection.extensions) {
+            None => Ok(lease),
+            Some(missing) => {
+                lease.give_back();
+                Err(NoHop::Missing(missing))
+            }
+        }
+    }
+
+    fn note_failure(&self, host: &Arc<Host>, failure: &Failure) {
+        self.tell(host, host.note_failure(failure, self.random.next()));
+    }
+
+    fn tell(&self, host: &Arc<Host>, change: Change) {
+        let next_hop = Arc::clone(&host.name);
+        let event = match change {
+            Change::None => return,
+            Change::Opened => {
+                let detail = host.last_error().unwrap_or_default();
+                Event::NextHopDown(NextHopState { next_hop, detail })
+            }
+            Change::Closed => {
+                let detail = String::from("it answers again");
+                Event::NextHopUp(NextHopState { next_hop, detail })
+            }
+        };
+        self.events.tell(self.clock.now(), &event);
+    }
+}
+
+/// The reason to report: that all are busy tells more than that one is down, and a missing extension counts only if
+/// every host lacks it, because one that is down may have it.
+fn weightier(one: Option<NoHop>, other: NoHop) -> NoHop {
+    match (one, other) {
+        (Some(NoHop::Busy), _) | (_, NoHop::Busy) => NoHop::Busy,
+        (Some(NoHop::Unreachable(_)), other @ NoHop::Unreachable(_)) => other,
+        (Some(one @ NoHop::Unreachable(_)), _) => one,
+        (_, other) => other,
+    }
+}
+
+fn common(one: &Extensions, other: &Extensions) -> Extensions {
+    let smaller = match (one.size.flatten(), other.size.flatten()) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+    Extensions {
+        size: Some(smaller),
+        eight_bit_mime: one.eight_bit_mime && other.eight_bit_mime,
+        smtputf8: one.smtputf8 && other.smtputf8,
+        dsn: one.dsn && other.dsn,
+        ..Extensions::default()
+    }
+}
+
+/// What a message needs of a hop. Without DSN its parameters are left out (RFC 3461 §5.2.2), so it is not needed.
+#[derive(Debug, Clone, Copy)]
+struct Needs {
+    eight_bit: Need,
+    utf8: Need,
+    size_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    No,
+    Yes,
+}
+
+impl Needs {
+    fn of(mail: &MailRequest) -> Self {
+        let need = |wanted| if wanted { Need::Yes } else { Need::No };
+        Self {
+            eight_bit: need(mail.body == Some(BodyType::EightBitMime)),
+            utf8: need(mail.smtputf8),
+            size_bytes: mail.size.unwrap_or(0),
+        }
+    }
+
+    /// The first extension that is missing (RFC 6152 §3, RFC 6531 §3.2, RFC 1870 §6).
+    fn missing(self, hop: &Extensions) -> Option<&'static str> {
+        let room = hop.size.flatten().unwrap_or(u64::MAX);
+        match self {
+            Self { eight_bit: Need::Yes, .. } if !hop.eight_bit_mime => Some("8BITMIME"),
+            Self { utf8: Need::Yes, .. } if !hop.smtputf8 => Some("SMTPUTF8"),
+            Self { size_bytes, .. } if size_bytes > room => Some("SIZE"),
+            _ => None,
+        }
+    }
+}
+
+/// How often a host is looked after, within these bounds.
+const WATCH_TICK_MIN: Duration = Duration::from_millis(10);
+const WATCH_TICK_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,163 @@
+//! The control socket's routes, `/v1/…`: decode, call admin, encode.
+
+use super::{bounded::Bounded, caller::Caller, problem::Problem, socket::ControlSocket};
+use crate::{
+    admin::{self, Admin, AdminError, Changes, PageRequest, Who},
+    store::records::SubjectKind,
+    types::ClientIp,
+};
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{future::Future, io};
+
+/// Serves until `shutdown` is done, then takes the socket's file away.
+///
+/// # Errors
+/// If the listener cannot be used.
+pub async fn serve_control(
+    mut socket: ControlSocket,
+    admin: Admin,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let Some(listener) = socket.take_listener() else { return Ok(()) };
+    let service = router(admin).into_make_service_with_connect_info::<Caller>();
+    axum::serve(Bounded::new(listener), service).with_graceful_shutdown(shutdown).await
+}
+
+fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/v1/health", get(health))
+        .route("/v1/{kind}", get(list))
+        .route("/v1/{kind}/{name}", get(show).patch(set))
+        .route("/v1/{kind}/{name}/suspend", post(suspend))
+        .route("/v1/{kind}/{name}/resume", post(resume))
+        .route("/v1/accounts/{name}/usage", get(usage))
+        .route("/v1/accounts/{name}/explain", get(explain))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(admin)
+}
+
+/// An answer: JSON, or what is wrong.
+type Answer = Result<Response, Problem>;
+
+/// The body of a suspension or its lifting.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Why {
+    /// Why.
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExplainQuery {
+    client: Option<String>,
+}
+
+async fn health(State(admin): State<Admin>) -> Json<admin::Readiness> {
+    Json(admin.health.readiness().await)
+}
+
+async fn list(
+    State(admin): State<Admin>,
+    Path(kind): Path<String>,
+    query: Result<Query<PageRequest>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(page) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    answer(admin::list(&admin, kind_of(&kind)?, &page).await)
+}
+
+async fn show(State(admin): State<Admin>, Path(path): Path<(String, String)>) -> Answer {
+    answer(admin::show(&admin, &who(&path)?).await)
+}
+
+async fn set(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Path(path): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
+    let changes: Changes = decode(&body)?;
+    answer(admin::set(&admin, &who(&path)?, &changes, caller.as_str()).await)
+}
+
+async fn suspend(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Path(path): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
+    let why: Why = decode(&body)?;
+    answer(admin::suspend(&admin, &who(&path)?, &why.reason, caller.as_str()).await)
+}
+
+async fn resume(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Path(path): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
+    let why: Why = decode(&body)?;
+    answer(admin::resume(&admin, &who(&path)?, &why.reason, caller.as_str()).await)
+}
+
+async fn usage(State(admin): State<Admin>, Path(name): Path<String>) -> Answer {
+    let account = name.parse().map_err(|error| invalid(&error))?;
+    answer(admin::usage(&admin, &account).await)
+}
+
+async fn explain(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    query: Result<Query<ExplainQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(query) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let account = name.parse().map_err(|error| invalid(&error))?;
+    let client: Option<Result<ClientIp, _>> = query.client.map(|text| text.parse());
+    let client = client.transpose().map_err(|error| invalid(&error))?;
+    answer(admin::explain(&admin, &account, client).await)
+}
+
+async fn nothing_here() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is no such route; docs/cli.md lists them")
+}
+
+async fn not_allowed() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the route exists, but not with this method")
+}
+
+fn answer(result: Result<impl Serialize, AdminError>) -> Answer {
+    Ok(Json(result?).into_response())
+}
+
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("the body: {error}")))
+}
+
+fn who((kind, name): &(String, String)) -> Result<Who, Problem> {
+    Ok(Who::new(kind_of(kind)?, name)?)
+}
+
+fn kind_of(word: &str) -> Result<SubjectKind, Problem> {
+    match word {
+        "accounts" => Ok(SubjectKind::Accounts),
+        "tenants" => Ok(SubjectKind::Tenants),
+        _ => Err(Problem::new(StatusCode::NOT_FOUND, "there is /v1/accounts and /v1/tenants")),
+    }
+}
+
+fn invalid(error: &crate::types::ParseError) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+}
+
+/// The largest body that is read.
+const BODY_BYTES_MAX: usize = 64 * 1024;

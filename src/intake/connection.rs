@@ -1,0 +1,404 @@
+//! The pump of one connection: bytes in, bytes out, deadlines, drain. What the session asks goes to [`Sender`].
+
+use super::{
+    Door, Gate,
+    transaction::{Abandon, Sender},
+};
+use crate::{
+    event::{ConnectionRefused, Event, SessionClosed, SessionOpened},
+    net::Stream,
+    smtp::{
+        proxy_header,
+        server::{Answer, Ask, CloseReason, EndReason, Input, Output, Session, Start},
+    },
+    types::{ClientIp, SessionId, Timestamp},
+};
+use bytes::BytesMut;
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    sync::watch,
+    time::Sleep,
+};
+
+/// Serves one accepted connection to its end.
+pub async fn serve(
+    gate: Arc<Gate>,
+    door: Arc<Door>,
+    tcp: TcpStream,
+    remote: SocketAddr,
+    drain: watch::Receiver<bool>,
+) {
+    let Some(arrival) = Box::pin(arrive(&gate, &door, tcp, remote)).await else { return };
+    let id = gate.ids.session();
+    let began = gate.clock.now();
+    let peer = gate.policy.load().row_of(remote.ip(), None).map(|row| row.name.clone());
+    let opened =
+        SessionOpened { session: id.clone(), listener: door.settings.name.clone(), remote, peer };
+    gate.events.tell(began, &Event::SessionOpened(opened));
+    let reason = Pump::new(&gate, &door, arrival, id.clone(), drain).run().await;
+    let now = gate.clock.now();
+    let closed = SessionClosed {
+        session: id,
+        listener: door.settings.name.clone(),
+        reason,
+        lasted: now.since(began),
+    };
+    gate.events.tell(now, &Event::SessionClosed(closed));
+}
+
+/// A connection that was let in.
+struct Arrival {
+    stream: Stream,
+    remote: SocketAddr,
+    /// The source that a PROXY header named.
+    proxied: Option<SocketAddr>,
+    /// What came together with the PROXY header.
+    early: BytesMut,
+    _place: super::places::Place,
+}
+
+/// Finds a place, reads the PROXY header and starts implicit TLS, as the listener wants; tells why where it does not work out.
+async fn arrive(
+    gate: &Gate,
+    door: &Arc<Door>,
+    mut tcp: TcpStream,
+    remote: SocketAddr,
+) -> Option<Arrival> {
+    let refuse = |reason| {
+        let refused = ConnectionRefused { listener: door.settings.name.clone(), remote, reason };
+        gate.events.tell(gate.clock.now(), &Event::ConnectionRefused(refused));
+    };
+    let mut early = BytesMut::new();
+    let mut proxied = None;
+    if door.settings.proxy_protocol {
+        match read_proxy_header(gate, &mut tcp, remote, &mut early).await {
+            Some(source) => proxied = source,
+            None => {
+                refuse("proxy-header");
+                return None;
+            }
+        }
+    }
+    let client = ClientIp::new(proxied.unwrap_or(remote).ip());
+    let bits = gate.policy.load().ipv6_prefix_bits;
+    let place = match door.places.take(client.prefix(bits)) {
+        Ok(place) => place,
+        Err(reason) => {
+            refuse(reason);
+            let _gone = tcp.write_all(b"421 4.7.0 too many connections, try again later\r\n").await;
+            return None;
+        }
+    };
+    let stream = match (door.settings.kind, &door.tls) {
+        (super::ListenerKind::Submissions, Some(tls)) => match tls.accept(tcp).await {
+            Ok(stream) => Stream::Tls(Box::new(stream)),
+            Err(_) => {
+                refuse("tls");
+                return None;
+            }
+        },
+        _ => Stream::Plain(tcp),
+    };
+    Some(Arrival { stream, remote, proxied, early, _place: place })
+}
+
+/// Reads a PROXY header from a peer that may send one. `None`: it may not, or sent none. `Some(None)`: LOCAL or UNKNOWN.
+async fn read_proxy_header(
+    gate: &Gate,
+    tcp: &mut TcpStream,
+    remote: SocketAddr,
+    early: &mut BytesMut,
+) -> Option<Option<SocketAddr>> {
+    gate.policy.load().row_of(remote.ip(), None).filter(|row| row.proxy)?;
+    let read = async {
+        loop {
+            match proxy_header::parse(early) {
+                Ok(proxy_header::Parsed::Header { consumed, source }) => {
+                    let _header = early.split_to(consumed);
+                    return Some(source);
+                }
+                Ok(proxy_header::Parsed::Incomplete) => {
+                    if tcp.read_buf(early).await.ok()? == 0 {
+                        return None;
+                    }
+                }
+                Err(_) => return None,
+            }
+        }
+    };
+    tokio::time::timeout(PROXY_HEADER_TIME_MAX, read).await.ok()?
+}
+
+/// The state of one running connection.
+struct Pump<'a> {
+    gate: &'a Arc<Gate>,
+    /// Missing only after a handshake failed.
+    stream: Option<Stream>,
+    session: Session,
+    sender: Sender<'a>,
+    door: &'a Arc<Door>,
+    out: BytesMut,
+    deadline: Option<Timestamp>,
+    timer: Option<(Timestamp, Pin<Box<Sleep>>)>,
+    drain: Pin<Box<dyn Future<Output = ()> + Send>>,
+    draining: bool,
+    early: BytesMut,
+    _place: super::places::Place,
+}
+
+/// Why a wait ended.
+enum Wake {
+    /// Bytes were read and handed to the session.
+    Read,
+    /// The peer closed its side.
+    Closed,
+    /// A deadline may have come.
+    Timer,
+    /// The server is stopping.
+    Drain,
+    /// The connection broke.
+    Broken,
+}
+
+impl<'a> Pump<'a> {
+    fn new(
+        gate: &'a Arc<Gate>,
+        door: &'a Arc<Door>,
+        arrival: Arrival,
+        id: SessionId,
+        drain: watch::Receiver<bool>,
+    ) -> Self {
+        let Arrival { stream, remote, proxied, early, _place } = arrival;
+        let settings = Arc::new(gate.session_settings(door, remote.ip()));
+        let start = Start { tls: stream.tls().is_some(), id: id.clone() };
+        Self {
+            gate,
+            session: Session::new(settings, start, gate.clock.now()),
+            sender: Sender::new(gate, door, id, remote, proxied),
+            stream: Some(stream),
+            door,
+            out: BytesMut::new(),
+            deadline: None,
+            timer: None,
+            drain: Box::pin(drained(drain)),
+            draining: false,
+            early,
+            _place,
+        }
+    }
+
+    /// Runs to the end of the connection and says why it ended.
+    async fn run(mut self) -> &'static str {
+        if !self.early.is_empty() {
+            let early = std::mem::take(&mut self.early);
+            self.session.handle(Input::Bytes(&early), self.gate.clock.now());
+        }
+        loop {
+            if let Some(reason) = self.work_off().await {
+                return reason;
+            }
+            let wake = self.wait().await;
+            let now = self.gate.clock.now();
+            match wake {
+                Wake::Read => {}
+                Wake::Closed | Wake::Broken => self.session.handle(Input::PeerClosed, now),
+                Wake::Timer => self.handle_timer(now).await,
+                Wake::Drain => {
+                    self.draining = true;
+                    self.session.handle(Input::Drain, now);
+                }
+            }
+        }
+    }
+
+    /// Does all that the session wants; returns why the connection ends, if it does.
+    async fn work_off(&mut self) -> Option<&'static str> {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Send(bytes) if self.out.is_empty() => self.out = bytes,
+                Output::Send(bytes) => self.out.extend_from_slice(&bytes),
+                Output::Deadline(moment) => self.deadline = Some(moment),
+                Output::Ask(ask) => {
+                    let answer = Box::pin(self.answer(ask)).await;
+                    self.session.handle(Input::Answer(answer), self.gate.clock.now());
+                }
+                Output::BodyBegins => self.sender.body_begins(self.gate.clock.now()),
+                Output::Body(piece) => self.sender.body(piece).await,
+                Output::TransactionEnded(reason) => self.end(reason).await,
+                Output::StartTls => {
+                    if let Err(reason) = Box::pin(self.start_tls()).await {
+                        return Some(reason);
+                    }
+                }
+                Output::Close(reason) => return Some(self.close(reason).await),
+            }
+        }
+        if self.flush().await.is_err() {
+            self.session.handle(Input::PeerClosed, self.gate.clock.now());
+            return Box::pin(self.work_off_broken()).await;
+        }
+        None
+    }
+
+    /// After a failed write only the end of the transaction matters; nothing can be said to the peer any more.
+    async fn work_off_broken(&mut self) -> Option<&'static str> {
+        while let Some(output) = self.session.poll_output() {
+            if let Output::TransactionEnded(reason) = output {
+                self.end(reason).await;
+            }
+        }
+        Some("io")
+    }
+
+    async fn answer(&mut self, ask: Ask) -> Answer {
+        let facts = self.sender.wire_facts(&self.session);
+        match ask {
+            Ask::Login(request) => Answer::Login(self.sender.login(request, &facts).await),
+            Ask::Mail(request) => Answer::Mail(self.sender.mail(request, facts).await),
+            Ask::Recipients(requests) => Answer::Recipients(self.sender.recipients(requests).await),
+            Ask::Message { size_bytes } => Answer::Message(self.sender.message(size_bytes).await),
+        }
+    }
+
+    async fn end(&mut self, reason: EndReason) {
+        let how = match reason {
+            EndReason::TooLarge => Abandon::TooLarge,
+            EndReason::Malformed => Abandon::Malformed,
+            EndReason::TooLong => Abandon::TooLong,
+            EndReason::Reset | EndReason::Quit | EndReason::Closed => Abandon::ByClient,
+        };
+        Box::pin(self.sender.abandon(how)).await;
+    }
+
+    async fn start_tls(&mut self) -> Result<(), &'static str> {
+        self.flush().await.map_err(|_| "io")?;
+        let tls = self.door.tls.as_ref().ok_or("tls")?;
+        let plain = self.stream.take().ok_or("tls")?;
+        self.stream = Some(plain.into_tls(tls).await.map_err(|_| "tls")?);
+        self.sender.forget_login();
+        self.session.handle(Input::TlsReady, self.gate.clock.now());
+        Ok(())
+    }
+
+    /// Sends what is due; a peer that does not read for too long counts as gone.
+    async fn flush(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let Some(stream) = &mut self.stream else { return Err(io::ErrorKind::NotConnected.into()) };
+        let write = async {
+            stream.write_all(&self.out).await?;
+            stream.flush().await
+        };
+        tokio::time::timeout(WRITE_TIME_MAX, write)
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)??;
+        self.out = BytesMut::new();
+        Ok(())
+    }
+
+    async fn close(&mut self, reason: CloseReason) -> &'static str {
+        let _gone = self.flush().await;
+        if let Some(stream) = &mut self.stream {
+            let _gone = tokio::time::timeout(CLOSE_TIME_MAX, stream.shutdown()).await;
+        }
+        match reason {
+            CloseReason::Quit => "quit",
+            CloseReason::PeerClosed => "peer-closed",
+            CloseReason::Timeout => "timeout",
+            CloseReason::TooManyErrors => "too-many-errors",
+            CloseReason::Protocol => "protocol",
+            CloseReason::Drain => "drain",
+        }
+    }
+
+    /// The earlier of the session's deadline and the moment at which the next hop's connection is given back.
+    fn wake_at(&self) -> Option<Timestamp> {
+        [self.deadline, self.sender.park_at()].into_iter().flatten().min()
+    }
+
+    async fn handle_timer(&mut self, now: Timestamp) {
+        if self.sender.park_at().is_some_and(|moment| moment <= now) {
+            self.sender.park();
+        }
+        if self.deadline.is_some_and(|moment| moment <= now) {
+            self.deadline = None;
+            self.session.handle(Input::Deadline, now);
+        }
+    }
+
+    /// Makes sure that a timer runs that fires no later than `moment`. One that fires earlier is left alone: moving a timer
+    /// at every command would cost more than an early wake-up now and then.
+    fn set_timer(&mut self, moment: Option<Timestamp>) {
+        let Some(moment) = moment else { return };
+        if self.timer.as_ref().is_none_or(|(set, _)| *set > moment) {
+            let wait = self.gate.clock.until(moment);
+            self.timer = Some((moment, Box::pin(tokio::time::sleep(wait))));
+        }
+    }
+
+    async fn wait(&mut self) -> Wake {
+        self.set_timer(self.wake_at());
+        poll_fn(|cx| self.poll_wake(cx)).await
+    }
+
+    fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        if !self.draining && self.drain.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Wake::Drain);
+        }
+        if let Poll::Ready(wake) = self.poll_read(cx) {
+            return Poll::Ready(wake);
+        }
+        if let Some((_, sleep)) = &mut self.timer {
+            ready!(sleep.as_mut().poll(cx));
+            self.timer = None;
+            return Poll::Ready(Wake::Timer);
+        }
+        Poll::Pending
+    }
+
+    /// Reads into a buffer that all connections of a thread share, so that an idle connection holds none.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Wake::Broken) };
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            match ready!(Pin::new(stream).poll_read(cx, &mut buffer)) {
+                Err(_) => Poll::Ready(Wake::Broken),
+                Ok(()) if buffer.filled().is_empty() => Poll::Ready(Wake::Closed),
+                Ok(()) => {
+                    self.session.handle(Input::Bytes(buffer.filled()), self.gate.clock.now());
+                    Poll::Ready(Wake::Read)
+                }
+            }
+        })
+    }
+}
+
+/// Ends when the server begins to stop (or is gone).
+async fn drained(mut drain: watch::Receiver<bool>) {
+    let _gone = drain.wait_for(|&draining| draining).await;
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES_MAX].into_boxed_slice());
+}
+
+/// The most that one read takes.
+const READ_BYTES_MAX: usize = 64 * 1024;
+/// Wait for a whole PROXY header.
+const PROXY_HEADER_TIME_MAX: Duration = Duration::from_secs(5);
+/// Wait for a peer that does not read our replies.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(300);
+/// Wait for a TLS connection to close in order.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);

@@ -1,0 +1,847 @@
+//! What a session asks, answered: login, MAIL, RCPT, the finished text. One [`Sender`] for each connection, one open
+//! transaction at a time.
+
+use super::{
+    Door, Gate,
+    admission::{self, Admission, Denied, Question},
+    ids,
+};
+use crate::{
+    deliver::{self, Handover, Text, Verdict},
+    event::{
+        AnswerBy, Charged, Event, EvidenceRejected, LimitHit, Login, MessageReport, Outcome,
+        REPORT_RECIPIENTS_MAX, RecipientReport, Refusal as RefusalEvent, RefusalReason,
+    },
+    message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
+    rules::{
+        identity::{self, Addresses, AtMail, Facts, Identity, TrustRow},
+        limits::{Mode, PhpMail},
+        policy::{Policy, ReceivedClient},
+        verdict::{self, Refusal},
+    },
+    smtp::{
+        MailAuth, MailRequest, RcptRequest, Reply,
+        server::{LoginAnswer, LoginRequest, Mechanism, Session},
+        xclient::ClientClaim,
+    },
+    spool::{Body, BodyWriter},
+    store::ledger::{Grant, Ledger, Request, Reservation, Settlement},
+    types::{AccountId, ByteCount, ClientIp, ReversePath, SessionId, Timestamp, TransactionId},
+};
+use bytes::BytesMut;
+use std::{net::SocketAddr, sync::Arc};
+
+/// Answers the asks of one session.
+pub(super) struct Sender<'a> {
+    gate: &'a Arc<Gate>,
+    door: &'a Arc<Door>,
+    session: SessionId,
+    remote: SocketAddr,
+    proxied: Option<SocketAddr>,
+    login: Option<AccountId>,
+    transactions: u32,
+    current: Option<Box<Transaction>>,
+}
+
+/// What the wire shows at the moment of an ask.
+pub(super) struct WireFacts {
+    helo: Option<String>,
+    esmtp: bool,
+    tls: bool,
+    /// What XCLIENT said; the session obeys it only from a peer with the right.
+    xclient: ClientClaim,
+    /// The login in it.
+    xclient_login: Option<AccountId>,
+    /// What XFORWARD said, likewise.
+    xforward: ClientClaim,
+}
+
+/// Where a connection comes from.
+struct Origin<'p> {
+    /// The row of the trust table whose rights count.
+    row: Option<&'p TrustRow>,
+    /// The real sender's host.
+    client: ClientIp,
+}
+
+/// Why a transaction ends without an answer of ours to the text.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Abandon {
+    /// RSET, QUIT, EHLO, disconnect.
+    ByClient,
+    /// The session answered 552 5.3.4.
+    TooLarge,
+    /// The session answered 550 5.5.2.
+    Malformed,
+    /// The session answered 421 4.4.2.
+    TooLong,
+}
+
+/// One transaction from MAIL on.
+struct Transaction {
+    id: TransactionId,
+    policy: Arc<Policy>,
+    began: Timestamp,
+    wire: WireFacts,
+    client: ClientIp,
+    mail: MailRequest,
+    who: Who,
+    hold: Hold,
+    hop: Option<deliver::Transaction>,
+    recipients: Vec<RecipientReport>,
+    accepted: u32,
+    refused: u32,
+    limited: u32,
+    body: Option<BodyWriter>,
+    park_at: Option<Timestamp>,
+    would_refuse: bool,
+}
+
+/// Who is charged.
+enum Who {
+    /// Decided at MAIL.
+    Known(Admission),
+    /// Waits for the header of the message.
+    WaitsForHeader,
+}
+
+/// The charge of a transaction; if the task dies, it is settled all the same.
+struct Hold {
+    ledger: Arc<dyn Ledger>,
+    clock: crate::clock::Clock,
+    reservation: Option<Reservation>,
+    /// The text has begun to go on, so it may arrive.
+    underway: bool,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let Some(reservation) = self.reservation.take() else { return };
+        if reservation.recipients() == 0 {
+            return;
+        }
+        let settlement = if self.underway { Settlement::Unknown } else { Settlement::Refunded };
+        let (ledger, now) = (self.ledger.clone(), self.clock.now());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _reported_by_the_store = ledger.settle(reservation, settlement, now).await;
+            });
+        }
+    }
+}
+
+impl<'a> Sender<'a> {
+    pub(super) fn new(
+        gate: &'a Arc<Gate>,
+        door: &'a Arc<Door>,
+        session: SessionId,
+        remote: SocketAddr,
+        proxied: Option<SocketAddr>,
+    ) -> Self {
+        Self { gate, door, session, remote, proxied, login: None, transactions: 0, current: None }
+    }
+
+    pub(super) fn wire_facts(&self, session: &Session) -> WireFacts {
+        WireFacts {
+            helo: session.helo().map(str::to_owned),
+            esmtp: session.used_esmtp(),
+            tls: session.is_tls(),
+            xclient: session.xclient().clone(),
+            xclient_login: session.xclient().login.as_ref().and_then(|login| login.parse().ok()),
+            xforward: session.xforward().clone(),
+        }
+    }
+
+    /// After STARTTLS nothing that was said before counts (RFC 3207 §4.2).
+    pub(super) fn forget_login(&mut self) {
+        self.login = None;
+    }
+
+    /// Where the connection comes from, as far as each statement about it is believed.
+    fn origin<'p>(&self, policy: &'p Policy, wire: &WireFacts) -> Origin<'p> {
+        let tcp_row = policy.row_of(self.remote.ip(), None).map(|row| &**row);
+        let addresses = Addresses {
+            tcp: self.remote.ip(),
+            proxy: self.proxied.map(|source| source.ip()),
+            xclient: wire.xclient.addr.map(ClientIp::address),
+            xforward: wire.xforward.addr.map(ClientIp::address),
+        };
+        let source = identity::source_address(tcp_row, &addresses);
+        let row = policy.row_of(source, self.login.as_ref()).map(|row| &**row);
+        Origin { row, client: identity::client_ip(tcp_row, &addresses) }
+    }
+
+    // ── login ──
+
+    pub(super) async fn login(&mut self, request: LoginRequest, wire: &WireFacts) -> LoginAnswer {
+        let client = self.origin(&self.gate.policy.load(), wire).client;
+        let now = self.gate.clock.now();
+        let acts_for_itself = request
+            .authorization
+            .as_ref()
+            .is_none_or(|name| name.eq_ignore_ascii_case(&request.login));
+        let verdict = if acts_for_itself {
+            self.gate.authenticator.check(&request.login, &request.password, client, now).await
+        } else {
+            crate::auth::Verdict::Rejected
+        };
+        let (answer, result) = match verdict {
+            crate::auth::Verdict::Accepted(account) => {
+                self.login = Some(account);
+                (LoginAnswer::Accepted, "ok")
+            }
+            crate::auth::Verdict::Rejected => (LoginAnswer::Rejected, "wrong"),
+            crate::auth::Verdict::Paced => (LoginAnswer::Unavailable, "paced"),
+            crate::auth::Verdict::Unavailable => (LoginAnswer::Unavailable, "unavailable"),
+        };
+        self.tell_login(&request, client, result);
+        answer
+    }
+
+    fn tell_login(&self, request: &LoginRequest, client: ClientIp, result: &'static str) {
+        let mechanism = match request.mechanism {
+            Mechanism::Plain => "PLAIN",
+            Mechanism::Login => "LOGIN",
+        };
+        let login = request.login.chars().take(LOGIN_CHARS_SHOWN_MAX).collect();
+        let login = Login { session: self.session.clone(), login, client, mechanism, result };
+        let event =
+            if result == "ok" { Event::LoginSucceeded(login) } else { Event::LoginFailed(login) };
+        self.gate.events.tell(self.gate.clock.now(), &event);
+    }
+
+    // ── MAIL ──
+
+    pub(super) async fn mail(&mut self, request: MailRequest, wire: WireFacts) -> Reply {
+        let policy = self.gate.policy.load_full();
+        let client = self.origin(&policy, &wire).client;
+        self.transactions += 1;
+        let id = ids::transaction(&self.session, self.transactions);
+        match self.identify_at_mail(&policy, &request, &wire, client, &id).await {
+            Ok(who) => {
+                self.open(Opening { id, policy, request, wire, client, who });
+                Reply::new(250, "2.1.0", "sender ok")
+            }
+            Err(denied) => {
+                let concern =
+                    Concern { id: Some(&id), client, sender: &request.sender, recipients: 0 };
+                self.refuse(&denied.refusal, denied.charged.as_ref(), &concern, Mode::Enforce)
+            }
+        }
+    }
+
+    async fn identify_at_mail(
+        &self,
+        policy: &Policy,
+        request: &MailRequest,
+        wire: &WireFacts,
+        client: ClientIp,
+        id: &TransactionId,
+    ) -> Result<Who, Denied> {
+        let facts = self.facts(policy, request, wire);
+        let identity = match identity::decide_at_mail(&facts) {
+            AtMail::Named(identity) => identity,
+            AtMail::WaitForHeader => return Ok(Who::WaitsForHeader),
+            AtMail::NotRelaying => {
+                let refusal = verdict::not_relaying(&client, &self.session);
+                return Err(Denied { refusal, charged: None });
+            }
+        };
+        self.admit(policy, identity, client, request, request.size, id).await.map(Who::Known)
+    }
+
+    fn facts<'f>(
+        &'f self,
+        policy: &'f Policy,
+        request: &'f MailRequest,
+        wire: &'f WireFacts,
+    ) -> Facts<'f> {
+        let Origin { row, client } = self.origin(policy, wire);
+        Facts {
+            evidence: &self.door.settings.evidence,
+            row,
+            login: self.login.as_ref(),
+            xclient_login: wire.xclient_login.as_ref(),
+            mail_auth: request.auth.as_ref(),
+            sender: &request.sender,
+            client: client.prefix(policy.ipv6_prefix_bits),
+        }
+    }
+
+    async fn admit(
+        &self,
+        policy: &Policy,
+        identity: Identity,
+        client: ClientIp,
+        mail: &MailRequest,
+        size: Option<u64>,
+        id: &TransactionId,
+    ) -> Result<Admission, Denied> {
+        if let Some(rejected) = identity.rejected {
+            let rejected = EvidenceRejected {
+                session: self.session.clone(),
+                peer: identity.peer.clone(),
+                evidence: rejected.evidence,
+                reason: rejected.reason,
+            };
+            self.gate.events.tell(self.gate.clock.now(), &Event::EvidenceRejected(rejected));
+        }
+        let question = Question {
+            policy,
+            identity,
+            client,
+            sender: &mail.sender,
+            size,
+            session: &self.session,
+        };
+        let admission = admission::admit(self.gate.books(), question).await?;
+        if let Some(flag) = &admission.flagged {
+            let concern = Concern { id: Some(id), client, sender: &mail.sender, recipients: 0 };
+            self.refuse(flag, Some(&admission.charged), &concern, Mode::Observe);
+        }
+        Ok(admission)
+    }
+
+    fn open(&mut self, opening: Opening) {
+        let Opening { id, policy, mut request, wire, client, who } = opening;
+        if !self.origin(&policy, &wire).row.is_some_and(|row| row.mail_auth) {
+            request.auth = request.auth.map(|_| MailAuth::Unknown);
+        }
+        let demands = match &who {
+            Who::Known(admission) => admission.demands.clone(),
+            Who::WaitsForHeader => Vec::new(),
+        };
+        let hold = Hold {
+            ledger: self.gate.ledger.clone(),
+            clock: self.gate.clock.clone(),
+            reservation: Some(Reservation::new(demands)),
+            underway: false,
+        };
+        self.current = Some(Box::new(Transaction {
+            id,
+            policy,
+            began: self.gate.clock.now(),
+            wire,
+            client,
+            hop: Some(self.gate.deliverer.load().begin(request.clone())),
+            mail: request,
+            who,
+            hold,
+            recipients: Vec::new(),
+            accepted: 0,
+            refused: 0,
+            limited: 0,
+            body: None,
+            park_at: None,
+            would_refuse: false,
+        }));
+    }
+
+    // ── RCPT ──
+
+    pub(super) async fn recipients(&mut self, requests: Vec<RcptRequest>) -> Vec<Reply> {
+        let Some(mut transaction) = self.current.take() else {
+            return requests.iter().map(|_| verdict::store_down(&self.session).reply).collect();
+        };
+        let replies = self.add_recipients(&mut transaction, &requests).await;
+        self.current = Some(transaction);
+        replies
+    }
+
+    async fn add_recipients(
+        &self,
+        transaction: &mut Transaction,
+        requests: &[RcptRequest],
+    ) -> Vec<Reply> {
+        let wanted = u32::try_from(requests.len()).unwrap_or(u32::MAX);
+        let (granted, refusal) = self.reserve(transaction, wanted, Grant::InOrder).await;
+        let (first, rest) =
+            requests.split_at(usize::try_from(granted).unwrap_or(0).min(requests.len()));
+        let mut replies = self.hand_on(transaction, first).await;
+        if let Some(refusal) = refusal.filter(|_| !rest.is_empty()) {
+            let by = if refusal.limit.is_some() { AnswerBy::Limit } else { AnswerBy::Gate };
+            for request in rest {
+                transaction.note(request, &refusal.reply, by);
+                replies.push(refusal.reply.clone());
+            }
+            if refusal.limit.is_some() {
+                transaction.limited += u32::try_from(rest.len()).unwrap_or(u32::MAX);
+            }
+            let recipients = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+            self.refuse_in(transaction, &refusal, recipients, Mode::Enforce);
+        }
+        replies
+    }
+
+    /// Charges recipients, where it is known whom; says how many were granted and why not more.
+    async fn reserve(
+        &self,
+        transaction: &mut Transaction,
+        wanted: u32,
+        grant: Grant,
+    ) -> (u32, Option<Refusal>) {
+        let mode = match &transaction.who {
+            Who::Known(admission) => admission.plan.mode,
+            Who::WaitsForHeader => return (wanted, None),
+        };
+        let Some(reservation) = transaction.hold.reservation.as_mut() else { return (0, None) };
+        let request = Request { recipients: wanted, grant, mode };
+        let now = self.gate.clock.now();
+        match self.gate.ledger.reserve(reservation, request, now).await {
+            Ok(granted) => {
+                let at_once = (grant == Grant::AllOrNothing).then_some(wanted);
+                let refusal = granted.hit.map(|hit: LimitHit| {
+                    admission::limit_refusal(hit, at_once, self.gate.moment(), &self.session)
+                });
+                if let Some(refusal) = refusal.as_ref().filter(|_| granted.recipients == wanted) {
+                    transaction.would_refuse = true;
+                    self.refuse_in(transaction, refusal, wanted, Mode::Observe);
+                }
+                (granted.recipients, refusal)
+            }
+            Err(_) => (0, Some(verdict::store_down(&self.session))),
+        }
+    }
+
+    /// Gives granted recipients to the next hop, and gives back the charges of those that it refuses.
+    async fn hand_on(&self, transaction: &mut Transaction, requests: &[RcptRequest]) -> Vec<Reply> {
+        if requests.is_empty() {
+            return Vec::new();
+        }
+        let Some(hop) = transaction.hop.as_mut() else { return Vec::new() };
+        let answers = hop.recipients(requests).await;
+        let mut replies = Vec::with_capacity(requests.len());
+        let mut turned_away = 0;
+        for (request, answer) in requests.iter().zip(answers) {
+            let (reply, by) = if answer.from_next_hop {
+                (verdict::passed_back(&answer.reply), AnswerBy::NextHop)
+            } else {
+                (verdict::next_hop_down(&self.session).reply, AnswerBy::Gate)
+            };
+            transaction.note(request, &reply, by);
+            if reply.is_positive() {
+                transaction.accepted += 1;
+            } else {
+                turned_away += 1;
+                transaction.refused += u32::from(by == AnswerBy::NextHop);
+            }
+            replies.push(reply);
+        }
+        self.release(transaction, turned_away).await;
+        replies
+    }
+
+    async fn release(&self, transaction: &mut Transaction, recipients: u32) {
+        let known = matches!(transaction.who, Who::Known(_));
+        if let Some(reservation) =
+            transaction.hold.reservation.as_mut().filter(|_| known && recipients > 0)
+        {
+            let now = self.gate.clock.now();
+            let _reported_by_the_store =
+                self.gate.ledger.release(reservation, recipients, now).await;
+        }
+    }
+
+    // ── the text ──
+
+    pub(super) fn body_begins(&mut self, now: Timestamp) {
+        if let Some(transaction) = &mut self.current {
+            transaction.body = Some(self.gate.spool.begin());
+            transaction.park_at = Some(now + transaction.policy.park_after);
+        }
+    }
+
+    /// Keeps a piece of the text; if there is no room, the rest is read and dropped, and the answer will be 452.
+    pub(super) async fn body(&mut self, piece: BytesMut) {
+        let Some(transaction) = &mut self.current else { return };
+        if let Some(body) = &mut transaction.body
+            && body.write(piece).await.is_err()
+        {
+            transaction.body = None;
+        }
+    }
+
+    /// When the next hop's connection is to be given back, if the text is not complete by then.
+    pub(super) fn park_at(&self) -> Option<Timestamp> {
+        self.current.as_ref().and_then(|transaction| transaction.park_at)
+    }
+
+    /// Gives the next hop's connection back; the envelope will be replayed on another.
+    pub(super) fn park(&mut self) {
+        let Some(transaction) = &mut self.current else { return };
+        transaction.park_at = None;
+        if let Some(hop) = &mut transaction.hop {
+            hop.park();
+        }
+    }
+
+    pub(super) async fn message(&mut self, size_bytes: u64) -> Reply {
+        let Some(mut transaction) = self.current.take() else {
+            return verdict::store_down(&self.session).reply;
+        };
+        match self.judge(&mut transaction, size_bytes).await {
+            Ok((body, head)) => self.send(transaction, body, head).await,
+            Err(refusal) => {
+                let recipients = transaction.accepted;
+                let reply = self.refuse_in(&transaction, &refusal, recipients, Mode::Enforce);
+                self.give_up(transaction, size_bytes, &reply).await;
+                reply
+            }
+        }
+    }
+
+    /// The verdict on the facts of the finished message, with everything charged and durable when it is good.
+    async fn judge(
+        &self,
+        transaction: &mut Transaction,
+        size_bytes: u64,
+    ) -> Result<(Body, OutgoingHead), Refusal> {
+        let body = match transaction.body.take() {
+            Some(body) => body.finish().await.map_err(|_| verdict::spool_full(&self.session))?,
+            None => return Err(verdict::spool_full(&self.session)),
+        };
+        let header = body.head();
+        let hops = message::received_count(header);
+        if hops > transaction.policy.hops_max {
+            return Err(verdict::loops(hops, &self.session));
+        }
+        let evidence = message::header_evidence(header);
+        self.identify_at_message(transaction, &evidence, size_bytes).await?;
+        self.check_plan(transaction, &evidence, size_bytes)?;
+        self.make_durable(transaction).await?;
+        let cuts = if transaction.policy.strip_identity_headers {
+            message::cuts_of_identity_fields(header)
+        } else {
+            Vec::new()
+        };
+        let head = OutgoingHead { received: self.received(transaction).into(), cuts, size_bytes };
+        Ok((body, head))
+    }
+
+    /// Names the account by the header, where the listener's evidence wants that, and charges the message as a whole.
+    async fn identify_at_message(
+        &self,
+        transaction: &mut Transaction,
+        evidence: &HeaderEvidence,
+        size_bytes: u64,
+    ) -> Result<(), Refusal> {
+        if matches!(transaction.who, Who::Known(_)) {
+            return Ok(());
+        }
+        let policy = transaction.policy.clone();
+        let facts = self.facts(&policy, &transaction.mail, &transaction.wire);
+        let decided = identity::decide_at_message(&facts, evidence);
+        let admitted = self
+            .admit(
+                &policy,
+                decided,
+                transaction.client,
+                &transaction.mail,
+                Some(size_bytes),
+                &transaction.id,
+            )
+            .await;
+        let admission = admitted.map_err(|denied| denied.refusal)?;
+        transaction.hold.reservation = Some(Reservation::new(admission.demands.clone()));
+        transaction.who = Who::Known(admission);
+        let wanted = transaction.accepted;
+        let (granted, refusal) = self.reserve(transaction, wanted, Grant::AllOrNothing).await;
+        match refusal.filter(|_| granted < wanted) {
+            Some(refusal) => {
+                transaction.limited += wanted;
+                Err(refusal)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check_plan(
+        &self,
+        transaction: &mut Transaction,
+        evidence: &HeaderEvidence,
+        size_bytes: u64,
+    ) -> Result<(), Refusal> {
+        let Who::Known(Admission { charged, plan, .. }) = &transaction.who else { return Ok(()) };
+        let refusal = if plan.php_mail == PhpMail::Refuse && evidence.is_from_php() {
+            verdict::php_mail(&charged.account, &self.session)
+        } else if size_bytes > plan.message_bytes_max {
+            verdict::too_large(size_bytes, ByteCount::new(plan.message_bytes_max), &self.session)
+        } else {
+            return Ok(());
+        };
+        // Size is a promise of the wire (SIZE), not a judgement: it holds in observe mode too.
+        if plan.mode == Mode::Enforce || refusal.reason == RefusalReason::Size {
+            return Err(refusal);
+        }
+        let recipients = transaction.accepted;
+        self.refuse_in(transaction, &refusal, recipients, Mode::Observe);
+        transaction.would_refuse = true;
+        Ok(())
+    }
+
+    async fn make_durable(&self, transaction: &mut Transaction) -> Result<(), Refusal> {
+        let down = || verdict::store_down(&self.session);
+        let reservation = transaction.hold.reservation.as_mut().ok_or_else(down)?;
+        self.gate.ledger.make_durable(reservation).await.map_err(|_| down())
+    }
+
+    fn received(&self, transaction: &Transaction) -> Vec<u8> {
+        let wire = &transaction.wire;
+        let helo = wire.helo.as_deref().unwrap_or("unknown");
+        let shown = ShownClient { helo, address: transaction.client.address() };
+        message::received_field(&ReceivedFacts {
+            client: (transaction.policy.received_client == ReceivedClient::Full).then_some(shown),
+            hostname: &transaction.policy.hostname,
+            dialect: match (transaction.mail.smtputf8, wire.esmtp) {
+                (true, _) => Dialect::Utf8Smtp,
+                (false, true) => Dialect::Esmtp,
+                (false, false) => Dialect::Smtp,
+            },
+            tls: wire.tls,
+            login: self.login.is_some(),
+            transaction: &transaction.id,
+            at: self.gate.clock.utc(),
+        })
+    }
+
+    async fn send(
+        &self,
+        mut transaction: Box<Transaction>,
+        body: Body,
+        head: OutgoingHead,
+    ) -> Reply {
+        let Some(hop) = transaction.hop.take() else {
+            return verdict::store_down(&self.session).reply;
+        };
+        transaction.hold.underway = true;
+        let size_bytes = head.size_bytes;
+        let handover = hop.send(Text { head: head.received, body: &body, cuts: head.cuts }).await;
+        drop(body);
+        let (settlement, outcome, reply) = self.conclude(&handover);
+        if let Some(reservation) = transaction.hold.reservation.take() {
+            let now = self.gate.clock.now();
+            if let Ok(reached) = self.gate.ledger.settle(reservation, settlement, now).await {
+                for limit in reached {
+                    self.gate.events.tell(now, &Event::LimitReached(limit));
+                }
+            }
+        }
+        let end = End { outcome, size_bytes, reply: Some(&reply), handover: Some(&handover) };
+        self.report(&transaction, &end);
+        reply
+    }
+
+    /// What the next hop's verdict means for the charge, the log and the client.
+    fn conclude(&self, handover: &Handover) -> (Settlement, Outcome, Reply) {
+        let by_class = |reply: &Reply| {
+            if reply.is_permanent() { Outcome::Refused } else { Outcome::Deferred }
+        };
+        match &handover.verdict {
+            Verdict::Accepted(answer) => {
+                (Settlement::Sent, Outcome::Sent, verdict::passed_back(answer))
+            }
+            Verdict::Refused(answer) => {
+                (Settlement::Refunded, by_class(answer), verdict::passed_back(answer))
+            }
+            Verdict::Unknown(_) => {
+                (Settlement::Unknown, Outcome::Unknown, verdict::outcome_unknown(&self.session))
+            }
+            Verdict::Unavailable(_) => (
+                Settlement::Refunded,
+                Outcome::Deferred,
+                verdict::next_hop_down(&self.session).reply,
+            ),
+            Verdict::RecipientLost(answer) => (
+                Settlement::Refunded,
+                Outcome::Deferred,
+                verdict::recipient_lost(answer, &self.session),
+            ),
+            Verdict::ExtensionMissing(name) => {
+                let refusal = verdict::extension_missing(name, &self.session);
+                (Settlement::Refunded, Outcome::Refused, refusal.reply)
+            }
+        }
+    }
+
+    // ── the other ends ──
+
+    /// Ends the open transaction without an answer to its text.
+    pub(super) async fn abandon(&mut self, how: Abandon) {
+        let Some(transaction) = self.current.take() else { return };
+        let reply = match how {
+            Abandon::ByClient => None,
+            Abandon::TooLarge => Some(Reply::new(552, "5.3.4", "message too large")),
+            Abandon::Malformed => Some(Reply::new(550, "5.5.2", "malformed text")),
+            Abandon::TooLong => Some(Reply::new(421, "4.4.2", "transaction took too long")),
+        };
+        match reply {
+            Some(reply) => self.give_up(transaction, 0, &reply).await,
+            None => self.close(transaction, 0, None).await,
+        }
+    }
+
+    async fn give_up(&self, transaction: Box<Transaction>, size_bytes: u64, reply: &Reply) {
+        self.close(transaction, size_bytes, Some(reply)).await;
+    }
+
+    /// Gives everything back and reports the end.
+    async fn close(
+        &self,
+        mut transaction: Box<Transaction>,
+        size_bytes: u64,
+        reply: Option<&Reply>,
+    ) {
+        if let Some(reservation) = transaction.hold.reservation.take() {
+            let now = self.gate.clock.now();
+            let _reported_by_the_store =
+                self.gate.ledger.settle(reservation, Settlement::Refunded, now).await;
+        }
+        if let Some(hop) = transaction.hop.take() {
+            hop.abort();
+        }
+        if transaction.recipients.is_empty() {
+            return;
+        }
+        let outcome = match reply {
+            None => Outcome::Abandoned,
+            Some(reply) if reply.is_permanent() => Outcome::Refused,
+            Some(_) => Outcome::Deferred,
+        };
+        transaction.accepted = 0;
+        self.report(&transaction, &End { outcome, size_bytes, reply, handover: None });
+    }
+
+    // ── saying so ──
+
+    fn refuse_in(
+        &self,
+        transaction: &Transaction,
+        refusal: &Refusal,
+        recipients: u32,
+        mode: Mode,
+    ) -> Reply {
+        let charged = match &transaction.who {
+            Who::Known(admission) => Some(&admission.charged),
+            Who::WaitsForHeader => None,
+        };
+        let concern = Concern {
+            id: Some(&transaction.id),
+            client: transaction.client,
+            sender: &transaction.mail.sender,
+            recipients,
+        };
+        self.refuse(refusal, charged, &concern, mode)
+    }
+
+    /// Tells the event and keeps the refusal for `explain`; returns what the client hears.
+    fn refuse(
+        &self,
+        refusal: &Refusal,
+        charged: Option<&Charged>,
+        concern: &Concern<'_>,
+        mode: Mode,
+    ) -> Reply {
+        let now = self.gate.clock.now();
+        let reply = refusal.reply.to_string();
+        if let Some(charged) = charged {
+            self.gate.records.note_refusal(&charged.account, now, &reply, refusal.limit.as_ref());
+        }
+        let event = RefusalEvent {
+            session: self.session.clone(),
+            transaction: concern.id.cloned(),
+            charged: charged.cloned(),
+            client: concern.client,
+            sender: concern.sender.clone(),
+            reason: refusal.reason,
+            recipients: concern.recipients,
+            reply,
+            limit: refusal.limit.clone(),
+            observed_only: mode == Mode::Observe,
+        };
+        self.gate.events.tell(now, &Event::Refused(Box::new(event)));
+        refusal.reply.clone()
+    }
+
+    fn report(&self, transaction: &Transaction, end: &End<'_>) {
+        let now = self.gate.clock.now();
+        let answered = end.handover.and_then(|handover| match &handover.verdict {
+            Verdict::Accepted(reply) | Verdict::Refused(reply) | Verdict::RecipientLost(reply) => {
+                Some(reply.to_string())
+            }
+            Verdict::Unknown(detail) | Verdict::Unavailable(detail) => Some(detail.clone()),
+            Verdict::ExtensionMissing(name) => Some((*name).to_owned()),
+        });
+        let charged = matches!(end.outcome, Outcome::Sent | Outcome::Unknown);
+        let report = MessageReport {
+            session: self.session.clone(),
+            transaction: transaction.id.clone(),
+            listener: self.door.settings.name.clone(),
+            charged: match &transaction.who {
+                Who::Known(admission) => Some(admission.charged.clone()),
+                Who::WaitsForHeader => None,
+            },
+            client: transaction.client,
+            sender: transaction.mail.sender.clone(),
+            recipients: transaction.recipients.clone(),
+            recipients_sent: if charged { transaction.accepted } else { 0 },
+            recipients_refused: transaction.refused,
+            recipients_limited: transaction.limited,
+            size_bytes: end.size_bytes,
+            outcome: end.outcome,
+            reply: end.reply.map(ToString::to_string),
+            next_hop: end.handover.and_then(|handover| handover.next_hop.clone()),
+            next_hop_reply: answered,
+            began: transaction.began,
+            lasted: now.since(transaction.began),
+            next_hop_took: end.handover.and_then(|handover| handover.took),
+            would_refuse: transaction.would_refuse,
+        };
+        self.gate.events.tell(now, &Event::Message(Box::new(report)));
+    }
+}
+
+/// What a new transaction begins with.
+struct Opening {
+    id: TransactionId,
+    policy: Arc<Policy>,
+    request: MailRequest,
+    wire: WireFacts,
+    client: ClientIp,
+    who: Who,
+}
+
+/// What a refusal is about.
+struct Concern<'a> {
+    id: Option<&'a TransactionId>,
+    client: ClientIp,
+    sender: &'a ReversePath,
+    recipients: u32,
+}
+
+/// What goes out before and instead of parts of the body.
+struct OutgoingHead {
+    received: bytes::Bytes,
+    cuts: Vec<std::ops::Range<u64>>,
+    size_bytes: u64,
+}
+
+/// How a transaction ended, for the report.
+struct End<'a> {
+    outcome: Outcome,
+    size_bytes: u64,
+    reply: Option<&'a Reply>,
+    handover: Option<&'a Handover>,
+}
+
+impl Transaction {
+    fn note(&mut self, request: &RcptRequest, reply: &Reply, by: AnswerBy) {
+        if self.recipients.len() < REPORT_RECIPIENTS_MAX {
+            let report =
+                RecipientReport { address: request.address.clone(), code: reply.code(), by };
+            self.recipients.push(report);
+        }
+    }
+}
+
+/// How much of a login an event repeats.
+const LOGIN_CHARS_SHOWN_MAX: usize = 64;

@@ -1,0 +1,138 @@
+//! What the operator decided: plans, the trust table, and how to treat senders. Read afresh at each MAIL, replaced as a whole
+//! at a reload. Also the one place that says which plan and limits hold for an account of a tenant, so that SMTP and
+//! `explain` cannot disagree.
+
+use super::{
+    identity::{TrustRow, TrustTable},
+    limits::{self, EffectiveLimit, LimitOverride, Plan, Plans},
+};
+use crate::types::{AccountId, ClientIp, Domain, PeerName, PlanName, Timestamp};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+
+/// What is read afresh at each MAIL; replaced as a whole at a reload.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// All plans.
+    pub plans: HashMap<PlanName, Arc<Plan>>,
+    /// The plan of tenants that have no other.
+    pub default_plan: PlanName,
+    /// What happens to accounts that are not known.
+    pub unknown_accounts: UnknownAccounts,
+    /// Accounts that a peer without a figure of its own may name for the first time in an hour.
+    pub new_accounts_per_hour: u32,
+    /// The trust table, first match wins.
+    pub trust: Vec<Arc<TrustRow>>,
+    /// Whether a login may use other envelope senders than its own.
+    pub sender_login_mismatch: SenderMismatch,
+    /// Leading bits of an IPv6 client address that are charged.
+    pub ipv6_prefix_bits: u8,
+    /// Identity fields are taken off on the way out.
+    pub strip_identity_headers: bool,
+    /// What our Received field says of the client.
+    pub received_client: ReceivedClient,
+    /// Received fields before a message counts as a loop.
+    pub hops_max: usize,
+    /// Whom a suspended sender is told to ask.
+    pub contact: String,
+    /// The name in Received fields.
+    pub hostname: Domain,
+    /// The next-hop connection is given back when the text takes longer than this.
+    pub park_after: Duration,
+}
+
+impl Policy {
+    /// The row of the trust table that holds for this address, given what was logged in on the connection: the first match.
+    #[must_use]
+    pub fn row_of(&self, address: IpAddr, login: Option<&AccountId>) -> Option<&Arc<TrustRow>> {
+        TrustTable::new(&self.trust).row_for(address, login)
+    }
+
+    /// The row of this name.
+    #[must_use]
+    pub fn row_named(&self, name: &PeerName) -> Option<&Arc<TrustRow>> {
+        self.trust.iter().find(|row| row.name == *name)
+    }
+
+    /// The plan of this name, or the default one: a plan that was removed from the configuration must not open the gate.
+    ///
+    /// # Panics
+    /// Never: the configuration is only accepted when it has the default plan.
+    #[must_use]
+    pub fn plan(&self, name: Option<&PlanName>) -> Arc<Plan> {
+        name.and_then(|name| self.plans.get(name))
+            .or_else(|| self.plans.get(&self.default_plan))
+            .map(Arc::clone)
+            .expect("the checked configuration has its default plan")
+    }
+
+    /// Where the plan of an account comes from, and the plan: its own, else its tenant's, else the default.
+    #[must_use]
+    pub fn plan_in_force(&self, tenant: Assigned<'_>, account: Assigned<'_>) -> Arc<Plan> {
+        self.plan(account.plan.or(tenant.plan))
+    }
+
+    /// The limits in force: the tenant's come from the tenant's plan, the others from the account's plan; overrides of the
+    /// account beat the tenant's, and those beat the plans.
+    #[must_use]
+    pub fn limits_in_force(
+        &self,
+        tenant: Assigned<'_>,
+        account: Assigned<'_>,
+        now: Timestamp,
+    ) -> Vec<EffectiveLimit> {
+        let own = self.plan_in_force(tenant, account);
+        let shared = self.plan(tenant.plan);
+        let plans = Plans { account: &own, tenant: &shared };
+        limits::effective_of(plans, tenant.overrides, account.overrides, now)
+    }
+
+    /// False for the provider's own servers, which stand for many senders.
+    #[must_use]
+    pub fn charges_client(&self, client: ClientIp) -> bool {
+        TrustTable::new(&self.trust).charges_client(client, None)
+    }
+}
+
+/// What an operator assigned to an account or a tenant.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Assigned<'a> {
+    /// The plan, where it is not inherited.
+    pub plan: Option<&'a PlanName>,
+    /// Limits that replace the plan's.
+    pub overrides: &'a [LimitOverride],
+}
+
+/// What happens to accounts that are not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnknownAccounts {
+    /// They get the default plan.
+    #[default]
+    DefaultPlan,
+    /// `550 5.7.1`.
+    Refuse,
+}
+
+/// Whether a login may use other envelope senders than its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SenderMismatch {
+    /// `550 5.7.1` (RFC 6409 §6.1).
+    #[default]
+    Refuse,
+    /// It may.
+    Allow,
+    /// It may, and an event says so.
+    Flag,
+}
+
+/// What our Received field says of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReceivedClient {
+    /// Its name and address (RFC 5321 §4.4).
+    #[default]
+    Full,
+    /// Neither.
+    Hide,
+}

@@ -1,0 +1,433 @@
+//! The embedded store: windows in memory, their journal and everything else in one SQLite file.
+//!
+//! One process owns the file and one thread writes it (`writer`); the windows are those of `store::windows`. A reservation
+//! is journaled before the text goes on; its end is journaled soon after, and if a crash comes first it counts as sent.
+//! Start: [`open`] reads the highest time that the file has seen, the caller makes the clock from it, and
+//! [`Opened::start`] loads everything. Only this module knows rusqlite.
+
+mod codec;
+mod load;
+mod queue;
+mod rows;
+mod schema;
+mod writer;
+
+use self::queue::{ChangeTask, Queue};
+use super::{
+    BoxFuture, StoreError,
+    ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
+    records::{Change, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
+    refusals::Refusals,
+    subjects::{Subjects, apply},
+    windows::{self, Windows},
+};
+use crate::{
+    clock::Clock,
+    event::{Events, LimitHit, LimitReached},
+    types::{AccountId, Key, Limit, Scope, SubjectId, Timestamp},
+};
+use parking_lot::{Condvar, Mutex};
+use std::{
+    fs::File,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+/// The embedded store's file.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The database; made if it is missing.
+    pub path: PathBuf,
+    /// How much a commit survives.
+    pub synchronous: Synchronous,
+    /// How long charges are kept: the longest window in the configuration, at least 24 h.
+    pub history: Duration,
+    /// How much later than known an unknown or unsettled charge is stamped.
+    pub unknown_margin: Duration,
+}
+
+/// How much a commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Synchronous {
+    /// Power loss.
+    #[default]
+    Full,
+    /// `kill -9`, but not power loss.
+    Normal,
+}
+
+/// Opens the file and takes it for this process.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] if the file cannot be opened or another process has it, [`StoreError::Damaged`] if it is not a
+/// database of this program or of a newer release.
+pub fn open(settings: &Settings) -> Result<Opened, StoreError> {
+    let lock = take_for_this_process(&settings.path)?;
+    let db = schema::open(&settings.path, settings.synchronous)?;
+    let high_water: i64 =
+        db.query_row(schema::HIGH_WATER, [], |row| row.get(0)).map_err(schema::damaged)?;
+    let high_water = Timestamp::from_millis(high_water);
+    Ok(Opened { db, lock, high_water, settings: settings.clone() })
+}
+
+/// A file that is opened but not loaded, because loading needs a clock and the clock needs [`Opened::high_water`].
+#[derive(Debug)]
+pub struct Opened {
+    db: rusqlite::Connection,
+    lock: File,
+    high_water: Timestamp,
+    settings: Settings,
+}
+
+impl Opened {
+    /// The latest moment that the file has seen.
+    #[must_use]
+    pub const fn high_water(&self) -> Timestamp {
+        self.high_water
+    }
+
+    /// Loads everything and starts the writer. Reservations that had not ended count as sent, stamped with the present
+    /// moment and the safety margin.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file cannot be read.
+    pub fn start(self, clock: Clock, events: Events) -> Result<Arc<SqliteStore>, StoreError> {
+        let now = clock.now().max(self.high_water);
+        let loaded = load::load(&self.db, &self.settings, now)?;
+        let shared = Arc::new(Shared {
+            windows: loaded.windows,
+            subjects: loaded.subjects,
+            refusals: loaded.refusals,
+            queue: loaded.queue,
+            high_water: AtomicI64::new(self.high_water.as_millis()),
+            first_row: AtomicI64::new(loaded.first_row),
+            stopping: Mutex::new(false),
+            stop: Condvar::new(),
+            failure: Mutex::new(None),
+            #[cfg(test)]
+            faulty: std::sync::atomic::AtomicBool::new(false),
+        });
+        let writer = writer::Writer::new(self.db, shared.clone(), clock.clone(), events)
+            .after_row(loaded.last_row, loaded.journal_bytes);
+        let sweeping = shared.clone();
+        let threads = vec![
+            spawn("store-writer", move || writer.run())?,
+            spawn("store-sweeper", move || sweeping.run_sweeps(&clock))?,
+        ];
+        Ok(Arc::new(SqliteStore {
+            shared,
+            changes: Arc::default(),
+            threads: Mutex::new(threads),
+            _lock: self.lock,
+        }))
+    }
+}
+
+/// The embedded store.
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    /// One change of a record at a time, from reading the record to publishing it.
+    changes: Arc<tokio::sync::Mutex<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: File,
+}
+
+/// What callers and the threads share.
+struct Shared {
+    windows: Windows,
+    subjects: Subjects,
+    refusals: Refusals,
+    queue: Queue,
+    /// The latest moment that is in the file.
+    high_water: AtomicI64,
+    /// The oldest journal row.
+    first_row: AtomicI64,
+    stopping: Mutex<bool>,
+    stop: Condvar,
+    /// Why the last write failed, until one succeeds.
+    failure: Mutex<Option<String>>,
+    #[cfg(test)]
+    faulty: std::sync::atomic::AtomicBool,
+}
+
+impl SqliteStore {
+    /// Stores everything and ends the writer; nothing is taken any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the last write failed; what was durable before is still so.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let (done, closed) = oneshot::channel();
+        self.shared.queue.push_closing(done)?;
+        heard(closed.await)
+    }
+
+    /// Keeps charges for this long from now on: the longest window after a reload.
+    pub fn set_history(&self, history: Duration) {
+        self.shared.windows.set_history(history);
+    }
+
+    /// Why the file cannot be written at present; none if it can.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.shared.failure.lock().clone()
+    }
+
+    /// How many windows there are.
+    #[must_use]
+    pub fn windows_count(&self) -> usize {
+        self.shared.windows.len()
+    }
+}
+
+/// Dropped without [`SqliteStore::close`], the store stops as in a crash, but without one: the file is as durable as after a kill.
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.shared.queue.abandon();
+        *self.shared.stopping.lock() = true;
+        self.shared.stop.notify_all();
+        for thread in self.threads.lock().drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn high_water(&self) -> Timestamp {
+        Timestamp::from_millis(self.high_water.load(Relaxed))
+    }
+
+    fn note_high_water(&self, now: Timestamp) {
+        self.high_water.fetch_max(now.as_millis(), Relaxed);
+    }
+
+    fn first_row(&self) -> i64 {
+        self.first_row.load(Relaxed)
+    }
+
+    fn set_first_row(&self, row: i64) {
+        self.first_row.store(row, Relaxed);
+    }
+
+    /// Evicts what no window sees any more, now and then, beside the writer so that nobody waits for it.
+    fn run_sweeps(&self, clock: &Clock) {
+        let mut stopping = self.stopping.lock();
+        while !*stopping {
+            if self.stop.wait_for(&mut stopping, SWEEP_INTERVAL).timed_out() {
+                self.windows.sweep(clock.now(), |cell| self.forget(cell));
+            }
+        }
+    }
+
+    /// Has the row of an evicted cell deleted, if there may be one.
+    fn forget(&self, cell: &windows::CellRef) {
+        if cell.state().lock().journal_seq > 0 {
+            self.queue.push_dirty(cell.clone());
+        }
+    }
+
+    #[cfg(test)]
+    fn fault(&self) -> rusqlite::Result<()> {
+        if self.faulty.load(Relaxed) { Err(rusqlite::Error::InvalidQuery) } else { Ok(()) }
+    }
+}
+
+impl Ledger for SqliteStore {
+    fn reserve<'a>(
+        &'a self,
+        reservation: &'a mut Reservation,
+        request: Request,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Granted, StoreError>> {
+        Box::pin(async move { self.shared.windows.reserve(reservation, &request, now) })
+    }
+
+    fn release<'a>(
+        &'a self,
+        reservation: &'a mut Reservation,
+        recipients: u32,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.shared.windows.note_time(now);
+            windows::release(reservation, recipients);
+            Ok(())
+        })
+    }
+
+    fn make_durable<'a>(
+        &'a self,
+        reservation: &'a mut Reservation,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            if reservation.durable || reservation.recipients == 0 {
+                return Ok(());
+            }
+            heard(self.shared.queue.push_opened(reservation)?.await)?;
+            reservation.durable = true;
+            Ok(())
+        })
+    }
+
+    fn settle<'a>(
+        &'a self,
+        mut reservation: Reservation,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<LimitReached>, StoreError>> {
+        Box::pin(async move {
+            let reached = self.shared.settle(&mut reservation, settlement, now);
+            self.shared.queue.check()?;
+            Ok(reached)
+        })
+    }
+
+    fn usage<'a>(
+        &'a self,
+        key: &'a Key,
+        limits: &'a [Limit],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Usage>, StoreError>> {
+        Box::pin(async move { Ok(self.shared.windows.usage(key, limits, now)) })
+    }
+
+    fn knows<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.shared.windows.knows(key)) })
+    }
+
+    fn keys<'a>(
+        &'a self,
+        scope: Scope,
+        after: Option<&'a Key>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Key>, StoreError>> {
+        Box::pin(async move { Ok(self.shared.windows.keys(scope, after, max)) })
+    }
+}
+
+impl Shared {
+    fn settle(
+        &self,
+        reservation: &mut Reservation,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Vec<LimitReached> {
+        let id = reservation.id;
+        if settlement == Settlement::Refunded {
+            self.windows.settle(reservation, settlement, now, |_, _, _| ());
+            if id != 0 {
+                self.queue.push_refunded(id);
+            }
+            return Vec::new();
+        }
+        let charges = codec::encode_charges(reservation.charges());
+        let reached = self.windows.settle(reservation, settlement, now, |stamp, cells, states| {
+            self.queue.push_closed(id, stamp, &charges, cells, states);
+        });
+        reached.iter().for_each(|reached| self.queue.push_warned(reached.clone(), now));
+        reached
+    }
+}
+
+impl Records for SqliteStore {
+    fn subject<'a>(
+        &'a self,
+        subject: &'a SubjectId,
+    ) -> BoxFuture<'a, Result<Arc<SubjectRecord>, StoreError>> {
+        Box::pin(async move { Ok(self.shared.subjects.find(subject)) })
+    }
+
+    fn change<'a>(
+        &'a self,
+        change: Change,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Arc<SubjectRecord>, StoreError>> {
+        Box::pin(async move {
+            let one_at_a_time = self.changes.clone().lock_owned().await;
+            let subjects = &self.shared.subjects;
+            let record = Arc::new(apply(&subjects.find(&change.subject), &change, now)?);
+            subjects.check_room(&change.subject)?;
+            let (done, written) = oneshot::channel();
+            self.shared.queue.push_change(ChangeTask {
+                change,
+                record: record.clone(),
+                at: now,
+                done,
+                _one_at_a_time: one_at_a_time,
+            })?;
+            heard(written.await)?;
+            Ok(record)
+        })
+    }
+
+    fn subjects<'a>(
+        &'a self,
+        kind: SubjectKind,
+        after: Option<&'a str>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
+        Box::pin(async move { Ok(self.shared.subjects.list(kind, after, max)) })
+    }
+
+    fn note_refusal(
+        &self,
+        account: &AccountId,
+        at: Timestamp,
+        reply: &str,
+        limit: Option<&LimitHit>,
+    ) {
+        self.shared.refusals.note(account, at, reply, limit);
+    }
+
+    fn last_refusal<'a>(
+        &'a self,
+        account: &'a AccountId,
+    ) -> BoxFuture<'a, Result<Option<LastRefusal>, StoreError>> {
+        Box::pin(async move { Ok(self.shared.refusals.find(account)) })
+    }
+
+    fn high_water(&self) -> Timestamp {
+        self.shared.windows.latest().max(self.shared.high_water())
+    }
+}
+
+/// What the writer said, or that it is gone.
+fn heard(answer: Result<Result<(), String>, oneshot::error::RecvError>) -> Result<(), StoreError> {
+    let gone = |_| StoreError::Unavailable("the store's writer has ended".into());
+    answer.map_err(gone)?.map_err(StoreError::Unavailable)
+}
+
+/// A lock of our own beside the file says clearly who is in the way; SQLite's own exclusive lock stands behind it.
+fn take_for_this_process(path: &Path) -> Result<File, StoreError> {
+    let own = |path: &Path| {
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    };
+    let failed = |path: &Path, error: &dyn std::fmt::Display| {
+        StoreError::Unavailable(format!("failed to open {}: {error}", path.display()))
+    };
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let beside = PathBuf::from(beside);
+    let lock = own(&beside).map_err(|error| failed(&beside, &error))?;
+    let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::flock(&lock, operation)
+        .map_err(|_| failed(path, &"another process of this program has it"))?;
+    // SQLite gives its other files the mode of this one.
+    own(path).map_err(|error| failed(path, &error))?;
+    Ok(lock)
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    let failed = |error| StoreError::Unavailable(format!("failed to start a thread: {error}"));
+    std::thread::Builder::new().name(name.into()).spawn(run).map_err(failed)
+}
+
+const SWEEP_INTERVAL: Duration = Duration::from_secs(600);

@@ -1,0 +1,221 @@
+//! What waits for the writer: journal octets, whoever waits for them to be durable, and other work.
+//!
+//! Callers append under one short lock; the writer takes everything at once, so a commit serves all who came meanwhile.
+//! An ended reservation does not wake the writer: if it is lost in a crash, the reservation counts as sent.
+
+use super::{super::StoreError, codec};
+use crate::{
+    event::LimitReached,
+    store::{
+        ledger::Reservation,
+        records::{Change, SubjectRecord},
+        windows::{CellRef, Locked},
+    },
+    types::Timestamp,
+};
+use parking_lot::{Condvar, Mutex};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{OwnedMutexGuard, oneshot};
+
+/// Tells a waiter whether its work is in the file.
+pub(super) type Done = oneshot::Sender<Result<(), String>>;
+
+/// The queue between callers and the writer.
+pub(super) struct Queue {
+    inner: Mutex<Inner>,
+    wake: Condvar,
+}
+
+struct Inner {
+    batch: Batch,
+    last_seq: u64,
+    /// The writer waits for the condition.
+    asleep: bool,
+    /// Nothing more is taken.
+    closed: bool,
+}
+
+/// What is written in one transaction.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// `Opened` entries.
+    pub(super) opened: Vec<u8>,
+    /// `Closed` entries; they are written after the opened ones.
+    pub(super) closed: Vec<u8>,
+    /// Whoever waits for the opened entries.
+    pub(super) waiters: Vec<Done>,
+    /// Cells that changed since they were last stored.
+    pub(super) dirty: Vec<CellRef>,
+    /// Limits that were reported.
+    pub(super) warned: Vec<(LimitReached, Timestamp)>,
+    /// Changes of records.
+    pub(super) changes: Vec<ChangeTask>,
+    /// Whoever waits for the store to close.
+    pub(super) closing: Option<Done>,
+}
+
+/// A change of a record on its way into the file. The guard keeps the next change waiting until this one is published.
+pub(super) struct ChangeTask {
+    pub(super) change: Change,
+    pub(super) record: Arc<SubjectRecord>,
+    pub(super) at: Timestamp,
+    pub(super) done: Done,
+    pub(super) _one_at_a_time: OwnedMutexGuard<()>,
+}
+
+impl Queue {
+    pub(super) fn new(last_seq: u64) -> Self {
+        let inner = Inner { batch: Batch::default(), last_seq, asleep: false, closed: false };
+        Self { inner: Mutex::new(inner), wake: Condvar::new() }
+    }
+
+    /// Journals a reservation; the receiver hears when it is durable.
+    pub(super) fn push_opened(
+        &self,
+        reservation: &mut Reservation,
+    ) -> Result<oneshot::Receiver<Result<(), String>>, StoreError> {
+        let charges = codec::encode_charges(reservation.charges());
+        let (done, heard) = oneshot::channel();
+        let mut inner = self.inner.lock();
+        inner.check()?;
+        if inner.batch.opened.len() >= OPENED_BYTES_MAX {
+            return Err(StoreError::Unavailable("the journal's queue is full".into()));
+        }
+        if reservation.id == 0 {
+            reservation.id = inner.next_seq();
+        }
+        codec::put_opened(&mut inner.batch.opened, reservation.id, &charges);
+        inner.batch.waiters.push(done);
+        self.wake(&mut inner);
+        Ok(heard)
+    }
+
+    /// Journals charges that were settled; called with the cells locked, so that the order is that of the cells.
+    pub(super) fn push_closed(
+        &self,
+        id: u64,
+        stamp: Timestamp,
+        charges: &[u8],
+        cells: &[CellRef],
+        states: &mut Locked<'_>,
+    ) {
+        let mut inner = self.inner.lock();
+        let seq = inner.next_seq();
+        codec::put_closed(&mut inner.batch.closed, id, seq, stamp, charges);
+        for (cell, state) in cells.iter().zip(states) {
+            state.journal_seq = seq;
+            if !std::mem::replace(&mut state.dirty, true) {
+                inner.batch.dirty.push(cell.clone());
+            }
+        }
+    }
+
+    /// Journals that a reservation was given back.
+    pub(super) fn push_refunded(&self, id: u64) {
+        codec::put_refunded(&mut self.inner.lock().batch.closed, id);
+    }
+
+    /// Notes a cell whose row in the file is to be written or deleted.
+    pub(super) fn push_dirty(&self, cell: CellRef) {
+        self.inner.lock().batch.dirty.push(cell);
+    }
+
+    /// Notes that a limit was reported.
+    pub(super) fn push_warned(&self, reached: LimitReached, at: Timestamp) {
+        let mut inner = self.inner.lock();
+        if inner.batch.warned.len() < WARNED_QUEUE_MAX {
+            inner.batch.warned.push((reached, at));
+        }
+    }
+
+    pub(super) fn push_change(&self, task: ChangeTask) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock();
+        inner.check()?;
+        inner.batch.changes.push(task);
+        self.wake(&mut inner);
+        Ok(())
+    }
+
+    /// Asks the writer to store everything and end.
+    pub(super) fn push_closing(&self, done: Done) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock();
+        inner.check()?;
+        inner.closed = true;
+        inner.batch.closing = Some(done);
+        self.wake(&mut inner);
+        Ok(())
+    }
+
+    /// Takes nothing more, and ends the writer without a final checkpoint.
+    pub(super) fn abandon(&self) {
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        self.wake(&mut inner);
+    }
+
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        self.inner.lock().check()
+    }
+
+    /// Waits until somebody waits for the writer, at most this long. True if the queue was abandoned.
+    pub(super) fn wait(&self, at_most: Duration) -> bool {
+        let mut inner = self.inner.lock();
+        if !inner.is_urgent() && !at_most.is_zero() {
+            inner.asleep = true;
+            self.wake.wait_for(&mut inner, at_most);
+            inner.asleep = false;
+        }
+        inner.closed && inner.batch.closing.is_none()
+    }
+
+    /// Takes everything but the dirty cells.
+    pub(super) fn take(&self) -> Batch {
+        let mut inner = self.inner.lock();
+        let dirty = std::mem::take(&mut inner.batch.dirty);
+        std::mem::replace(&mut inner.batch, Batch { dirty, ..Batch::default() })
+    }
+
+    /// Takes everything with the dirty cells: all that is journaled up to here is in one of them, or stored already.
+    pub(super) fn take_with_dirty(&self) -> Batch {
+        std::mem::take(&mut self.inner.lock().batch)
+    }
+
+    /// Puts back what must be written at the next attempt.
+    pub(super) fn put_back(&self, mut batch: Batch) {
+        let mut inner = self.inner.lock();
+        batch.closed.append(&mut inner.batch.closed);
+        inner.batch.closed = batch.closed;
+        inner.batch.dirty.append(&mut batch.dirty);
+    }
+}
+
+impl Inner {
+    fn check(&self) -> Result<(), StoreError> {
+        if self.closed {
+            return Err(StoreError::Unavailable("the store is closed".into()));
+        }
+        Ok(())
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        self.last_seq += 1;
+        self.last_seq
+    }
+
+    fn is_urgent(&self) -> bool {
+        let batch = &self.batch;
+        self.closed || !batch.waiters.is_empty() || !batch.changes.is_empty()
+    }
+}
+
+impl Queue {
+    fn wake(&self, inner: &mut Inner) {
+        if std::mem::replace(&mut inner.asleep, false) {
+            self.wake.notify_one();
+        }
+    }
+}
+
+/// Journal octets that may wait for one commit; beyond it a reservation cannot be made durable.
+const OPENED_BYTES_MAX: usize = 64 << 20;
+const WARNED_QUEUE_MAX: usize = 10_000;

@@ -1,0 +1,200 @@
+//! Rows of the record tables: subjects, changes, refusals, reports. Each function reads or writes one kind of row.
+
+use super::{
+    super::{
+        StoreError,
+        records::{LAST_REFUSALS_MAX, LastRefusal, SubjectKind, SubjectRecord},
+        refusals::Refusals,
+        subjects::{Subjects, describe, kind_of, name_of},
+        warned::{Report, WARNED_MAX, Warned},
+    },
+    queue::ChangeTask,
+    schema::{self, damaged},
+};
+use crate::{
+    event::{LimitHit, LimitReached},
+    types::{AccountId, Key, Limit, Span, SubjectId, Timestamp},
+};
+use rusqlite::{Connection, params};
+use std::{sync::Arc, time::Duration};
+
+pub(super) fn save_change(db: &Connection, task: &ChangeTask) -> rusqlite::Result<()> {
+    let (kind, name) = place(&task.change.subject);
+    if *task.record == SubjectRecord::default() {
+        db.prepare_cached(schema::CUT_SUBJECT)?.execute(params![kind, name])?;
+    } else {
+        let record = to_json(&*task.record)?;
+        db.prepare_cached(schema::PUT_SUBJECT)?.execute(params![kind, name, record])?;
+    }
+    let (what, change) = (describe(&task.change.what), &task.change);
+    db.prepare_cached(schema::ADD_CHANGE)?.execute(params![
+        task.at.as_millis(),
+        kind,
+        name,
+        what,
+        change.reason,
+        change.actor
+    ])?;
+    Ok(())
+}
+
+pub(super) fn load_subjects(db: &Connection, subjects: &Subjects) -> Result<(), StoreError> {
+    each(db, schema::ALL_SUBJECTS, params![], |row| {
+        let (kind, name): (i64, String) = (row.get(0)?, row.get(1)?);
+        let record: SubjectRecord = from_json(&row.get::<_, String>(2)?)?;
+        subjects.put(subject_of(kind, &name)?, Arc::new(record));
+        Ok(())
+    })
+}
+
+pub(super) fn save_warned(
+    db: &Connection,
+    reached: &LimitReached,
+    at: Timestamp,
+) -> rusqlite::Result<()> {
+    let window = span_millis(reached.limit.window);
+    db.prepare_cached(schema::PUT_WARNED)?.execute(params![
+        reached.key.as_str(),
+        window,
+        reached.percent,
+        at.as_millis()
+    ])?;
+    Ok(())
+}
+
+pub(super) fn load_warned(
+    db: &Connection,
+    warned: &Warned,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    db.execute(schema::CUT_WARNED, params![now.as_millis()]).map_err(schema::unavailable)?;
+    each(db, schema::ALL_WARNED, params![WARNED_MAX as i64], |row| {
+        let window = span_of(row.get(1)?);
+        let at = Timestamp::from_millis(row.get(3)?);
+        let report = Report { percent: row.get(2)?, at };
+        warned.restore(parse(&row.get::<_, String>(0)?)?, window, report);
+        Ok(())
+    })
+}
+
+pub(super) fn save_refusal(
+    db: &Connection,
+    account: &AccountId,
+    refusal: &LastRefusal,
+) -> rusqlite::Result<()> {
+    let hit = refusal.limit.as_ref().map(|hit| to_json(&StoredHit::of(hit))).transpose()?;
+    let at = refusal.at.as_millis();
+    db.prepare_cached(schema::PUT_REFUSAL)?.execute(params![
+        account.as_str(),
+        at,
+        refusal.reply,
+        hit
+    ])?;
+    Ok(())
+}
+
+pub(super) fn trim_refusals(db: &Connection) -> rusqlite::Result<()> {
+    db.prepare_cached(schema::CUT_REFUSALS)?.execute(params![LAST_REFUSALS_MAX as i64])?;
+    Ok(())
+}
+
+pub(super) fn load_refusals(db: &Connection, refusals: &Refusals) -> Result<(), StoreError> {
+    each(db, schema::ALL_REFUSALS, params![(LAST_REFUSALS_MAX / 2) as i64], |row| {
+        let (at, reply) = (Timestamp::from_millis(row.get(1)?), row.get(2)?);
+        let hit: Option<String> = row.get(3)?;
+        let limit = hit.map(|hit| from_json::<StoredHit>(&hit)?.into_hit()).transpose()?;
+        let refusal = LastRefusal { at, reply, limit, count: 0 };
+        refusals.restore(parse(&row.get::<_, String>(0)?)?, refusal);
+        Ok(())
+    })
+}
+
+/// Calls `see` with each row of a query.
+pub(super) fn each(
+    db: &Connection,
+    query: &str,
+    parameters: impl rusqlite::Params,
+    mut see: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>,
+) -> Result<(), StoreError> {
+    let mut statement = db.prepare(query).map_err(damaged)?;
+    let mut rows = statement.query(parameters).map_err(damaged)?;
+    while let Some(row) = rows.next().map_err(damaged)? {
+        see(row).map_err(damaged)?;
+    }
+    Ok(())
+}
+
+/// Makes an error of a value that cannot be read, in the form that a row's reader returns.
+pub(super) fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(error))
+}
+
+pub(super) fn parse<T>(text: &str) -> rusqlite::Result<T>
+where
+    T: std::str::FromStr<Err = crate::types::ParseError>,
+{
+    text.parse().map_err(unreadable)
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct StoredHit {
+    key: String,
+    window_millis: i64,
+    max: u32,
+    used: u32,
+    next_slot: Option<Timestamp>,
+}
+
+impl StoredHit {
+    fn of(hit: &LimitHit) -> Self {
+        Self {
+            key: hit.key.to_string(),
+            window_millis: span_millis(hit.limit.window),
+            max: hit.limit.max,
+            used: hit.used,
+            next_slot: hit.next_slot,
+        }
+    }
+
+    fn into_hit(self) -> rusqlite::Result<LimitHit> {
+        let key: Key = parse(&self.key)?;
+        let limit = Limit { window: span_of(self.window_millis), max: self.max };
+        Ok(LimitHit { key, limit, used: self.used, next_slot: self.next_slot })
+    }
+}
+
+fn place(subject: &SubjectId) -> (i64, &str) {
+    let kind = match kind_of(subject) {
+        SubjectKind::Accounts => ACCOUNT,
+        SubjectKind::Tenants => TENANT,
+    };
+    (kind, name_of(subject))
+}
+
+fn subject_of(kind: i64, name: &str) -> rusqlite::Result<SubjectId> {
+    match kind {
+        ACCOUNT => Ok(SubjectId::Account(parse(name)?)),
+        TENANT => Ok(SubjectId::Tenant(parse(name)?)),
+        other => Err(rusqlite::Error::IntegralValueOutOfRange(0, other)),
+    }
+}
+
+fn span_millis(span: Span) -> i64 {
+    i64::try_from(span.length().as_millis()).unwrap_or(i64::MAX)
+}
+
+fn span_of(millis: i64) -> Span {
+    Span::new(Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
+}
+
+fn to_json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(unreadable)
+}
+
+const ACCOUNT: i64 = 0;
+const TENANT: i64 = 1;

@@ -1,0 +1,430 @@
+//! The one thread that writes the file.
+//!
+//! It takes what has gathered, writes it in one transaction, and then tells those who wait. Now and then it makes a
+//! checkpoint, some cells per transaction: (1) it takes the list of dirty cells together with the journal octets, whose row
+//! is the last one that the checkpoint covers; (2) it stores each cell with the number of the last journal entry in it; the
+//! octets are taken *after* the cells were encoded, so that no stored cell is ahead of the journal; (3) it repeats the
+//! open reservations in a new row and cuts the covered rows. A crash between any two of these loses nothing and counts
+//! nothing twice: a replay applies to a cell only the entries that are later than its number.
+
+use super::{
+    Shared,
+    codec::{self, Entry},
+    queue::{Batch, Done, Queue},
+    rows, schema,
+};
+use crate::{
+    clock::{Clock, steady_now},
+    event::{Event, Events, Trouble},
+    store::{
+        records::{LAST_REFUSALS_MAX, LastRefusal},
+        windows::CellRef,
+    },
+    types::{AccountId, Timestamp},
+};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// The writer's own state.
+pub(super) struct Writer {
+    db: Connection,
+    shared: Arc<Shared>,
+    clock: Clock,
+    events: Events,
+    /// The octets of the durable reservations that have not ended.
+    open: HashMap<u64, Box<[u8]>>,
+    last_row: i64,
+    /// Journal octets since the last checkpoint began.
+    journal_bytes: usize,
+    checkpoint: Option<Checkpoint>,
+    checkpointed: Instant,
+    committed: Instant,
+    failing: bool,
+    ending: Ending,
+    /// Refusals saved since the table was last trimmed.
+    refusals_saved: usize,
+}
+
+/// How far the end of the store has come.
+enum Ending {
+    No,
+    /// Somebody asked; the last checkpoint has not begun.
+    Asked(Done),
+    /// The last checkpoint has begun.
+    Last(Done),
+}
+
+/// A checkpoint that is going on.
+struct Checkpoint {
+    /// Cells that are not stored yet.
+    todo: Vec<CellRef>,
+    /// The last row that may be cut when they all are.
+    covers: i64,
+    /// The rows up to here are cut; none before the open reservations were repeated.
+    cut: Option<i64>,
+}
+
+/// What one transaction writes.
+struct Work {
+    batch: Batch,
+    cells: Vec<(CellRef, Option<Stored>)>,
+    cut_to: Option<i64>,
+    carried: Vec<u8>,
+    refusals: Vec<(AccountId, LastRefusal)>,
+    now: Timestamp,
+    /// The time is written beside it.
+    notes_time: bool,
+}
+
+/// A cell as it is stored; none stands for a row to delete.
+struct Stored {
+    seq: u64,
+    log: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(db: Connection, shared: Arc<Shared>, clock: Clock, events: Events) -> Self {
+        let now = steady_now();
+        Self {
+            db,
+            shared,
+            clock,
+            events,
+            open: HashMap::new(),
+            last_row: 0,
+            journal_bytes: 0,
+            checkpoint: None,
+            checkpointed: now,
+            committed: now,
+            failing: false,
+            ending: Ending::No,
+            refusals_saved: 0,
+        }
+    }
+
+    /// Goes on after the rows that the file has.
+    pub(super) fn after_row(mut self, last_row: i64, journal_bytes: usize) -> Self {
+        (self.last_row, self.journal_bytes) = (last_row, journal_bytes);
+        self
+    }
+
+    /// Writes until the store is closed or dropped.
+    pub(super) fn run(mut self) {
+        let _closes = CloseOnExit(self.shared.clone());
+        loop {
+            let abandoned = self.queue().wait(self.patience());
+            if abandoned && matches!(self.ending, Ending::No) {
+                return;
+            }
+            self.pace();
+            let work = self.gather();
+            self.write(work);
+            if self.may_end() {
+                return;
+            }
+        }
+    }
+
+    fn queue(&self) -> &Queue {
+        &self.shared.queue
+    }
+
+    /// How long to wait for somebody who waits.
+    fn patience(&self) -> Duration {
+        let busy = self.checkpoint.is_some() || !matches!(self.ending, Ending::No);
+        if busy && !self.failing { Duration::ZERO } else { TICK }
+    }
+
+    /// Lets some more gather when commits follow closely; a lone message never waits here.
+    fn pace(&self) {
+        let since = steady_now().saturating_duration_since(self.committed);
+        std::thread::sleep(COMMIT_INTERVAL_MIN.saturating_sub(since));
+    }
+
+    /// Collects the work of one transaction. Cells are encoded first: see the module's text.
+    fn gather(&mut self) -> Work {
+        let now = self.clock.now().max(self.shared.windows.latest());
+        let cells = self.encode_cells(now);
+        let starts = self.checkpoint.is_none() && self.is_checkpoint_due();
+        let mut batch = if starts { self.queue().take_with_dirty() } else { self.queue().take() };
+        if starts {
+            let todo = std::mem::take(&mut batch.dirty);
+            self.start_checkpoint(todo, &batch);
+        }
+        if let Some(done) = batch.closing.take() {
+            self.ending = Ending::Asked(done);
+        }
+        let (cut_to, carried) = self.next_cut(&cells);
+        let refusals = self.shared.refusals.take_unsaved(REFUSALS_BATCH_MAX);
+        // While writes fail, noting the time is the probe.
+        let notes_time = cut_to.is_some()
+            || !batch.changes.is_empty()
+            || self.is_high_water_due(now)
+            || self.failing;
+        Work { batch, cells, cut_to, carried, refusals, now, notes_time }
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        let age = steady_now().saturating_duration_since(self.checkpointed);
+        let old = age >= CHECKPOINT_INTERVAL && self.journal_bytes > 0;
+        self.journal_bytes >= CHECKPOINT_BYTES || old || matches!(self.ending, Ending::Asked(_))
+    }
+
+    fn start_checkpoint(&mut self, todo: Vec<CellRef>, batch: &Batch) {
+        let adds_row = !batch.opened.is_empty() || !batch.closed.is_empty();
+        let covers = self.last_row + i64::from(adds_row);
+        self.checkpoint = Some(Checkpoint { todo, covers, cut: None });
+        self.checkpointed = steady_now();
+        self.journal_bytes = 0;
+        self.ending = match std::mem::replace(&mut self.ending, Ending::No) {
+            Ending::Asked(done) => Ending::Last(done),
+            other => other,
+        };
+    }
+
+    fn encode_cells(&mut self, now: Timestamp) -> Vec<(CellRef, Option<Stored>)> {
+        let Some(checkpoint) = &mut self.checkpoint else { return Vec::new() };
+        let from = checkpoint.todo.len().saturating_sub(CELLS_BATCH_MAX);
+        let windows = &self.shared.windows;
+        let store = |cell: CellRef| {
+            // The cell may have been evicted, and its key may have a new one.
+            let stored = windows.find(cell.key()).and_then(|present| {
+                let mut state = present.state().lock();
+                state.dirty = false;
+                state.log.prune(now, windows.history());
+                let log = (!state.log.is_empty()).then(|| codec::encode_log(&state.log))?;
+                Some(Stored { seq: state.journal_seq, log })
+            });
+            (cell, stored)
+        };
+        checkpoint.todo.drain(from..).map(store).collect()
+    }
+
+    /// The rows to cut now and, the first time, the open reservations to repeat.
+    fn next_cut(&self, cells: &[(CellRef, Option<Stored>)]) -> (Option<i64>, Vec<u8>) {
+        match &self.checkpoint {
+            Some(Checkpoint { todo, covers, cut }) if todo.is_empty() && cells.is_empty() => {
+                match cut {
+                    None => (
+                        Some(0),
+                        self.open.values().flat_map(|entry| entry.iter().copied()).collect(),
+                    ),
+                    Some(cut) => ((cut + ROWS_CUT_MAX).min(*covers).into(), Vec::new()),
+                }
+            }
+            _ => (None, Vec::new()),
+        }
+    }
+
+    fn write(&mut self, work: Work) {
+        match self.transact(&work) {
+            Ok(last_row) => self.succeed(work, last_row),
+            Err(error) => self.fail(work, &error),
+        }
+        self.committed = steady_now();
+    }
+
+    fn transact(&mut self, work: &Work) -> rusqlite::Result<i64> {
+        let mut row = self.last_row;
+        if work.is_empty() && !work.notes_time {
+            return Ok(row);
+        }
+        #[cfg(test)]
+        self.shared.fault()?;
+        let behavior = TransactionBehavior::Immediate;
+        let transaction = Transaction::new(&mut self.db, behavior)?;
+        for entries in [&[work.carried.as_slice()][..], &[&work.batch.opened, &work.batch.closed]] {
+            if entries.iter().any(|some| !some.is_empty()) {
+                row += 1;
+                let at = work.now.as_millis();
+                transaction.prepare_cached(schema::ADD_JOURNAL)?.execute(params![
+                    row,
+                    at,
+                    entries.concat()
+                ])?;
+            }
+        }
+        write_rest(&transaction, work)?;
+        if self.refusals_saved > LAST_REFUSALS_MAX {
+            rows::trim_refusals(&transaction)?;
+        }
+        transaction.commit()?;
+        Ok(row)
+    }
+
+    fn is_high_water_due(&self, now: Timestamp) -> bool {
+        now.since(self.shared.high_water()) >= HIGH_WATER_IDLE
+    }
+
+    fn succeed(&mut self, work: Work, last_row: i64) {
+        let Work { mut batch, carried, cut_to, now, notes_time, refusals, .. } = work;
+        self.refusals_saved = self.refusals_saved % (LAST_REFUSALS_MAX + 1) + refusals.len();
+        if last_row > self.last_row || notes_time {
+            self.shared.note_high_water(now);
+        }
+        self.last_row = last_row;
+        self.journal_bytes += carried.len() + batch.opened.len() + batch.closed.len();
+        self.follow(&batch);
+        for waiter in batch.waiters.drain(..) {
+            let _ = waiter.send(Ok(()));
+        }
+        for task in batch.changes.drain(..) {
+            self.shared.subjects.put(task.change.subject, task.record);
+            let _ = task.done.send(Ok(()));
+        }
+        self.advance_checkpoint(cut_to);
+        if std::mem::take(&mut self.failing) {
+            *self.shared.failure.lock() = None;
+            self.events.tell(now, &Event::StoreRecovered);
+        }
+    }
+
+    /// Keeps the list of open reservations in step with the journal.
+    fn follow(&mut self, batch: &Batch) {
+        for entries in [&batch.opened, &batch.closed] {
+            let open = &mut self.open;
+            let read = codec::for_each_entry(entries, |entry, octets| match entry {
+                Entry::Opened { id, .. } => {
+                    open.insert(id, octets.into());
+                }
+                Entry::Closed { id, .. } => {
+                    open.remove(&id);
+                }
+            });
+            debug_assert!(read.is_ok(), "the queue holds what the codec wrote");
+        }
+    }
+
+    fn advance_checkpoint(&mut self, cut_to: Option<i64>) {
+        let (Some(checkpoint), Some(cut_to)) = (&mut self.checkpoint, cut_to) else { return };
+        // The first cut begins just before the oldest row there is; rows are numbered without gaps.
+        checkpoint.cut = Some(cut_to.max(self.shared.first_row() - 1));
+        if cut_to >= checkpoint.covers {
+            self.shared.set_first_row(checkpoint.covers + 1);
+            self.checkpoint = None;
+        }
+    }
+
+    fn fail(&mut self, work: Work, error: &rusqlite::Error) {
+        let Work { mut batch, cells, now, .. } = work;
+        let detail = format!("the store cannot be written: {error}");
+        for waiter in batch.waiters.drain(..) {
+            let _ = waiter.send(Err(detail.clone()));
+        }
+        for task in batch.changes.drain(..) {
+            let _ = task.done.send(Err(detail.clone()));
+        }
+        self.abort_checkpoint(cells, &mut batch);
+        self.queue().put_back(batch);
+        *self.shared.failure.lock() = Some(detail.clone());
+        if !std::mem::replace(&mut self.failing, true) {
+            self.events.tell(now, &Event::StoreFailed(Trouble { detail }));
+        }
+    }
+
+    /// Begins anew at the next attempt: the row that the checkpoint was to cover was not written, and the next one with its
+    /// number will hold more.
+    fn abort_checkpoint(&mut self, cells: Vec<(CellRef, Option<Stored>)>, batch: &mut Batch) {
+        let Some(checkpoint) = self.checkpoint.take() else { return };
+        batch.dirty.extend(checkpoint.todo);
+        batch.dirty.extend(cells.into_iter().map(|(cell, _)| cell));
+        self.journal_bytes = self.journal_bytes.max(CHECKPOINT_BYTES);
+    }
+
+    /// True once a closing store has nothing left to write, or cannot write it.
+    fn may_end(&mut self) -> bool {
+        let ended = self.failing || self.checkpoint.is_none();
+        match std::mem::replace(&mut self.ending, Ending::No) {
+            Ending::Asked(done) if self.failing => tell_end(done, Err(LAST_WRITE_FAILED.into())),
+            Ending::Last(done) if self.failing => tell_end(done, Err(LAST_WRITE_FAILED.into())),
+            Ending::Last(done) if ended => tell_end(done, Ok(())),
+            other => {
+                self.ending = other;
+                false
+            }
+        }
+    }
+}
+
+fn tell_end(done: Done, result: Result<(), String>) -> bool {
+    let _ = done.send(result);
+    true
+}
+
+fn write_rest(db: &Connection, work: &Work) -> rusqlite::Result<()> {
+    if let Some(cut_to) = work.cut_to {
+        db.prepare_cached(schema::CUT_JOURNAL)?.execute(params![cut_to])?;
+    }
+    if work.notes_time {
+        let put = params!["high_water", work.now.as_millis()];
+        db.prepare_cached(schema::PUT_META)?.execute(put)?;
+    }
+    for (cell, stored) in &work.cells {
+        write_cell(db, cell, stored.as_ref())?;
+    }
+    for (reached, at) in &work.batch.warned {
+        rows::save_warned(db, reached, *at)?;
+    }
+    for task in &work.batch.changes {
+        rows::save_change(db, task)?;
+    }
+    for (account, refusal) in &work.refusals {
+        rows::save_refusal(db, account, refusal)?;
+    }
+    Ok(())
+}
+
+fn write_cell(db: &Connection, cell: &CellRef, stored: Option<&Stored>) -> rusqlite::Result<()> {
+    let key = cell.key().as_str();
+    match stored {
+        Some(Stored { seq, log }) => {
+            let seq = i64::try_from(*seq).unwrap_or(i64::MAX);
+            db.prepare_cached(schema::PUT_WINDOW)?.execute(params![key, seq, log])?;
+        }
+        None => {
+            db.prepare_cached(schema::CUT_WINDOW)?.execute(params![key])?;
+        }
+    }
+    Ok(())
+}
+
+impl Work {
+    fn is_empty(&self) -> bool {
+        let batch = &self.batch;
+        let journal = batch.opened.is_empty() && batch.closed.is_empty() && self.carried.is_empty();
+        let records =
+            batch.warned.is_empty() && batch.changes.is_empty() && self.refusals.is_empty();
+        journal && records && self.cells.is_empty() && self.cut_to.is_none()
+    }
+}
+
+/// However the writer ends, nothing more is taken, so nobody waits for it in vain.
+struct CloseOnExit(Arc<Shared>);
+
+impl Drop for CloseOnExit {
+    fn drop(&mut self) {
+        self.0.queue.abandon();
+        drop(self.0.queue.take_with_dirty());
+    }
+}
+
+const LAST_WRITE_FAILED: &str = "the last write failed";
+/// How long ended reservations may wait for a commit when nobody else needs one.
+const TICK: Duration = Duration::from_millis(500);
+/// Under load there is at most one commit in this time.
+const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(1);
+/// A checkpoint begins when the journal has grown by this much, which bounds the time of a start.
+const CHECKPOINT_BYTES: usize = 16 << 20;
+/// A checkpoint begins at least this often.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
+/// Cells in one transaction of a checkpoint: a few milliseconds.
+const CELLS_BATCH_MAX: usize = 500;
+/// Journal rows that one transaction cuts.
+const ROWS_CUT_MAX: i64 = 500;
+const REFUSALS_BATCH_MAX: usize = 200;
+/// An idle store notes the time this often.
+const HIGH_WATER_IDLE: Duration = Duration::from_secs(60);

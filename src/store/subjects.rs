@@ -1,0 +1,203 @@
+//! The records of accounts and tenants in memory, and what a change makes of a record.
+//!
+//! [`apply`] is pure: the same rules hold for every store. The cache is read at each MAIL, so it holds all records.
+
+use super::{
+    StoreError,
+    records::{Change, Recorded, SubjectKind, SubjectRecord, Suspension, What},
+};
+use crate::{
+    rules::limits::{LimitOverride, check_override},
+    types::{CaseId, SubjectId, Timestamp},
+};
+use dashmap::DashMap;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// All records.
+#[derive(Default)]
+pub(super) struct Subjects {
+    records: DashMap<SubjectId, Arc<SubjectRecord>>,
+    /// Shared by all subjects that have no record.
+    absent: Arc<SubjectRecord>,
+}
+
+impl Subjects {
+    pub(super) fn find(&self, subject: &SubjectId) -> Arc<SubjectRecord> {
+        self.records.get(subject).map_or_else(|| self.absent.clone(), |found| found.clone())
+    }
+
+    /// Puts a record in; one that says nothing is taken out.
+    pub(super) fn put(&self, subject: SubjectId, record: Arc<SubjectRecord>) {
+        if *record == *self.absent {
+            self.records.remove(&subject);
+        } else {
+            self.records.insert(subject, record);
+        }
+    }
+
+    pub(super) fn check_room(&self, subject: &SubjectId) -> Result<(), StoreError> {
+        if self.records.contains_key(subject) || self.records.len() < SUBJECTS_MAX {
+            return Ok(());
+        }
+        Err(StoreError::Full { what: "the table of accounts and tenants", max: SUBJECTS_MAX })
+    }
+
+    /// The first `max` of a kind after `after`, by name. Walks all records, one shard at a time.
+    pub(super) fn list(&self, kind: SubjectKind, after: Option<&str>, max: usize) -> Vec<Recorded> {
+        let mut first = BTreeMap::new();
+        for entry in &self.records {
+            let name = name_of(entry.key());
+            let wanted = kind_of(entry.key()) == kind && after.is_none_or(|after| name > after);
+            if wanted {
+                first.insert(name.to_owned(), (entry.key().clone(), entry.value().clone()));
+            }
+            if first.len() > max {
+                first.pop_last();
+            }
+        }
+        first.into_values().collect()
+    }
+
+    /// Calls `see` with each override.
+    pub(super) fn for_each_override(&self, mut see: impl FnMut(&LimitOverride)) {
+        for entry in &self.records {
+            entry.overrides.iter().for_each(&mut see);
+        }
+    }
+}
+
+pub(super) const fn kind_of(subject: &SubjectId) -> SubjectKind {
+    match subject {
+        SubjectId::Account(_) => SubjectKind::Accounts,
+        SubjectId::Tenant(_) => SubjectKind::Tenants,
+    }
+}
+
+pub(super) fn name_of(subject: &SubjectId) -> &str {
+    match subject {
+        SubjectId::Account(account) => account.as_str(),
+        SubjectId::Tenant(tenant) => tenant.as_str(),
+    }
+}
+
+/// The record after a change.
+pub(super) fn apply(
+    record: &SubjectRecord,
+    change: &Change,
+    now: Timestamp,
+) -> Result<SubjectRecord, StoreError> {
+    let mut next = record.clone();
+    match &change.what {
+        What::Register => next.registered = true,
+        What::Plan(plan) => next.plan.clone_from(plan),
+        What::Tenant(tenant) => {
+            accounts_only(&change.subject, "belongs to a tenant")?;
+            next.tenant.clone_from(tenant);
+        }
+        What::Senders(senders) => {
+            accounts_only(&change.subject, "has envelope senders")?;
+            next.senders = bounded(senders, SENDERS_MAX, "the list of senders")?;
+        }
+        What::SetOverride(given) => set_override(&mut next, change, given, now)?,
+        What::ClearOverride(given) => clear_override(&mut next, given)?,
+        What::Suspend(case) => suspend(&mut next, change, case, now)?,
+        What::Resume => resume(&mut next, change)?,
+    }
+    Ok(next)
+}
+
+fn accounts_only(subject: &SubjectId, what: &str) -> Result<(), StoreError> {
+    match subject {
+        SubjectId::Account(_) => Ok(()),
+        SubjectId::Tenant(_) => conflict(format!("only an account {what}, not {subject}")),
+    }
+}
+
+fn bounded<T: Clone>(list: &[T], max: usize, what: &'static str) -> Result<Vec<T>, StoreError> {
+    if list.len() <= max { Ok(list.to_vec()) } else { Err(StoreError::Full { what, max }) }
+}
+
+fn set_override(
+    record: &mut SubjectRecord,
+    change: &Change,
+    given: &LimitOverride,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    check_override(&change.subject, given)
+        .or_else(|error| conflict(format!("failed to set the limit: {error}")))?;
+    record.overrides.retain(|other| other.holds(now) && other.place() != given.place());
+    record.overrides.push(given.clone());
+    record.overrides = bounded(&record.overrides, OVERRIDES_MAX, "the list of overrides")?;
+    Ok(())
+}
+
+fn clear_override(record: &mut SubjectRecord, given: &LimitOverride) -> Result<(), StoreError> {
+    let before = record.overrides.len();
+    record.overrides.retain(|other| other.place() != given.place());
+    if record.overrides.len() < before {
+        return Ok(());
+    }
+    let (scope, unit, window) = given.place();
+    conflict(format!("there is no override of {scope} {unit} in {window}"))
+}
+
+fn suspend(
+    record: &mut SubjectRecord,
+    change: &Change,
+    case: &CaseId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if let Some(suspension) = &record.suspension {
+        return conflict(format!(
+            "{} is already suspended, case {}",
+            change.subject, suspension.case
+        ));
+    }
+    record.suspension = Some(Suspension {
+        case: case.clone(),
+        since: now,
+        reason: change.reason.clone(),
+        actor: change.actor.clone(),
+    });
+    Ok(())
+}
+
+fn resume(record: &mut SubjectRecord, change: &Change) -> Result<(), StoreError> {
+    match record.suspension.take() {
+        Some(_) => Ok(()),
+        None => conflict(format!("{} is not suspended", change.subject)),
+    }
+}
+
+fn conflict<T>(why: String) -> Result<T, StoreError> {
+    Err(StoreError::Conflict(why))
+}
+
+/// What a change does, in words, for the change log.
+pub(super) fn describe(what: &What) -> String {
+    match what {
+        What::Register => "registered".into(),
+        What::Plan(Some(plan)) => format!("plan {plan}"),
+        What::Plan(None) => "default plan".into(),
+        What::Tenant(Some(tenant)) => format!("tenant {tenant}"),
+        What::Tenant(None) => "tenant from its domain".into(),
+        What::Senders(senders) => format!("senders {}", senders.join(" ")),
+        What::SetOverride(given) => format!("set {}", describe_override(given)),
+        What::ClearOverride(given) => format!("cleared {}", describe_override(given)),
+        What::Suspend(case) => format!("suspended, case {case}"),
+        What::Resume => "resumed".into(),
+    }
+}
+
+fn describe_override(given: &LimitOverride) -> String {
+    let max = given.max.map_or_else(|| String::from("no limit"), |max| max.to_string());
+    let until = given.until.map_or_else(String::new, |until| format!(" until {until}"));
+    format!("{}/{}/{}: {max}{until}", given.scope, given.unit, given.window)
+}
+
+/// How many accounts and tenants have a record.
+const SUBJECTS_MAX: usize = 20_000_000;
+/// How many overrides one subject has.
+const OVERRIDES_MAX: usize = 64;
+/// How many envelope senders one account has beyond its own.
+const SENDERS_MAX: usize = 1_000;

@@ -1,0 +1,485 @@
+//! All windows of the embedded stores, in memory: a sharded map from key to a small cell with a lock of its own.
+//!
+//! A call first collects the cells of all its keys, then lets go of the map, then locks the cells in the fixed order of
+//! the reservation's demands, decides, and applies: nothing is ever taken back, so "exactly 50" is exact. Whether there
+//! is room is said by `rules::window`; nothing here reads a clock or a file.
+
+use super::{
+    StoreError,
+    ledger::{Demand, Grant, Granted, Request, Reservation, Settlement, Usage},
+    warned::Warned,
+};
+use crate::{
+    event::{LimitHit, LimitReached},
+    rules::{
+        limits::{Mode, WINDOW_MAX},
+        window::{self, Log, Question},
+    },
+    types::{Key, Limit, Scope, Timestamp},
+};
+use dashmap::{DashMap, Entry};
+use parking_lot::{Mutex, MutexGuard};
+use std::{
+    borrow::Borrow,
+    collections::BTreeSet,
+    hash::{Hash, Hasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// A shared cell; in the map it is its own key, which saves a copy of the text.
+#[derive(Clone, Debug)]
+pub(super) struct CellRef(Arc<Cell>);
+
+/// One key's window.
+#[derive(Debug)]
+pub(super) struct Cell {
+    pub(super) key: Key,
+    pub(super) state: Mutex<State>,
+}
+
+/// What the lock of a cell guards.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) log: Log,
+    /// The number of the last journal entry that is in the log.
+    pub(super) journal_seq: u64,
+    /// Charges that are reserved and not settled.
+    pub(super) open: u32,
+    /// Taken out of the map: whoever still holds it must look the key up again.
+    dead: bool,
+    /// Noted for the next checkpoint.
+    pub(super) dirty: bool,
+}
+
+/// The locked states of a reservation's cells, in its order.
+pub(super) type Locked<'c> = Vec<MutexGuard<'c, State>>;
+
+/// All windows.
+pub(super) struct Windows {
+    cells: DashMap<CellRef, (), RandomState>,
+    count: AtomicUsize,
+    keys_max: usize,
+    warned: Warned,
+    unknown_margin: Duration,
+    /// How long charges are kept, in milliseconds: what is configured, and the longest window that was asked for.
+    history_configured: AtomicU64,
+    history_asked: AtomicU64,
+    /// The latest moment that any call came with.
+    latest: AtomicI64,
+}
+
+impl Windows {
+    pub(super) fn new(history: Duration, unknown_margin: Duration, keys_max: usize) -> Self {
+        Self {
+            cells: DashMap::with_hasher_and_shard_amount(RandomState::new(), SHARDS),
+            count: AtomicUsize::new(0),
+            keys_max,
+            warned: Warned::default(),
+            unknown_margin: unknown_margin.min(UNKNOWN_MARGIN_MAX),
+            history_configured: AtomicU64::new(millis(history)),
+            history_asked: AtomicU64::new(0),
+            latest: AtomicI64::new(0),
+        }
+    }
+
+    /// Adds recipients to a reservation as far as all its windows have room.
+    pub(super) fn reserve(
+        &self,
+        reservation: &mut Reservation,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Granted, StoreError> {
+        self.note(now, &reservation.demands);
+        loop {
+            if reservation.recipients == 0 {
+                reservation.cells = self.resolve(&reservation.demands)?;
+            }
+            if let Some(mut states) = lock_all(&reservation.cells) {
+                let (demands, had) = (&reservation.demands, reservation.recipients);
+                let granted = decide(demands, &states, had, request, now);
+                for (demand, state) in demands.iter().zip(&mut states) {
+                    let cost = demand.cost(had, granted.recipients);
+                    state.open = state.open.saturating_add(cost);
+                }
+                drop(states);
+                reservation.recipients += granted.recipients;
+                reservation.durable &= granted.recipients == 0;
+                return Ok(granted);
+            }
+        }
+    }
+
+    /// Ends a reservation; `journal` is called while the cells are locked, so that it sees charges in their order.
+    pub(super) fn settle(
+        &self,
+        reservation: &mut Reservation,
+        settlement: Settlement,
+        now: Timestamp,
+        journal: impl FnOnce(Timestamp, &[CellRef], &mut Locked<'_>),
+    ) -> Vec<LimitReached> {
+        self.note(now, &reservation.demands);
+        let stamp = match settlement {
+            Settlement::Refunded => {
+                release(reservation, u32::MAX);
+                return Vec::new();
+            }
+            Settlement::Sent => window::stamp_of(now),
+            Settlement::Unknown => now + self.unknown_margin,
+        };
+        let recipients = std::mem::take(&mut reservation.recipients);
+        let mut near = Vec::new();
+        if recipients > 0
+            && let Some(mut states) = lock_all(&reservation.cells)
+        {
+            journal(stamp, &reservation.cells, &mut states);
+            for (demand, state) in reservation.demands.iter().zip(&mut states) {
+                let charges = demand.cost(0, recipients);
+                state.open -= charges.min(state.open);
+                state.log.record(charges, stamp, now, self.history());
+                near.extend(
+                    demand.limits.iter().filter_map(|&l| near_limit(demand, l, state, now)),
+                );
+            }
+        }
+        near.retain(|reached| self.warned.is_new(reached, now));
+        near
+    }
+
+    pub(super) fn usage(&self, key: &Key, limits: &[Limit], now: Timestamp) -> Vec<Usage> {
+        self.note_time(now);
+        let Some(cell) = self.find(key) else {
+            return limits.iter().map(|&limit| usage_of(&State::default(), limit, now)).collect();
+        };
+        let state = cell.state().lock();
+        limits.iter().map(|&limit| usage_of(&state, limit, now)).collect()
+    }
+
+    pub(super) fn knows(&self, key: &Key) -> bool {
+        self.find(key).is_some_and(|cell| !cell.state().lock().is_idle())
+    }
+
+    /// The first `max` keys of a scope after `after`. Walks all keys, one shard at a time.
+    pub(super) fn keys(&self, scope: Scope, after: Option<&Key>, max: usize) -> Vec<Key> {
+        let mut first = BTreeSet::new();
+        for entry in &self.cells {
+            let key = &entry.key().0.key;
+            let wanted = key.parts().scope == scope && after.is_none_or(|after| key > after);
+            let full = first.len() >= max;
+            if !wanted || full && first.last().is_none_or(|last| key > last) {
+                continue;
+            }
+            first.insert(key.clone());
+            if full {
+                first.pop_last();
+            }
+        }
+        first.into_iter().collect()
+    }
+
+    /// Forgets what no window sees and evicts cells that are empty; tells each evicted one.
+    pub(super) fn sweep(&self, now: Timestamp, mut evicted: impl FnMut(&CellRef)) {
+        let history = self.history();
+        self.cells.retain(|cell, ()| {
+            let Some(mut state) = cell.state().try_lock() else { return true };
+            state.log.prune(now, history);
+            state.log.shrink();
+            state.dead = state.is_idle();
+            if state.dead {
+                self.count.fetch_sub(1, Relaxed);
+                drop(state);
+                evicted(cell);
+                return false;
+            }
+            true
+        });
+        self.warned.sweep(now);
+    }
+
+    /// The cell of a key, if there is one.
+    pub(super) fn find(&self, key: &Key) -> Option<CellRef> {
+        self.cells.get(key.as_str()).map(|found| found.key().clone())
+    }
+
+    /// The cell of a key, made if there is none.
+    pub(super) fn find_or_make(&self, key: &Key) -> Result<CellRef, StoreError> {
+        if let Some(found) = self.find(key) {
+            return Ok(found);
+        }
+        if self.count.load(Relaxed) >= self.keys_max {
+            return Err(StoreError::Full { what: "the table of windows", max: self.keys_max });
+        }
+        self.insert(key.clone(), State::default());
+        self.find(key).map_or_else(|| self.find_or_make(key), Ok)
+    }
+
+    /// Puts a window in, unless the key has one.
+    pub(super) fn insert(&self, key: Key, state: State) {
+        let cell = CellRef(Arc::new(Cell { key, state: Mutex::new(state) }));
+        if let Entry::Vacant(vacant) = self.cells.entry(cell) {
+            vacant.insert(());
+            self.count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many keys there are.
+    pub(super) fn len(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
+    /// How long charges are kept.
+    pub(super) fn history(&self) -> Duration {
+        let asked = self.history_asked.load(Relaxed);
+        Duration::from_millis(self.history_configured.load(Relaxed).max(asked)).min(WINDOW_MAX)
+    }
+
+    pub(super) fn set_history(&self, history: Duration) {
+        self.history_configured.store(millis(history), Relaxed);
+    }
+
+    /// Keeps history for at least this long from now on, whatever is configured.
+    pub(super) fn keep_for(&self, window: Duration) {
+        if millis(window) > self.history_asked.load(Relaxed) {
+            self.history_asked.fetch_max(millis(window), Relaxed);
+        }
+    }
+
+    /// How much later than known an unknown charge is stamped.
+    pub(super) const fn unknown_margin(&self) -> Duration {
+        self.unknown_margin
+    }
+
+    /// The latest moment that any call came with.
+    pub(super) fn latest(&self) -> Timestamp {
+        Timestamp::from_millis(self.latest.load(Relaxed))
+    }
+
+    pub(super) const fn warned(&self) -> &Warned {
+        &self.warned
+    }
+
+    pub(super) fn note_time(&self, now: Timestamp) {
+        if now > self.latest() {
+            self.latest.fetch_max(now.as_millis(), Relaxed);
+        }
+    }
+
+    /// An override may have a window that is longer than any in the configuration.
+    fn note(&self, now: Timestamp, demands: &[Demand]) {
+        self.note_time(now);
+        for limit in demands.iter().flat_map(|demand| demand.limits.iter()) {
+            self.keep_for(limit.window.length());
+        }
+    }
+
+    fn resolve(&self, demands: &[Demand]) -> Result<Vec<CellRef>, StoreError> {
+        demands.iter().map(|demand| self.find_or_make(&demand.key)).collect()
+    }
+}
+
+/// Gives recipients back, at most as many as are reserved.
+pub(super) fn release(reservation: &mut Reservation, recipients: u32) {
+    let left = reservation.recipients.saturating_sub(recipients);
+    for (demand, cell) in reservation.demands.iter().zip(&reservation.cells) {
+        let freed = demand.cost(0, reservation.recipients) - demand.cost(0, left);
+        let mut state = cell.state().lock();
+        state.open -= freed.min(state.open);
+    }
+    reservation.recipients = left;
+}
+
+/// Locks all cells in their order; none if one of them was evicted.
+fn lock_all(cells: &[CellRef]) -> Option<Locked<'_>> {
+    let states: Locked<'_> = cells.iter().map(|cell| cell.state().lock()).collect();
+    states.iter().all(|state| !state.dead).then_some(states)
+}
+
+/// How many recipients are granted, and why no more.
+fn decide(
+    demands: &[Demand],
+    states: &Locked<'_>,
+    had: u32,
+    request: &Request,
+    now: Timestamp,
+) -> Granted {
+    let wanted = request.recipients;
+    let fitting = fitting(demands, states, had, wanted, now);
+    if fitting == wanted {
+        return Granted { recipients: wanted, hit: None };
+    }
+    let (before, asked) = match request.grant {
+        Grant::InOrder => (fitting, 1),
+        Grant::AllOrNothing => (0, wanted),
+    };
+    let recipients = if request.mode == Mode::Observe { wanted } else { before };
+    let hit = latest_hit(demands, states, Step { had, before, asked, now });
+    Granted { recipients, hit }
+}
+
+/// How many of the wanted recipients fit into all windows.
+fn fitting(demands: &[Demand], states: &Locked<'_>, had: u32, wanted: u32, now: Timestamp) -> u32 {
+    let fits = |demand: &Demand, state: &State| {
+        let cost = demand.cost(had, wanted);
+        if cost == 0 {
+            return wanted;
+        }
+        let question = Question { open: state.open, wanted: cost, now };
+        let full =
+            demand.limits.iter().filter(|&&limit| !window::admit(&state.log, limit, question));
+        let room = |limit: &Limit| window::room(&state.log, state.open, *limit, now);
+        full.map(room).min().unwrap_or(wanted)
+    };
+    let all = demands.iter().zip(states).map(|(demand, state)| fits(demand, state));
+    all.min().unwrap_or(wanted).min(wanted)
+}
+
+/// The request that did not fit: what was there, what was granted just now, what was asked next.
+#[derive(Clone, Copy)]
+struct Step {
+    had: u32,
+    before: u32,
+    asked: u32,
+    now: Timestamp,
+}
+
+/// Of the limits that have no room, the one that opens last.
+fn latest_hit(demands: &[Demand], states: &Locked<'_>, step: Step) -> Option<LimitHit> {
+    let hits = demands.iter().zip(states).flat_map(|(demand, state)| {
+        demand.limits.iter().filter_map(|&limit| hit_of(demand, limit, state, step))
+    });
+    let opens = |hit: &LimitHit| hit.next_slot.map_or(i64::MAX, Timestamp::as_millis);
+    hits.reduce(|last, hit| if opens(&hit) > opens(&last) { hit } else { last })
+}
+
+fn hit_of(demand: &Demand, limit: Limit, state: &State, step: Step) -> Option<LimitHit> {
+    let open = state.open.saturating_add(demand.cost(step.had, step.before));
+    let wanted = demand.cost(step.had.saturating_add(step.before), step.asked);
+    let question = Question { open, wanted, now: step.now };
+    if wanted == 0 || window::admit(&state.log, limit, question) {
+        return None;
+    }
+    let used = window::used(&state.log, limit.window, step.now).saturating_add(open);
+    let next_slot = window::next_slot(&state.log, limit, question);
+    Some(LimitHit { key: demand.key.clone(), limit, used, next_slot })
+}
+
+/// The limit with its use, if settled charges have brought it to a threshold.
+fn near_limit(
+    demand: &Demand,
+    limit: Limit,
+    state: &State,
+    now: Timestamp,
+) -> Option<LimitReached> {
+    let sent = window::used(&state.log, limit.window, now);
+    let reached = |percent: &u8| {
+        u64::from(sent) * 100 >= u64::from(limit.max) * u64::from(*percent) && limit.max > 0
+    };
+    let percent = [100, 80].into_iter().find(reached)?;
+    let used = sent.saturating_add(state.open);
+    let unit = demand.key.parts().unit;
+    Some(LimitReached { key: demand.key.clone(), unit, limit, used, percent })
+}
+
+fn usage_of(state: &State, limit: Limit, now: Timestamp) -> Usage {
+    let (sent, open) = (window::used(&state.log, limit.window, now), state.open);
+    let remaining = window::room(&state.log, open, limit, now);
+    let question = Question { open, wanted: 1, now };
+    let next_slot =
+        if remaining > 0 { None } else { window::next_slot(&state.log, limit, question) };
+    Usage { limit, sent, open, remaining, next_slot }
+}
+
+impl State {
+    /// A window as it was stored.
+    pub(super) fn restored(log: Log, journal_seq: u64) -> Self {
+        Self { log, journal_seq, ..Self::default() }
+    }
+
+    /// True if nothing is recorded and nothing is open.
+    pub(super) fn is_idle(&self) -> bool {
+        self.open == 0 && self.log.is_empty()
+    }
+}
+
+impl CellRef {
+    pub(super) fn key(&self) -> &Key {
+        &self.0.key
+    }
+
+    pub(super) fn state(&self) -> &Mutex<State> {
+        &self.0.state
+    }
+}
+
+impl Borrow<str> for CellRef {
+    fn borrow(&self) -> &str {
+        self.0.key.as_str()
+    }
+}
+
+impl Hash for CellRef {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.0.key.as_str().hash(hasher);
+    }
+}
+
+impl PartialEq for CellRef {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl Eq for CellRef {}
+
+fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How many keys are kept: at 300 octets each they fill 6 GB.
+pub(super) const KEYS_MAX: usize = 20_000_000;
+/// Small shards keep a sweep from holding any of them for long.
+const SHARDS: usize = 1024;
+/// The longest safety margin for unknown charges.
+const UNKNOWN_MARGIN_MAX: Duration = Duration::from_secs(86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: usize) -> Key {
+        format!("account/r/user{n}").parse().unwrap()
+    }
+
+    fn windows(keys_max: usize) -> Windows {
+        Windows::new(Duration::from_secs(3600), Duration::ZERO, keys_max)
+    }
+
+    #[test]
+    fn an_empty_window_is_evicted_and_a_holder_looks_it_up_again() {
+        let windows = windows(10);
+        let held = windows.find_or_make(&key(1)).unwrap();
+        let mut evicted = Vec::new();
+        windows.sweep(Timestamp::EPOCH, |cell| evicted.push(cell.key().clone()));
+        assert_eq!((evicted, windows.len()), (vec![key(1)], 0));
+        assert!(lock_all(&[held]).is_none());
+        windows.find_or_make(&key(1)).unwrap();
+        assert_eq!(windows.len(), 1);
+    }
+
+    #[test]
+    fn the_table_of_windows_is_bounded() {
+        let windows = windows(2);
+        windows.find_or_make(&key(1)).unwrap();
+        windows.find_or_make(&key(2)).unwrap();
+        assert!(matches!(windows.find_or_make(&key(3)), Err(StoreError::Full { max: 2, .. })));
+        assert!(windows.find_or_make(&key(1)).is_ok());
+    }
+
+    #[test]
+    fn a_cell_is_small() {
+        assert_eq!(size_of::<Cell>() + 2 * size_of::<usize>(), 88);
+    }
+}

@@ -1,0 +1,394 @@
+//! Each event as one log line with stable keys; docs/log.md has them all.
+//!
+//! Passwords and bodies never stand here, because events do not hold them.
+
+use super::{
+    LogFormat,
+    diagnostics::level_name,
+    line::{Flag, Line},
+    sink::Sink,
+};
+use crate::{
+    event::{
+        AnswerBy, Charged, ConnectionRefused, Event, EvidenceRejected, LimitHit, LimitReached,
+        Listener, Login, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal,
+        SessionClosed, SessionOpened, SubjectChanged, Trouble,
+    },
+    types::{Address, CaseId, PeerName, SubjectId, Timestamp, TransactionId},
+};
+use std::time::Duration;
+use tracing::Level;
+
+/// Writes a line for each event of at least its level.
+pub struct Log {
+    sink: Sink,
+    format: LogFormat,
+    level: Level,
+}
+
+impl Log {
+    pub(super) const fn new(sink: Sink, format: LogFormat, level: Level) -> Self {
+        Self { sink, format, level }
+    }
+}
+
+impl Listener for Log {
+    fn notice(&self, at: Timestamp, event: &Event) {
+        let level = level_of(event);
+        if level > self.level {
+            return;
+        }
+        self.sink.write_line(self.format, at, |line| {
+            line.word("level", level_name(level));
+            line.word("event", event.name());
+            write_event(line, event);
+        });
+    }
+}
+
+/// How much an event matters to whoever reads the log.
+const fn level_of(event: &Event) -> Level {
+    match event {
+        Event::SessionOpened(_) | Event::SessionClosed(_) | Event::LoginSucceeded(_) => {
+            Level::DEBUG
+        }
+        Event::Message(_)
+        | Event::Refused(_)
+        | Event::LoginFailed(_)
+        | Event::Suspended(_)
+        | Event::Resumed(_)
+        | Event::SubjectChanged(_)
+        | Event::NextHopUp(_)
+        | Event::ConfigReloaded
+        | Event::CertificatesReloaded
+        | Event::StoreRecovered => Level::INFO,
+        Event::ConnectionRefused(_)
+        | Event::LimitReached(_)
+        | Event::EvidenceRejected(_)
+        | Event::NextHopDown(_) => Level::WARN,
+        Event::ConfigRejected(_) | Event::StoreFailed(_) | Event::TaskPanicked(_) => Level::ERROR,
+    }
+}
+
+fn write_event(line: &mut Line<'_>, event: &Event) {
+    match event {
+        Event::SessionOpened(opened) => write_opened(line, opened),
+        Event::SessionClosed(closed) => write_closed(line, closed),
+        Event::ConnectionRefused(refused) => write_connection_refused(line, refused),
+        Event::LoginSucceeded(login) | Event::LoginFailed(login) => write_login(line, login),
+        Event::Message(report) => write_message(line, report),
+        Event::Refused(refusal) => write_refusal(line, refusal),
+        Event::LimitReached(reached) => write_reached(line, reached),
+        Event::EvidenceRejected(rejected) => write_rejected(line, rejected),
+        Event::Suspended(s) => write_case(line, (&s.subject, &s.case), &s.reason, &s.actor),
+        Event::Resumed(s) => write_case(line, (&s.subject, &s.case), &s.reason, &s.actor),
+        Event::SubjectChanged(changed) => write_changed(line, changed),
+        Event::NextHopUp(state) | Event::NextHopDown(state) => write_next_hop(line, state),
+        Event::ConfigRejected(trouble)
+        | Event::StoreFailed(trouble)
+        | Event::TaskPanicked(trouble) => write_trouble(line, trouble),
+        Event::ConfigReloaded | Event::CertificatesReloaded | Event::StoreRecovered => {}
+    }
+}
+
+fn write_opened(line: &mut Line<'_>, opened: &SessionOpened) {
+    line.text("session", opened.session.as_str());
+    line.text("listener", &opened.listener);
+    line.bare("remote", opened.remote);
+    line.text_if("peer", opened.peer.as_ref().map(PeerName::as_str));
+}
+
+fn write_closed(line: &mut Line<'_>, closed: &SessionClosed) {
+    line.text("session", closed.session.as_str());
+    line.text("listener", &closed.listener);
+    line.word("reason", closed.reason);
+    line.number("took_ms", millis(closed.lasted));
+}
+
+fn write_connection_refused(line: &mut Line<'_>, refused: &ConnectionRefused) {
+    line.text("listener", &refused.listener);
+    line.bare("remote", refused.remote);
+    line.word("reason", refused.reason);
+}
+
+fn write_login(line: &mut Line<'_>, login: &Login) {
+    line.text("session", login.session.as_str());
+    line.text("login", &login.login);
+    line.bare("client", login.client);
+    line.word("mechanism", login.mechanism);
+    line.word("result", login.result);
+}
+
+fn write_message(line: &mut Line<'_>, report: &MessageReport) {
+    line.word("outcome", report.outcome.name());
+    line.text("id", report.transaction.as_str());
+    line.text("session", report.session.as_str());
+    line.text("listener", &report.listener);
+    write_charged(line, report.charged.as_ref());
+    line.bare("client", report.client);
+    line.text("from", report.sender.address().map_or("", Address::as_str));
+    write_recipients(line, report);
+    line.number("size", report.size_bytes);
+    line.text_if("reply", report.reply.as_deref());
+    line.text_if("next_hop", report.next_hop.as_deref());
+    line.text_if("next_hop_reply", report.next_hop_reply.as_deref());
+    line.moment("began", report.began);
+    line.number("took_ms", millis(report.lasted));
+    if let Some(took) = report.next_hop_took {
+        line.number("next_hop_ms", millis(took));
+    }
+    line.flag("would_refuse", Flag::from(report.would_refuse));
+}
+
+fn write_recipients(line: &mut Line<'_>, report: &MessageReport) {
+    line.number("recipients_sent", u64::from(report.recipients_sent));
+    line.number("recipients_refused", u64::from(report.recipients_refused));
+    line.number("recipients_limited", u64::from(report.recipients_limited));
+    let named = report.recipients.iter().take(REPORT_RECIPIENTS_MAX);
+    line.list("to", named, |element, recipient| {
+        element.recipient(recipient.address.as_str(), recipient.code, by_name(recipient.by));
+    });
+}
+
+fn write_refusal(line: &mut Line<'_>, refusal: &Refusal) {
+    line.word("reason", refusal.reason.name());
+    line.text_if("id", refusal.transaction.as_ref().map(TransactionId::as_str));
+    line.text("session", refusal.session.as_str());
+    write_charged(line, refusal.charged.as_ref());
+    line.bare("client", refusal.client);
+    line.text("from", refusal.sender.address().map_or("", Address::as_str));
+    line.number("recipients", u64::from(refusal.recipients));
+    line.text("reply", &refusal.reply);
+    if let Some(hit) = &refusal.limit {
+        write_hit(line, hit);
+    }
+    line.flag("observed_only", Flag::from(refusal.observed_only));
+}
+
+fn write_charged(line: &mut Line<'_>, charged: Option<&Charged>) {
+    let Some(charged) = charged else { return };
+    line.text("account", charged.account.as_str());
+    line.text("tenant", charged.tenant.as_str());
+    line.text("plan", charged.plan.as_str());
+    line.word("evidence", charged.evidence.name());
+    line.text_if("peer", charged.peer.as_ref().map(PeerName::as_str));
+}
+
+fn write_hit(line: &mut Line<'_>, hit: &LimitHit) {
+    line.text("limit_key", hit.key.as_str());
+    line.number("limit_max", u64::from(hit.limit.max));
+    line.number("limit_window_s", hit.limit.window.length().as_secs());
+    line.number("limit_used", u64::from(hit.used));
+    if let Some(slot) = hit.next_slot {
+        line.moment("next_slot", slot);
+    }
+}
+
+fn write_reached(line: &mut Line<'_>, reached: &LimitReached) {
+    line.text("limit_key", reached.key.as_str());
+    line.number("limit_max", u64::from(reached.limit.max));
+    line.number("limit_window_s", reached.limit.window.length().as_secs());
+    line.number("limit_used", u64::from(reached.used));
+    line.number("percent", u64::from(reached.percent));
+}
+
+fn write_rejected(line: &mut Line<'_>, rejected: &EvidenceRejected) {
+    line.text("session", rejected.session.as_str());
+    line.text_if("peer", rejected.peer.as_ref().map(PeerName::as_str));
+    line.word("evidence", rejected.evidence.name());
+    line.word("reason", rejected.reason);
+}
+
+fn write_case(line: &mut Line<'_>, who: (&SubjectId, &CaseId), reason: &str, actor: &str) {
+    write_subject(line, who.0);
+    line.text("case", who.1.as_str());
+    line.text("reason", reason);
+    line.text("actor", actor);
+}
+
+fn write_changed(line: &mut Line<'_>, changed: &SubjectChanged) {
+    write_subject(line, &changed.subject);
+    line.text("change", &changed.change);
+    line.text("reason", &changed.reason);
+    line.text("actor", &changed.actor);
+}
+
+fn write_subject(line: &mut Line<'_>, subject: &SubjectId) {
+    match subject {
+        SubjectId::Account(account) => line.text("account", account.as_str()),
+        SubjectId::Tenant(tenant) => line.text("tenant", tenant.as_str()),
+    }
+}
+
+fn write_next_hop(line: &mut Line<'_>, state: &NextHopState) {
+    line.text("next_hop", &state.next_hop);
+    line.text("detail", &state.detail);
+}
+
+fn write_trouble(line: &mut Line<'_>, trouble: &Trouble) {
+    line.text("detail", &trouble.detail);
+}
+
+const fn by_name(by: AnswerBy) -> &'static str {
+    match by {
+        AnswerBy::NextHop => "next-hop",
+        AnswerBy::Limit => "limit",
+        AnswerBy::Gate => "gate",
+    }
+}
+
+fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::{
+        event::{Evidence, Outcome, RecipientReport, RefusalReason},
+        telemetry::sink::Writer,
+        types::{Key, Limit, ReversePath, Span, Unit},
+    };
+
+    pub(crate) fn charged() -> Charged {
+        Charged {
+            account: "a@shop.example".parse().unwrap(),
+            tenant: "shop.example".parse().unwrap(),
+            plan: "shared-hosting".parse().unwrap(),
+            evidence: Evidence::Auth,
+            peer: Some("web01".parse().unwrap()),
+        }
+    }
+
+    pub(crate) fn message() -> MessageReport {
+        MessageReport {
+            session: "s1".parse().unwrap(),
+            transaction: "s1.1".parse().unwrap(),
+            listener: "submission".into(),
+            charged: Some(charged()),
+            client: "192.0.2.7".parse().unwrap(),
+            sender: ReversePath::Mailbox("a@shop.example".parse().unwrap()),
+            recipients: vec![RecipientReport {
+                address: "b@there.example".parse().unwrap(),
+                code: 250,
+                by: AnswerBy::NextHop,
+            }],
+            recipients_sent: 1,
+            recipients_refused: 0,
+            recipients_limited: 2,
+            size_bytes: 4096,
+            outcome: Outcome::Sent,
+            reply: Some("250 2.0.0 ok\r\nevent=forged".into()),
+            next_hop: Some("mx.example:25".into()),
+            next_hop_reply: Some("250 queued as 1".into()),
+            began: "2026-11-22T09:14:07Z".parse().unwrap(),
+            lasted: Duration::from_millis(12),
+            next_hop_took: Some(Duration::from_millis(5)),
+            would_refuse: false,
+        }
+    }
+
+    pub(crate) fn refusal() -> Refusal {
+        let account = SubjectId::Account("a@shop.example".parse().unwrap());
+        let limit = Limit { window: Span::from_secs(3600), max: 50 };
+        Refusal {
+            session: "s1".parse().unwrap(),
+            transaction: None,
+            charged: Some(charged()),
+            client: "192.0.2.7".parse().unwrap(),
+            sender: ReversePath::Null,
+            reason: RefusalReason::Limit,
+            recipients: 1,
+            reply: "450 4.7.1 account a@shop.example: 50 of 50 recipients in 1 h".into(),
+            limit: Some(LimitHit {
+                key: Key::of_subject(&account, Unit::Recipients),
+                limit,
+                used: 50,
+                next_slot: Some("2026-11-22T09:37:50Z".parse().unwrap()),
+            }),
+            observed_only: false,
+        }
+    }
+
+    fn check(format: LogFormat, level: Level, event: &Event, expected: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let writer = Writer::start(Some(&path)).unwrap();
+        let at = "2026-11-22T09:14:07.042Z".parse().unwrap();
+        Log::new(writer.sink(), format, level).notice(at, event);
+        drop(writer);
+        assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_message_is_one_line() {
+        check(
+            LogFormat::Text,
+            Level::INFO,
+            &Event::Message(Box::new(message())),
+            "time=2026-11-22T09:14:07.042Z level=info event=message outcome=sent id=s1.1 session=s1 listener=submission \
+             account=a@shop.example tenant=shop.example plan=shared-hosting evidence=auth peer=web01 client=192.0.2.7 \
+             from=a@shop.example recipients_sent=1 recipients_refused=0 recipients_limited=2 \
+             to=\"b@there.example=250/next-hop\" size=4096 reply=\"250 2.0.0 ok\\r\\nevent=forged\" next_hop=mx.example:25 \
+             next_hop_reply=\"250 queued as 1\" began=2026-11-22T09:14:07.000Z took_ms=12 next_hop_ms=5\n",
+        );
+        check(
+            LogFormat::Json,
+            Level::INFO,
+            &Event::Message(Box::new(message())),
+            concat!(
+                r#"{"time":"2026-11-22T09:14:07.042Z","level":"info","event":"message","outcome":"sent","id":"s1.1","#,
+                r#""session":"s1","listener":"submission","account":"a@shop.example","tenant":"shop.example","#,
+                r#""plan":"shared-hosting","evidence":"auth","peer":"web01","client":"192.0.2.7","from":"a@shop.example","#,
+                r#""recipients_sent":1,"recipients_refused":0,"recipients_limited":2,"#,
+                r#""to":[{"to":"b@there.example","code":250,"by":"next-hop"}],"size":4096,"#,
+                r#""reply":"250 2.0.0 ok\r\nevent=forged","next_hop":"mx.example:25","next_hop_reply":"250 queued as 1","#,
+                r#""began":"2026-11-22T09:14:07.000Z","took_ms":12,"next_hop_ms":5}"#,
+                "\n"
+            ),
+        );
+    }
+
+    #[test]
+    fn a_refusal_has_the_facts_of_its_limit() {
+        check(
+            LogFormat::Text,
+            Level::INFO,
+            &Event::Refused(Box::new(refusal())),
+            "time=2026-11-22T09:14:07.042Z level=info event=refused reason=limit session=s1 account=a@shop.example \
+             tenant=shop.example plan=shared-hosting evidence=auth peer=web01 client=192.0.2.7 from=\"\" recipients=1 \
+             reply=\"450 4.7.1 account a@shop.example: 50 of 50 recipients in 1 h\" limit_key=account/r/a@shop.example \
+             limit_max=50 limit_window_s=3600 limit_used=50 next_slot=2026-11-22T09:37:50.000Z\n",
+        );
+    }
+
+    #[test]
+    fn a_level_that_is_not_wanted_writes_nothing() {
+        let opened = Event::SessionOpened(SessionOpened {
+            session: "s1".parse().unwrap(),
+            listener: "smarthost".into(),
+            remote: "[2001:db8::1]:4000".parse().unwrap(),
+            peer: None,
+        });
+        check(LogFormat::Text, Level::INFO, &opened, "");
+        check(
+            LogFormat::Text,
+            Level::DEBUG,
+            &opened,
+            "time=2026-11-22T09:14:07.042Z level=debug event=session-opened session=s1 listener=smarthost \
+             remote=[2001:db8::1]:4000\n",
+        );
+    }
+
+    #[test]
+    fn a_line_names_no_more_recipients_than_its_maximum() {
+        let mut report = message();
+        report.recipients = vec![report.recipients[0].clone(); REPORT_RECIPIENTS_MAX + 20];
+        let mut out = Vec::new();
+        let mut second = crate::telemetry::line::SecondText::default();
+        let mut line = Line::begin(&mut out, LogFormat::Text, &mut second, Timestamp::EPOCH);
+        write_message(&mut line, &report);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.matches("b@there.example").count(), REPORT_RECIPIENTS_MAX);
+    }
+}

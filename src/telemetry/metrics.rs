@@ -1,0 +1,554 @@
+//! Events as Prometheus metrics; docs/metrics.md has them all.
+//!
+//! Every counter is registered once, at the start, and held; an event costs a few atomic additions. Labels are words
+//! of this crate, names of listeners or names of next hops, never names of accounts, so their number is bounded whatever
+//! clients do. A word that is not in its table counts as `other`.
+
+use super::sink::Sink;
+use crate::{
+    event::{Event, Evidence, Listener, MessageReport, Outcome, Refusal, RefusalReason},
+    types::{Scope, SubjectId, Timestamp},
+};
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+use parking_lot::RwLock;
+use std::sync::Arc;
+
+/// All metrics of the program.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    log: Sink,
+    log_lines_lost: Counter,
+    log_write_errors: Counter,
+    sessions_opened: ByName<Counter>,
+    sessions_open: ByName<Gauge>,
+    sessions_closed: Words,
+    connections_refused: Words,
+    logins: Words,
+    messages: Words,
+    messages_evidence: Words,
+    recipients: Words,
+    message_bytes: Counter,
+    message_seconds: Histogram,
+    next_hop_seconds: Histogram,
+    would_refuse: Counter,
+    refusals: Words,
+    refused_recipients: Words,
+    refusals_observed: Words,
+    limits_reached: Words,
+    evidence_rejected: Words,
+    suspensions: Words,
+    resumptions: Words,
+    subject_changes: Words,
+    next_hop_up: ByName<Gauge>,
+    next_hop_failures: Counter,
+    config_reloads: Words,
+    certificate_reloads: Counter,
+    store_up: Gauge,
+    store_failures: Counter,
+    tasks_panicked: Counter,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub(super) fn new(log: Sink) -> Self {
+        let recorder = new_recorder();
+        let r = &recorder;
+        counter(r, "tollgate_build_info", vec![Label::new("version", env!("CARGO_PKG_VERSION"))])
+            .absolute(1);
+        let store_up = r.register_gauge(&Key::from_name("tollgate_store_up"), &METADATA);
+        store_up.set(1.0);
+        Self {
+            handle: recorder.handle(),
+            log,
+            log_lines_lost: single(r, "tollgate_log_lines_lost_total"),
+            log_write_errors: single(r, "tollgate_log_write_errors_total"),
+            sessions_opened: ByName::new("tollgate_sessions_opened_total", "listener"),
+            sessions_open: ByName::new("tollgate_sessions_open", "listener"),
+            sessions_closed: Words::new(r, "tollgate_sessions_closed_total", "reason", CLOSED),
+            connections_refused: Words::new(
+                r,
+                "tollgate_connections_refused_total",
+                "reason",
+                CONNECTIONS_REFUSED,
+            ),
+            logins: Words::new(r, "tollgate_logins_total", "result", LOGINS),
+            messages: Words::new(
+                r,
+                "tollgate_messages_total",
+                "outcome",
+                &OUTCOMES.map(Outcome::name),
+            ),
+            messages_evidence: Words::new(
+                r,
+                "tollgate_messages_evidence_total",
+                "evidence",
+                &EVIDENCE.map(Evidence::name),
+            ),
+            recipients: Words::new(r, "tollgate_recipients_total", "outcome", RECIPIENTS),
+            message_bytes: single(r, "tollgate_message_bytes_total"),
+            message_seconds: histogram(r, MESSAGE_SECONDS),
+            next_hop_seconds: histogram(r, NEXT_HOP_SECONDS),
+            would_refuse: single(r, "tollgate_messages_would_refuse_total"),
+            refusals: reasons(r, "tollgate_refusals_total"),
+            refused_recipients: reasons(r, "tollgate_refused_recipients_total"),
+            refusals_observed: reasons(r, "tollgate_refusals_observed_total"),
+            limits_reached: Words::new(r, "tollgate_limits_reached_total", "threshold", THRESHOLDS),
+            evidence_rejected: Words::new(
+                r,
+                "tollgate_evidence_rejected_total",
+                "reason",
+                EVIDENCE_REJECTED,
+            ),
+            suspensions: Words::new(r, "tollgate_suspensions_total", "scope", SUBJECTS),
+            resumptions: Words::new(r, "tollgate_resumptions_total", "scope", SUBJECTS),
+            subject_changes: Words::new(r, "tollgate_subject_changes_total", "scope", SUBJECTS),
+            next_hop_up: ByName::new("tollgate_next_hop_up", "next_hop"),
+            next_hop_failures: single(r, "tollgate_next_hop_failures_total"),
+            config_reloads: Words::new(r, "tollgate_config_reloads_total", "result", RELOADS),
+            certificate_reloads: single(r, "tollgate_certificate_reloads_total"),
+            store_up,
+            store_failures: single(r, "tollgate_store_failures_total"),
+            tasks_panicked: single(r, "tollgate_tasks_panicked_total"),
+            recorder,
+        }
+    }
+
+    /// All metrics in Prometheus' text form.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let log = self.log.counts();
+        self.log_lines_lost.absolute(log.lines_lost);
+        self.log_write_errors.absolute(log.write_errors);
+        self.handle.render()
+    }
+
+    /// Sorts the samples of histograms into their buckets. Whoever runs the program calls it every few seconds, because samples
+    /// wait in memory until then or until somebody renders.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+
+    fn note_message(&self, report: &MessageReport) {
+        self.messages.count(report.outcome.name());
+        if let Some(charged) = &report.charged {
+            self.messages_evidence.count(charged.evidence.name());
+        }
+        self.recipients.add(RECIPIENTS[0], u64::from(report.recipients_sent));
+        self.recipients.add(RECIPIENTS[1], u64::from(report.recipients_refused));
+        self.recipients.add(RECIPIENTS[2], u64::from(report.recipients_limited));
+        self.message_bytes.increment(report.size_bytes);
+        self.message_seconds.record(report.lasted);
+        if let Some(took) = report.next_hop_took {
+            self.next_hop_seconds.record(took);
+        }
+        self.would_refuse.increment(u64::from(report.would_refuse));
+    }
+
+    fn note_refusal(&self, refusal: &Refusal) {
+        if refusal.observed_only {
+            self.refusals_observed.count(refusal.reason.name());
+        } else {
+            self.refusals.count(refusal.reason.name());
+            self.refused_recipients.add(refusal.reason.name(), u64::from(refusal.recipients));
+        }
+    }
+
+    fn note_sessions(&self, listener: &Arc<str>, change: f64) {
+        let open = |key: &Key| self.recorder.register_gauge(key, &METADATA);
+        self.sessions_open.with(listener, open, |gauge| gauge.increment(change));
+    }
+
+    fn note_opened(&self, listener: &Arc<str>) {
+        let register = |key: &Key| self.recorder.register_counter(key, &METADATA);
+        self.sessions_opened.with(listener, register, |counter| counter.increment(1));
+        self.note_sessions(listener, 1.0);
+    }
+
+    fn note_next_hop(&self, next_hop: &Arc<str>, up: f64) {
+        let register = |key: &Key| self.recorder.register_gauge(key, &METADATA);
+        self.next_hop_up.with(next_hop, register, |gauge| gauge.set(up));
+    }
+}
+
+impl Listener for Metrics {
+    fn notice(&self, _: Timestamp, event: &Event) {
+        match event {
+            Event::SessionOpened(opened) => self.note_opened(&opened.listener),
+            Event::SessionClosed(closed) => {
+                self.sessions_closed.count(closed.reason);
+                self.note_sessions(&closed.listener, -1.0);
+            }
+            Event::ConnectionRefused(refused) => self.connections_refused.count(refused.reason),
+            Event::LoginSucceeded(login) | Event::LoginFailed(login) => {
+                self.logins.count(login.result);
+            }
+            Event::Message(report) => self.note_message(report),
+            Event::Refused(refusal) => self.note_refusal(refusal),
+            Event::LimitReached(reached) => {
+                self.limits_reached.count(threshold(reached.key.parts().scope, reached.percent));
+            }
+            Event::EvidenceRejected(rejected) => self.evidence_rejected.count(rejected.reason),
+            Event::Suspended(suspended) => self.suspensions.count(scope_of(&suspended.subject)),
+            Event::Resumed(resumed) => self.resumptions.count(scope_of(&resumed.subject)),
+            Event::SubjectChanged(changed) => {
+                self.subject_changes.count(scope_of(&changed.subject));
+            }
+            Event::NextHopUp(state) => self.note_next_hop(&state.next_hop, 1.0),
+            Event::NextHopDown(state) => {
+                self.next_hop_failures.increment(1);
+                self.note_next_hop(&state.next_hop, 0.0);
+            }
+            Event::ConfigReloaded => self.config_reloads.count(RELOADS[0]),
+            Event::ConfigRejected(_) => self.config_reloads.count(RELOADS[1]),
+            Event::CertificatesReloaded => self.certificate_reloads.increment(1),
+            Event::StoreFailed(_) => {
+                self.store_failures.increment(1);
+                self.store_up.set(0.0);
+            }
+            Event::StoreRecovered => self.store_up.set(1.0),
+            Event::TaskPanicked(_) => self.tasks_panicked.increment(1),
+        }
+    }
+}
+
+/// Shared metrics listen as their owner does.
+impl Listener for Arc<Metrics> {
+    fn notice(&self, at: Timestamp, event: &Event) {
+        Metrics::notice(self, at, event);
+    }
+}
+
+/// A counter for each word of a table, and one for words that are not in it.
+struct Words {
+    counters: Vec<(&'static str, Counter)>,
+    other: Counter,
+}
+
+impl Words {
+    fn new(
+        recorder: &PrometheusRecorder,
+        name: &'static str,
+        label: &'static str,
+        words: &[&'static str],
+    ) -> Self {
+        let one = |word| counter(recorder, name, vec![Label::from_static_parts(label, word)]);
+        Self {
+            counters: words.iter().map(|&word| (word, one(word))).collect(),
+            other: one("other"),
+        }
+    }
+
+    fn count(&self, word: &'static str) {
+        self.add(word, 1);
+    }
+
+    /// The tables are short, and the first difference in length or letter ends a comparison.
+    fn add(&self, word: &'static str, amount: u64) {
+        let known = self.counters.iter().find(|(name, _)| *name == word);
+        known.map_or(&self.other, |(_, counter)| counter).increment(amount);
+    }
+}
+
+/// A metric for each listener or next hop, registered when its name is first seen; further names than
+/// [`NAMES_MAX`] count as `other`.
+struct ByName<M> {
+    name: &'static str,
+    label: &'static str,
+    known: RwLock<Vec<(Arc<str>, M)>>,
+}
+
+impl<M> ByName<M> {
+    const fn new(name: &'static str, label: &'static str) -> Self {
+        Self { name, label, known: RwLock::new(Vec::new()) }
+    }
+
+    fn with(&self, value: &Arc<str>, register: impl FnOnce(&Key) -> M, act: impl Fn(&M)) {
+        if let Some((_, metric)) = self.known.read().iter().find(|(name, _)| name == value) {
+            return act(metric);
+        }
+        let mut known = self.known.write();
+        let shown: Arc<str> =
+            if known.len() < NAMES_MAX { Arc::clone(value) } else { "other".into() };
+        if let Some((_, metric)) = known.iter().find(|(name, _)| *name == shown) {
+            return act(metric);
+        }
+        let label = Label::new(self.label, shown.to_string());
+        let metric = register(&Key::from_parts(self.name, vec![label]));
+        act(&metric);
+        known.push((shown, metric));
+    }
+}
+
+fn new_recorder() -> PrometheusRecorder {
+    let builder = PrometheusBuilder::new();
+    let builder = builder
+        .set_buckets_for_metric(Matcher::Full(MESSAGE_SECONDS.into()), SECONDS)
+        .and_then(|b| b.set_buckets_for_metric(Matcher::Full(NEXT_HOP_SECONDS.into()), SECONDS))
+        .unwrap_or_default();
+    let recorder = builder.build_recorder();
+    for &(name, help) in HELP {
+        recorder.describe_counter(name.into(), None, help.into());
+    }
+    recorder
+}
+
+fn counter(recorder: &PrometheusRecorder, name: &'static str, labels: Vec<Label>) -> Counter {
+    recorder.register_counter(&Key::from_parts(name, labels), &METADATA)
+}
+
+fn single(recorder: &PrometheusRecorder, name: &'static str) -> Counter {
+    counter(recorder, name, Vec::new())
+}
+
+fn histogram(recorder: &PrometheusRecorder, name: &'static str) -> Histogram {
+    recorder.register_histogram(&Key::from_name(name), &METADATA)
+}
+
+fn reasons(recorder: &PrometheusRecorder, name: &'static str) -> Words {
+    Words::new(recorder, name, "reason", &REASONS.map(RefusalReason::name))
+}
+
+const fn scope_of(subject: &SubjectId) -> &'static str {
+    match subject {
+        SubjectId::Account(_) => SUBJECTS[0],
+        SubjectId::Tenant(_) => SUBJECTS[1],
+    }
+}
+
+const fn threshold(scope: Scope, percent: u8) -> &'static str {
+    match (scope, percent) {
+        (Scope::Account, 80) => "account-80",
+        (Scope::Account, 100) => "account-100",
+        (Scope::Tenant, 80) => "tenant-80",
+        (Scope::Tenant, 100) => "tenant-100",
+        (Scope::ClientIp, 80) => "client-ip-80",
+        (Scope::ClientIp, 100) => "client-ip-100",
+        (Scope::Peer, 80) => "peer-80",
+        (Scope::Peer, 100) => "peer-100",
+        _ => "other",
+    }
+}
+
+static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+/// How many listeners or next hops have a series of their own.
+const NAMES_MAX: usize = 64;
+
+const MESSAGE_SECONDS: &str = "tollgate_message_seconds";
+const NEXT_HOP_SECONDS: &str = "tollgate_next_hop_seconds";
+
+/// The buckets of durations.
+const SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+
+const OUTCOMES: [Outcome; 5] =
+    [Outcome::Sent, Outcome::Refused, Outcome::Deferred, Outcome::Unknown, Outcome::Abandoned];
+const EVIDENCE: [Evidence; 11] = [
+    Evidence::Auth,
+    Evidence::XclientLogin,
+    Evidence::MailAuth,
+    Evidence::XAuthUser,
+    Evidence::XAuthenticatedSender,
+    Evidence::ReceivedAuth,
+    Evidence::ReceivedUserid,
+    Evidence::PhpScript,
+    Evidence::MailFrom,
+    Evidence::ClientIp,
+    Evidence::Peer,
+];
+const REASONS: [RefusalReason; 16] = [
+    RefusalReason::Limit,
+    RefusalReason::LimitNever,
+    RefusalReason::Suspended,
+    RefusalReason::NotRelaying,
+    RefusalReason::SenderMismatch,
+    RefusalReason::UnknownAccount,
+    RefusalReason::NewAccounts,
+    RefusalReason::PhpMail,
+    RefusalReason::Size,
+    RefusalReason::Loop,
+    RefusalReason::RecipientsMax,
+    RefusalReason::SpoolFull,
+    RefusalReason::StoreDown,
+    RefusalReason::NextHopDown,
+    RefusalReason::ExtensionMissing,
+    RefusalReason::TooLong,
+];
+const CLOSED: &[&str] = &[
+    "quit",
+    "peer-closed",
+    "timeout",
+    "too-many-errors",
+    "protocol",
+    "tls",
+    "drain",
+    "io",
+    "panic",
+];
+const CONNECTIONS_REFUSED: &[&str] =
+    &["connections-total", "connections-client", "proxy-header", "tls"];
+const LOGINS: &[&str] = &["ok", "wrong", "paced", "unavailable", "malformed"];
+const RECIPIENTS: &[&str] = &["sent", "refused", "limited"];
+const EVIDENCE_REJECTED: &[&str] = &["twice", "malformed", "not-entitled", "contradicted"];
+const SUBJECTS: &[&str] = &["account", "tenant"];
+const RELOADS: &[&str] = &["ok", "rejected"];
+const THRESHOLDS: &[&str] = &[
+    "account-80",
+    "account-100",
+    "tenant-80",
+    "tenant-100",
+    "client-ip-80",
+    "client-ip-100",
+    "peer-80",
+    "peer-100",
+];
+
+/// Name and meaning of every metric, as `# HELP` shows it; docs/metrics.md explains the labels.
+const HELP: &[(&str, &str)] = &[
+    ("tollgate_build_info", "1, with the program's version"),
+    ("tollgate_sessions_opened_total", "Connections that were accepted"),
+    ("tollgate_sessions_open", "Connections that are open"),
+    ("tollgate_sessions_closed_total", "Connections that ended, by reason"),
+    (
+        "tollgate_connections_refused_total",
+        "Connections that were turned away before a session began",
+    ),
+    ("tollgate_logins_total", "Attempts to log in, by result"),
+    ("tollgate_messages_total", "Transactions that ended, by outcome"),
+    ("tollgate_messages_evidence_total", "Transactions by the evidence that named the account"),
+    ("tollgate_messages_would_refuse_total", "Messages that passed only because of mode = observe"),
+    ("tollgate_recipients_total", "Recipients of ended transactions, by what became of them"),
+    ("tollgate_message_bytes_total", "Octets of message text that were read"),
+    (MESSAGE_SECONDS, "From MAIL to the end of the transaction"),
+    (NEXT_HOP_SECONDS, "From the final dot to the next hop's answer"),
+    ("tollgate_refusals_total", "Refusals of Tollgate's own, by reason"),
+    ("tollgate_refused_recipients_total", "Recipients that these refusals concerned"),
+    ("tollgate_refusals_observed_total", "What mode = observe would have refused"),
+    ("tollgate_limits_reached_total", "Limits whose use reached 80 % or 100 %"),
+    ("tollgate_evidence_rejected_total", "Evidence of identity that was not believed"),
+    ("tollgate_suspensions_total", "Suspensions that began"),
+    ("tollgate_resumptions_total", "Suspensions that were lifted"),
+    ("tollgate_subject_changes_total", "Changes of assignments and overrides"),
+    ("tollgate_next_hop_up", "1 while the next hop is used, 0 while it is left alone"),
+    ("tollgate_next_hop_failures_total", "Times that a next hop was given up for a while"),
+    ("tollgate_config_reloads_total", "Reloads of the configuration, by result"),
+    ("tollgate_certificate_reloads_total", "Reloads of certificates"),
+    ("tollgate_store_up", "1 while the store works"),
+    ("tollgate_store_failures_total", "Times that the store could not do its work"),
+    ("tollgate_tasks_panicked_total", "Tasks that ended by a panic"),
+    ("tollgate_log_lines_lost_total", "Log lines that were dropped because too much was waiting"),
+    ("tollgate_log_write_errors_total", "Writes of the log that failed"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::{super::log::tests as samples, *};
+    use crate::{
+        event::{NextHopState, SessionClosed, SessionOpened},
+        telemetry::sink::Writer,
+    };
+    use std::time::Duration;
+
+    fn after(events: &[Event]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = Writer::start(Some(&folder.path().join("log"))).unwrap();
+        let metrics = Metrics::new(writer.sink());
+        for event in events {
+            metrics.notice(Timestamp::EPOCH, event);
+        }
+        metrics.upkeep();
+        metrics.render()
+    }
+
+    fn check(events: &[Event], lines: &[&str]) {
+        let rendered = after(events);
+        for line in lines {
+            assert!(rendered.lines().any(|l| l == *line), "{line} is not in\n{rendered}");
+        }
+    }
+
+    #[test]
+    fn messages_and_refusals_are_counted() {
+        let mut observed = samples::refusal();
+        observed.observed_only = true;
+        check(
+            &[
+                Event::Message(Box::new(samples::message())),
+                Event::Message(Box::new(samples::message())),
+                Event::Refused(Box::new(samples::refusal())),
+                Event::Refused(Box::new(observed)),
+            ],
+            &[
+                r#"tollgate_messages_total{outcome="sent"} 2"#,
+                r#"tollgate_messages_total{outcome="refused"} 0"#,
+                r#"tollgate_messages_evidence_total{evidence="auth"} 2"#,
+                r#"tollgate_recipients_total{outcome="limited"} 4"#,
+                "tollgate_message_bytes_total 8192",
+                r#"tollgate_refusals_total{reason="limit"} 1"#,
+                r#"tollgate_refused_recipients_total{reason="limit"} 1"#,
+                r#"tollgate_refusals_observed_total{reason="limit"} 1"#,
+                r#"tollgate_message_seconds_bucket{le="0.01"} 0"#,
+                r#"tollgate_message_seconds_bucket{le="0.025"} 2"#,
+                "tollgate_next_hop_seconds_count 2",
+                "# HELP tollgate_messages_total Transactions that ended, by outcome",
+                "# TYPE tollgate_messages_total counter",
+            ],
+        );
+    }
+
+    #[test]
+    fn sessions_and_next_hops_have_series_of_their_own() {
+        let opened = |listener: &str| {
+            Event::SessionOpened(SessionOpened {
+                session: "s1".parse().unwrap(),
+                listener: listener.into(),
+                remote: "127.0.0.1:1".parse().unwrap(),
+                peer: None,
+            })
+        };
+        let closed = Event::SessionClosed(SessionClosed {
+            session: "s1".parse().unwrap(),
+            listener: "smarthost".into(),
+            reason: "quit",
+            lasted: Duration::ZERO,
+        });
+        let down = NextHopState { next_hop: "mx\"\n.example:25".into(), detail: String::new() };
+        check(
+            &[opened("smarthost"), opened("smarthost"), closed, Event::NextHopDown(down)],
+            &[
+                r#"tollgate_sessions_opened_total{listener="smarthost"} 2"#,
+                r#"tollgate_sessions_open{listener="smarthost"} 1"#,
+                r#"tollgate_sessions_closed_total{reason="quit"} 1"#,
+                r#"tollgate_next_hop_up{next_hop="mx\"\n.example:25"} 0"#,
+                "tollgate_next_hop_failures_total 1",
+            ],
+        );
+        let many: Vec<Event> = (0..NAMES_MAX + 5).map(|n| opened(&format!("l{n}"))).collect();
+        check(&many, &[r#"tollgate_sessions_opened_total{listener="other"} 5"#]);
+    }
+
+    #[test]
+    fn every_word_has_a_counter_and_an_account_has_none() {
+        let rendered = after(&[Event::Message(Box::new(samples::message()))]);
+        assert!(!rendered.contains("shop.example"));
+        for reason in REASONS {
+            assert!(
+                rendered
+                    .contains(&format!("tollgate_refusals_total{{reason=\"{}\"}}", reason.name()))
+            );
+        }
+    }
+
+    #[test]
+    fn every_metric_is_documented() {
+        let page = include_str!("../../docs/metrics.md");
+        for (name, _) in HELP {
+            assert!(page.contains(&format!("`{name}`")), "{name} is missing in docs/metrics.md");
+        }
+    }
+}

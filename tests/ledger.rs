@@ -1,0 +1,749 @@
+//! One contract for every store: what a ledger and its records promise, tried in memory and in a file; and for the file,
+//! that a restart changes nothing and a crash at any moment admits nothing too much.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+use proptest::prelude::*;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tempfile::TempDir;
+use tollgate::{
+    clock::Clock,
+    event::{Events, LimitHit},
+    rules::limits::{LimitOverride, Mode, PhpMail, Plan, ScopedLimit, effective},
+    store::{
+        StoreError,
+        ledger::{
+            ChargePer, Demand, Grant, Granted, Ledger, Request, Reservation, Settlement, Usage,
+        },
+        memory::MemoryStore,
+        records::{Change, Records, SubjectKind, What},
+        sqlite::{self, Settings, SqliteStore, Synchronous},
+    },
+    types::{Key, Limit, Scope, Span, SubjectId, Timestamp, Unit},
+};
+
+const MARGIN: Duration = Duration::from_secs(600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A store under test, with the moment at which the test begins.
+struct Store {
+    ledger: Arc<dyn Ledger>,
+    records: Arc<dyn Records>,
+    start: Timestamp,
+    _folder: Option<TempDir>,
+}
+
+fn memory() -> Store {
+    let store = Arc::new(MemoryStore::new(DAY, MARGIN));
+    let start = Clock::start(Timestamp::EPOCH).now();
+    Store { ledger: store.clone(), records: store, start, _folder: None }
+}
+
+fn file() -> Store {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, clock) = open(&settings(folder.path())).unwrap();
+    Store { ledger: store.clone(), records: store, start: clock.now(), _folder: Some(folder) }
+}
+
+fn settings(folder: &Path) -> Settings {
+    Settings {
+        path: folder.join("state.sqlite"),
+        synchronous: Synchronous::Normal,
+        history: DAY,
+        unknown_margin: MARGIN,
+    }
+}
+
+fn open(settings: &Settings) -> Result<(Arc<SqliteStore>, Clock), StoreError> {
+    let opened = sqlite::open(settings)?;
+    let clock = Clock::start(opened.high_water());
+    Ok((opened.start(clock.clone(), Events::default())?, clock))
+}
+
+/// Runs a test on every store.
+macro_rules! contract {
+    ($($name:ident)*) => { $(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread")]
+            async fn memory() { super::checks::$name(super::memory()).await; }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn file() { super::checks::$name(super::file()).await; }
+        }
+    )* };
+}
+
+contract! {
+    exactly_the_limit_passes_under_many_tasks
+    a_recipient_is_granted_in_all_windows_or_in_none
+    recipients_are_granted_in_order
+    what_is_given_back_is_free_again
+    a_charge_leaves_after_its_window_and_an_unknown_one_later
+    observing_grants_everything_and_reports
+    a_transaction_costs_one_where_messages_are_counted
+    of_two_full_windows_the_later_one_is_told
+    changing_a_limit_keeps_the_history
+    two_demands_on_one_window_are_one
+    a_threshold_is_reported_once_in_its_window
+    usage_and_keys_tell_what_is_there
+    overrides_expire
+    records_are_changed_and_listed
+    changes_that_do_not_fit_are_refused
+    the_last_refusal_is_kept
+}
+
+fn key(text: &str) -> Key {
+    text.parse().unwrap()
+}
+
+fn limit(seconds: u64, max: u32) -> Limit {
+    Limit { window: Span::from_secs(seconds), max }
+}
+
+fn demand(key_text: &str, limits: &[Limit]) -> Demand {
+    Demand { key: key(key_text), limits: limits.into(), per: ChargePer::Recipient }
+}
+
+fn asking(recipients: u32) -> Request {
+    Request { recipients, grant: Grant::InOrder, mode: Mode::Enforce }
+}
+
+fn account(name: &str) -> SubjectId {
+    SubjectId::Account(name.parse().unwrap())
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+impl Store {
+    async fn take(
+        &self,
+        demands: &[Demand],
+        request: Request,
+        now: Timestamp,
+    ) -> (Reservation, Granted) {
+        let mut reservation = Reservation::new(demands.to_vec());
+        let granted = self.ledger.reserve(&mut reservation, request, now).await.unwrap();
+        (reservation, granted)
+    }
+
+    /// Sends as many of these recipients as pass.
+    async fn send(&self, demands: &[Demand], recipients: u32, now: Timestamp) -> u32 {
+        let (mut reservation, granted) = self.take(demands, asking(recipients), now).await;
+        self.ledger.make_durable(&mut reservation).await.unwrap();
+        self.ledger.settle(reservation, Settlement::Sent, now).await.unwrap();
+        granted.recipients
+    }
+
+    async fn usage(&self, key_text: &str, limit: Limit, now: Timestamp) -> Usage {
+        self.ledger.usage(&key(key_text), &[limit], now).await.unwrap().remove(0)
+    }
+
+    async fn change(
+        &self,
+        subject: SubjectId,
+        what: What,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let change = Change { subject, what, reason: "asked".into(), actor: "desk".into() };
+        self.records.change(change, now).await.map(|_| ())
+    }
+}
+
+mod checks {
+    use super::*;
+
+    pub(super) async fn exactly_the_limit_passes_under_many_tasks(store: Store) {
+        let (store, granted) = (Arc::new(store), Arc::new(AtomicU32::new(0)));
+        let demands = [
+            demand("tenant/r/b", &[limit(3600, 90)]),
+            demand("account/r/a@b", &[limit(3600, 50), limit(86_400, 600)]),
+            demand("client-ip/r/192.0.2.1", &[limit(3600, 70)]),
+        ];
+        let send = |n: u64| {
+            let (store, granted, demands) = (store.clone(), granted.clone(), demands.clone());
+            tokio::spawn(async move {
+                let now = store.start + MILLISECOND * u32::try_from(n).unwrap();
+                let (mut reservation, got) = store.take(&demands, asking(2), now).await;
+                tokio::task::yield_now().await;
+                let settlement =
+                    if n.is_multiple_of(3) { Settlement::Refunded } else { Settlement::Sent };
+                if settlement == Settlement::Sent {
+                    store.ledger.make_durable(&mut reservation).await.unwrap();
+                    granted.fetch_add(got.recipients, Ordering::Relaxed);
+                }
+                store.ledger.settle(reservation, settlement, now).await.unwrap();
+            })
+        };
+        for round in 0..4 {
+            let tasks: Vec<_> = (0..64).map(|n| send(round * 64 + n)).collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+        }
+        assert_eq!(granted.load(Ordering::Relaxed), 50);
+        let usage = store.usage("account/r/a@b", limit(3600, 50), store.start).await;
+        assert_eq!((usage.sent, usage.open, usage.remaining), (50, 0, 0));
+    }
+
+    pub(super) async fn a_recipient_is_granted_in_all_windows_or_in_none(store: Store) {
+        let tenant = demand("tenant/r/b", &[limit(3600, 3)]);
+        let first = [tenant.clone(), demand("account/r/a@b", &[limit(3600, 2)])];
+        let second = [tenant, demand("account/r/c@b", &[limit(3600, 2)])];
+        assert_eq!(store.send(&first, 5, store.start).await, 2);
+        assert_eq!(store.send(&second, 5, store.start).await, 1);
+        let usage = store.usage("account/r/c@b", limit(3600, 2), store.start).await;
+        assert_eq!((usage.sent, usage.remaining), (1, 1));
+        let all = Request { recipients: 2, grant: Grant::AllOrNothing, mode: Mode::Enforce };
+        let (_, granted) = store.take(&first[1..], all.clone(), store.start).await;
+        assert_eq!((granted.recipients, granted.hit.unwrap().used), (0, 2));
+        let later = store.start + seconds(3601);
+        let (_, granted) = store.take(&first[1..], all, later).await;
+        assert_eq!(granted, Granted { recipients: 2, hit: None });
+    }
+
+    pub(super) async fn recipients_are_granted_in_order(store: Store) {
+        let demands = [demand("account/r/a@b", &[limit(3600, 5)])];
+        let (mut reservation, granted) = store.take(&demands, asking(3), store.start).await;
+        assert_eq!((granted.recipients, granted.hit), (3, None));
+        let more = store.ledger.reserve(&mut reservation, asking(4), store.start).await.unwrap();
+        let hit = LimitHit {
+            key: key("account/r/a@b"),
+            limit: limit(3600, 5),
+            used: 5,
+            next_slot: Some(store.start + Duration::from_millis(3_600_001)),
+        };
+        assert_eq!(more, Granted { recipients: 2, hit: Some(hit) });
+        assert_eq!(reservation.recipients(), 5);
+    }
+
+    pub(super) async fn what_is_given_back_is_free_again(store: Store) {
+        let demands = [demand("account/r/a@b", &[limit(3600, 5)])];
+        let (mut reservation, _) = store.take(&demands, asking(5), store.start).await;
+        store.ledger.release(&mut reservation, 2, store.start).await.unwrap();
+        assert_eq!(reservation.recipients(), 3);
+        let (other, granted) = store.take(&demands, asking(5), store.start).await;
+        assert_eq!(granted.recipients, 2);
+        drop(other);
+        store.ledger.make_durable(&mut reservation).await.unwrap();
+        store.ledger.settle(reservation, Settlement::Refunded, store.start).await.unwrap();
+        let usage = store.usage("account/r/a@b", limit(3600, 5), store.start).await;
+        assert_eq!((usage.sent, usage.open, usage.remaining), (0, 0, 5));
+    }
+
+    pub(super) async fn a_charge_leaves_after_its_window_and_an_unknown_one_later(store: Store) {
+        let demands = [demand("account/r/a@b", &[limit(5, 1)])];
+        assert_eq!(store.send(&demands, 1, store.start).await, 1);
+        let leaves = store.start + MILLISECOND + seconds(5);
+        assert_eq!(store.send(&demands, 1, leaves - MILLISECOND).await, 0);
+        let (mut reservation, granted) = store.take(&demands, asking(1), leaves).await;
+        assert_eq!(granted.recipients, 1);
+        store.ledger.make_durable(&mut reservation).await.unwrap();
+        store.ledger.settle(reservation, Settlement::Unknown, leaves).await.unwrap();
+        let unknown_leaves = leaves + MARGIN + seconds(5);
+        let usage = store.usage("account/r/a@b", limit(5, 1), leaves + seconds(60)).await;
+        assert_eq!((usage.sent, usage.next_slot), (1, Some(unknown_leaves)));
+        assert_eq!(store.send(&demands, 1, unknown_leaves - MILLISECOND).await, 0);
+        assert_eq!(store.send(&demands, 1, unknown_leaves).await, 1);
+    }
+
+    pub(super) async fn observing_grants_everything_and_reports(store: Store) {
+        let demands = [demand("account/r/a@b", &[limit(3600, 2)])];
+        let observe = Request { recipients: 5, grant: Grant::InOrder, mode: Mode::Observe };
+        let (mut reservation, granted) = store.take(&demands, observe, store.start).await;
+        assert_eq!((granted.recipients, granted.hit.unwrap().used), (5, 2));
+        store.ledger.make_durable(&mut reservation).await.unwrap();
+        store.ledger.settle(reservation, Settlement::Sent, store.start).await.unwrap();
+        let usage = store.usage("account/r/a@b", limit(3600, 2), store.start).await;
+        assert_eq!((usage.sent, usage.remaining), (5, 0));
+    }
+
+    pub(super) async fn a_transaction_costs_one_where_messages_are_counted(store: Store) {
+        let mut messages = demand("account/m/a@b", &[limit(3600, 2)]);
+        messages.per = ChargePer::Transaction;
+        let demands = [messages, demand("account/r/a@b", &[limit(3600, 100)])];
+        let (mut reservation, _) = store.take(&demands, asking(10), store.start).await;
+        let more = store.ledger.reserve(&mut reservation, asking(10), store.start).await.unwrap();
+        assert_eq!((more.recipients, reservation.recipients()), (10, 20));
+        store.ledger.release(&mut reservation, 19, store.start).await.unwrap();
+        let usage = store.usage("account/m/a@b", limit(3600, 2), store.start).await;
+        assert_eq!(usage.open, 1);
+        store.ledger.settle(reservation, Settlement::Sent, store.start).await.unwrap();
+        assert_eq!(store.send(&demands, 7, store.start).await, 7);
+        assert_eq!(store.send(&demands, 1, store.start).await, 0);
+        let usage = store.usage("account/r/a@b", limit(3600, 100), store.start).await;
+        assert_eq!((usage.sent, usage.open), (8, 0));
+    }
+
+    pub(super) async fn of_two_full_windows_the_later_one_is_told(store: Store) {
+        let demands = [
+            demand("account/r/a@b", &[limit(60, 1), limit(3600, 1)]),
+            demand("account/n/a@b", &[limit(60, 1)]),
+        ];
+        assert_eq!(store.send(&demands, 1, store.start).await, 1);
+        let (_, granted) = store.take(&demands, asking(1), store.start + seconds(1)).await;
+        assert_eq!(granted.hit.unwrap().limit, limit(3600, 1));
+        let never = [demand("peer/r/p", &[limit(60, 0)])];
+        let (_, granted) = store.take(&never, asking(1), store.start).await;
+        assert_eq!(granted.hit.unwrap().next_slot, None);
+    }
+
+    pub(super) async fn changing_a_limit_keeps_the_history(store: Store) {
+        let with = |given| [demand("account/r/a@b", &[given])];
+        assert_eq!(store.send(&with(limit(3600, 50)), 60, store.start).await, 50);
+        assert_eq!(store.send(&with(limit(3600, 55)), 60, store.start).await, 5);
+        assert_eq!(store.send(&with(limit(7200, 56)), 60, store.start).await, 1);
+        assert_eq!(store.send(&with(limit(3600, 10)), 1, store.start).await, 0);
+    }
+
+    pub(super) async fn two_demands_on_one_window_are_one(store: Store) {
+        let twice =
+            [demand("account/r/a@b", &[limit(3600, 5)]), demand("account/r/a@b", &[limit(60, 2)])];
+        assert_eq!(store.send(&twice, 9, store.start).await, 2);
+        let usage = store.usage("account/r/a@b", limit(3600, 5), store.start).await;
+        assert_eq!(usage.sent, 2);
+    }
+
+    pub(super) async fn a_threshold_is_reported_once_in_its_window(store: Store) {
+        let demands = [demand("account/r/a@b", &[limit(60, 10)])];
+        let mut seen = Vec::new();
+        let steps = (0..10).map(|n| (n, 1)).chain([(62, 9), (200, 9)]);
+        for (n, recipients) in steps {
+            let now = store.start + seconds(n);
+            let (reservation, _) = store.take(&demands, asking(recipients), now).await;
+            let reached = store.ledger.settle(reservation, Settlement::Sent, now).await.unwrap();
+            seen.extend(reached.into_iter().map(|r| (n, r.percent, r.used, r.limit)));
+        }
+        let wide = limit(60, 10);
+        assert_eq!(seen, [(7, 80, 8, wide), (9, 100, 10, wide), (200, 80, 9, wide)]);
+    }
+
+    pub(super) async fn usage_and_keys_tell_what_is_there(store: Store) {
+        assert!(!store.ledger.knows(&key("account/r/a@b")).await.unwrap());
+        let nothing = store.usage("account/r/a@b", limit(60, 7), store.start).await;
+        assert_eq!((nothing.sent, nothing.open, nothing.remaining), (0, 0, 7));
+        for name in ["c", "a", "d", "b"] {
+            let demands = [
+                demand(&format!("account/r/{name}@b"), &[limit(60, 7)]),
+                demand("tenant/r/b", &[limit(60, 70)]),
+            ];
+            store.send(&demands, 1, store.start).await;
+        }
+        assert!(store.ledger.knows(&key("account/r/a@b")).await.unwrap());
+        let page = store.ledger.keys(Scope::Account, None, 3).await.unwrap();
+        let names: Vec<_> = page.iter().map(Key::as_str).collect();
+        assert_eq!(names, ["account/r/a@b", "account/r/b@b", "account/r/c@b"]);
+        let rest = store.ledger.keys(Scope::Account, page.last(), 3).await.unwrap();
+        assert_eq!(rest, [key("account/r/d@b")]);
+        assert_eq!(store.ledger.keys(Scope::Peer, None, 3).await.unwrap(), []);
+    }
+
+    pub(super) async fn overrides_expire(store: Store) {
+        let until = store.start + seconds(60);
+        let given = given(store.start, Some(200), Some(until));
+        let set = What::SetOverride(given.clone());
+        store.change(account("a@b"), set, store.start).await.unwrap();
+        let record = store.records.subject(&account("a@b")).await.unwrap();
+        let max_at = |now| {
+            let found = effective(&super::plan(), &[], &record.overrides, now);
+            found.iter().map(|e| e.scoped.limit.max).collect::<Vec<_>>()
+        };
+        assert_eq!((max_at(store.start), max_at(until)), (vec![200], vec![50]));
+        store.change(account("a@b"), What::ClearOverride(given), until).await.unwrap();
+        assert!(store.records.subject(&account("a@b")).await.unwrap().overrides.is_empty());
+    }
+
+    pub(super) async fn records_are_changed_and_listed(store: Store) {
+        let (now, case) = (store.start, "case-1".parse().unwrap());
+        let tenant = SubjectId::Tenant("b".parse().unwrap());
+        for (subject, what) in [
+            (account("c@b"), What::Register),
+            (account("a@b"), What::Plan(Some("big".parse().unwrap()))),
+            (account("a@b"), What::Tenant(Some("x".parse().unwrap()))),
+            (account("a@b"), What::Senders(vec!["@shop.example".into()])),
+            (account("a@b"), What::Suspend(case)),
+            (tenant.clone(), What::Register),
+        ] {
+            store.change(subject, what, now).await.unwrap();
+        }
+        let record = store.records.subject(&account("a@b")).await.unwrap();
+        assert_eq!(record.plan.as_ref().unwrap().as_str(), "big");
+        assert_eq!(record.tenant.as_ref().unwrap().as_str(), "x");
+        assert_eq!((record.senders.len(), record.registered), (1, false));
+        let suspension = record.suspension.clone().unwrap();
+        assert_eq!((suspension.reason.as_str(), suspension.since), ("asked", now));
+        store.change(account("a@b"), What::Resume, now).await.unwrap();
+        assert!(store.records.subject(&account("a@b")).await.unwrap().suspension.is_none());
+        let list = |kind, after| store.records.subjects(kind, after, 9);
+        let accounts = list(SubjectKind::Accounts, None).await.unwrap();
+        let names: Vec<_> = accounts.iter().map(|(subject, _)| subject.clone()).collect();
+        assert_eq!(names, [account("a@b"), account("c@b")]);
+        assert_eq!(list(SubjectKind::Accounts, Some("a@b")).await.unwrap().len(), 1);
+        assert_eq!(list(SubjectKind::Tenants, None).await.unwrap()[0].0, tenant);
+    }
+
+    pub(super) async fn changes_that_do_not_fit_are_refused(store: Store) {
+        let (now, tenant) = (store.start, SubjectId::Tenant("b".parse().unwrap()));
+        let case = || "case-1".parse().unwrap();
+        store.change(account("s@b"), What::Suspend(case()), now).await.unwrap();
+        let tenant_scope = LimitOverride { scope: Scope::Tenant, ..given(now, Some(1), None) };
+        for (subject, what) in [
+            (account("a@b"), What::Resume),
+            (account("s@b"), What::Suspend(case())),
+            (tenant.clone(), What::Tenant(None)),
+            (tenant, What::Senders(Vec::new())),
+            (account("a@b"), What::ClearOverride(given(now, None, None))),
+            (account("a@b"), What::SetOverride(tenant_scope)),
+        ] {
+            let shown = format!("{subject}: {what:?}");
+            let refused = store.change(subject, what, now).await;
+            assert!(matches!(refused, Err(StoreError::Conflict(_))), "{shown}: {refused:?}");
+        }
+        assert_eq!(store.records.subjects(SubjectKind::Accounts, None, 9).await.unwrap().len(), 1);
+    }
+
+    pub(super) async fn the_last_refusal_is_kept(store: Store) {
+        let name = "a@b".parse().unwrap();
+        assert_eq!(store.records.last_refusal(&name).await.unwrap(), None);
+        store.records.note_refusal(&name, store.start, "450 4.7.1 first", None);
+        store.records.note_refusal(&name, store.start + seconds(1), "450 4.7.1 second", None);
+        let last = store.records.last_refusal(&name).await.unwrap().unwrap();
+        assert_eq!((last.reply.as_str(), last.count), ("450 4.7.1 second", 2));
+    }
+}
+
+fn given(since: Timestamp, max: Option<u32>, until: Option<Timestamp>) -> LimitOverride {
+    LimitOverride {
+        scope: Scope::Account,
+        unit: Unit::Recipients,
+        window: Span::from_secs(3600),
+        max,
+        until,
+        reason: "newsletter".into(),
+        actor: "desk".into(),
+        since,
+    }
+}
+
+fn plan() -> Plan {
+    let (scope, unit, limit) = (Scope::Account, Unit::Recipients, limit(3600, 50));
+    Plan {
+        name: "shared".parse().unwrap(),
+        limits: vec![ScopedLimit { scope, unit, limit }],
+        mode: Mode::Enforce,
+        php_mail: PhpMail::Allow,
+        message_bytes_max: 1 << 20,
+    }
+}
+
+/// A store in a file with what stands around it, for tests that close, crash and open again.
+struct OnDisk {
+    folder: TempDir,
+    store: Arc<SqliteStore>,
+    clock: Clock,
+}
+
+impl OnDisk {
+    fn new() -> Self {
+        Self::at(tempfile::tempdir().unwrap())
+    }
+
+    fn at(folder: TempDir) -> Self {
+        let (store, clock) = open(&settings(folder.path())).unwrap();
+        Self { folder, store, clock }
+    }
+
+    fn as_store(&self) -> Store {
+        Store {
+            ledger: self.store.clone(),
+            records: self.store.clone(),
+            start: self.clock.now(),
+            _folder: None,
+        }
+    }
+
+    async fn close(self) -> TempDir {
+        self.store.close().await.unwrap();
+        self.folder
+    }
+
+    async fn reopen(self) -> Self {
+        Self::at(self.close().await)
+    }
+
+    /// What a kill at this moment leaves behind, opened.
+    fn crash(self) -> Self {
+        Self::at(self.copy())
+    }
+
+    /// Copies the file as it is at one moment: the WAL after the database, and again if it was begun anew meanwhile.
+    fn copy(&self) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (self.folder.path(), folder.path());
+        let wal = || std::fs::read(from.join("state.sqlite-wal")).unwrap();
+        loop {
+            let head = wal().into_iter().take(32).collect::<Vec<u8>>();
+            std::fs::copy(from.join("state.sqlite"), to.join("state.sqlite")).unwrap();
+            let whole = wal();
+            if whole.starts_with(&head) {
+                std::fs::write(to.join("state.sqlite-wal"), whole).unwrap();
+                return folder;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_changes_nothing() {
+    let disk = OnDisk::new();
+    let store = disk.as_store();
+    let now = store.start;
+    let demands = [
+        demand("tenant/r/b", &[limit(3600, 100)]),
+        demand("account/r/a@b", &[limit(3600, 50), limit(86_400, 600)]),
+    ];
+    assert_eq!(store.send(&demands, 45, now).await, 45);
+    let set = What::SetOverride(given(now, Some(99), None));
+    store.change(account("a@b"), set, now).await.unwrap();
+    let hit = LimitHit {
+        key: key("account/r/a@b"),
+        limit: limit(3600, 50),
+        used: 50,
+        next_slot: Some(now + seconds(60)),
+    };
+    store.records.note_refusal(&"a@b".parse().unwrap(), now, "450 4.7.1 full", Some(&hit));
+    let before = seen(&store, now).await;
+    drop(store);
+    let disk = disk.reopen().await.reopen().await;
+    let store = disk.as_store();
+    assert_eq!(before, seen(&store, now).await);
+    let refusal = store.records.last_refusal(&"a@b".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((refusal.reply.as_str(), refusal.limit), ("450 4.7.1 full", Some(hit)));
+    // 80 % was reported before the restart.
+    let (reservation, granted) = store.take(&demands, asking(9), now).await;
+    let reached = store.ledger.settle(reservation, Settlement::Sent, now).await.unwrap();
+    let percents: Vec<_> = reached.iter().map(|r| r.percent).collect();
+    assert_eq!((granted.recipients, percents), (5, vec![100]));
+}
+
+async fn seen(store: &Store, now: Timestamp) -> impl PartialEq + std::fmt::Debug + use<> {
+    (
+        store.usage("account/r/a@b", limit(3600, 50), now).await,
+        store.usage("tenant/r/b", limit(3600, 100), now).await,
+        store.records.subject(&account("a@b")).await.unwrap(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unsettled_reservation_counts_as_sent_after_a_crash() {
+    let disk = OnDisk::new();
+    let store = disk.as_store();
+    let demands = [demand("account/r/a@b", &[limit(60, 10)])];
+    let (mut durable, _) = store.take(&demands, asking(3), store.start).await;
+    store.ledger.make_durable(&mut durable).await.unwrap();
+    let (open, _) = store.take(&demands, asking(4), store.start).await;
+    assert_eq!((durable.recipients(), open.recipients()), (3, 4));
+    let crashed = disk.crash();
+    let after = crashed.as_store();
+    let usage = after.usage("account/r/a@b", limit(60, 10), after.start).await;
+    assert_eq!((usage.sent, usage.open), (3, 0));
+    let gone = after.start + MARGIN + seconds(61);
+    assert_eq!(after.usage("account/r/a@b", limit(60, 10), gone).await.sent, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_is_told_who_has_the_file() {
+    let disk = OnDisk::new();
+    let refused = sqlite::open(&settings(disk.folder.path())).unwrap_err().to_string();
+    assert!(refused.contains("another process"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_a_newer_release_or_of_another_kind_is_refused() {
+    let folder = OnDisk::new().close().await;
+    let path = folder.path().join("state.sqlite");
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let refused = sqlite::open(&settings(folder.path())).unwrap_err();
+    assert!(matches!(&refused, StoreError::Damaged(why) if why.contains("99")), "{refused}");
+    std::fs::write(&path, "long enough to be taken for a database ".repeat(100)).unwrap();
+    assert!(sqlite::open(&settings(folder.path())).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_store_says_so() {
+    let disk = OnDisk::new();
+    let store = disk.as_store();
+    disk.store.close().await.unwrap();
+    let demands = [demand("account/r/a@b", &[limit(60, 10)])];
+    let (mut reservation, _) = store.take(&demands, asking(1), store.start).await;
+    let refused = store.ledger.make_durable(&mut reservation).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+}
+
+/// Many senders at once; copies taken at any moment must hold every durable charge.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_taken_under_load_holds_everything_durable() {
+    let disk = OnDisk::new();
+    let store = Arc::new(disk.as_store());
+    let (durable, stop) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+    let wide = limit(86_400, u32::MAX);
+    let load = |n: u32| {
+        let (store, durable, stop) = (store.clone(), durable.clone(), stop.clone());
+        tokio::spawn(async move {
+            let own = format!("account/r/user{n}@b");
+            let demands = [demand("tenant/r/b", &[wide]), demand(&own, &[wide])];
+            while !stop.load(Ordering::Relaxed) {
+                let (mut reservation, _) = store.take(&demands, asking(1), store.start).await;
+                store.ledger.make_durable(&mut reservation).await.unwrap();
+                durable.fetch_add(1, Ordering::SeqCst);
+                store.ledger.settle(reservation, Settlement::Sent, store.start).await.unwrap();
+            }
+        })
+    };
+    let tasks: Vec<_> = (0..8).map(load).collect();
+    for round in 1..=8 {
+        while durable.load(Ordering::SeqCst) < round * 100 {
+            tokio::task::yield_now().await;
+        }
+        let known = durable.load(Ordering::SeqCst);
+        let copied = disk.copy();
+        let at_most = durable.load(Ordering::SeqCst) + 8;
+        let copy = OnDisk::at(copied);
+        let sent = copy.as_store().usage("tenant/r/b", wide, copy.clock.now()).await.sent;
+        assert!((known..=at_most).contains(&sent), "{known} ≤ {sent} ≤ {at_most}");
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+/// One step of a random script.
+#[derive(Debug, Clone)]
+enum Step {
+    Begin { recipients: u32, account: usize },
+    End { which: usize, settlement: Settlement },
+    Pass(u64),
+    Restart,
+    Crash,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let settlement = prop_oneof![
+        4 => Just(Settlement::Sent),
+        1 => Just(Settlement::Refunded),
+        1 => Just(Settlement::Unknown),
+    ];
+    let begin = (1..4_u32, 0..2_usize);
+    let end = (0..8_usize, settlement);
+    let step = prop_oneof![
+        8 => begin.prop_map(|(recipients, account)| Step::Begin { recipients, account }),
+        6 => end.prop_map(|(which, settlement)| Step::End { which, settlement }),
+        6 => (0..4_000_u64).prop_map(Step::Pass),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Crash),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+/// The outside world: which account's mail the next hop accepted, and when.
+struct World {
+    disk: Option<OnDisk>,
+    now: Timestamp,
+    open: Vec<(Reservation, usize)>,
+    accepted: Vec<(usize, Timestamp)>,
+}
+
+impl World {
+    fn new() -> Self {
+        let disk = OnDisk::new();
+        let now = disk.clock.now();
+        Self { disk: Some(disk), now, open: Vec::new(), accepted: Vec::new() }
+    }
+
+    async fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Begin { recipients, account } => self.begin(recipients, account).await,
+            Step::End { which, settlement } => self.end(which, settlement).await,
+            Step::Pass(millis) => self.now = self.now + Duration::from_millis(millis),
+            Step::Restart => self.leave(OnDisk::reopen).await,
+            Step::Crash => self.leave(async |disk| disk.crash()).await,
+        }
+    }
+
+    fn store(&self) -> &SqliteStore {
+        &self.disk.as_ref().unwrap().store
+    }
+
+    async fn begin(&mut self, recipients: u32, account: usize) {
+        let own = ["account/r/a@b", "account/r/c@b"][account];
+        let demands =
+            vec![demand("tenant/r/b", &[limit(10, 7)]), demand(own, &[limit(3, 3), limit(10, 5)])];
+        let mut reservation = Reservation::new(demands);
+        self.store().reserve(&mut reservation, asking(recipients), self.now).await.unwrap();
+        self.store().make_durable(&mut reservation).await.unwrap();
+        self.open.push((reservation, account));
+    }
+
+    async fn end(&mut self, which: usize, settlement: Settlement) {
+        if self.open.is_empty() {
+            return;
+        }
+        let (reservation, account) = self.open.swap_remove(which % self.open.len());
+        if settlement != Settlement::Refunded {
+            self.accept(account, reservation.recipients());
+        }
+        self.store().settle(reservation, settlement, self.now).await.unwrap();
+    }
+
+    /// The process ends: what is open may have been accepted at the last moment.
+    async fn leave(&mut self, how: impl AsyncFnOnce(OnDisk) -> OnDisk) {
+        for (reservation, account) in std::mem::take(&mut self.open) {
+            self.accept(account, reservation.recipients());
+        }
+        let disk = how(self.disk.take().unwrap()).await;
+        self.now = self.now.max(disk.clock.now());
+        self.disk = Some(disk);
+    }
+
+    fn accept(&mut self, account: usize, recipients: u32) {
+        self.accepted.extend((0..recipients).map(|_| (account, self.now)));
+    }
+
+    fn most_in_any(&self, window: Duration, of: impl Fn(usize) -> bool) -> usize {
+        let own = self.accepted.iter().filter(|(account, _)| of(*account));
+        let own: Vec<Timestamp> = own.map(|&(_, at)| at).collect();
+        let seen = |end: Timestamp| own.iter().filter(|&&s| s <= end && s > end - window).count();
+        own.iter().map(|&end| seen(end)).max().unwrap_or(0)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(24) })]
+    #[test]
+    fn no_script_with_crashes_sends_more_than_the_limit(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let world = runtime.block_on(async {
+            let mut world = World::new();
+            for step in &steps {
+                world.step(step).await;
+            }
+            world
+        });
+        for account in 0..2 {
+            prop_assert!(world.most_in_any(seconds(3), |a| a == account) <= 3);
+            prop_assert!(world.most_in_any(seconds(10), |a| a == account) <= 5);
+        }
+        prop_assert!(world.most_in_any(seconds(10), |_| true) <= 7);
+    }
+}
