@@ -9,7 +9,7 @@ fn a_wrong_configuration_leaves_the_old_one_in_force_and_says_why() {
     let sink = sink().run();
     let gate = gate().limit(5, "1h").next_hop(&sink).run();
     let mut client = gate.client();
-    let said = gate.reload_wrong("[server]\nhostnam = 1");
+    let said = gate.reload_wrong("[server]\nhostname = \"twice.example\"");
     assert!(said.contains("tollgate.toml"), "{said}");
     let said = gate.reload_wrong("[nonsense]\nkey = 1");
     assert!(said.contains("nonsense"), "{said}");

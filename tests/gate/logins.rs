@@ -2,11 +2,10 @@
 
 use crate::support::{
     Client, Gate, gate,
-    postfix::certificate,
+    postfix::{Certificate, certificate},
     programs::{python, run},
     sink,
 };
-use std::path::PathBuf;
 
 /// Sends one message with Python's smtplib: MODE PORT LOGIN PASSWORD SENDER; prints what it heard.
 const SMTPLIB: &str = r#"
@@ -195,9 +194,9 @@ fn a_new_certificate_is_shown_without_a_restart() {
     let (first, second) =
         (certificate(folder.path(), "first.example"), certificate(folder.path(), "second.example"));
     let shown = (folder.path().join("shown.pem"), folder.path().join("shown.key"));
-    let show = |pair: &(PathBuf, PathBuf)| {
-        std::fs::copy(&pair.0, &shown.0).unwrap();
-        std::fs::copy(&pair.1, &shown.1).unwrap();
+    let show = |pair: &Certificate| {
+        std::fs::copy(&pair.certificate, &shown.0).unwrap();
+        std::fs::copy(&pair.key, &shown.1).unwrap();
     };
     show(&first);
     let sink = sink().run();

@@ -4,12 +4,12 @@ use crate::{
     operators::used,
     support::{
         Client, Gate, Sink, gate,
-        postfix::{FakeDovecot, Guide, Postfix, certificate},
+        postfix::{Certificate, FakeDovecot, Guide, Postfix, certificate},
         sink, wait_for,
     },
 };
 use base64::Engine as _;
-use std::{net::SocketAddr, path::PathBuf};
+use std::net::SocketAddr;
 
 /// The guide with the gate's name and port in it.
 fn guide(chapter: &str, gate: &Gate) -> Guide {
@@ -29,7 +29,7 @@ fn send_as(user: &str, server: SocketAddr, recipient: &str) {
 #[test]
 fn with_a_login_of_its_own_each_of_its_users_is_charged() {
     let folder = tempfile::tempdir().unwrap();
-    let (authority, key) = certificate(folder.path(), "localhost");
+    let pair = certificate(folder.path(), "localhost");
     let sink = sink().run();
     let chapter = "With a login of its own";
     let gate = gate()
@@ -37,12 +37,12 @@ fn with_a_login_of_its_own_each_of_its_users_is_charged() {
         .evidence_as_shipped()
         .trust(&Guide::chapter(chapter).trust_row())
         .user("web01", "the-password-of-web01")
-        .certificate(&authority, &key)
+        .certificate(&pair.certificate, &pair.key)
         .next_hop(&sink)
         .run();
     let dovecot = FakeDovecot::start();
     let guide = guide(chapter, &gate)
-        .replace("/etc/ssl/certs/ca-certificates.crt", authority.to_str().unwrap());
+        .replace("/etc/ssl/certs/ca-certificates.crt", pair.authority.to_str().unwrap());
     let postfix = Postfix::start(&guide, &dovecot);
 
     send_as("a@shop.example", postfix.address, "one@remote.example");
@@ -99,8 +99,8 @@ fn by_its_address_the_senders_and_their_clients_are_told() {
 }
 
 /// A Postfix that takes mail over TLS from those who log in, as a provider's outbound servers do, in front of a sink.
-fn next_hop(sink: &Sink, certificate: &(PathBuf, PathBuf), tls: &str) -> Postfix {
-    let chain = format!("{}, {}", certificate.1.display(), certificate.0.display());
+fn next_hop(sink: &Sink, certificate: &Certificate, tls: &str) -> Postfix {
+    let chain = format!("{}, {}", certificate.key.display(), certificate.certificate.display());
     let main_cf = format!(
         "relayhost = [127.0.0.1]:{port}\nsmtp_tls_security_level = none\nmynetworks =\n\
          smtpd_tls_chain_files = {chain}\nsmtpd_tls_auth_only = yes\n{tls}\n\
@@ -115,8 +115,10 @@ fn next_hops_are_spoken_to_over_tls_with_a_login() {
     let folder = tempfile::tempdir().unwrap();
     let pair = certificate(folder.path(), "out.provider.example");
     let login = "login = \"gate\"\npassword = \"any\"\n";
-    let known = format!("{login}tls_name = \"out.provider.example\"\ntls_ca = {:?}\n", pair.0);
-    let unknown = format!("{login}tls_name = \"else.provider.example\"\ntls_ca = {:?}\n", pair.0);
+    let known =
+        format!("{login}tls_name = \"out.provider.example\"\ntls_ca = {:?}\n", pair.authority);
+    let unknown =
+        format!("{login}tls_name = \"else.provider.example\"\ntls_ca = {:?}\n", pair.authority);
     for (server, client) in [
         ("smtpd_tls_security_level = encrypt", "required"),
         ("smtpd_tls_security_level = encrypt\nsmtpd_tls_wrappermode = yes", "implicit"),

@@ -205,9 +205,15 @@ impl Gate {
     /// Replaces its configuration by a wrong one, tells it to read it, and returns what it says of it.
     #[track_caller]
     pub(crate) fn reload_wrong(&self, wrong: &str) -> String {
+        let before = self.count_logged("config-rejected");
         fs::write(self.file(CONFIG), format!("{}\n{wrong}", self.settings.toml())).unwrap();
         self.signal(Signal::HUP);
-        self.logged("config-rejected", |_| true)["detail"].to_string()
+        wait_for("the new configuration to be rejected", || {
+            let log = self.log();
+            let rejected =
+                log.iter().filter(|line| line["event"] == "config-rejected").nth(before)?;
+            rejected["detail"].as_str().map(ToOwned::to_owned)
+        })
     }
 
     fn count_logged(&self, event: &str) -> usize {

@@ -136,16 +136,34 @@ impl Drop for Postfix {
     }
 }
 
-/// A certificate for a name, which signs itself; returns its file and its key's.
-pub(crate) fn certificate(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
-    let file = |kind: &str| folder.join(format!("{name}.{kind}"));
-    let (certificate, key) = (file("pem"), file("key"));
-    let (subject, other) = (format!("/CN={name}"), format!("subjectAltName=DNS:{name}"));
+/// A certificate for a name, with its authority.
+pub(crate) struct Certificate {
+    /// The authority's own certificate.
+    pub(crate) authority: PathBuf,
+    /// The certificate.
+    pub(crate) certificate: PathBuf,
+    /// Its key.
+    pub(crate) key: PathBuf,
+}
+
+/// Makes a certificate for a name, and an authority that vouches for it.
+pub(crate) fn certificate(folder: &Path, name: &str) -> Certificate {
+    let file = |kind: &str| folder.join(format!("{name}-{kind}"));
+    let authority = (file("ca.pem"), file("ca.key"));
+    openssl_req(&authority, "/CN=authority", &[]);
+    let own = (file("own.pem"), file("own.key"));
+    let other_name = format!("subjectAltName=DNS:{name}");
+    let signed_by = ["-CA", authority.0.to_str().unwrap(), "-CAkey", authority.1.to_str().unwrap()];
+    let leaf = ["-addext", &other_name, "-addext", "basicConstraints=critical,CA:FALSE"];
+    openssl_req(&own, &format!("/CN={name}"), &[&leaf[..], &signed_by].concat());
+    Certificate { authority: authority.0, certificate: own.0, key: own.1 }
+}
+
+fn openssl_req((certificate, key): &(PathBuf, PathBuf), subject: &str, more: &[&str]) {
     let made = ["-out", certificate.to_str().unwrap(), "-keyout", key.to_str().unwrap()];
     let kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-    let what = ["req", "-x509", "-days", "2", "-subj", &subject, "-addext", &other];
-    run("openssl", &[&what[..], &kind, &made].concat()).well();
-    (certificate, key)
+    let what = ["req", "-x509", "-days", "2", "-subj", subject];
+    run("openssl", &[&what[..], &kind, &made, more].concat()).well();
 }
 
 /// A login service that believes everybody, in Dovecot's protocol, so that Postfix has authenticated users.

@@ -172,12 +172,16 @@ impl Settings {
         let mut smarthost = listener("smarthost", "smarthost", smarthost, self.evidence.as_deref());
         // A server that logs in over the loopback address needs no TLS for its password.
         smarthost.insert("plaintext_auth".to_owned(), true.into());
-        vec![
+        let mut listeners = vec![
             smarthost,
-            proxied,
             listener("submission", "submission", submission, None),
             listener("submissions", "submissions", submissions, None),
-        ]
+        ];
+        // A listener to which nobody may connect is a mistake that the program finds.
+        if self.trust.is_empty() || self.trust.iter().any(|row| row.contains_key("proxy")) {
+            listeners.push(proxied);
+        }
+        listeners
     }
 
     fn trust_rows(&self) -> Vec<Table> {

@@ -223,6 +223,11 @@ impl Sink {
         self.shared.state().refused = Some((address.to_owned(), reply.to_owned()));
     }
 
+    /// On how many connections it hung up, because nothing was said.
+    pub(crate) fn hung_up(&self) -> usize {
+        self.shared.state().hung_up
+    }
+
     /// How many connections it accepted.
     pub(crate) fn connections(&self) -> usize {
         self.shared.state().connections
@@ -247,6 +252,7 @@ struct State {
     taken: Vec<Taken>,
     heard: Vec<String>,
     connections: usize,
+    hung_up: usize,
     refused: Option<(String, String)>,
     stopped: bool,
 }
@@ -340,6 +346,7 @@ impl<'a> Conversation<'a> {
             Ok(_) => Ok(line.trim_end_matches("\r\n").to_owned()),
             Err(error) => {
                 // Idle for too long: a farewell, as RFC 5321 §3.8 has it.
+                self.shared.state().hung_up += 1;
                 self.answer("421 4.4.2 idle for too long");
                 self.flush()?;
                 self.input.get_ref().shutdown(Shutdown::Both)?;
