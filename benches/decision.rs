@@ -1,8 +1,10 @@
 //! What a decision costs, beside governor's keyed limiter in the same run: nanoseconds with random keys among a million
-//! accounts, octets of memory per account that sent 20 messages; and how long the embedded store takes to start with
-//! them, and how large its file is.
+//! accounts, octets of memory per account that sent 20 messages; how long the embedded store takes to start with them and
+//! how large its file is; and what a message costs with its journal.
 //!
 //! `cargo bench --bench decision`; `ACCOUNTS=100000` makes it smaller.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use criterion::Criterion;
 use governor::{Quota, RateLimiter, clock::QuantaClock, state::keyed::DashMapStateStore};
@@ -10,6 +12,7 @@ use std::{
     future::Future,
     hint::black_box,
     num::NonZeroU32,
+    path::Path,
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -28,6 +31,8 @@ use tollgate::{
 };
 
 const SENDS: u32 = 20;
+const SESSIONS: u32 = 20;
+const MESSAGES: u32 = 2_000;
 const DAY: Duration = Duration::from_secs(86_400);
 const MARGIN: Duration = Duration::from_secs(600);
 const REQUEST: Request = Request { recipients: 1, grant: Grant::InOrder, mode: Mode::Enforce };
@@ -47,6 +52,7 @@ fn main() {
     bench.criterion(&store, &governor);
     drop((store, governor));
     bench.start_up();
+    bench.journal();
 }
 
 struct Bench {
@@ -181,12 +187,7 @@ impl Bench {
     /// Fills a file, and measures it and its opening.
     fn start_up(&self) {
         let folder = tempfile::tempdir().expect("there is room for a folder");
-        let settings = Settings {
-            path: folder.path().join("state.sqlite"),
-            synchronous: Synchronous::Normal,
-            history: DAY,
-            unknown_margin: MARGIN,
-        };
+        let settings = settings(folder.path(), Synchronous::Normal);
         let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
         let store = open(&settings);
         for round in 0..SENDS {
@@ -195,12 +196,33 @@ impl Bench {
         }
         runtime.block_on(store.close()).expect("it is written");
         drop(store);
-        let octets = std::fs::metadata(&settings.path).map(|file| file.len()).unwrap_or(0);
+        let octets = std::fs::metadata(&settings.path).map_or(0, |file| file.len());
         println!("file: {} octets per account", octets / u64::from(self.accounts));
         let (before, (store, memory)) = (steady_now(), grown(|| open(&settings)));
         println!("start-up: {:.2} s", before.elapsed().as_secs_f64());
         assert_eq!(store.windows_count(), self.accounts as usize + 1);
         println!("memory after a start: {} octets per account", memory / u64::from(self.accounts));
+    }
+
+    /// Whole messages from twenty sessions: reserve, make durable, settle.
+    fn journal(&self) {
+        for synchronous in [Synchronous::Normal, Synchronous::Full] {
+            let folder = tempfile::tempdir().expect("there is room for a folder");
+            let store = open(&settings(folder.path(), synchronous));
+            let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+            let (before, cpu) = (steady_now(), cpu_ticks());
+            let sessions = (0..SESSIONS).map(|n| runtime.spawn(send_messages(store.clone(), n)));
+            for session in sessions.collect::<Vec<_>>() {
+                runtime.block_on(session).expect("the session ends");
+            }
+            let messages = f64::from(SESSIONS * MESSAGES);
+            // A tick is 10 ms on Linux.
+            let micros = (cpu_ticks() - cpu) as f64 * 10_000.0 / messages;
+            let rate = messages / before.elapsed().as_secs_f64();
+            println!(
+                "journal, {synchronous:?}: {micros:.1} µs CPU a message, {rate:.0} messages/s"
+            );
+        }
     }
 
     async fn wait_for_the_writer(&self, store: &SqliteStore) {
@@ -214,10 +236,46 @@ impl Bench {
     }
 }
 
+fn settings(folder: &Path, synchronous: Synchronous) -> Settings {
+    let path = folder.join("state.sqlite");
+    Settings { path, synchronous, history: DAY, unknown_margin: MARGIN }
+}
+
 fn open(settings: &Settings) -> Arc<SqliteStore> {
     let opened = sqlite::open(settings).expect("the file opens");
     let clock = Clock::start(opened.high_water());
     opened.start(clock, Events::default()).expect("the file loads")
+}
+
+/// One session's messages, each charged to its tenant, account, client and peer.
+async fn send_messages(store: Arc<SqliteStore>, session: u32) {
+    let limits: Arc<[Limit]> = [Limit { window: Span::from_secs(86_400), max: u32::MAX }].into();
+    let now = Clock::start(Timestamp::EPOCH).now();
+    for n in 0..MESSAGES {
+        let keys = [
+            String::from("tenant/r/shop.example"),
+            format!("account/r/user{n}-{session}@shop.example"),
+            format!("client-ip/r/192.0.2.{session}"),
+            String::from("peer/r/web01"),
+        ];
+        let demand = |key: &String| Demand {
+            key: key.parse().expect("it is a key"),
+            limits: limits.clone(),
+            per: ChargePer::Recipient,
+        };
+        let mut reservation = Reservation::new(keys.iter().map(demand).collect());
+        let granted = store.reserve(&mut reservation, REQUEST, now).await;
+        assert_eq!(granted.map(|granted| granted.recipients).ok(), Some(1));
+        store.make_durable(&mut reservation).await.expect("it is written");
+        assert!(store.settle(reservation, Settlement::Sent, now).await.is_ok());
+    }
+}
+
+/// The processor time of this process, in ticks of the kernel: fields 14 and 15 of proc(5)'s stat.
+fn cpu_ticks() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
 /// A million accounts at random, as keys and as names.

@@ -231,6 +231,13 @@ impl App {
             let notice = |result| notice_users(&watcher, result);
             watcher.authenticator.run_watch(PASSWD_WATCH_EVERY, notice).await;
         });
+        let metrics = self.telemetry.metrics();
+        spawn(vital, "metrics", async move {
+            loop {
+                tokio::time::sleep(METRICS_UPKEEP_EVERY).await;
+                metrics.upkeep();
+            }
+        });
         self.start_http(vital).await
     }
 
@@ -580,5 +587,7 @@ impl Signals {
 const RUNTIME_STOP_TIME_MAX: Duration = Duration::from_secs(2);
 /// Where the test user's password can be read again.
 const TEST_USER_NOTE: &str = "test-user";
+/// How often the metrics' samples are folded together.
+const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// How often the password file is looked at.
 const PASSWD_WATCH_EVERY: Duration = Duration::from_secs(1);

@@ -19,7 +19,7 @@ mod view;
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, list};
 pub use spec::{LimitSpec, LimitTarget, Until};
-pub use subjects::{Changes, Patch, Who, resume, set, show, suspend};
+pub use subjects::{Changes, Patch, Who, Why, resume, set, show, suspend};
 pub use view::{
     Explanation, HitView, LimitView, OverrideView, PlanSource, RefusalView, State, SubjectUsage,
     SubjectView, TenantSource,

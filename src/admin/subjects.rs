@@ -110,6 +110,14 @@ pub struct Changes {
     pub reason: Option<String>,
 }
 
+/// The reason for a suspension or its lifting, as it is sent over the control socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Why {
+    /// Why.
+    pub reason: String,
+}
+
 /// What is recorded about a subject, and the use of the limits on it.
 ///
 /// # Errors

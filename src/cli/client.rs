@@ -1,7 +1,6 @@
 //! Asks the running gate over its control socket.
 
 use super::CliError;
-use crate::http::Problem;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, StatusCode,
@@ -10,7 +9,7 @@ use hyper::{
     header::{CONTENT_TYPE, HOST},
 };
 use hyper_util::rt::TokioIo;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
@@ -109,6 +108,13 @@ fn unreachable_gate(socket: &Path, error: &std::io::Error) -> CliError {
         _ => "see --socket and --config",
     };
     CliError::Unreachable(format!("cannot reach the gate at {}: {error}; {hint}", socket.display()))
+}
+
+/// What is read of the gate's problem details (RFC 9457).
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(default)]
+    detail: String,
 }
 
 fn problem_text(status: StatusCode, answer: &[u8]) -> String {

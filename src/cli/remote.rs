@@ -10,9 +10,8 @@ use super::{
 use crate::{
     admin::{
         Changes, Explanation, LimitView, PAGE_MAX, Page, PlanSource, State, SubjectUsage,
-        SubjectView, TenantSource,
+        SubjectView, TenantSource, Why,
     },
-    http::Why,
     rules::limits::Mode,
     types::{AccountId, ClientIp, Timestamp},
 };

@@ -2,7 +2,7 @@
 
 use super::{bounded::Bounded, caller::Caller, problem::Problem, socket::ControlSocket};
 use crate::{
-    admin::{self, Admin, AdminError, Changes, PageRequest, Who},
+    admin::{self, Admin, AdminError, Changes, PageRequest, Who, Why},
     store::records::SubjectKind,
     types::ClientIp,
 };
@@ -48,14 +48,6 @@ fn router(admin: Admin) -> Router {
 
 /// An answer: JSON, or what is wrong.
 type Answer = Result<Response, Problem>;
-
-/// The body of a suspension or its lifting.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Why {
-    /// Why.
-    pub(crate) reason: String,
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

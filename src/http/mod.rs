@@ -13,8 +13,6 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use control::Why;
 pub use control::serve_control;
-pub use problem::Problem;
 pub use public::{PublicState, serve_public};
 pub use socket::{ControlSocket, SocketError};

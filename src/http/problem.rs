@@ -5,28 +5,27 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// An error as the control socket tells it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
     /// `about:blank`: the status says it all (RFC 9457 §4.2.1).
-    #[serde(rename = "type", default = "about_blank")]
-    pub kind: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
     /// The status in words.
-    pub title: String,
+    title: &'static str,
     /// The HTTP status.
-    pub status: u16,
+    status: u16,
     /// What is wrong and what would be right.
-    #[serde(default)]
-    pub detail: String,
+    detail: String,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
-            kind: about_blank(),
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),
         }
@@ -35,10 +34,6 @@ impl Problem {
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
-}
-
-fn about_blank() -> String {
-    String::from("about:blank")
 }
 
 impl From<AdminError> for Problem {

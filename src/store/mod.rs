@@ -8,6 +8,7 @@ pub mod memory;
 pub mod records;
 pub mod sqlite;
 
+mod name;
 mod refusals;
 mod subjects;
 mod warned;

@@ -44,14 +44,18 @@ impl Subjects {
 
     /// The first `max` of a kind after `after`, by name. Walks all records, one shard at a time.
     pub(super) fn list(&self, kind: SubjectKind, after: Option<&str>, max: usize) -> Vec<Recorded> {
-        let mut first = BTreeMap::new();
+        let mut first: BTreeMap<String, Recorded> = BTreeMap::new();
         for entry in &self.records {
             let name = name_of(entry.key());
             let wanted = kind_of(entry.key()) == kind && after.is_none_or(|after| name > after);
-            if wanted {
-                first.insert(name.to_owned(), (entry.key().clone(), entry.value().clone()));
+            let full = first.len() >= max;
+            if !wanted
+                || full && first.last_key_value().is_none_or(|(last, _)| name > last.as_str())
+            {
+                continue;
             }
-            if first.len() > max {
+            first.insert(name.to_owned(), (entry.key().clone(), entry.value().clone()));
+            if full {
                 first.pop_last();
             }
         }

@@ -7,6 +7,7 @@
 use super::{
     StoreError,
     ledger::{Demand, Grant, Granted, Request, Reservation, Settlement, Usage},
+    name::Name,
     warned::Warned,
 };
 use crate::{
@@ -37,8 +38,8 @@ pub(super) struct CellRef(Arc<Cell>);
 /// One key's window.
 #[derive(Debug)]
 pub(super) struct Cell {
-    pub(super) key: Key,
-    pub(super) state: Mutex<State>,
+    name: Name,
+    state: Mutex<State>,
 }
 
 /// What the lock of a cell guards.
@@ -151,7 +152,7 @@ impl Windows {
 
     pub(super) fn usage(&self, key: &Key, limits: &[Limit], now: Timestamp) -> Vec<Usage> {
         self.note_time(now);
-        let Some(cell) = self.find(key) else {
+        let Some(cell) = self.find(key.as_str()) else {
             return limits.iter().map(|&limit| usage_of(&State::default(), limit, now)).collect();
         };
         let state = cell.state().lock();
@@ -159,25 +160,26 @@ impl Windows {
     }
 
     pub(super) fn knows(&self, key: &Key) -> bool {
-        self.find(key).is_some_and(|cell| !cell.state().lock().is_idle())
+        self.find(key.as_str()).is_some_and(|cell| !cell.state().lock().is_idle())
     }
 
     /// The first `max` keys of a scope after `after`. Walks all keys, one shard at a time.
     pub(super) fn keys(&self, scope: Scope, after: Option<&Key>, max: usize) -> Vec<Key> {
         let mut first = BTreeSet::new();
         for entry in &self.cells {
-            let key = &entry.key().0.key;
-            let wanted = key.parts().scope == scope && after.is_none_or(|after| key > after);
+            let name = entry.key().name();
+            let of_scope = name.strip_prefix(scope.name()).is_some_and(|n| n.starts_with('/'));
+            let wanted = of_scope && after.is_none_or(|after| name > after.as_str());
             let full = first.len() >= max;
-            if !wanted || full && first.last().is_none_or(|last| key > last) {
+            if !wanted || full && first.last().is_none_or(|last: &String| name > last.as_str()) {
                 continue;
             }
-            first.insert(key.clone());
+            first.insert(name.to_owned());
             if full {
                 first.pop_last();
             }
         }
-        first.into_iter().collect()
+        first.iter().filter_map(|name| name.parse().ok()).collect()
     }
 
     /// Forgets what no window sees and evicts cells that are empty; tells each evicted one.
@@ -200,25 +202,26 @@ impl Windows {
     }
 
     /// The cell of a key, if there is one.
-    pub(super) fn find(&self, key: &Key) -> Option<CellRef> {
-        self.cells.get(key.as_str()).map(|found| found.key().clone())
+    pub(super) fn find(&self, key: &str) -> Option<CellRef> {
+        self.cells.get(key.as_bytes()).map(|found| found.key().clone())
     }
 
     /// The cell of a key, made if there is none.
-    pub(super) fn find_or_make(&self, key: &Key) -> Result<CellRef, StoreError> {
+    pub(super) fn find_or_make(&self, key: &str) -> Result<CellRef, StoreError> {
         if let Some(found) = self.find(key) {
             return Ok(found);
         }
         if self.count.load(Relaxed) >= self.keys_max {
             return Err(StoreError::Full { what: "the table of windows", max: self.keys_max });
         }
-        self.insert(key.clone(), State::default());
+        self.insert(key, State::default());
         self.find(key).map_or_else(|| self.find_or_make(key), Ok)
     }
 
     /// Puts a window in, unless the key has one.
-    pub(super) fn insert(&self, key: Key, state: State) {
-        let cell = CellRef(Arc::new(Cell { key, state: Mutex::new(state) }));
+    pub(super) fn insert(&self, key: &str, state: State) {
+        let name = Name::new(key);
+        let cell = CellRef(Arc::new(Cell { name, state: Mutex::new(state) }));
         if let Entry::Vacant(vacant) = self.cells.entry(cell) {
             vacant.insert(());
             self.count.fetch_add(1, Relaxed);
@@ -276,7 +279,7 @@ impl Windows {
     }
 
     fn resolve(&self, demands: &[Demand]) -> Result<Vec<CellRef>, StoreError> {
-        demands.iter().map(|demand| self.find_or_make(&demand.key)).collect()
+        demands.iter().map(|demand| self.find_or_make(demand.key.as_str())).collect()
     }
 }
 
@@ -405,8 +408,9 @@ impl State {
 }
 
 impl CellRef {
-    pub(super) fn key(&self) -> &Key {
-        &self.0.key
+    /// The key as text.
+    pub(super) fn name(&self) -> &str {
+        self.0.name.as_str()
     }
 
     pub(super) fn state(&self) -> &Mutex<State> {
@@ -414,21 +418,21 @@ impl CellRef {
     }
 }
 
-impl Borrow<str> for CellRef {
-    fn borrow(&self) -> &str {
-        self.0.key.as_str()
+impl Borrow<[u8]> for CellRef {
+    fn borrow(&self) -> &[u8] {
+        self.0.name.octets()
     }
 }
 
 impl Hash for CellRef {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.0.key.as_str().hash(hasher);
+        self.0.name.octets().hash(hasher);
     }
 }
 
 impl PartialEq for CellRef {
     fn eq(&self, other: &Self) -> bool {
-        self.0.key == other.0.key
+        self.0.name.octets() == other.0.name.octets()
     }
 }
 
@@ -449,8 +453,8 @@ const UNKNOWN_MARGIN_MAX: Duration = Duration::from_secs(86_400);
 mod tests {
     use super::*;
 
-    fn key(n: usize) -> Key {
-        format!("account/r/user{n}").parse().unwrap()
+    fn key(n: usize) -> String {
+        format!("account/r/user{n}")
     }
 
     fn windows(keys_max: usize) -> Windows {
@@ -462,7 +466,7 @@ mod tests {
         let windows = windows(10);
         let held = windows.find_or_make(&key(1)).unwrap();
         let mut evicted = Vec::new();
-        windows.sweep(Timestamp::EPOCH, |cell| evicted.push(cell.key().clone()));
+        windows.sweep(Timestamp::EPOCH, |cell| evicted.push(cell.name().to_owned()));
         assert_eq!((evicted, windows.len()), (vec![key(1)], 0));
         assert!(lock_all(&[held]).is_none());
         windows.find_or_make(&key(1)).unwrap();
@@ -480,6 +484,6 @@ mod tests {
 
     #[test]
     fn a_cell_is_small() {
-        assert_eq!(size_of::<Cell>() + 2 * size_of::<usize>(), 88);
+        assert_eq!(size_of::<Cell>() + 2 * size_of::<usize>(), 120);
     }
 }

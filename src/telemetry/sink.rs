@@ -122,15 +122,14 @@ impl Sink {
 
     /// Writes all that was appended before the call.
     pub(super) fn flush(&self) {
-        let mut output = self.0.output.lock();
-        self.drain(&mut output, &mut Vec::new());
+        self.drain(&mut self.0.output.lock());
     }
 
     /// Opens the file again.
     pub(super) fn reopen(&self) -> Result<(), TelemetryError> {
         let fresh = Output::open(self.0.path.as_deref())?;
         let mut output = self.0.output.lock();
-        self.drain(&mut output, &mut Vec::new());
+        self.drain(&mut output);
         *output = fresh;
         Ok(())
     }
@@ -143,10 +142,8 @@ impl Sink {
     }
 
     fn run_writer(&self) {
-        let mut spare = Vec::new();
         while self.wait_for_work() {
-            let mut output = self.0.output.lock();
-            self.drain(&mut output, &mut spare);
+            self.flush();
         }
     }
 
@@ -162,15 +159,16 @@ impl Sink {
         !pending.stopping
     }
 
-    /// Writes the buffer, which is swapped with `spare` so that nobody waits for the write.
-    fn drain(&self, output: &mut Output, spare: &mut Vec<u8>) {
-        spare.clear();
-        std::mem::swap(&mut self.0.pending.lock().buffer, spare);
-        if !spare.is_empty() && output.write_all(spare).is_err() {
+    /// Writes the buffer, which is swapped with the spare one, so that nobody waits for the write.
+    fn drain(&self, output: &mut Output) {
+        let mut full = std::mem::take(&mut output.spare);
+        std::mem::swap(&mut self.0.pending.lock().buffer, &mut full);
+        if !full.is_empty() && output.write_all(&full).is_err() {
             self.0.write_errors.fetch_add(1, Ordering::Relaxed);
         }
-        spare.clear();
-        spare.shrink_to(SPARE_BYTES_MAX);
+        full.clear();
+        full.shrink_to(SPARE_BYTES_MAX);
+        output.spare = full;
     }
 }
 
@@ -190,27 +188,35 @@ impl Pending {
     }
 }
 
-enum Output {
+struct Output {
+    target: Target,
+    /// Empty; its memory is the next buffer.
+    spare: Vec<u8>,
+}
+
+enum Target {
     StandardError,
     File(File),
 }
 
 impl Output {
     fn open(path: Option<&Path>) -> Result<Self, TelemetryError> {
-        let Some(path) = path else { return Ok(Self::StandardError) };
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(LOG_FILE_MODE)
-            .open(path)
-            .map(Self::File)
-            .map_err(|source| TelemetryError::Open { path: path.to_owned(), source })
+        let target = path.map_or(Ok(Target::StandardError), |path| {
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .mode(LOG_FILE_MODE)
+                .open(path)
+                .map(Target::File)
+                .map_err(|source| TelemetryError::Open { path: path.to_owned(), source })
+        })?;
+        Ok(Self { target, spare: Vec::new() })
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::StandardError => io::stderr().lock().write_all(bytes),
-            Self::File(file) => file.write_all(bytes),
+        match &mut self.target {
+            Target::StandardError => io::stderr().lock().write_all(bytes),
+            Target::File(file) => file.write_all(bytes),
         }
     }
 }

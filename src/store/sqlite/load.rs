@@ -4,7 +4,7 @@ use super::{
     Settings,
     codec::{self, Entry},
     queue::Queue,
-    rows::{self, each, parse, unreadable},
+    rows::{self, each, unreadable},
     schema,
 };
 use crate::{
@@ -83,7 +83,7 @@ fn load_windows(db: &Connection, windows: &Windows) -> Result<u64, StoreError> {
     each(db, schema::ALL_WINDOWS, params![], |row| {
         let journal_seq = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
         let log = codec::decode_log(row.get_ref(2)?.as_blob()?).map_err(unreadable)?;
-        windows.insert(parse(row.get_ref(0)?.as_str()?)?, State::restored(log, journal_seq));
+        windows.insert(row.get_ref(0)?.as_str()?, State::restored(log, journal_seq));
         last_seq = last_seq.max(journal_seq);
         Ok(())
     })?;
@@ -147,7 +147,7 @@ impl<'w> Replay<'w> {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         for (key, charges) in charges {
-            let cell = self.windows.find_or_make(key)?;
+            let cell = self.windows.find_or_make(key.as_str())?;
             let mut state = cell.state().lock();
             if seq > state.journal_seq {
                 state.log.record(*charges, stamp, at, self.windows.history());
@@ -168,7 +168,7 @@ fn keyed(charges: &[(&str, u32)]) -> Result<Open, StoreError> {
 }
 
 fn mark_dirty(windows: &Windows, queue: &Queue, key: &Key) {
-    let Some(cell) = windows.find(key) else { return };
+    let Some(cell) = windows.find(key.as_str()) else { return };
     if !std::mem::replace(&mut cell.state().lock().dirty, true) {
         queue.push_dirty(cell.clone());
     }
@@ -183,7 +183,7 @@ fn count_as_sent(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let stamp = now + windows.unknown_margin();
-    let cells = charges.iter().map(|(key, _)| windows.find_or_make(key));
+    let cells = charges.iter().map(|(key, _)| windows.find_or_make(key.as_str()));
     let cells = cells.collect::<Result<Vec<_>, _>>()?;
     let mut states: Vec<_> = cells.iter().map(|cell| cell.state().lock()).collect();
     for ((_, charges), state) in charges.iter().zip(&mut states) {

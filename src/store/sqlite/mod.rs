@@ -10,6 +10,8 @@ mod load;
 mod queue;
 mod rows;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use self::queue::{ChangeTask, Queue};

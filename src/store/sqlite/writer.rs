@@ -192,7 +192,7 @@ impl Writer {
         let windows = &self.shared.windows;
         let store = |cell: CellRef| {
             // The cell may have been evicted, and its key may have a new one.
-            let stored = windows.find(cell.key()).and_then(|present| {
+            let stored = windows.find(cell.name()).and_then(|present| {
                 let mut state = present.state().lock();
                 state.dirty = false;
                 state.log.prune(now, windows.history());
@@ -268,6 +268,10 @@ impl Writer {
         }
         self.last_row = last_row;
         self.journal_bytes += carried.len() + batch.opened.len() + batch.closed.len();
+        if std::mem::take(&mut self.failing) {
+            *self.shared.failure.lock() = None;
+            self.events.tell(now, &Event::StoreRecovered);
+        }
         self.follow(&batch);
         for waiter in batch.waiters.drain(..) {
             let _ = waiter.send(Ok(()));
@@ -277,10 +281,6 @@ impl Writer {
             let _ = task.done.send(Ok(()));
         }
         self.advance_checkpoint(cut_to);
-        if std::mem::take(&mut self.failing) {
-            *self.shared.failure.lock() = None;
-            self.events.tell(now, &Event::StoreRecovered);
-        }
     }
 
     /// Keeps the list of open reservations in step with the journal.
@@ -312,6 +312,11 @@ impl Writer {
     fn fail(&mut self, work: Work, error: &rusqlite::Error) {
         let Work { mut batch, cells, now, .. } = work;
         let detail = format!("the store cannot be written: {error}");
+        *self.shared.failure.lock() = Some(detail.clone());
+        if !std::mem::replace(&mut self.failing, true) {
+            let trouble = Trouble { detail: detail.clone() };
+            self.events.tell(now, &Event::StoreFailed(trouble));
+        }
         for waiter in batch.waiters.drain(..) {
             let _ = waiter.send(Err(detail.clone()));
         }
@@ -320,10 +325,6 @@ impl Writer {
         }
         self.abort_checkpoint(cells, &mut batch);
         self.queue().put_back(batch);
-        *self.shared.failure.lock() = Some(detail.clone());
-        if !std::mem::replace(&mut self.failing, true) {
-            self.events.tell(now, &Event::StoreFailed(Trouble { detail }));
-        }
     }
 
     /// Begins anew at the next attempt: the row that the checkpoint was to cover was not written, and the next one with its
@@ -379,7 +380,7 @@ fn write_rest(db: &Connection, work: &Work) -> rusqlite::Result<()> {
 }
 
 fn write_cell(db: &Connection, cell: &CellRef, stored: Option<&Stored>) -> rusqlite::Result<()> {
-    let key = cell.key().as_str();
+    let key = cell.name();
     match stored {
         Some(Stored { seq, log }) => {
             let seq = i64::try_from(*seq).unwrap_or(i64::MAX);
@@ -418,13 +419,13 @@ const TICK: Duration = Duration::from_millis(500);
 /// Under load there is at most one commit in this time.
 const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// A checkpoint begins when the journal has grown by this much, which bounds the time of a start.
-const CHECKPOINT_BYTES: usize = 16 << 20;
+const CHECKPOINT_BYTES: usize = if cfg!(test) { 1_000 } else { 16 << 20 };
 /// A checkpoint begins at least this often.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
 /// Cells in one transaction of a checkpoint: a few milliseconds.
-const CELLS_BATCH_MAX: usize = 500;
+const CELLS_BATCH_MAX: usize = if cfg!(test) { 2 } else { 500 };
 /// Journal rows that one transaction cuts.
-const ROWS_CUT_MAX: i64 = 500;
+const ROWS_CUT_MAX: i64 = if cfg!(test) { 3 } else { 500 };
 const REFUSALS_BATCH_MAX: usize = 200;
 /// An idle store notes the time this often.
 const HIGH_WATER_IDLE: Duration = Duration::from_secs(60);

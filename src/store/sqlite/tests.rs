@@ -1,0 +1,160 @@
+//! Crashes in the middle of checkpoints, and writes that fail. In a test build checkpoints are small and never rest.
+
+use super::*;
+use crate::{
+    event::{Event, Listener},
+    rules::limits::Mode,
+    store::ledger::{ChargePer, Demand, Grant, Settlement},
+    types::Span,
+};
+use tempfile::TempDir;
+
+fn settings(folder: &Path) -> Settings {
+    Settings {
+        path: folder.join("state.sqlite"),
+        synchronous: Synchronous::Normal,
+        history: Duration::from_secs(86_400),
+        unknown_margin: Duration::from_secs(600),
+    }
+}
+
+fn open_at(folder: &Path, events: Events) -> Arc<SqliteStore> {
+    let opened = open(&settings(folder)).unwrap();
+    let clock = Clock::start(opened.high_water());
+    opened.start(clock, events).unwrap()
+}
+
+const WIDE: Limit = Limit { window: Span::from_secs(86_400), max: u32::MAX };
+
+fn key(n: usize) -> Key {
+    format!("account/r/user{n}@shop.example").parse().unwrap()
+}
+
+fn now() -> Timestamp {
+    Clock::start(Timestamp::EPOCH).now()
+}
+
+async fn reserve(store: &SqliteStore, n: usize, recipients: u32) -> Reservation {
+    let tenant = "tenant/r/shop.example".parse().unwrap();
+    let demand = |key| Demand { key, limits: [WIDE].into(), per: ChargePer::Recipient };
+    let mut reservation = Reservation::new(vec![demand(tenant), demand(key(n))]);
+    let request = Request { recipients, grant: Grant::InOrder, mode: Mode::Enforce };
+    store.reserve(&mut reservation, request, now()).await.unwrap();
+    reservation
+}
+
+async fn used(store: &SqliteStore, key: &Key) -> u32 {
+    let usage = store.usage(key, &[WIDE], now()).await.unwrap().remove(0);
+    usage.sent + usage.open
+}
+
+/// The file as a kill at this moment would leave it.
+fn copy(from: &Path) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let wal = || std::fs::read(from.join("state.sqlite-wal")).unwrap();
+    loop {
+        let head = wal().into_iter().take(32).collect::<Vec<u8>>();
+        std::fs::copy(from.join("state.sqlite"), folder.path().join("state.sqlite")).unwrap();
+        let whole = wal();
+        if whole.starts_with(&head) {
+            std::fs::write(folder.path().join("state.sqlite-wal"), whole).unwrap();
+            return folder;
+        }
+    }
+}
+
+/// Every charge is there exactly once, however far the checkpoint had come.
+async fn check_copy(folder: &Path, expected: &[u32]) {
+    let copied = copy(folder);
+    let crashed = open_at(copied.path(), Events::default());
+    for (n, expected) in expected.iter().enumerate() {
+        assert_eq!(used(&crashed, &key(n)).await, *expected, "user{n}");
+    }
+    let tenant = "tenant/r/shop.example".parse().unwrap();
+    assert_eq!(used(&crashed, &tenant).await, expected.iter().sum::<u32>());
+    crashed.close().await.unwrap();
+    drop(crashed);
+    let again = open_at(copied.path(), Events::default());
+    assert_eq!(used(&again, &tenant).await, expected.iter().sum::<u32>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_point_of_a_checkpoint_loses_nothing_and_doubles_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path(), Events::default());
+    let (mut expected, mut open) = (vec![0; 12], Vec::new());
+    for step in 0_usize..600 {
+        let n = step * step % 12;
+        let recipients = u32::try_from(step % 3 + 1).unwrap();
+        let mut reservation = reserve(&store, n, recipients).await;
+        store.make_durable(&mut reservation).await.unwrap();
+        expected[n] += recipients;
+        if step % 5 == 0 {
+            open.push(reservation);
+        } else {
+            store.settle(reservation, Settlement::Sent, now()).await.unwrap();
+        }
+        if step % 7 == 0 && open.len() > 5 {
+            store.settle(open.remove(0), Settlement::Unknown, now()).await.unwrap();
+        }
+        if step % 20 == 19 {
+            check_copy(folder.path(), &expected).await;
+        }
+    }
+    assert!(store.shared.first_row() > 100, "no checkpoint has ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_evicted_window_leaves_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path(), Events::default());
+    let mut reservation = reserve(&store, 1, 2).await;
+    store.make_durable(&mut reservation).await.unwrap();
+    store.settle(reservation, Settlement::Sent, now()).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let store = open_at(folder.path(), Events::default());
+    assert_eq!(store.windows_count(), 2);
+    let later = now() + Duration::from_secs(90_000);
+    store.shared.windows.sweep(later, |cell| store.shared.forget(cell));
+    assert_eq!(store.windows_count(), 0);
+    store.close().await.unwrap();
+    drop(store);
+    let db = rusqlite::Connection::open(folder.path().join("state.sqlite")).unwrap();
+    let left: i64 = db.query_row("SELECT count(*) FROM windows", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0);
+}
+
+/// Remembers the names of what happened.
+#[derive(Clone, Default)]
+struct Names(Arc<Mutex<Vec<&'static str>>>);
+
+impl Listener for Names {
+    fn notice(&self, _: Timestamp, event: &Event) {
+        self.0.lock().push(event.name());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_fails_is_told_once_and_what_was_settled_is_written_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = Names::default();
+    let store = open_at(folder.path(), Events::new(vec![Box::new(names.clone())]));
+    let mut durable = reserve(&store, 0, 3).await;
+    store.make_durable(&mut durable).await.unwrap();
+    store.shared.faulty.store(true, Relaxed);
+    store.settle(durable, Settlement::Sent, now()).await.unwrap();
+    for _ in 0..2 {
+        let mut refused = reserve(&store, 1, 1).await;
+        let error = store.make_durable(&mut refused).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+        store.settle(refused, Settlement::Refunded, now()).await.unwrap();
+    }
+    assert_eq!(*names.0.lock(), ["store-failed"]);
+    store.shared.faulty.store(false, Relaxed);
+    let mut after = reserve(&store, 2, 1).await;
+    store.make_durable(&mut after).await.unwrap();
+    store.settle(after, Settlement::Sent, now()).await.unwrap();
+    assert_eq!(*names.0.lock(), ["store-failed", "store-recovered"]);
+    check_copy(folder.path(), &[3, 0, 1]).await;
+}
