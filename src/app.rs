@@ -281,7 +281,7 @@ impl App {
         match self.try_reload().await {
             Ok(()) => self.gate.tell(&Event::ConfigReloaded),
             Err(error) => {
-                self.gate.tell(&Event::ConfigRejected(Trouble { detail: error.to_string() }))
+                self.gate.tell(&Event::ConfigRejected(Trouble { detail: error.to_string() }));
             }
         }
         let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

@@ -12,6 +12,8 @@
 //! Lines that begin with `>` are the expected output; `UPDATE=1` rewrites them. Everything runs on the real rules, the real
 //! admission and the memory store, with a clock that is moved by hand.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends by panicking")]
+
 use std::{
     collections::HashMap,
     fmt::Write as _,

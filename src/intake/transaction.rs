@@ -100,7 +100,7 @@ struct Transaction {
 /// Who is charged.
 enum Who {
     /// Decided at MAIL.
-    Known(Admission),
+    Known(Box<Admission>),
     /// Waits for the header of the message.
     WaitsForHeader,
 }
@@ -247,7 +247,9 @@ impl<'a> Sender<'a> {
                 return Err(Denied { refusal, charged: None });
             }
         };
-        self.admit(policy, identity, client, request, request.size, id).await.map(Who::Known)
+        self.admit(policy, identity, client, request, request.size, id)
+            .await
+            .map(|admission| Who::Known(Box::new(admission)))
     }
 
     fn facts<'f>(
@@ -543,7 +545,7 @@ impl<'a> Sender<'a> {
             .await;
         let admission = admitted.map_err(|denied| denied.refusal)?;
         transaction.hold.reservation = Some(Reservation::new(admission.demands.clone()));
-        transaction.who = Who::Known(admission);
+        transaction.who = Who::Known(Box::new(admission));
         let wanted = transaction.accepted;
         let (granted, refusal) = self.reserve(transaction, wanted, Grant::AllOrNothing).await;
         match refusal.filter(|_| granted < wanted) {
@@ -561,7 +563,8 @@ impl<'a> Sender<'a> {
         evidence: &HeaderEvidence,
         size_bytes: u64,
     ) -> Result<(), Refusal> {
-        let Who::Known(Admission { charged, plan, .. }) = &transaction.who else { return Ok(()) };
+        let Who::Known(admission) = &transaction.who else { return Ok(()) };
+        let (charged, plan) = (&admission.charged, &admission.plan);
         let refusal = if plan.php_mail == PhpMail::Refuse && evidence.is_from_php() {
             verdict::php_mail(&charged.account, &self.session)
         } else if size_bytes > plan.message_bytes_max {
@@ -744,7 +747,7 @@ impl<'a> Sender<'a> {
         let now = self.gate.clock.now();
         let reply = refusal.reply.to_string();
         if let Some(charged) = charged {
-            self.gate.records.note_refusal(&charged.account, now, &reply, refusal.limit.as_ref());
+            self.gate.records.note_refusal(&charged.account, now, &reply, refusal.limit.as_deref());
         }
         let event = RefusalEvent {
             session: self.session.clone(),
@@ -755,7 +758,7 @@ impl<'a> Sender<'a> {
             reason: refusal.reason,
             recipients: concern.recipients,
             reply,
-            limit: refusal.limit.clone(),
+            limit: refusal.limit.as_deref().cloned(),
             observed_only: mode == Mode::Observe,
         };
         self.gate.events.tell(now, &Event::Refused(Box::new(event)));
@@ -764,12 +767,12 @@ impl<'a> Sender<'a> {
 
     fn report(&self, transaction: &Transaction, end: &End<'_>) {
         let now = self.gate.clock.now();
-        let answered = end.handover.and_then(|handover| match &handover.verdict {
+        let answered = end.handover.map(|handover| match &handover.verdict {
             Verdict::Accepted(reply) | Verdict::Refused(reply) | Verdict::RecipientLost(reply) => {
-                Some(reply.to_string())
+                reply.to_string()
             }
-            Verdict::Unknown(detail) | Verdict::Unavailable(detail) => Some(detail.clone()),
-            Verdict::ExtensionMissing(name) => Some((*name).to_owned()),
+            Verdict::Unknown(detail) | Verdict::Unavailable(detail) => detail.clone(),
+            Verdict::ExtensionMissing(name) => (*name).to_owned(),
         });
         let charged = matches!(end.outcome, Outcome::Sent | Outcome::Unknown);
         let report = MessageReport {

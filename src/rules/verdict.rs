@@ -18,7 +18,7 @@ pub struct Refusal {
     /// What the client hears.
     pub reply: Reply,
     /// The limit, where one is the reason.
-    pub limit: Option<LimitHit>,
+    pub limit: Option<Box<LimitHit>>,
 }
 
 /// The present moment on the ledger's clock and in UTC; they differ after the wall clock was stepped.
@@ -45,7 +45,7 @@ pub fn limit_full(hit: LimitHit, now: Moment, session: &SessionId) -> Refusal {
     Refusal {
         reason: RefusalReason::Limit,
         reply: Reply::new(450, "4.7.1", text),
-        limit: Some(hit),
+        limit: Some(Box::new(hit)),
     }
 }
 
@@ -61,7 +61,7 @@ pub fn limit_never(hit: LimitHit, recipients: u32, session: &SessionId) -> Refus
     Refusal {
         reason: RefusalReason::LimitNever,
         reply: Reply::new(550, "5.5.3", text),
-        limit: Some(hit),
+        limit: Some(Box::new(hit)),
     }
 }
 
