@@ -71,15 +71,23 @@ impl Clock {
         }
     }
 
-    /// The wall clock at this moment, for what people read. Decisions use [`Clock::now`].
+    /// The present moment in UTC, for what people read: the ledger's time, moved by the whole seconds that the wall clock
+    /// is away from it. Decisions use [`Clock::now`].
     #[must_use]
     pub fn utc(&self) -> Timestamp {
-        match &*self.0 {
-            Source::System(_) => wall_now(),
-            Source::Hand(_) => self.now(),
+        self.to_utc(self.now())
+    }
+
+    /// Another moment of the ledger in UTC, by the present difference of the two.
+    #[must_use]
+    pub fn to_utc(&self, moment: Timestamp) -> Timestamp {
+        let away = match &*self.0 {
+            Source::System(_) => whole_seconds(wall_millis() - self.now().as_millis()),
+            Source::Hand(_) => 0,
             #[cfg(feature = "test-clock")]
-            Source::File(_) => self.now(),
-        }
+            Source::File(_) => 0,
+        };
+        Timestamp::from_millis(moment.as_millis() + away)
     }
 
     /// How long from now until `moment`; zero if it has passed.
@@ -138,6 +146,11 @@ impl Reading {
     }
 }
 
+/// To the nearest second: drift that is being slewed does not show, so that a moment is printed the same way twice.
+const fn whole_seconds(millis: i64) -> i64 {
+    (millis + 500).div_euclid(1000) * 1000
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the module that reads clocks")]
 fn wall_millis() -> i64 {
     SystemTime::now()
@@ -192,5 +205,14 @@ mod tests {
             &[(10, 1_000_010), (10, 1_000_000), (5, 999_999)],
             &[1_000_010, 1_000_010, 1_000_010],
         );
+    }
+
+    #[test]
+    fn only_whole_seconds_are_between_the_ledger_and_utc() {
+        for (away, shown) in
+            [(0, 0), (499, 0), (-500, 0), (500, 1000), (-501, -1000), (3_600_100, 3_600_000)]
+        {
+            assert_eq!(whole_seconds(away), shown, "{away}");
+        }
     }
 }

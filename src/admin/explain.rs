@@ -25,10 +25,11 @@ pub async fn explain(
     let standing = Standing::load(admin, account).await?;
     let plan = standing.policy.plan(Some(&standing.plan.0));
     let limits = standing.limits(admin, client).await?;
-    let last_refusal = admin.records.last_refusal(account).await?.map(RefusalView::from);
+    let last_refusal = admin.records.last_refusal(account).await?;
+    let last_refusal = last_refusal.map(|last| RefusalView::new(last, &admin.clock));
     let has_used = limits.iter().any(|limit| limit.scope == Scope::Account && limit.used > 0);
     Ok(Explanation {
-        at: standing.now,
+        at: admin.clock.to_utc(standing.now),
         account: account.clone(),
         known: standing.record.registered || has_used || knows(admin, account).await?,
         account_state: State::from(standing.record.suspension.as_ref()),
@@ -122,7 +123,8 @@ impl Whose<'_> {
             let Some(key) = self.key(scope, unit) else { continue };
             let used = use_of(admin, &key, same_key, now).await?;
             let name = key.parts().name;
-            views.extend(same_key.iter().zip(&used).map(|(l, u)| LimitView::new(name, l, u)));
+            let view = |(limit, used)| LimitView::new(name, limit, used, &admin.clock);
+            views.extend(same_key.iter().zip(&used).map(view));
         }
         Ok(views)
     }

@@ -6,8 +6,10 @@
 
 pub mod admission;
 pub mod connection;
+mod hold;
 pub mod ids;
 pub mod places;
+mod report;
 mod transaction;
 
 use crate::{

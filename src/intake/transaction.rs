@@ -4,14 +4,13 @@
 use super::{
     Door, Gate,
     admission::{self, Admission, Denied, Question},
+    hold::Hold,
     ids,
+    report::{Concern, End},
 };
 use crate::{
     deliver::{self, Handover, Text, Verdict},
-    event::{
-        AnswerBy, Charged, Event, EvidenceRejected, LimitHit, Login, MessageReport, Outcome,
-        REPORT_RECIPIENTS_MAX, RecipientReport, Refusal as RefusalEvent, RefusalReason,
-    },
+    event::{AnswerBy, Event, EvidenceRejected, LimitHit, Outcome, RecipientReport, RefusalReason},
     message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
     rules::{
         identity::{self, Addresses, AtMail, Facts, Identity, TrustRow},
@@ -21,21 +20,21 @@ use crate::{
     },
     smtp::{
         MailAuth, MailRequest, RcptRequest, Reply,
-        server::{LoginAnswer, LoginRequest, Mechanism, Session},
+        server::{LoginAnswer, LoginRequest, Session},
         xclient::ClientClaim,
     },
     spool::{Body, BodyWriter},
-    store::ledger::{Grant, Ledger, Request, Reservation, Settlement},
-    types::{AccountId, ByteCount, ClientIp, ReversePath, SessionId, Timestamp, TransactionId},
+    store::ledger::{Grant, Request, Reservation, Settlement},
+    types::{AccountId, ByteCount, ClientIp, SessionId, Timestamp, TransactionId},
 };
 use bytes::BytesMut;
 use std::{net::SocketAddr, sync::Arc};
 
 /// Answers the asks of one session.
 pub(super) struct Sender<'a> {
-    gate: &'a Arc<Gate>,
-    door: &'a Arc<Door>,
-    session: SessionId,
+    pub(super) gate: &'a Arc<Gate>,
+    pub(super) door: &'a Arc<Door>,
+    pub(super) session: SessionId,
     remote: SocketAddr,
     proxied: Option<SocketAddr>,
     login: Option<AccountId>,
@@ -78,56 +77,31 @@ pub(super) enum Abandon {
 }
 
 /// One transaction from MAIL on.
-struct Transaction {
-    id: TransactionId,
+pub(super) struct Transaction {
+    pub(super) id: TransactionId,
     policy: Arc<Policy>,
-    began: Timestamp,
+    pub(super) began: Timestamp,
     wire: WireFacts,
-    client: ClientIp,
-    mail: MailRequest,
-    who: Who,
+    pub(super) client: ClientIp,
+    pub(super) mail: MailRequest,
+    pub(super) who: Who,
     hold: Hold,
     hop: Option<deliver::Transaction>,
-    recipients: Vec<RecipientReport>,
-    accepted: u32,
-    refused: u32,
-    limited: u32,
+    pub(super) recipients: Vec<RecipientReport>,
+    pub(super) accepted: u32,
+    pub(super) refused: u32,
+    pub(super) limited: u32,
     body: Option<BodyWriter>,
     park_at: Option<Timestamp>,
-    would_refuse: bool,
+    pub(super) would_refuse: bool,
 }
 
 /// Who is charged.
-enum Who {
+pub(super) enum Who {
     /// Decided at MAIL.
     Known(Box<Admission>),
     /// Waits for the header of the message.
     WaitsForHeader,
-}
-
-/// The charge of a transaction; if the task dies, it is settled all the same.
-struct Hold {
-    ledger: Arc<dyn Ledger>,
-    clock: crate::clock::Clock,
-    reservation: Option<Reservation>,
-    /// The text has begun to go on, so it may arrive.
-    underway: bool,
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let Some(reservation) = self.reservation.take() else { return };
-        if reservation.recipients() == 0 {
-            return;
-        }
-        let settlement = if self.underway { Settlement::Unknown } else { Settlement::Refunded };
-        let (ledger, now) = (self.ledger.clone(), self.clock.now());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let _reported_by_the_store = ledger.settle(reservation, settlement, now).await;
-            });
-        }
-    }
 }
 
 impl<'a> Sender<'a> {
@@ -196,18 +170,6 @@ impl<'a> Sender<'a> {
         };
         self.tell_login(&request, client, result);
         answer
-    }
-
-    fn tell_login(&self, request: &LoginRequest, client: ClientIp, result: &'static str) {
-        let mechanism = match request.mechanism {
-            Mechanism::Plain => "PLAIN",
-            Mechanism::Login => "LOGIN",
-        };
-        let login = request.login.chars().take(LOGIN_CHARS_SHOWN_MAX).collect();
-        let login = Login { session: self.session.clone(), login, client, mechanism, result };
-        let event =
-            if result == "ok" { Event::LoginSucceeded(login) } else { Event::LoginFailed(login) };
-        self.gate.events.tell(self.gate.clock.now(), &event);
     }
 
     // ── MAIL ──
@@ -313,12 +275,7 @@ impl<'a> Sender<'a> {
             Who::Known(admission) => admission.demands.clone(),
             Who::WaitsForHeader => Vec::new(),
         };
-        let hold = Hold {
-            ledger: self.gate.ledger.clone(),
-            clock: self.gate.clock.clone(),
-            reservation: Some(Reservation::new(demands)),
-            underway: false,
-        };
+        let hold = Hold::new(self.gate.ledger.clone(), self.gate.clock.clone(), demands);
         self.current = Some(Box::new(Transaction {
             id,
             policy,
@@ -713,94 +670,6 @@ impl<'a> Sender<'a> {
         transaction.accepted = 0;
         self.report(&transaction, &End { outcome, size_bytes, reply, handover: None });
     }
-
-    // ── saying so ──
-
-    fn refuse_in(
-        &self,
-        transaction: &Transaction,
-        refusal: &Refusal,
-        recipients: u32,
-        mode: Mode,
-    ) -> Reply {
-        let charged = match &transaction.who {
-            Who::Known(admission) => Some(&admission.charged),
-            Who::WaitsForHeader => None,
-        };
-        let concern = Concern {
-            id: Some(&transaction.id),
-            client: transaction.client,
-            sender: &transaction.mail.sender,
-            recipients,
-        };
-        self.refuse(refusal, charged, &concern, mode)
-    }
-
-    /// Tells the event and keeps the refusal for `explain`; returns what the client hears.
-    fn refuse(
-        &self,
-        refusal: &Refusal,
-        charged: Option<&Charged>,
-        concern: &Concern<'_>,
-        mode: Mode,
-    ) -> Reply {
-        let now = self.gate.clock.now();
-        let reply = refusal.reply.to_string();
-        if let Some(charged) = charged {
-            self.gate.records.note_refusal(&charged.account, now, &reply, refusal.limit.as_deref());
-        }
-        let event = RefusalEvent {
-            session: self.session.clone(),
-            transaction: concern.id.cloned(),
-            charged: charged.cloned(),
-            client: concern.client,
-            sender: concern.sender.clone(),
-            reason: refusal.reason,
-            recipients: concern.recipients,
-            reply,
-            limit: refusal.limit.as_deref().cloned(),
-            observed_only: mode == Mode::Observe,
-        };
-        self.gate.events.tell(now, &Event::Refused(Box::new(event)));
-        refusal.reply.clone()
-    }
-
-    fn report(&self, transaction: &Transaction, end: &End<'_>) {
-        let now = self.gate.clock.now();
-        let answered = end.handover.map(|handover| match &handover.verdict {
-            Verdict::Accepted(reply) | Verdict::Refused(reply) | Verdict::RecipientLost(reply) => {
-                reply.to_string()
-            }
-            Verdict::Unknown(detail) | Verdict::Unavailable(detail) => detail.clone(),
-            Verdict::ExtensionMissing(name) => (*name).to_owned(),
-        });
-        let charged = matches!(end.outcome, Outcome::Sent | Outcome::Unknown);
-        let report = MessageReport {
-            session: self.session.clone(),
-            transaction: transaction.id.clone(),
-            listener: self.door.settings.name.clone(),
-            charged: match &transaction.who {
-                Who::Known(admission) => Some(admission.charged.clone()),
-                Who::WaitsForHeader => None,
-            },
-            client: transaction.client,
-            sender: transaction.mail.sender.clone(),
-            recipients: transaction.recipients.clone(),
-            recipients_sent: if charged { transaction.accepted } else { 0 },
-            recipients_refused: transaction.refused,
-            recipients_limited: transaction.limited,
-            size_bytes: end.size_bytes,
-            outcome: end.outcome,
-            reply: end.reply.map(ToString::to_string),
-            next_hop: end.handover.and_then(|handover| handover.next_hop.clone()),
-            next_hop_reply: answered,
-            began: transaction.began,
-            lasted: now.since(transaction.began),
-            next_hop_took: end.handover.and_then(|handover| handover.took),
-            would_refuse: transaction.would_refuse,
-        };
-        self.gate.events.tell(now, &Event::Message(Box::new(report)));
-    }
 }
 
 /// What a new transaction begins with.
@@ -813,38 +682,9 @@ struct Opening {
     who: Who,
 }
 
-/// What a refusal is about.
-struct Concern<'a> {
-    id: Option<&'a TransactionId>,
-    client: ClientIp,
-    sender: &'a ReversePath,
-    recipients: u32,
-}
-
 /// What goes out before and instead of parts of the body.
 struct OutgoingHead {
     received: bytes::Bytes,
     cuts: Vec<std::ops::Range<u64>>,
     size_bytes: u64,
 }
-
-/// How a transaction ended, for the report.
-struct End<'a> {
-    outcome: Outcome,
-    size_bytes: u64,
-    reply: Option<&'a Reply>,
-    handover: Option<&'a Handover>,
-}
-
-impl Transaction {
-    fn note(&mut self, request: &RcptRequest, reply: &Reply, by: AnswerBy) {
-        if self.recipients.len() < REPORT_RECIPIENTS_MAX {
-            let report =
-                RecipientReport { address: request.address.clone(), code: reply.code(), by };
-            self.recipients.push(report);
-        }
-    }
-}
-
-/// How much of a login an event repeats.
-const LOGIN_CHARS_SHOWN_MAX: usize = 64;

@@ -31,10 +31,10 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// A later moment of the ledger in UTC, as it is printed.
+    /// Another moment of the ledger in UTC, as it is printed.
     #[must_use]
-    pub fn to_utc(self, later: Timestamp) -> Timestamp {
-        self.utc + later.since(self.ledger)
+    pub fn to_utc(self, moment: Timestamp) -> Timestamp {
+        self.utc + moment.since(self.ledger) - self.ledger.since(moment)
     }
 }
 
