@@ -73,6 +73,22 @@ async def latency(system, mode: str, tag: str, options) -> dict:
     return {"waits_ms": waits}
 
 
+async def accepted_of(system, count: int) -> int:
+    """How many of so many messages of one fresh sender pass."""
+    connection = await Connection.open(system.port)
+    accepted = 0
+    for _ in range(count):
+        await connection.command("MAIL FROM:<a@limit.example>", "250")
+        if await connection.command("RCPT TO:<someone@remote.example>", "250", "450") == "250":
+            await connection.command("DATA", "354")
+            await connection.command("Subject: limit\r\n\r\ntext\r\n.", "250")
+            accepted += 1
+        else:
+            await connection.command("RSET", "250")
+    await connection.quit()
+    return accepted
+
+
 async def idle_sessions(system, count: int) -> float:
     """KiB that the system's process grows by for each session that has said EHLO and then nothing."""
     before = proc.tree_memory_kib(system.pid)
@@ -90,28 +106,30 @@ class Connection:
     async def open(cls, port: int) -> "Connection":
         self = cls()
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
-        await self.reply(220)
-        await self.command("EHLO client.example", 250)
+        await self.reply("220")
+        await self.command("EHLO client.example", "250")
         return self
 
     async def message(self, sender: str, size: int) -> None:
-        await self.command(f"MAIL FROM:<{sender}>", 250)
-        await self.command("RCPT TO:<someone@remote.example>", 250)
-        await self.command("DATA", 354)
+        await self.command(f"MAIL FROM:<{sender}>", "250")
+        await self.command("RCPT TO:<someone@remote.example>", "250")
+        await self.command("DATA", "354")
         line = "x" * 78 + "\r\n"
-        await self.command("Subject: latency\r\n\r\n" + line * (size // len(line)) + ".", 250)
+        await self.command("Subject: latency\r\n\r\n" + line * (size // len(line)) + ".", "250")
 
     async def quit(self) -> None:
-        await self.command("QUIT", 221)
+        await self.command("QUIT", "221")
         self.writer.close()
 
-    async def command(self, line: str, code: int) -> None:
+    async def command(self, line: str, *codes: str) -> str:
         self.writer.write(line.encode() + b"\r\n")
-        await self.reply(code)
+        return await self.reply(*codes)
 
-    async def reply(self, code: int) -> None:
+    async def reply(self, *codes: str) -> str:
         line = await self.reader.readline()
         while line[3:4] == b"-":
             line = await self.reader.readline()
-        if not line.startswith(str(code).encode()):
-            raise RuntimeError(f"wanted {code}, got {line!r}")
+        code = line[:3].decode()
+        if code not in codes:
+            raise RuntimeError(f"wanted {codes}, got {line!r}")
+        return code
