@@ -1,8 +1,8 @@
 //! Starting, reloading, draining, and what the log and the HTTP listener tell meanwhile.
 
-use crate::support::{gate, sink, wait_for};
+use crate::support::{Client, WAIT_MAX, gate, sink, wait_for};
 use rustix::process::Signal;
-use std::{fs, net::TcpStream};
+use std::{fs, net::TcpStream, os::unix::net::UnixDatagram};
 
 #[test]
 fn a_wrong_configuration_leaves_the_old_one_in_force_and_says_why() {
@@ -179,4 +179,46 @@ fn a_second_gate_on_the_same_state_does_not_start() {
     let said = gate.tollgate(&["serve"]).badly();
     assert!(!said.is_empty());
     gate.client().expect(250, "NOOP");
+}
+
+#[test]
+fn systemd_is_told_when_the_gate_is_ready_reloads_and_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    let told = |wanted: &str| {
+        let mut text = [0; 4096];
+        loop {
+            let length = socket.recv(&mut text).unwrap_or_else(|e| panic!("no {wanted}: {e}"));
+            let text = String::from_utf8_lossy(&text[..length]);
+            if text.lines().any(|line| line == wanted) {
+                return;
+            }
+        }
+    };
+    let sink = sink().run();
+    let mut gate =
+        gate().environment("NOTIFY_SOCKET", path.to_str().unwrap()).next_hop(&sink).run();
+    told("READY=1");
+    gate.reload(|settings| settings);
+    told("RELOADING=1");
+    told("READY=1");
+    gate.signal(Signal::TERM);
+    told("STOPPING=1");
+    assert!(gate.wait().success());
+}
+
+#[test]
+fn one_client_cannot_take_all_connections() {
+    let sink = sink().run();
+    let gate = gate().connections_per_client_max(2).next_hop(&sink).run();
+    let (first, _second) = (gate.client(), gate.client());
+    let third = Client::connect(gate.smarthost());
+    assert_eq!(third.banner.code, 421, "{}", third.banner);
+    let other = Client::hello_from([127, 0, 0, 9].into(), gate.smarthost());
+    drop((first, other));
+    wait_for("a place to be free again", || {
+        (Client::connect(gate.smarthost()).banner.code == 220).then_some(())
+    });
 }

@@ -42,7 +42,7 @@ impl Settings {
         let folder = tempfile::Builder::new().prefix("gate-").tempdir().unwrap();
         for attempt in 1.. {
             self.write_to(folder.path());
-            let mut child = start(folder.path());
+            let mut child = start(folder.path(), &self);
             match wait_until_ready(&mut child, &self) {
                 Ok(()) => return Gate { settings: self, folder, child },
                 Err(why) => {
@@ -171,7 +171,7 @@ impl Gate {
     /// Starts it again in the same folder on the same ports.
     #[track_caller]
     pub(crate) fn start(&mut self) {
-        self.child = start(self.folder.path());
+        self.child = start(self.folder.path(), &self.settings);
         if let Err(why) = wait_until_ready(&mut self.child, &self.settings) {
             panic!("the gate {why}:\n{}", self.log_text());
         }
@@ -247,11 +247,12 @@ pub(crate) fn http(server: SocketAddr, path: &str) -> std::io::Result<(u16, Stri
     Ok((status, body.unwrap_or_default()))
 }
 
-fn start(folder: &Path) -> Child {
+fn start(folder: &Path, settings: &Settings) -> Child {
     let log = File::options().create(true).append(true).open(folder.join(LOG)).unwrap();
     Command::new(PROGRAM)
         .args(["serve", "--config", CONFIG])
         .current_dir(folder)
+        .envs(settings.environment.iter().cloned())
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)

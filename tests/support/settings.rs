@@ -15,6 +15,8 @@ pub(crate) struct Settings {
     hosts: Vec<Table>,
     users: Vec<(String, String)>,
     evidence: Option<Vec<String>>,
+    connections_per_client_max: i64,
+    pub(super) environment: Vec<(String, String)>,
 }
 
 /// Where a gate listens.
@@ -51,6 +53,8 @@ impl Default for Settings {
             hosts: vec![],
             users: vec![],
             evidence: Some(words(&["auth", "mail-from"])),
+            connections_per_client_max: 4000,
+            environment: vec![],
         }
     }
 }
@@ -112,6 +116,18 @@ impl Settings {
     /// The evidence that is looked at unless a listener says otherwise.
     pub(crate) fn evidence_as_shipped(mut self) -> Self {
         self.evidence = None;
+        self
+    }
+
+    /// So many connections of one client at each listener.
+    pub(crate) fn connections_per_client_max(mut self, max: i64) -> Self {
+        self.connections_per_client_max = max;
+        self
+    }
+
+    /// The program runs with this in its environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -181,6 +197,10 @@ impl Settings {
         if self.trust.is_empty() || self.trust.iter().any(|row| row.contains_key("proxy")) {
             listeners.push(proxied);
         }
+        for listener in &mut listeners {
+            let max = self.connections_per_client_max;
+            listener.insert("connections_per_client_max".to_owned(), max.into());
+        }
         listeners
     }
 
@@ -217,7 +237,7 @@ fn words(names: &[&str]) -> Vec<String> {
 }
 
 fn listener(name: &str, kind: &str, address: SocketAddr, evidence: Option<&[String]>) -> Table {
-    let mut listener = table("connections_max = 4000\nconnections_per_client_max = 4000");
+    let mut listener = table("connections_max = 4000");
     listener.insert("name".to_owned(), name.into());
     listener.insert("kind".to_owned(), kind.into());
     listener.insert("address".to_owned(), address.to_string().into());
