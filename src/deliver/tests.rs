@@ -571,10 +571,10 @@ async fn a_hop_that_stalls_is_given_up_in_time() {
         ("hello\nenvelope\ndata", 250, "unknown"),
         ("hello\nenvelope\ndata\n> 250-half", 250, "unknown"),
         ("hello\nenvelope\n< DATA", 250, "unavailable"),
-        ("> 220-half", 451, ""),
-        ("> 220 hop\n< EHLO", 451, ""),
-        ("hello", 451, ""),
-        ("hello\n< MAIL\n> 250 ok", 451, ""),
+        ("> 220-half", UNAVAILABLE, ""),
+        ("> 220 hop\n< EHLO", UNAVAILABLE, ""),
+        ("hello", UNAVAILABLE, ""),
+        ("hello\n< MAIL\n> 250 ok", UNAVAILABLE, ""),
     ];
     let running =
         cases.map(|(script, code, verdict)| tokio::spawn(check_stall(script, code, verdict)));
@@ -778,7 +778,7 @@ async fn a_host_that_fails_is_left_alone() {
     let hop = Hop::start(&["> 450 no", "> 450 no", "hello\nmessage"]).await;
     let (deliverer, names, _counted) = fragile(&hop, Duration::from_secs(60));
     for _ in 0..4 {
-        assert_eq!(send_one(&deliverer).await.0, [451]);
+        assert_eq!(send_one(&deliverer).await.0, [UNAVAILABLE]);
     }
     assert_eq!(deliverer.health()[0].state, HopState::Down);
     assert_eq!((hop.report().0, names.lock().as_slice()), (2, &["next-hop-down"][..]));
@@ -790,7 +790,7 @@ async fn a_host_that_fails_at_every_text_is_left_alone_though_it_greets_well() {
     let (deliverer, names, _counted) = fragile(&hop, Duration::from_secs(60));
     assert_eq!(short(&send_one(&deliverer).await.1), "unavailable");
     assert_eq!(names.lock().as_slice(), ["next-hop-down"]);
-    assert_eq!((send_one(&deliverer).await.0, hop.report().0), (vec![451], 3));
+    assert_eq!((send_one(&deliverer).await.0, hop.report().0), (vec![UNAVAILABLE], 3));
 }
 
 #[tokio::test]
@@ -802,7 +802,7 @@ async fn a_host_that_takes_no_more_connections_is_not_down() {
     first.recipients(&rcpts(&[1])).await;
     for _ in 0..3 {
         let mut refused = deliverer.begin(mail());
-        assert_eq!(codes(&refused.recipients(&rcpts(&[1])).await), [451]);
+        assert_eq!(codes(&refused.recipients(&rcpts(&[1])).await), [UNAVAILABLE]);
     }
     assert_eq!(short(&hand_over(first).await.verdict), "accepted 250");
     assert_eq!((deliverer.health()[0].state, names.lock().len()), (HopState::Up, 0));
@@ -829,7 +829,7 @@ async fn a_lost_recipient_stays_lost_through_parking() {
     let mut transaction = deliverer.begin(mail());
     transaction.recipients(&rcpts(&[1])).await;
     hop.ended(1).await;
-    assert_eq!(codes(&transaction.recipients(&rcpts(&[2])).await), [451]);
+    assert_eq!(codes(&transaction.recipients(&rcpts(&[2])).await), [UNAVAILABLE]);
     transaction.park();
     assert_eq!(short(&hand_over(transaction).await.verdict), "lost 450");
     hop.report();
@@ -840,7 +840,7 @@ async fn a_host_that_was_left_alone_is_used_again_after_a_probe() {
     let hop = Hop::start(&["> 450 no", "> 450 no", "> 450 no", "hello\nmessage"]).await;
     let (deliverer, names, mut counted) = fragile(&hop, Duration::from_millis(40));
     for _ in 0..2 {
-        assert_eq!(send_one(&deliverer).await.0, [451]);
+        assert_eq!(send_one(&deliverer).await.0, [UNAVAILABLE]);
     }
     let up = async { drop(counted.wait_for(|&count| count == 2).await.unwrap()) };
     deliverer.clone().run_probes(up).await;
@@ -853,7 +853,7 @@ async fn a_host_that_was_left_alone_is_used_again_after_a_probe() {
 #[tokio::test]
 async fn what_all_hosts_offer_is_learnt_by_probing() {
     let more =
-        "> 220 a\n< EHLO\n> 250-a|250-8BITMIME|250-DSN|250-SMTPUTF8|250-AUTH PLAIN|250 SIZE 500";
+        "> 220 a\n< EHLO\n> 250-a|250-8BITMIME|250-DSN|250-SMTPUTF8|250-AUTH PLAIN|250 SIZE 1524";
     let less = "> 220 b\n< EHLO\n> 250-b|250-8BITMIME|250-DSN|250 SIZE";
     let (one, two) = (Hop::start(&[more]).await, Hop::start(&[less]).await);
     let deliverer = deliverer(&[&one, &two]);
@@ -913,7 +913,7 @@ async fn check_tls(
     let mut transaction = deliverer.begin(mail());
     let answers = transaction.recipients(&rcpts(&[1])).await;
     let error = deliverer.health()[0].last_error.clone();
-    assert_eq!(codes(&answers), [if passes { 250 } else { 451 }], "{script}: {error:?}");
+    assert_eq!(codes(&answers), [if passes { 250 } else { UNAVAILABLE }], "{script}: {error:?}");
     if passes {
         assert_eq!(short(&hand_over(transaction).await.verdict), "accepted 250");
         assert_eq!(error, None);
@@ -987,7 +987,9 @@ async fn a_login_goes_by_plain_or_login_and_never_in_the_clear_to_strangers() {
         + "< AUTH LOGIN\n> 334 VXNlcm5hbWU6\n< dXNlcg==\n> 334 UGFzc3dvcmQ6\n< cGFzcw==\n> 235 ok\nmessage";
     let wrong = greeting("AUTH PLAIN") + "< AUTH PLAIN\n> 535 5.7.8 no";
     let none = greeting("DSN");
-    for (script, expected) in [(plain, 250), (login, 250), (wrong, 451), (none, 451)] {
+    for (script, expected) in
+        [(plain, 250), (login, 250), (wrong, UNAVAILABLE), (none, UNAVAILABLE)]
+    {
         let hop = Hop::start(&[script.as_str(); 2]).await;
         let auth = Some((String::from("user"), Secret::new(*b"pass")));
         let deliverer = deliverer_with(settings(vec![HostSettings { auth, ..hop.settings() }]));
@@ -1004,6 +1006,6 @@ async fn a_source_address_is_used() {
     assert_eq!(short(&send_one(&deliverer).await.1), "accepted 250");
     let six = Some("::1".parse().unwrap());
     let deliverer = deliverer_with(settings(vec![HostSettings { source: six, ..hop.settings() }]));
-    assert_eq!(send_one(&deliverer).await.0, [451]);
+    assert_eq!(send_one(&deliverer).await.0, [UNAVAILABLE]);
     assert_eq!(hop.report().0, 1);
 }
