@@ -593,8 +593,11 @@ impl<'a> Sender<'a> {
         // The name belongs to the address that is shown beside it.
         let claimed =
             [&wire.xforward, &wire.xclient].into_iter().find(|claim| claim.addr.is_some());
-        let helo = claimed.map_or(&wire.helo, |claim| &claim.helo);
-        let helo = helo.as_deref().unwrap_or("unknown");
+        let helo = match claimed {
+            Some(claim) => claim.helo.as_ref().or(claim.name.as_ref()),
+            None => wire.helo.as_ref(),
+        };
+        let helo = helo.map_or("unknown", String::as_str);
         let shown = ShownClient { helo, address: transaction.client.address() };
         message::received_field(&ReceivedFacts {
             client: (transaction.policy.received_client == ReceivedClient::Full).then_some(shown),
