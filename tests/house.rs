@@ -201,10 +201,13 @@ fn every_reply_is_documented() {
     assert!(given.len() > 10, "the test finds the replies no longer: {given:?}");
 }
 
-/// Code and enhanced status of every `Reply::new(…)`.
+/// Code and enhanced status of every `Reply::new(…)` and every `refuse(reason, …)`.
 fn replies(code: &str) -> Vec<(String, String)> {
     let calls = code.split("Reply::new(").skip(1);
+    let refusals = code.split("refuse(RefusalReason::").skip(1);
+    let refusals = refusals.filter_map(|rest| rest.split_once(',').map(|(_, rest)| rest));
     calls
+        .chain(refusals)
         .filter_map(|rest| {
             let (number, rest) = rest.split_once(',')?;
             let status = rest.split('"').nth(1).filter(|_| rest.trim_start().starts_with('"'))?;
