@@ -215,7 +215,7 @@ mod checks {
         assert_eq!((granted.recipients, granted.hit.unwrap().used), (0, 2));
         let later = store.start + seconds(3601);
         let (_, granted) = store.take(&first[1..], all, later).await;
-        assert_eq!(granted, Granted { recipients: 2, hit: None });
+        assert_eq!(granted, Granted { recipients: 2, hit: None, observed: None });
     }
 
     pub(super) async fn recipients_are_granted_in_order(store: Store) {
@@ -229,7 +229,7 @@ mod checks {
             used: 5,
             next_slot: Some(store.start + Duration::from_millis(3_600_001)),
         };
-        assert_eq!(more, Granted { recipients: 2, hit: Some(hit) });
+        assert_eq!(more, Granted { recipients: 2, hit: Some(hit), observed: None });
         assert_eq!(reservation.recipients(), 5);
     }
 
@@ -459,6 +459,7 @@ fn plan() -> Plan {
     Plan {
         name: "shared".parse().unwrap(),
         limits: vec![ScopedLimit { scope, unit, limit }],
+        mode: Mode::Enforce,
         php_mail: PhpMail::Allow,
         message_bytes_max: 1 << 20,
     }
