@@ -6,7 +6,8 @@
 //! 09:00:00 from=<a@shop.example> to=50            one transaction with 50 recipients, settled as sent
 //!   peer=192.0.2.1 login=a@shop.example client=198.51.100.7 auth=<x>   what else is known
 //!   then=sent | refunded | unknown | open         how it ends
-//! 09:10:00 suspend account a@shop.example | resume tenant shop.example | override account/recipients/1h=60 a@shop.example
+//! 09:10:00 suspend account a@shop.example | resume tenant shop.example | plan account a@shop.example small
+//! 09:10:00 override account/recipients/1h=60 a@shop.example
 //! ```
 //!
 //! Lines that begin with `>` are the expected output; `UPDATE=1` rewrites them. Everything runs on the real rules, the real
@@ -96,15 +97,16 @@ impl Stage {
         let now = Moment { ledger, utc: ledger };
         let words: Vec<&str> = rest.split_whitespace().collect();
         match words[0] {
-            "suspend" | "resume" | "override" => vec![self.change(&words, now).await],
+            "suspend" | "resume" | "override" | "plan" => vec![self.change(&words, now).await],
             "settle" => self.settle_open(now).await,
             _ => self.mail(&words, now).await,
         }
     }
 
     async fn change(&self, words: &[&str], now: Moment) -> String {
-        let [verb, what, name] = words else { panic!("three words: {words:?}") };
+        let [verb, what, name, rest @ ..] = words else { panic!("too few words: {words:?}") };
         let (kind, what) = match *verb {
+            "plan" => (*what, What::Plan(Some(rest[0].parse().unwrap()))),
             "suspend" => (*what, What::Suspend("TG-1".parse().unwrap())),
             "resume" => (*what, What::Resume),
             _ => {
