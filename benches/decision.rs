@@ -1,8 +1,22 @@
-//! What a decision costs, beside governor's keyed limiter in the same run: nanoseconds with random keys among a million
-//! accounts, octets of memory per account that sent 20 messages; how long the embedded store takes to start with them and
-//! how large its file is; and what a message costs with its journal.
+//! What a decision costs, beside governor's keyed limiter in the same run; octets of memory per account that sent 20
+//! messages; how long the embedded store takes to start with them and how large its file is; and what a message costs with
+//! its journal.
 //!
-//! `cargo bench --bench decision`; `ACCOUNTS=100000` makes it smaller.
+//! **What is compared.** Both sides keep a million accounts, are asked about accounts at random, find the account by its
+//! text in a concurrent map, read their clock once, and take one unit if there is room.
+//!
+//! * *Decision*: [`MemoryStore::reserve_now`], the synchronous core of every `reserve`: find the window by its key, lock it,
+//!   test it under two limits (50 an hour, 600 a day), count the recipient as open. It allocates nothing. The reservation, the
+//!   caller's own object, exists before and is dropped after the measured part. governor: one `check_key`, which tests one
+//!   limit; its `String` exists before as well.
+//! * *Decision, log read*: the same where the limits are so near that the account's own history has to be looked at.
+//! * *Reserve and give back*: all that a refused transaction costs: making the reservation, the boxed future of the trait,
+//!   the decision, giving back.
+//! * *Reserve and settle*: all that a sent transaction costs in memory, with its entry in the history.
+//!
+//! The contenders take turns, some thousand accounts each, and the median of their turns is printed, because other work on the
+//! machine disturbs a mean. `cargo bench --bench decision`; `ACCOUNTS=100000` makes it smaller, `PARTS=decision,start,journal`
+//! chooses.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -33,6 +47,11 @@ use tollgate::{
 const SENDS: u32 = 20;
 const SESSIONS: u32 = 20;
 const MESSAGES: u32 = 2_000;
+/// So few that what is prepared for a turn stays in the cache, so many that the accounts do not.
+const TURN_ACCOUNTS: usize = 1_000;
+const TURNS: u64 = 1_001;
+/// After so many sends the start-up's filling waits for the writer, as real senders do.
+const BURST: u32 = 20_000;
 const DAY: Duration = Duration::from_secs(86_400);
 const MARGIN: Duration = Duration::from_secs(600);
 const REQUEST: Request = Request { recipients: 1, grant: Grant::InOrder, mode: Mode::Enforce };
@@ -42,17 +61,18 @@ type Governor = RateLimiter<String, DashMapStateStore<String>, QuantaClock>;
 fn main() {
     let accounts: u32 =
         std::env::var("ACCOUNTS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
+    let parts = std::env::var("PARTS").unwrap_or_else(|_| "decision,start,journal".into());
     let bench = Bench::new(accounts);
     println!("{accounts} accounts, {SENDS} sends each");
-    let (store, ours) = grown(|| bench.fill_memory());
-    println!("memory per account: tollgate {} octets", ours / u64::from(accounts));
-    let (governor, theirs) = grown(|| bench.fill_governor());
-    println!("memory per account: governor {} octets", theirs / u64::from(accounts));
-    bench.compare(&store, &governor);
-    bench.criterion(&store, &governor);
-    drop((store, governor));
-    bench.start_up();
-    bench.journal();
+    if parts.contains("decision") {
+        bench.decision();
+    }
+    if parts.contains("start") {
+        bench.start_up();
+    }
+    if parts.contains("journal") {
+        bench.journal();
+    }
 }
 
 struct Bench {
@@ -80,25 +100,32 @@ impl Bench {
         Demand { key, limits: self.limits.clone(), per: ChargePer::Recipient }
     }
 
+    fn decision(&self) {
+        let (store, ours) = grown(|| self.fill_memory());
+        println!("memory per account: tollgate {} octets", ours / u64::from(self.accounts));
+        let (governor, theirs) = grown(|| self.fill_governor());
+        println!("memory per account: governor {} octets", theirs / u64::from(self.accounts));
+        self.compare(&store, &governor);
+        self.criterion(&store, &governor);
+    }
+
     fn fill_memory(&self) -> MemoryStore {
         let store = MemoryStore::new(DAY, MARGIN);
         for round in 0..SENDS {
-            self.send_round(&store, round);
+            (0..self.accounts).for_each(|n| self.send(&store, round, n));
         }
         store
     }
 
-    /// One message of every account.
-    fn send_round(&self, ledger: &dyn Ledger, round: u32) {
+    /// One message of one account.
+    fn send(&self, ledger: &dyn Ledger, round: u32, n: u32) {
         let base = self.start + Duration::from_secs(3_000) * round;
-        for n in 0..self.accounts {
-            let now = base + Duration::from_micros(700) * n;
-            let mut reservation = Reservation::new(vec![self.demand(Self::key(n))]);
-            let granted = now_or_never(ledger.reserve(&mut reservation, REQUEST, now));
-            assert_eq!(granted.map(|g| g.recipients).ok(), Some(1));
-            let settled = now_or_never(ledger.settle(reservation, Settlement::Sent, now));
-            assert!(settled.is_ok());
-        }
+        let now = base + Duration::from_micros(700) * n;
+        let mut reservation = Reservation::new(vec![self.demand(Self::key(n))]);
+        let granted = now_or_never(ledger.reserve(&mut reservation, REQUEST, now));
+        assert_eq!(granted.map(|g| g.recipients).ok(), Some(1));
+        let settled = now_or_never(ledger.settle(reservation, Settlement::Sent, now));
+        assert!(settled.is_ok());
     }
 
     fn fill_governor(&self) -> Governor {
@@ -117,34 +144,40 @@ impl Bench {
         self.start + Duration::from_secs(70_000)
     }
 
-    /// Times a million operations each, three times in turn, and prints the best and the ratio.
+    /// Lets the contenders take turns and prints the medians and their ratio to governor's.
     fn compare(&self, store: &MemoryStore, governor: &Governor) {
-        let mut best = [f64::MAX; 4];
-        for round in 0..3 {
-            let picks = Picks::new(self.accounts, round);
+        let near: Arc<[Limit]> =
+            self.limits.iter().map(|&Limit { window, .. }| Limit { window, max: 15 }).collect();
+        let mut turns: [Vec<f64>; 5] = Default::default();
+        for turn in 0..TURNS {
+            let picks = Picks::new(self.accounts, TURN_ACCOUNTS, turn);
             let found = [
-                self.time_reserve(store, &picks),
+                time_governor(governor, &picks),
+                self.time_decision(store, &picks, &self.limits),
+                self.time_decision(store, &picks, &near),
                 self.time_reserve_and_release(store, &picks),
                 self.time_reserve_and_settle(store, &picks),
-                time_governor(governor, &picks),
             ];
-            for (best, found) in best.iter_mut().zip(found) {
-                *best = best.min(found);
-            }
+            turns.iter_mut().zip(found).for_each(|(turns, found)| turns.push(found));
         }
-        let [reserve, release, settle, governor] = best;
-        println!("reserve (the decision):  {reserve:.0} ns, {:.2} × governor", reserve / governor);
-        println!("reserve and give back:   {release:.0} ns, {:.2} × governor", release / governor);
-        println!("reserve and settle:      {settle:.0} ns, {:.2} × governor", settle / governor);
-        println!("governor's check_key:    {governor:.0} ns");
+        let [governor, ours @ ..] = turns.map(median);
+        println!("governor's check_key:  {governor:.0} ns");
+        let names =
+            ["decision", "decision, log read", "reserve and give back", "reserve and settle"];
+        for (name, nanos) in names.into_iter().zip(ours) {
+            println!("{name}: {nanos:.0} ns, {:.2} × governor", nanos / governor);
+        }
     }
 
-    fn time_reserve(&self, store: &MemoryStore, picks: &Picks) -> f64 {
-        let now = self.later();
-        let mut held = Vec::with_capacity(picks.keys.len());
-        let took = per_item(&picks.keys, |key| held.push(self.reserve(store, key, now)));
-        drop(held);
-        took
+    fn time_decision(&self, store: &MemoryStore, picks: &Picks, limits: &Arc<[Limit]>) -> f64 {
+        let (clock, now) = (Clock::start(Timestamp::EPOCH), self.later());
+        let demand = |key: &Key| Demand { limits: limits.clone(), ..self.demand(key.clone()) };
+        let reservation = |key| Reservation::new(vec![demand(key)]);
+        let mut reservations: Vec<Reservation> = picks.keys.iter().map(reservation).collect();
+        per_item(&mut reservations, |reservation| {
+            black_box(clock.now());
+            let _ = black_box(store.reserve_now(reservation, &REQUEST, now));
+        })
     }
 
     fn time_reserve_and_release(&self, store: &MemoryStore, picks: &Picks) -> f64 {
@@ -172,7 +205,7 @@ impl Bench {
 
     fn criterion(&self, store: &MemoryStore, governor: &Governor) {
         let mut criterion = Criterion::default().sample_size(20).configure_from_args();
-        let picks = Picks::new(self.accounts, 9);
+        let picks = Picks::new(self.accounts, 1_000_000, 9);
         let (mut keys, mut names) = (picks.keys.iter().cycle(), picks.names.iter().cycle());
         let now = self.later();
         criterion.bench_function("reserve and give back", |b| {
@@ -191,17 +224,20 @@ impl Bench {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
         let store = open(&settings);
         for round in 0..SENDS {
-            self.send_round(&*store, round);
-            runtime.block_on(self.wait_for_the_writer(&store));
+            for n in 0..self.accounts {
+                self.send(&*store, round, n);
+                if n % BURST == BURST - 1 {
+                    runtime.block_on(self.wait_for_the_writer(&store));
+                }
+            }
         }
         runtime.block_on(store.close()).expect("it is written");
         drop(store);
         let octets = std::fs::metadata(&settings.path).map_or(0, |file| file.len());
         println!("file: {} octets per account", octets / u64::from(self.accounts));
-        let (before, (store, memory)) = (steady_now(), grown(|| open(&settings)));
+        let (before, store) = (steady_now(), open(&settings));
         println!("start-up: {:.2} s", before.elapsed().as_secs_f64());
         assert_eq!(store.windows_count(), self.accounts as usize + 1);
-        println!("memory after a start: {} octets per account", memory / u64::from(self.accounts));
     }
 
     /// Whole messages from twenty sessions: reserve, make durable, settle.
@@ -210,7 +246,7 @@ impl Bench {
             let folder = tempfile::tempdir().expect("there is room for a folder");
             let store = open(&settings(folder.path(), synchronous));
             let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-            let (before, cpu) = (steady_now(), cpu_ticks());
+            let (before, cpu, writer) = (steady_now(), cpu_ticks(), writer_nanos());
             let sessions = (0..SESSIONS).map(|n| runtime.spawn(send_messages(store.clone(), n)));
             for session in sessions.collect::<Vec<_>>() {
                 runtime.block_on(session).expect("the session ends");
@@ -219,8 +255,10 @@ impl Bench {
             // A tick is 10 ms on Linux.
             let micros = (cpu_ticks() - cpu) as f64 * 10_000.0 / messages;
             let rate = messages / before.elapsed().as_secs_f64();
+            let writer = (writer_nanos() - writer) as f64 / 1_000.0 / messages;
             println!(
-                "journal, {synchronous:?}: {micros:.1} µs CPU a message, {rate:.0} messages/s"
+                "journal, {synchronous:?}: {micros:.1} µs CPU a message, {writer:.1} of them the \
+                 writer's; {rate:.0} messages/s"
             );
         }
     }
@@ -278,14 +316,28 @@ fn cpu_ticks() -> u64 {
     fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
-/// A million accounts at random, as keys and as names.
+/// The processor time of the store's writer alone: the first field of its schedstat.
+fn writer_nanos() -> u64 {
+    let is_writer = |task: &std::path::PathBuf| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "store-writer")
+    };
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let text = tasks
+        .map(|task| task.path())
+        .find(is_writer)
+        .and_then(|task| std::fs::read_to_string(task.join("schedstat")).ok());
+    let first = text.as_deref().and_then(|text| text.split(' ').next());
+    first.and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
+}
+
+/// Accounts at random, as keys and as names.
 struct Picks {
     keys: Vec<Key>,
     names: Vec<String>,
 }
 
 impl Picks {
-    fn new(accounts: u32, seed: u64) -> Self {
+    fn new(accounts: u32, count: usize, seed: u64) -> Self {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut pick = || {
             state ^= state << 13;
@@ -293,7 +345,7 @@ impl Picks {
             state ^= state << 17;
             u32::try_from(state % u64::from(accounts)).unwrap_or(0)
         };
-        let picked: Vec<u32> = (0..1_000_000).map(|_| pick()).collect();
+        let picked: Vec<u32> = (0..count).map(|_| pick()).collect();
         Self {
             keys: picked.iter().map(|&n| Bench::key(n)).collect(),
             names: picked.iter().map(|&n| Bench::name(n)).collect(),
@@ -308,10 +360,15 @@ fn time_governor(governor: &Governor, picks: &Picks) -> f64 {
 }
 
 /// Nanoseconds for each item.
-fn per_item<T>(items: &[T], mut work: impl FnMut(&T)) -> f64 {
+fn per_item<T>(items: impl IntoIterator<Item = T>, work: impl FnMut(T)) -> f64 {
     let before = steady_now();
-    items.iter().for_each(&mut work);
-    before.elapsed().as_secs_f64() * 1e9 / items.len() as f64
+    items.into_iter().for_each(work);
+    before.elapsed().as_secs_f64() * 1e9 / TURN_ACCOUNTS as f64
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }
 
 /// What was made, and by how many octets the process has grown.

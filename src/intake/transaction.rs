@@ -737,5 +737,5 @@ struct OutgoingHead {
 
 /// How often a held connection is looked at while others may wait for one.
 const SCARCITY_LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Wait for the disk to take a reservation.
-const DURABLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Wait for the disk to take a reservation; with the longest `next_hop.timeout_after_dot` it stays below 9 minutes.
+const DURABLE_TIME_MAX: Duration = Duration::from_secs(20);

@@ -4,7 +4,7 @@
 //! before the text goes on, and settles it when the next hop has answered. What is open counts in every window and
 //! never ages.
 
-use super::{BoxFuture, StoreError, windows::CellRef};
+use super::{BoxFuture, StoreError, windows::Cells};
 use crate::{
     event::{LimitHit, LimitReached},
     rules::limits::Mode,
@@ -79,7 +79,7 @@ pub struct Reservation {
     pub(super) demands: Vec<Demand>,
     pub(super) recipients: u32,
     /// The windows of the demands, in their order, while anything is reserved; so settling needs no look-up.
-    pub(super) cells: Vec<CellRef>,
+    pub(super) cells: Cells,
     /// The name in the journal; 0 until it has one.
     pub(super) id: u64,
     pub(super) durable: bool,
@@ -92,7 +92,7 @@ impl Reservation {
     pub fn new(mut demands: Vec<Demand>) -> Self {
         demands.sort_by(|a, b| order(&a.key).cmp(&order(&b.key)));
         demands.dedup_by(|next, kept| kept.key == next.key && kept.absorb(next));
-        Self { demands, recipients: 0, cells: Vec::new(), id: 0, durable: false }
+        Self { demands, recipients: 0, cells: Cells::new(), id: 0, durable: false }
     }
 
     /// The windows that are charged.

@@ -35,6 +35,19 @@ impl MemoryStore {
         }
     }
 
+    /// What [`Ledger::reserve`] does, without its future: the decision alone, for whoever times it.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] if there is no place for a new window.
+    pub fn reserve_now(
+        &self,
+        reservation: &mut Reservation,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Granted, StoreError> {
+        self.windows.reserve(reservation, request, now)
+    }
+
     /// Keeps charges for this long from now on.
     pub fn set_history(&self, history: Duration) {
         self.windows.set_history(history);
@@ -65,7 +78,7 @@ impl Ledger for MemoryStore {
         request: Request,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Granted, StoreError>> {
-        Box::pin(async move { self.windows.reserve(reservation, &request, now) })
+        Box::pin(async move { self.reserve_now(reservation, &request, now) })
     }
 
     fn release<'a>(

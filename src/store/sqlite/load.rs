@@ -12,7 +12,7 @@ use crate::{
         StoreError,
         refusals::Refusals,
         subjects::Subjects,
-        windows::{KEYS_MAX, State, Windows},
+        windows::{KEYS_MAX, Locked, State, Windows},
     },
     types::{Key, Timestamp},
 };
@@ -185,11 +185,10 @@ fn count_as_sent(
     let stamp = now + windows.unknown_margin();
     let cells = charges.iter().map(|(key, _)| windows.find_or_make(key.as_str()));
     let cells = cells.collect::<Result<Vec<_>, _>>()?;
-    let mut states: Vec<_> = cells.iter().map(|cell| cell.state().lock()).collect();
+    let mut states: Locked<'_> = cells.iter().map(|cell| cell.state().lock()).collect();
     for ((_, charges), state) in charges.iter().zip(&mut states) {
         state.log.record(*charges, stamp, now, windows.history());
     }
     let octets = codec::encode_charges(charges.iter().map(|(key, charges)| (key, *charges)));
-    queue.push_closed(id, stamp, &octets, &cells, &mut states);
-    Ok(())
+    queue.push_closed(id, stamp, &octets, &cells, &mut states)
 }

@@ -25,13 +25,14 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    event::{Events, LimitHit, LimitReached},
+    event::{Event, Events, LimitHit, LimitReached, Trouble},
     types::{AccountId, Key, Limit, Scope, SubjectId, Timestamp},
 };
 use parking_lot::{Condvar, Mutex};
 use std::{
     fs::File,
     os::unix::fs::OpenOptionsExt,
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -40,7 +41,7 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// The embedded store's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,15 +115,20 @@ impl Opened {
             stopping: Mutex::new(false),
             stop: Condvar::new(),
             failure: Mutex::new(None),
+            panicked: watch::Sender::new(false),
             #[cfg(test)]
-            faulty: std::sync::atomic::AtomicBool::new(false),
+            fault: Mutex::new(Fault::None),
         });
-        let writer = writer::Writer::new(self.db, shared.clone(), clock.clone(), events)
+        let writer = writer::Writer::new(self.db, shared.clone(), clock.clone(), events.clone())
             .after_row(loaded.last_row, loaded.journal_bytes);
         let sweeping = shared.clone();
+        let guard = |name| Guard { name, shared: shared.clone(), clock: clock.clone() };
         let threads = vec![
-            spawn("store-writer", move || writer.run())?,
-            spawn("store-sweeper", move || sweeping.run_sweeps(&clock))?,
+            guard("store-writer").spawn(events.clone(), move || writer.run())?,
+            guard("store-sweeper").spawn(events, {
+                let clock = clock.clone();
+                move || sweeping.run_sweeps(&clock)
+            })?,
         ];
         Ok(Arc::new(SqliteStore {
             shared,
@@ -156,8 +162,19 @@ struct Shared {
     stop: Condvar,
     /// Why the last write failed, until one succeeds.
     failure: Mutex<Option<String>>,
+    /// Becomes true when a thread of the store panics.
+    panicked: watch::Sender<bool>,
     #[cfg(test)]
-    faulty: std::sync::atomic::AtomicBool,
+    fault: Mutex<Fault>,
+}
+
+/// What a test lets happen to the next writes.
+#[cfg(test)]
+#[derive(Clone, Copy)]
+enum Fault {
+    None,
+    Error,
+    Panic,
 }
 
 impl SqliteStore {
@@ -180,6 +197,14 @@ impl SqliteStore {
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         self.shared.failure.lock().clone()
+    }
+
+    /// Ends when a thread of the store has panicked, and never otherwise: the process must end then, because nothing more
+    /// becomes durable. [`Event::StoreFailed`] was told before.
+    pub async fn panicked(&self) {
+        let mut panicked = self.shared.panicked.subscribe();
+        // The sender lives as long as `self`, so the wait ends for no other reason.
+        let _ = panicked.wait_for(|&panicked| panicked).await;
     }
 
     /// How many windows there are.
@@ -237,7 +262,12 @@ impl Shared {
 
     #[cfg(test)]
     fn fault(&self) -> rusqlite::Result<()> {
-        if self.faulty.load(Relaxed) { Err(rusqlite::Error::InvalidQuery) } else { Ok(()) }
+        let fault = *self.fault.lock();
+        match fault {
+            Fault::None => Ok(()),
+            Fault::Error => Err(rusqlite::Error::InvalidQuery),
+            Fault::Panic => panic!("a test wants it"),
+        }
     }
 }
 
@@ -287,7 +317,7 @@ impl Ledger for SqliteStore {
         Box::pin(async move {
             let reached = self.shared.settle(&mut reservation, settlement, now);
             self.shared.queue.check()?;
-            Ok(reached)
+            reached
         })
     }
 
@@ -320,21 +350,22 @@ impl Shared {
         reservation: &mut Reservation,
         settlement: Settlement,
         now: Timestamp,
-    ) -> Vec<LimitReached> {
+    ) -> Result<Vec<LimitReached>, StoreError> {
         let id = reservation.id;
         if settlement == Settlement::Refunded {
             self.windows.settle(reservation, settlement, now, |_, _, _| ());
             if id != 0 {
                 self.queue.push_refunded(id);
             }
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let charges = codec::encode_charges(reservation.charges());
+        let mut pushed = Ok(());
         let reached = self.windows.settle(reservation, settlement, now, |stamp, cells, states| {
-            self.queue.push_closed(id, stamp, &charges, cells, states);
+            pushed = self.queue.push_closed(id, stamp, &charges, cells, states);
         });
         reached.iter().for_each(|reached| self.queue.push_warned(reached.clone(), now));
-        reached
+        pushed.map(|()| reached)
     }
 }
 
@@ -427,9 +458,37 @@ fn take_for_this_process(path: &Path) -> Result<File, StoreError> {
     Ok(lock)
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
-    let failed = |error| StoreError::Unavailable(format!("failed to start a thread: {error}"));
-    std::thread::Builder::new().name(name.into()).spawn(run).map_err(failed)
+/// Starts a thread of the store and stands beside it.
+struct Guard {
+    name: &'static str,
+    shared: Arc<Shared>,
+    clock: Clock,
+}
+
+impl Guard {
+    fn spawn(
+        self,
+        events: Events,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<JoinHandle<()>, StoreError> {
+        let failed = |error| StoreError::Unavailable(format!("failed to start a thread: {error}"));
+        let name = self.name;
+        let guarded = move || {
+            if std::panic::catch_unwind(AssertUnwindSafe(run)).is_err() {
+                self.report(&events);
+            }
+        };
+        std::thread::Builder::new().name(name.into()).spawn(guarded).map_err(failed)
+    }
+
+    /// Half a store is worse than none: nothing is taken any more, and everybody hears why.
+    fn report(&self, events: &Events) {
+        let detail = format!("the {} thread panicked", self.name);
+        self.shared.queue.abandon();
+        *self.shared.failure.lock() = Some(detail.clone());
+        events.tell(self.clock.now(), &Event::StoreFailed(Trouble { detail }));
+        self.shared.panicked.send_replace(true);
+    }
 }
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);

@@ -38,9 +38,10 @@ struct Inner {
 /// What is written in one transaction.
 #[derive(Default)]
 pub(super) struct Batch {
-    /// `Opened` entries.
+    /// `Opened` entries; at most [`QUEUE_BYTES_MAX`] and the last entry.
     pub(super) opened: Vec<u8>,
-    /// `Closed` entries; they are written after the opened ones.
+    /// `Closed` entries; they are written after the opened ones. At most [`QUEUE_BYTES_MAX`], and the ends of reservations
+    /// that were durable before it was reached.
     pub(super) closed: Vec<u8>,
     /// Whoever waits for the opened entries.
     pub(super) waiters: Vec<Done>,
@@ -78,9 +79,7 @@ impl Queue {
         let (done, heard) = oneshot::channel();
         let mut inner = self.inner.lock();
         inner.check()?;
-        if inner.batch.opened.len() >= OPENED_BYTES_MAX {
-            return Err(StoreError::Unavailable("the journal's queue is full".into()));
-        }
+        inner.batch.check_room()?;
         if reservation.id == 0 {
             reservation.id = inner.next_seq();
         }
@@ -91,6 +90,9 @@ impl Queue {
     }
 
     /// Journals charges that were settled; called with the cells locked, so that the order is that of the cells.
+    ///
+    /// The end of a durable reservation is always taken: there are no more of them than could be opened. Charges that were
+    /// never durable are not, when the queue is full; the next checkpoint stores them with their cells.
     pub(super) fn push_closed(
         &self,
         id: u64,
@@ -98,16 +100,20 @@ impl Queue {
         charges: &[u8],
         cells: &[CellRef],
         states: &mut Locked<'_>,
-    ) {
+    ) -> Result<(), StoreError> {
         let mut inner = self.inner.lock();
         let seq = inner.next_seq();
-        codec::put_closed(&mut inner.batch.closed, id, seq, stamp, charges);
+        let room = if id == 0 { inner.batch.check_room() } else { Ok(()) };
+        if room.is_ok() {
+            codec::put_closed(&mut inner.batch.closed, id, seq, stamp, charges);
+        }
         for (cell, state) in cells.iter().zip(states) {
             state.journal_seq = seq;
             if !std::mem::replace(&mut state.dirty, true) {
                 inner.batch.dirty.push(cell.clone());
             }
         }
+        room
     }
 
     /// Journals that a reservation was given back.
@@ -189,6 +195,16 @@ impl Queue {
     }
 }
 
+impl Batch {
+    fn check_room(&self) -> Result<(), StoreError> {
+        if self.opened.len().max(self.closed.len()) < QUEUE_BYTES_MAX {
+            return Ok(());
+        }
+        let full = format!("the journal's queue is full ({QUEUE_BYTES_MAX} octets)");
+        Err(StoreError::Unavailable(full))
+    }
+}
+
 impl Inner {
     fn check(&self) -> Result<(), StoreError> {
         if self.closed {
@@ -216,6 +232,6 @@ impl Queue {
     }
 }
 
-/// Journal octets that may wait for one commit; beyond it a reservation cannot be made durable.
-const OPENED_BYTES_MAX: usize = 64 << 20;
+/// Journal octets of either half that may wait for one commit; beyond it a reservation cannot be made durable.
+pub(super) const QUEUE_BYTES_MAX: usize = if cfg!(test) { 4_000 } else { 16 << 20 };
 const WARNED_QUEUE_MAX: usize = 10_000;

@@ -10,6 +10,8 @@ pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, 
     connection.set_prepared_statement_cache_capacity(32);
     // Exclusive before WAL: then the index of the WAL is on the heap and there is no shared memory file.
     for (name, value) in [
+        // Only a new file takes it: freed pages can be given back step by step.
+        ("auto_vacuum", "INCREMENTAL"),
         ("locking_mode", "EXCLUSIVE"),
         ("journal_mode", "WAL"),
         ("synchronous", synchronous.pragma()),

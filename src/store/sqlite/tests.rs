@@ -142,7 +142,7 @@ async fn a_write_that_fails_is_told_once_and_what_was_settled_is_written_later()
     let store = open_at(folder.path(), Events::new(vec![Box::new(names.clone())]));
     let mut durable = reserve(&store, 0, 3).await;
     store.make_durable(&mut durable).await.unwrap();
-    store.shared.faulty.store(true, Relaxed);
+    *store.shared.fault.lock() = Fault::Error;
     store.settle(durable, Settlement::Sent, now()).await.unwrap();
     for _ in 0..2 {
         let mut refused = reserve(&store, 1, 1).await;
@@ -151,10 +151,58 @@ async fn a_write_that_fails_is_told_once_and_what_was_settled_is_written_later()
         store.settle(refused, Settlement::Refunded, now()).await.unwrap();
     }
     assert_eq!(*names.0.lock(), ["store-failed"]);
-    store.shared.faulty.store(false, Relaxed);
+    *store.shared.fault.lock() = Fault::None;
     let mut after = reserve(&store, 2, 1).await;
     store.make_durable(&mut after).await.unwrap();
     store.settle(after, Settlement::Sent, now()).await.unwrap();
     assert_eq!(*names.0.lock(), ["store-failed", "store-recovered"]);
     check_copy(folder.path(), &[3, 0, 1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_the_writer_is_told_and_nothing_is_taken_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = Names::default();
+    let store = open_at(folder.path(), Events::new(vec![Box::new(names.clone())]));
+    let mut durable = reserve(&store, 0, 3).await;
+    store.make_durable(&mut durable).await.unwrap();
+    *store.shared.fault.lock() = Fault::Panic;
+    let mut waiting = reserve(&store, 1, 1).await;
+    let gone = store.make_durable(&mut waiting).await.unwrap_err();
+    assert!(matches!(gone, StoreError::Unavailable(_)), "{gone}");
+    store.panicked().await;
+    assert_eq!(*names.0.lock(), ["store-failed"]);
+    assert_eq!(store.failure().unwrap(), "the store-writer thread panicked");
+    let mut after = reserve(&store, 2, 1).await;
+    assert!(store.make_durable(&mut after).await.is_err());
+    assert!(store.close().await.is_err());
+    drop(store);
+    let again = open_at(folder.path(), Events::default());
+    assert_eq!((used(&again, &key(0)).await, used(&again, &key(1)).await), (3, 0));
+}
+
+/// While nothing can be written, what is settled gathers up to the queue's maximum, and then nothing more is begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_and_what_was_not_journaled_is_in_the_next_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path(), Events::default());
+    *store.shared.fault.lock() = Fault::Error;
+    let mut sent = 0;
+    loop {
+        let reservation = reserve(&store, 0, 1).await;
+        sent += 1;
+        if store.settle(reservation, Settlement::Sent, now()).await.is_err() {
+            break;
+        }
+        assert!(sent < 1_000, "the queue is not bounded");
+    }
+    let mut refused = reserve(&store, 1, 1).await;
+    let full = store.make_durable(&mut refused).await.unwrap_err().to_string();
+    assert!(full.contains("queue is full"), "{full}");
+    drop(refused);
+    *store.shared.fault.lock() = Fault::None;
+    store.close().await.unwrap();
+    drop(store);
+    let again = open_at(folder.path(), Events::default());
+    assert_eq!(used(&again, &key(0)).await, sent);
 }

@@ -41,6 +41,8 @@ pub(super) struct Writer {
     /// Journal octets since the last checkpoint began.
     journal_bytes: usize,
     checkpoint: Option<Checkpoint>,
+    /// Pages that are to be given back to the file system.
+    surplus_pages: i64,
     checkpointed: Instant,
     committed: Instant,
     failing: bool,
@@ -75,6 +77,8 @@ struct Work {
     cut_to: Option<i64>,
     carried: Vec<u8>,
     refusals: Vec<(AccountId, LastRefusal)>,
+    /// How many free pages are given back to the file system.
+    pages: i64,
     now: Timestamp,
     /// The time is written beside it.
     notes_time: bool,
@@ -98,6 +102,7 @@ impl Writer {
             last_row: 0,
             journal_bytes: 0,
             checkpoint: None,
+            surplus_pages: 0,
             checkpointed: now,
             committed: now,
             failing: false,
@@ -135,7 +140,8 @@ impl Writer {
 
     /// How long to wait for somebody who waits.
     fn patience(&self) -> Duration {
-        let busy = self.checkpoint.is_some() || !matches!(self.ending, Ending::No);
+        let working = self.checkpoint.is_some() || self.surplus_pages > 0;
+        let busy = working || !matches!(self.ending, Ending::No);
         if busy && !self.failing { Duration::ZERO } else { TICK }
     }
 
@@ -150,7 +156,14 @@ impl Writer {
         let now = self.clock.now().max(self.shared.windows.latest());
         let cells = self.encode_cells(now);
         let starts = self.checkpoint.is_none() && self.is_checkpoint_due();
-        let mut batch = if starts { self.queue().take_with_dirty() } else { self.queue().take() };
+        let mut batch = match () {
+            () if starts => self.queue().take_with_dirty(),
+            // Callers wait until the checkpoint has caught up, or hear that the queue is full.
+            () if self.checkpoint.is_some() && self.journal_bytes >= JOURNAL_BYTES_MAX => {
+                Batch::default()
+            }
+            () => self.queue().take(),
+        };
         if starts {
             let todo = std::mem::take(&mut batch.dirty);
             self.start_checkpoint(todo, &batch);
@@ -165,7 +178,8 @@ impl Writer {
             || !batch.changes.is_empty()
             || self.is_high_water_due(now)
             || self.failing;
-        Work { batch, cells, cut_to, carried, refusals, now, notes_time }
+        let pages = self.surplus_pages.clamp(0, PAGES_BATCH_MAX);
+        Work { batch, cells, cut_to, carried, refusals, pages, now, notes_time }
     }
 
     fn is_checkpoint_due(&self) -> bool {
@@ -261,7 +275,8 @@ impl Writer {
     }
 
     fn succeed(&mut self, work: Work, last_row: i64) {
-        let Work { mut batch, carried, cut_to, now, notes_time, refusals, .. } = work;
+        let Work { mut batch, carried, cut_to, now, notes_time, refusals, pages, .. } = work;
+        self.surplus_pages -= pages;
         self.refusals_saved = self.refusals_saved % (LAST_REFUSALS_MAX + 1) + refusals.len();
         if last_row > self.last_row || notes_time {
             self.shared.note_high_water(now);
@@ -306,7 +321,13 @@ impl Writer {
         if cut_to >= checkpoint.covers {
             self.shared.set_first_row(checkpoint.covers + 1);
             self.checkpoint = None;
+            self.surplus_pages = self.free_pages().unwrap_or(0) - FREE_PAGES_MAX;
         }
+    }
+
+    /// The pages of the file that hold nothing.
+    fn free_pages(&self) -> rusqlite::Result<i64> {
+        self.db.pragma_query_value(None, "freelist_count", |row| row.get(0))
     }
 
     fn fail(&mut self, work: Work, error: &rusqlite::Error) {
@@ -323,6 +344,7 @@ impl Writer {
         for task in batch.changes.drain(..) {
             let _ = task.done.send(Err(detail.clone()));
         }
+        self.surplus_pages = 0;
         self.abort_checkpoint(cells, &mut batch);
         self.queue().put_back(batch);
     }
@@ -338,7 +360,7 @@ impl Writer {
 
     /// True once a closing store has nothing left to write, or cannot write it.
     fn may_end(&mut self) -> bool {
-        let ended = self.failing || self.checkpoint.is_none();
+        let ended = self.checkpoint.is_none() && self.surplus_pages <= 0;
         match std::mem::replace(&mut self.ending, Ending::No) {
             Ending::Asked(done) if self.failing => tell_end(done, Err(LAST_WRITE_FAILED.into())),
             Ending::Last(done) if self.failing => tell_end(done, Err(LAST_WRITE_FAILED.into())),
@@ -376,7 +398,7 @@ fn write_rest(db: &Connection, work: &Work) -> rusqlite::Result<()> {
     for (account, refusal) in &work.refusals {
         rows::save_refusal(db, account, refusal)?;
     }
-    Ok(())
+    if work.pages > 0 { give_back(db, work.pages) } else { Ok(()) }
 }
 
 fn write_cell(db: &Connection, cell: &CellRef, stored: Option<&Stored>) -> rusqlite::Result<()> {
@@ -393,13 +415,22 @@ fn write_cell(db: &Connection, cell: &CellRef, stored: Option<&Stored>) -> rusql
     Ok(())
 }
 
+/// Gives free pages back to the file system; each step of the statement gives back one.
+fn give_back(db: &Connection, pages: i64) -> rusqlite::Result<()> {
+    let mut statement = db.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut steps = statement.query([])?;
+    while steps.next()?.is_some() {}
+    Ok(())
+}
+
 impl Work {
     fn is_empty(&self) -> bool {
         let batch = &self.batch;
         let journal = batch.opened.is_empty() && batch.closed.is_empty() && self.carried.is_empty();
         let records =
             batch.warned.is_empty() && batch.changes.is_empty() && self.refusals.is_empty();
-        journal && records && self.cells.is_empty() && self.cut_to.is_none()
+        let upkeep = !self.cells.is_empty() || self.cut_to.is_some() || self.pages > 0;
+        journal && records && !upkeep
     }
 }
 
@@ -420,6 +451,12 @@ const TICK: Duration = Duration::from_millis(500);
 const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// A checkpoint begins when the journal has grown by this much, which bounds the time of a start.
 const CHECKPOINT_BYTES: usize = if cfg!(test) { 1_000 } else { 16 << 20 };
+/// When the journal has grown by this much during a checkpoint, it grows no more until the checkpoint has ended.
+const JOURNAL_BYTES_MAX: usize = if cfg!(test) { 3_000 } else { 64 << 20 };
+/// Free pages that the file keeps for the next journal: 32 MiB. More are given back after a checkpoint.
+const FREE_PAGES_MAX: i64 = if cfg!(test) { 2 } else { 8_192 };
+/// Pages that one transaction gives back: a few milliseconds.
+const PAGES_BATCH_MAX: i64 = if cfg!(test) { 1 } else { 500 };
 /// A checkpoint begins at least this often.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
 /// Cells in one transaction of a checkpoint: a few milliseconds.
