@@ -54,7 +54,7 @@ const TURNS: u64 = 1_001;
 const BURST: u32 = 20_000;
 const DAY: Duration = Duration::from_secs(86_400);
 const MARGIN: Duration = Duration::from_secs(600);
-const REQUEST: Request = Request { recipients: 1, grant: Grant::InOrder, mode: Mode::Enforce };
+const REQUEST: Request = Request { recipients: 1, grant: Grant::InOrder };
 
 type Governor = RateLimiter<String, DashMapStateStore<String>, QuantaClock>;
 
@@ -97,7 +97,7 @@ impl Bench {
     }
 
     fn demand(&self, key: Key) -> Demand {
-        Demand { key, limits: self.limits.clone(), per: ChargePer::Recipient }
+        Demand { key, limits: self.limits.clone(), per: ChargePer::Recipient, mode: Mode::Enforce }
     }
 
     fn decision(&self) {
@@ -300,6 +300,7 @@ async fn send_messages(store: Arc<SqliteStore>, session: u32) {
             key: key.parse().expect("it is a key"),
             limits: limits.clone(),
             per: ChargePer::Recipient,
+            mode: Mode::Enforce,
         };
         let mut reservation = Reservation::new(keys.iter().map(demand).collect());
         let granted = store.reserve(&mut reservation, REQUEST, now).await;

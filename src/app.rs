@@ -239,6 +239,8 @@ impl App {
             let notice = |result| notice_users(&watcher, result);
             watcher.authenticator.run_watch(PASSWD_WATCH_EVERY, notice).await;
         });
+        let store = self.store.clone();
+        spawn(vital, "store", async move { store.panicked().await });
         let metrics = self.telemetry.metrics();
         spawn(vital, "metrics", async move {
             loop {

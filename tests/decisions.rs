@@ -152,10 +152,14 @@ impl Stage {
         )];
         let recipients: u32 = given.get("to").map_or(1, |text| text.parse().unwrap());
         let mut reservation = Reservation::new(admission.demands.clone());
-        let request = Request { recipients, grant: Grant::InOrder, mode: admission.plan.mode };
+        let request = Request { recipients, grant: Grant::InOrder };
         let granted = self.store.reserve(&mut reservation, request, now.ledger).await.unwrap();
         said.push(format!("{} of {recipients} granted", granted.recipients));
         said.extend(granted.hit.map(|hit| self.refusal(hit, now)));
+        said.extend(granted.observed.map(|observed| {
+            let text = self.refusal(observed.hit, now);
+            format!("observed for {}: {text}", observed.recipients)
+        }));
         match given.get("then").copied().unwrap_or("sent") {
             "open" => self.open.push(reservation),
             "refunded" => said.extend(self.settle(reservation, Settlement::Refunded, now).await),

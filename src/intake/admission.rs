@@ -135,7 +135,10 @@ pub async fn admit(books: Books<'_>, question: Question<'_>) -> Result<Admission
     } else {
         Vec::new()
     };
-    let mut demands = demands(&question, &subject, &effective);
+    // A plan that is only observed does not switch off another's limits, nor those of a trusted server.
+    let modes =
+        Modes { tenant: question.policy.plan(of_tenant.plan).mode, account: account_plan.mode };
+    let mut demands = demands(&question, &subject, &effective, modes);
     if novelty == Novelty::New {
         demands.extend(new_account_demand(&question));
     }
@@ -219,7 +222,15 @@ fn new_account_demand(question: &Question<'_>) -> Option<Demand> {
         key: Key::of_peer(peer, Unit::NewAccounts),
         limits: new_accounts_limits(question.policy, peer).into(),
         per: ChargePer::Transaction,
+        mode: Mode::Enforce,
     })
+}
+
+/// Whether the limits of the tenant's plan and those of the account's refuse.
+#[derive(Clone, Copy)]
+struct Modes {
+    tenant: Mode,
+    account: Mode,
 }
 
 /// The peer's own figure, else the one for all.
@@ -240,6 +251,7 @@ fn demands(
     question: &Question<'_>,
     subject: &Subject,
     effective: &[EffectiveLimit],
+    modes: Modes,
 ) -> Vec<Demand> {
     let account = SubjectId::Account(question.identity.account.clone());
     let tenant = SubjectId::Tenant(subject.tenant.clone());
@@ -247,23 +259,23 @@ fn demands(
     for unit in [Unit::Recipients, Unit::Messages] {
         let limits = limits_of(effective, Scope::Tenant, unit);
         if unit == Unit::Recipients || !limits.is_empty() {
-            demands.push(demand(Key::of_subject(&tenant, unit), limits));
+            demands.push(demand(Key::of_subject(&tenant, unit), limits, modes.tenant));
         }
         let limits = limits_of(effective, Scope::ClientIp, unit);
         if !limits.is_empty() && question.policy.charges_client(question.client) {
             let prefix = question.client.prefix(question.policy.ipv6_prefix_bits);
-            demands.push(demand(Key::of_client(prefix, unit), limits));
+            demands.push(demand(Key::of_client(prefix, unit), limits, modes.account));
         }
     }
     // Bounces and receipts have a limit of their own in place of the account's; the tenant's and the client's hold for all.
     let own = limits_of(effective, Scope::Account, Unit::NullSender);
     if matches!(question.sender, ReversePath::Null) && !own.is_empty() {
-        demands.push(demand(Key::of_subject(&account, Unit::NullSender), own));
+        demands.push(demand(Key::of_subject(&account, Unit::NullSender), own, modes.account));
     } else {
         for unit in [Unit::Recipients, Unit::Messages] {
             let limits = limits_of(effective, Scope::Account, unit);
             if unit == Unit::Recipients || !limits.is_empty() {
-                demands.push(demand(Key::of_subject(&account, unit), limits));
+                demands.push(demand(Key::of_subject(&account, unit), limits, modes.account));
             }
         }
     }
@@ -278,7 +290,7 @@ fn peer_demands(question: &Question<'_>) -> Vec<Demand> {
         .into_iter()
         .map(|unit| (unit, limits_of_row(row, unit)))
         .filter(|(_, limits)| !limits.is_empty())
-        .map(|(unit, limits)| demand(Key::of_peer(&row.name, unit), limits))
+        .map(|(unit, limits)| demand(Key::of_peer(&row.name, unit), limits, Mode::Enforce))
         .collect()
 }
 
@@ -290,12 +302,12 @@ fn limits_of(effective: &[EffectiveLimit], scope: Scope, unit: Unit) -> Vec<Limi
         .collect()
 }
 
-fn demand(key: Key, limits: Vec<Limit>) -> Demand {
+fn demand(key: Key, limits: Vec<Limit>, mode: Mode) -> Demand {
     let per = match key.parts().unit {
         Unit::Messages => ChargePer::Transaction,
         _ => ChargePer::Recipient,
     };
-    Demand { key, limits: limits.into(), per }
+    Demand { key, limits: limits.into(), per, mode }
 }
 
 /// The refusal of a limit that has no room, or of a message that can never fit where it is charged as a whole.

@@ -350,27 +350,24 @@ impl<'a> Sender<'a> {
         wanted: u32,
         grant: Grant,
     ) -> (u32, Option<Refusal>) {
-        let mode = match &transaction.who {
-            Who::Known(admission) => admission.plan.mode,
-            Who::WaitsForHeader => return (wanted, None),
-        };
-        let Some(reservation) = transaction.hold.reservation.as_mut() else { return (0, None) };
-        let request = Request { recipients: wanted, grant, mode };
-        let now = self.gate.clock.now();
-        match self.gate.ledger.reserve(reservation, request, now).await {
-            Ok(granted) => {
-                let at_once = (grant == Grant::AllOrNothing).then_some(wanted);
-                let refusal = granted.hit.map(|hit: LimitHit| {
-                    admission::limit_refusal(hit, at_once, self.gate.moment(), &self.session)
-                });
-                if let Some(refusal) = refusal.as_ref().filter(|_| granted.recipients == wanted) {
-                    transaction.would_refuse = true;
-                    self.refuse_in(transaction, refusal, wanted, Mode::Observe);
-                }
-                (granted.recipients, refusal)
-            }
-            Err(_) => (0, Some(verdict::store_down(&self.session))),
+        if matches!(transaction.who, Who::WaitsForHeader) {
+            return (wanted, None);
         }
+        let Some(reservation) = transaction.hold.reservation.as_mut() else { return (0, None) };
+        let request = Request { recipients: wanted, grant };
+        let now = self.gate.clock.now();
+        let Ok(granted) = self.gate.ledger.reserve(reservation, request, now).await else {
+            return (0, Some(verdict::store_down(&self.session)));
+        };
+        let at_once = (grant == Grant::AllOrNothing).then_some(wanted);
+        let refusal = |hit: LimitHit| {
+            admission::limit_refusal(hit, at_once, self.gate.moment(), &self.session)
+        };
+        if let Some(observed) = granted.observed {
+            transaction.would_refuse = true;
+            self.refuse_in(transaction, &refusal(observed.hit), observed.recipients, Mode::Observe);
+        }
+        (granted.recipients, granted.hit.map(refusal))
     }
 
     /// Gives granted recipients to the next hop, and gives back the charges of those that it refuses.
