@@ -282,7 +282,7 @@ fn settings(folder: &Path, synchronous: Synchronous) -> Settings {
 fn open(settings: &Settings) -> Arc<SqliteStore> {
     let opened = sqlite::open(settings).expect("the file opens");
     let clock = Clock::start(opened.high_water());
-    opened.start(clock, Events::default()).expect("the file loads")
+    opened.start(&clock, Events::default()).expect("the file loads")
 }
 
 /// One session's messages, each charged to its tenant, account, client and peer.

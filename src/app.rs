@@ -139,7 +139,7 @@ impl App {
         let opened = sqlite::open(&config.store).named(&store_name)?;
         let clock = Clock::start(opened.high_water());
         let events = Events::new(telemetry.listeners());
-        let store = opened.start(clock.clone(), events.clone()).named(&store_name)?;
+        let store = opened.start(&clock, events.clone()).named(&store_name)?;
         let tls = config.tls.clone().map(TlsServer::new).transpose().named("tls")?.map(Arc::new);
         let test_login = make_test_user(&config)?;
         let gate = Arc::new(build_gate(&config, &store, clock, events)?);

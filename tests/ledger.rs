@@ -64,7 +64,7 @@ fn settings(folder: &Path) -> Settings {
 fn open(settings: &Settings) -> Result<(Arc<SqliteStore>, Clock), StoreError> {
     let opened = sqlite::open(settings)?;
     let clock = Clock::start(opened.high_water());
-    Ok((opened.start(clock.clone(), Events::default())?, clock))
+    Ok((opened.start(&clock, Events::default())?, clock))
 }
 
 /// Runs a test on every store.

@@ -97,6 +97,16 @@ impl Gate {
         Client::hello(self.smarthost())
     }
 
+    /// The same, once the next hops have been asked what they know and this is offered.
+    #[track_caller]
+    pub(crate) fn client_offered(&self, extension: &str) -> Client {
+        wait_for(&format!("the offer of {extension}"), || {
+            let mut client = Client::connect(self.smarthost());
+            let offers = client.expect(250, "EHLO client.example").lines;
+            offers.iter().any(|offer| offer == extension).then_some(client)
+        })
+    }
+
     /// The folder that it runs in.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

@@ -102,7 +102,7 @@ impl Opened {
     ///
     /// # Errors
     /// [`StoreError`] if the file cannot be read.
-    pub fn start(self, clock: Clock, events: Events) -> Result<Arc<SqliteStore>, StoreError> {
+    pub fn start(self, clock: &Clock, events: Events) -> Result<Arc<SqliteStore>, StoreError> {
         let now = clock.now().max(self.high_water);
         let loaded = load::load(&self.db, &self.settings, now)?;
         let shared = Arc::new(Shared {

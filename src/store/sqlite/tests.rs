@@ -21,7 +21,7 @@ fn settings(folder: &Path) -> Settings {
 fn open_at(folder: &Path, events: Events) -> Arc<SqliteStore> {
     let opened = open(&settings(folder)).unwrap();
     let clock = Clock::start(opened.high_water());
-    opened.start(clock, events).unwrap()
+    opened.start(&clock, events).unwrap()
 }
 
 const WIDE: Limit = Limit { window: Span::from_secs(86_400), max: u32::MAX };
