@@ -11,6 +11,7 @@ pub mod sqlite;
 mod name;
 mod refusals;
 mod subjects;
+mod table;
 mod warned;
 mod windows;
 

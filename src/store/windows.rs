@@ -8,6 +8,7 @@ use super::{
     StoreError,
     ledger::{Demand, Grant, Granted, Observed, Request, Reservation, Settlement, Usage},
     name::Name,
+    table::Table,
     warned::Warned,
 };
 use crate::{
@@ -18,13 +19,10 @@ use crate::{
     },
     types::{Key, Limit, Scope, Timestamp},
 };
-use dashmap::{DashMap, Entry};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::{
-    borrow::Borrow,
     collections::BTreeSet,
-    hash::{Hash, Hasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -32,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-/// A shared cell; in the map it is its own key, which saves a copy of the text.
+/// A shared cell; it knows its own key, which saves the map a copy of the text.
 #[derive(Clone, Debug)]
 pub(super) struct CellRef(Arc<Cell>);
 
@@ -65,7 +63,7 @@ pub(super) type Locked<'c> = SmallVec<[MutexGuard<'c, State>; CELLS_USUAL]>;
 
 /// All windows.
 pub(super) struct Windows {
-    cells: DashMap<CellRef, (), RandomState>,
+    cells: Table,
     count: AtomicUsize,
     keys_max: usize,
     warned: Warned,
@@ -80,7 +78,7 @@ pub(super) struct Windows {
 impl Windows {
     pub(super) fn new(history: Duration, unknown_margin: Duration, keys_max: usize) -> Self {
         Self {
-            cells: DashMap::with_hasher_and_shard_amount(RandomState::new(), SHARDS),
+            cells: Table::new(),
             count: AtomicUsize::new(0),
             keys_max,
             warned: Warned::default(),
@@ -170,26 +168,26 @@ impl Windows {
     /// The first `max` keys of a scope after `after`. Walks all keys, one shard at a time.
     pub(super) fn keys(&self, scope: Scope, after: Option<&Key>, max: usize) -> Vec<Key> {
         let mut first = BTreeSet::new();
-        for entry in &self.cells {
-            let name = entry.key().name();
+        self.cells.for_each(|cell| {
+            let name = cell.name();
             let of_scope = name.strip_prefix(scope.name()).is_some_and(|n| n.starts_with('/'));
             let wanted = of_scope && after.is_none_or(|after| name > after.as_str());
             let full = first.len() >= max;
             if !wanted || full && first.last().is_none_or(|last: &String| name > last.as_str()) {
-                continue;
+                return;
             }
             first.insert(name.to_owned());
             if full {
                 first.pop_last();
             }
-        }
+        });
         first.iter().filter_map(|name| name.parse().ok()).collect()
     }
 
     /// Forgets what no window sees and evicts cells that are empty; tells each evicted one.
     pub(super) fn sweep(&self, now: Timestamp, mut evicted: impl FnMut(&CellRef)) {
         let history = self.history();
-        self.cells.retain(|cell, ()| {
+        self.cells.retain(|cell| {
             let Some(mut state) = cell.state().try_lock() else { return true };
             state.log.prune(now, history);
             state.log.shrink();
@@ -207,7 +205,7 @@ impl Windows {
 
     /// The cell of a key, if there is one.
     pub(super) fn find(&self, key: &str) -> Option<CellRef> {
-        self.cells.get(key.as_bytes()).map(|found| found.key().clone())
+        self.cells.find(key)
     }
 
     /// The cell of a key, made if there is none.
@@ -226,8 +224,7 @@ impl Windows {
     pub(super) fn insert(&self, key: &str, state: State) {
         let name = Name::new(key);
         let cell = CellRef(Arc::new(Cell { name, state: Mutex::new(state) }));
-        if let Entry::Vacant(vacant) = self.cells.entry(cell) {
-            vacant.insert(());
+        if self.cells.insert(cell) {
             self.count.fetch_add(1, Relaxed);
         }
     }
@@ -440,6 +437,18 @@ impl CellRef {
         self.0.name.as_str()
     }
 
+    /// True if it is the cell of this key, about to be used.
+    pub(super) fn has_name(&self, key: &str) -> bool {
+        self.fetch();
+        self.0.name.octets() == key.as_bytes()
+    }
+
+    /// A new window without history.
+    #[cfg(test)]
+    pub(super) fn of(key: &str) -> Self {
+        Self(Arc::new(Cell { name: Name::new(key), state: Mutex::default() }))
+    }
+
     /// Reads each cache line of the cell. Plain reads overlap, while the locked operations that follow wait for one another:
     /// without this a decision would wait for memory three times instead of once.
     fn fetch(&self) {
@@ -451,28 +460,6 @@ impl CellRef {
     }
 }
 
-impl Borrow<[u8]> for CellRef {
-    /// The map asks for it when the cell is about to be found.
-    fn borrow(&self) -> &[u8] {
-        self.fetch();
-        self.0.name.octets()
-    }
-}
-
-impl Hash for CellRef {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.0.name.octets().hash(hasher);
-    }
-}
-
-impl PartialEq for CellRef {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name.octets() == other.0.name.octets()
-    }
-}
-
-impl Eq for CellRef {}
-
 fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
@@ -481,8 +468,6 @@ fn millis(length: Duration) -> u64 {
 pub(super) const KEYS_MAX: usize = 20_000_000;
 /// Tenant, account, client address and peer, the first two by messages too.
 const CELLS_USUAL: usize = 6;
-/// Small shards keep a sweep from holding any of them for long.
-const SHARDS: usize = 128;
 /// The longest safety margin for unknown charges.
 const UNKNOWN_MARGIN_MAX: Duration = Duration::from_secs(86_400);
 

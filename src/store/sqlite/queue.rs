@@ -233,5 +233,5 @@ impl Queue {
 }
 
 /// Journal octets of either half that may wait for one commit; beyond it a reservation cannot be made durable.
-pub(super) const QUEUE_BYTES_MAX: usize = if cfg!(test) { 4_000 } else { 16 << 20 };
+pub(super) const QUEUE_BYTES_MAX: usize = if cfg!(test) { 8_000 } else { 16 << 20 };
 const WARNED_QUEUE_MAX: usize = 10_000;

@@ -126,6 +126,55 @@ async fn an_evicted_window_leaves_the_file() {
     assert_eq!(left, 0);
 }
 
+/// The writer leaves the queue alone while the journal is too long, and nobody who waits is forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn senders_wait_for_a_checkpoint_that_lags_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path(), Events::default());
+    let send = |n: usize| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for message in 0..20 {
+                let mut reservation = reserve(&store, n * 20 + message, 1).await;
+                store.make_durable(&mut reservation).await.unwrap();
+                store.settle(reservation, Settlement::Sent, now()).await.unwrap();
+            }
+        })
+    };
+    for task in (0..32).map(send).collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let again = open_at(folder.path(), Events::default());
+    let tenant = "tenant/r/shop.example".parse().unwrap();
+    assert_eq!((used(&again, &tenant).await, again.windows_count()), (640, 641));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_hold_nothing_are_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path(), Events::default());
+    let pages = |name| {
+        let db = rusqlite::Connection::open(folder.path().join("state.sqlite")).unwrap();
+        db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap()
+    };
+    for n in 0..400 {
+        let reservation = reserve(&store, n, 1).await;
+        store.settle(reservation, Settlement::Sent, now()).await.unwrap();
+        if n % 20 == 19 {
+            let mut waits = reserve(&store, n, 1).await;
+            store.make_durable(&mut waits).await.unwrap();
+            store.settle(waits, Settlement::Refunded, now()).await.unwrap();
+        }
+    }
+    let later = now() + Duration::from_secs(90_000);
+    store.shared.windows.sweep(later, |cell| store.shared.forget(cell));
+    store.close().await.unwrap();
+    drop(store);
+    assert!(pages("freelist_count") <= 2 && pages("page_count") < 25, "{}", pages("page_count"));
+}
+
 /// Remembers the names of what happened.
 #[derive(Clone, Default)]
 struct Names(Arc<Mutex<Vec<&'static str>>>);
