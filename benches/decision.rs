@@ -58,7 +58,7 @@ const TURNS: u64 = 4_001;
 const BURST: u32 = 20_000;
 const DAY: Duration = Duration::from_secs(86_400);
 const MARGIN: Duration = Duration::from_secs(600);
-const REQUEST: Request = Request { recipients: 1, grant: Grant::InOrder, mode: Mode::Enforce };
+const REQUEST: Request = Request { recipients: 1, grant: Grant::InOrder };
 
 type Governor =
     RateLimiter<String, DashMapStateStore<String>, FakeRelativeClock, NoOpMiddleware<Nanos>>;
@@ -102,7 +102,7 @@ impl Bench {
     }
 
     fn demand(&self, key: Key) -> Demand {
-        Demand { key, limits: self.limits.clone(), per: ChargePer::Recipient }
+        Demand { key, limits: self.limits.clone(), per: ChargePer::Recipient, mode: Mode::Enforce }
     }
 
     fn decision(&self) {
@@ -290,7 +290,7 @@ fn settings(folder: &Path, synchronous: Synchronous) -> Settings {
 fn open(settings: &Settings) -> Arc<SqliteStore> {
     let opened = sqlite::open(settings).expect("the file opens");
     let clock = Clock::start(opened.high_water());
-    opened.start(clock, Events::default()).expect("the file loads")
+    opened.start(&clock, Events::default()).expect("the file loads")
 }
 
 /// One session's messages, each charged to its tenant, account, client and peer.
@@ -308,6 +308,7 @@ async fn send_messages(store: Arc<SqliteStore>, session: u32) {
             key: key.parse().expect("it is a key"),
             limits: limits.clone(),
             per: ChargePer::Recipient,
+            mode: Mode::Enforce,
         };
         let mut reservation = Reservation::new(keys.iter().map(demand).collect());
         let granted = store.reserve(&mut reservation, REQUEST, now).await;

@@ -13,7 +13,7 @@ use crate::{
     event::{Event, Events, Trouble},
     http::{self, ControlSocket, PublicState},
     intake::{
-        Door, Gate, ListenerKind, ListenerSettings, connection,
+        Door, Gate, ListenerKind, ListenerSettings, Phase, connection,
         ids::Ids,
         places::{PlaceCounts, Places},
     },
@@ -30,7 +30,9 @@ use crate::{
 use arc_swap::ArcSwap;
 use std::{
     future::Future,
+    io::Write as _,
     num::NonZeroUsize,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -116,7 +118,7 @@ struct App {
     gate: Arc<Gate>,
     tls: Option<Arc<TlsServer>>,
     doors: Vec<OpenDoor>,
-    drain: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     /// Counts the deliverers; the task that looks after one ends when it is replaced.
     deliverers: watch::Sender<u64>,
     test_login: Option<String>,
@@ -131,13 +133,13 @@ struct OpenDoor {
 impl App {
     async fn build(source: Source, config: Config) -> Result<Self, AppError> {
         let telemetry = telemetry::start(&config.log).named("the log")?;
-        let (drain, _) = watch::channel(false);
+        let (phase, _) = watch::channel(Phase::Serving);
         make_folder(&config.state_dir)?;
         let store_name = format!("the store {}", config.store.path.display());
         let opened = sqlite::open(&config.store).named(&store_name)?;
         let clock = Clock::start(opened.high_water());
         let events = Events::new(telemetry.listeners());
-        let store = opened.start(clock.clone(), events.clone()).named(&store_name)?;
+        let store = opened.start(&clock, events.clone()).named(&store_name)?;
         let tls = config.tls.clone().map(TlsServer::new).transpose().named("tls")?.map(Arc::new);
         let test_login = make_test_user(&config)?;
         let gate = Arc::new(build_gate(&config, &store, clock, events)?);
@@ -151,7 +153,7 @@ impl App {
             gate,
             tls,
             doors,
-            drain,
+            phase,
             deliverers,
             test_login,
         })
@@ -169,15 +171,18 @@ impl App {
                     self.gate.clone(),
                     swap.clone(),
                     socket,
-                    self.drain.subscribe(),
+                    self.phase.subscribe(),
                 ));
             }
             self.doors.push(OpenDoor { door: open.door, sockets: Vec::new() });
         }
+        for warning in config::warnings(&self.config) {
+            tracing::warn!("{warning}");
+        }
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "tollgate serves");
         self.announce();
         let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        let outcome = self.live(&mut signals, &mut vital).await;
+        let outcome = self.live(&mut signals, &mut vital, &mut connections).await;
         self.stop(&mut signals, connections).await;
         outcome
     }
@@ -187,12 +192,14 @@ impl App {
         &mut self,
         signals: &mut Signals,
         vital: &mut JoinSet<&'static str>,
+        listening: &mut JoinSet<()>,
     ) -> Result<(), AppError> {
         loop {
             tokio::select! {
                 _ = signals.hangup.recv() => self.reload().await,
                 _ = signals.terminate.recv() => return Ok(()),
                 _ = signals.interrupt.recv() => return Ok(()),
+                Some(_) = listening.join_next() => return Err(AppError::TaskEnded("listener")),
                 Some(ended) = vital.join_next() => {
                     let name = ended.unwrap_or("panicked");
                     return Err(AppError::TaskEnded(name));
@@ -205,7 +212,7 @@ impl App {
     async fn stop(&self, signals: &mut Signals, mut connections: JoinSet<()>) {
         let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!("tollgate drains");
-        let _nobody_listens = self.drain.send(true);
+        let _nobody_listens = self.phase.send(Phase::Draining);
         let all_ended = async { while connections.join_next().await.is_some() {} };
         tokio::select! {
             () = all_ended => {}
@@ -214,7 +221,8 @@ impl App {
             }
             () = signals.stop() => tracing::warn!("a second signal cut the drain short"),
         }
-        connections.shutdown().await;
+        let _nobody_listens = self.phase.send(Phase::Cut);
+        while connections.join_next().await.is_some() {}
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store could not be closed in order; what was durable stays so");
         }
@@ -231,6 +239,8 @@ impl App {
             let notice = |result| notice_users(&watcher, result);
             watcher.authenticator.run_watch(PASSWD_WATCH_EVERY, notice).await;
         });
+        let store = self.store.clone();
+        spawn(vital, "store", async move { store.panicked().await });
         let metrics = self.telemetry.metrics();
         spawn(vital, "metrics", async move {
             loop {
@@ -245,7 +255,7 @@ impl App {
         let health: Arc<dyn Health> = Arc::new(Condition {
             gate: self.gate.clone(),
             store: self.store.clone(),
-            drain: self.drain.subscribe(),
+            phase: self.phase.subscribe(),
         });
         if let Some(address) = self.config.http.listen {
             let socket =
@@ -281,28 +291,28 @@ impl App {
         match self.try_reload().await {
             Ok(()) => self.gate.tell(&Event::ConfigReloaded),
             Err(error) => {
-                self.gate.tell(&Event::ConfigRejected(Trouble { detail: error.to_string() }))
+                self.gate.tell(&Event::ConfigRejected(Trouble { detail: error.to_string() }));
             }
         }
         let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
     async fn try_reload(&mut self) -> Result<(), AppError> {
-        let config = config::load(&self.source.path, &self.source.moves)?;
-        for key in fixed_differences(&self.config, &config) {
+        let mut config = config::load(&self.source.path, &self.source.moves)?;
+        for key in config.keep_fixed(&self.config) {
             tracing::warn!(key, "this changes only with a restart");
         }
-        if let Some(tls) = &self.tls {
-            match config.tls.clone() {
-                Some(settings) => tls.reload_with(settings).named("tls")?,
-                None => tls.reload().named("tls")?,
-            }
+        // Everything that can fail comes before anything that changes.
+        let deliverer = self.new_deliverer(&config)?;
+        self.gate.authenticator.reload().await.named("auth.passwd_file")?;
+        if let (Some(tls), Some(settings)) = (&self.tls, config.tls.clone()) {
+            tls.reload_with(settings).named("tls")?;
             self.gate.tell(&Event::CertificatesReloaded);
         }
-        self.gate.authenticator.reload().await.named("auth.passwd_file")?;
-        let deliverer = build_deliverer(&config, &self.gate.clock, &self.gate.events)?;
-        self.gate.deliverer.store(Arc::new(deliverer));
-        self.deliverers.send_modify(|count| *count += 1);
+        if let Some(deliverer) = deliverer {
+            self.gate.deliverer.store(Arc::new(deliverer));
+            self.deliverers.send_modify(|count| *count += 1);
+        }
         self.store.set_history(config.store.history);
         self.gate.policy.store(Arc::new(config.policy.clone()));
         self.replace_doors(&config);
@@ -310,12 +320,24 @@ impl App {
         Ok(())
     }
 
+    /// A deliverer for other next hops; none if they are the same, so that connections, health and what is known of their
+    /// extensions stay.
+    fn new_deliverer(&self, config: &Config) -> Result<Option<Deliverer>, AppError> {
+        let differs = config.next_hop != self.config.next_hop;
+        let build = || build_deliverer(config, &self.gate.clock, &self.gate.events);
+        differs.then(build).transpose()
+    }
+
     /// New connections get the listeners' new settings; addresses stay until a restart.
     fn replace_doors(&self, config: &Config) {
         for open in &self.doors {
             let name = open.door.load().settings.name.clone();
             if let Some(settings) = config.listeners.iter().find(|listener| listener.name == name) {
-                let door = build_door(config, settings, self.tls.as_ref());
+                let old = open.door.load();
+                let mut door = build_door(config, settings, self.tls.as_ref());
+                if places_of(&old.settings) == places_of(settings) {
+                    door.places = old.places.clone();
+                }
                 open.door.store(Arc::new(door));
             }
         }
@@ -373,37 +395,15 @@ fn make_test_user(config: &Config) -> Result<Option<String>, AppError> {
         let field = auth::hash_password(Scheme::Argon2id, &Secret::new(password.as_bytes()))
             .named("auth.test_user")?;
         auth::set_password(file, user, &field).named("auth.test_user")?;
-        std::fs::write(&note, format!("{user}:{password}\n")).named("auth.test_user")?;
+        write_private(&note, &format!("{user}:{password}\n")).named("auth.test_user")?;
     }
     Ok(Some(std::fs::read_to_string(&note).map(|text| text.trim().to_owned()).unwrap_or_default()))
 }
 
-/// What may be changed in the file while the program runs, but holds only after a restart.
-fn fixed_differences(old: &Config, new: &Config) -> Vec<&'static str> {
-    let addresses = |config: &Config| -> Vec<_> {
-        config
-            .listeners
-            .iter()
-            .map(|listener| (listener.name.clone(), listener.addresses.clone()))
-            .collect()
-    };
-    [
-        ("listener", addresses(old) != addresses(new)),
-        ("store.path", old.store.path != new.store.path),
-        ("store.synchronous", old.store.synchronous != new.store.synchronous),
-        (
-            "spool",
-            old.spool.folder != new.spool.folder
-                || old.spool.total_bytes_max != new.spool.total_bytes_max,
-        ),
-        ("http.listen", old.http.listen != new.http.listen),
-        ("control.socket", old.http.control != new.http.control),
-        ("server.threads", old.threads != new.threads),
-        ("auth.passwd_file", old.auth.passwd_file != new.auth.passwd_file),
-    ]
-    .into_iter()
-    .filter_map(|(key, differs)| differs.then_some(key))
-    .collect()
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 fn quickstart_text(config: &Config, login: &str) -> String {
@@ -458,39 +458,50 @@ fn open_door(
 fn build_door(config: &Config, settings: &ListenerSettings, tls: Option<&Arc<TlsServer>>) -> Door {
     Door {
         session: config.session_settings(settings, None, Extensions::default()),
-        places: Places::new(PlaceCounts {
-            total: settings.connections_max,
-            per_client: settings.connections_per_client_max,
-            per_client_minute: settings.connections_per_client_minute,
-        }),
+        places: Places::new(places_of(settings)),
         tls: tls.cloned(),
         settings: settings.clone(),
     }
 }
 
-/// Accepts until the drain begins, then waits for its connections.
+const fn places_of(settings: &ListenerSettings) -> PlaceCounts {
+    PlaceCounts {
+        total: settings.connections_max,
+        per_client: settings.connections_per_client_max,
+        per_client_minute: settings.connections_per_client_minute,
+    }
+}
+
+/// Accepts until the drain begins, then waits for its connections, or ends them when they are to be cut.
 async fn accept_loop(
     gate: Arc<Gate>,
     door: Arc<ArcSwap<Door>>,
     socket: Listener,
-    mut drain: watch::Receiver<bool>,
+    mut phase: watch::Receiver<Phase>,
 ) {
     let mut running = JoinSet::new();
-    let drained = drain.clone();
+    let told = phase.clone();
     loop {
         tokio::select! {
             (stream, remote) = socket.accept() => {
-                let serve = connection::serve(gate.clone(), door.load_full(), stream, remote, drained.clone());
-                running.spawn(serve);
+                let door = door.load_full();
+                running.spawn(connection::serve(gate.clone(), door, stream, remote, told.clone()));
             }
             Some(ended) = running.join_next() => note_panic(&gate, ended),
-            _ = drain.wait_for(|&draining| draining) => break,
+            _ = phase.wait_for(|&phase| phase != Phase::Serving) => break,
         }
     }
     drop(socket);
-    while let Some(ended) = running.join_next().await {
-        note_panic(&gate, ended);
+    loop {
+        tokio::select! {
+            ended = running.join_next() => match ended {
+                Some(ended) => note_panic(&gate, ended),
+                None => return,
+            },
+            _ = phase.wait_for(|&phase| phase == Phase::Cut) => break,
+        }
     }
+    running.shutdown().await;
 }
 
 fn note_panic(gate: &Gate, ended: Result<(), tokio::task::JoinError>) {
@@ -524,7 +535,7 @@ fn notice_users(gate: &Gate, result: Result<usize, AuthError>) {
 struct Condition {
     gate: Arc<Gate>,
     store: Arc<SqliteStore>,
-    drain: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
 }
 
 impl Health for Condition {
@@ -541,7 +552,7 @@ impl Health for Condition {
         let readiness = Readiness {
             store_failure: self.store.failure(),
             next_hops,
-            draining: *self.drain.borrow(),
+            draining: *self.phase.borrow() != Phase::Serving,
         };
         Box::pin(std::future::ready(readiness))
     }

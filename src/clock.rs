@@ -3,8 +3,8 @@
 //! Ledger time starts at the later of the wall clock and the highest time that the store has seen, and from then on
 //! advances with the boot-time clock, which counts suspended time and is not stepped. Steps of the wall clock while
 //! running are therefore ignored for every decision; drift between the two is slewed by at most one part in
-//! [`SLEW_PARTS`], and never backwards. A simulation holds a clock that is moved by hand ([`Clock::by_hand`]); a build with
-//! the feature `test-clock` may take its time from a file.
+//! [`SLEW_PARTS`], and never backwards. Tests and simulations hold a clock that is moved by hand
+//! ([`Clock::by_hand`]).
 
 use crate::types::Timestamp;
 use parking_lot::Mutex;
@@ -23,8 +23,6 @@ pub struct Clock(Arc<Source>);
 enum Source {
     System(Mutex<Reading>),
     Hand(Arc<AtomicI64>),
-    #[cfg(feature = "test-clock")]
-    File(std::path::PathBuf),
 }
 
 /// The last answer that was given and the two clocks at that moment, all in milliseconds.
@@ -39,10 +37,6 @@ impl Clock {
     /// Starts the clock at the later of the wall clock and `high_water`, the latest time that the store has seen.
     #[must_use]
     pub fn start(high_water: Timestamp) -> Self {
-        #[cfg(feature = "test-clock")]
-        if let Some(path) = std::env::var_os("TOLLGATE_TEST_CLOCK") {
-            return Self(Arc::new(Source::File(path.into())));
-        }
         let ledger = wall_millis().max(high_water.as_millis());
         Self(Arc::new(Source::System(Mutex::new(Reading {
             ledger,
@@ -66,20 +60,24 @@ impl Clock {
                 Timestamp::from_millis(reading.lock().advance(boot_millis(), wall_millis()))
             }
             Source::Hand(hand) => Timestamp::from_millis(hand.load(Ordering::Acquire)),
-            #[cfg(feature = "test-clock")]
-            Source::File(path) => time_in_file(path),
         }
     }
 
-    /// The wall clock at this moment, for what people read. Decisions use [`Clock::now`].
+    /// The present moment in UTC, for what people read: the ledger's time, moved by the whole seconds that the wall clock
+    /// is away from it. Decisions use [`Clock::now`].
     #[must_use]
     pub fn utc(&self) -> Timestamp {
-        match &*self.0 {
-            Source::System(_) => wall_now(),
-            Source::Hand(_) => self.now(),
-            #[cfg(feature = "test-clock")]
-            Source::File(_) => self.now(),
-        }
+        self.to_utc(self.now())
+    }
+
+    /// Another moment of the ledger in UTC, by the present difference of the two.
+    #[must_use]
+    pub fn to_utc(&self, moment: Timestamp) -> Timestamp {
+        let away = match &*self.0 {
+            Source::System(_) => whole_seconds(wall_millis() - self.now().as_millis()),
+            Source::Hand(_) => 0,
+        };
+        Timestamp::from_millis(moment.as_millis() + away)
     }
 
     /// How long from now until `moment`; zero if it has passed.
@@ -138,6 +136,11 @@ impl Reading {
     }
 }
 
+/// To the nearest second: drift that is being slewed does not show, so that a moment is printed the same way twice.
+const fn whole_seconds(millis: i64) -> i64 {
+    (millis + 500).div_euclid(1000) * 1000
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the module that reads clocks")]
 fn wall_millis() -> i64 {
     SystemTime::now()
@@ -150,17 +153,6 @@ fn wall_millis() -> i64 {
 fn boot_millis() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     time.tv_sec * 1000 + time.tv_nsec / 1_000_000
-}
-
-#[cfg(feature = "test-clock")]
-fn time_in_file(path: &std::path::Path) -> Timestamp {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let seconds: f64 = text.trim().parse().unwrap_or(0.0);
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a float cast saturates, and this is a test build"
-    )]
-    Timestamp::from_millis((seconds * 1000.0) as i64)
 }
 
 /// One part in this many is the fastest that drift is corrected: 0.5 ms a second, as NTP slews (RFC 5905 §11.3).
@@ -192,5 +184,14 @@ mod tests {
             &[(10, 1_000_010), (10, 1_000_000), (5, 999_999)],
             &[1_000_010, 1_000_010, 1_000_010],
         );
+    }
+
+    #[test]
+    fn only_whole_seconds_are_between_the_ledger_and_utc() {
+        for (away, shown) in
+            [(0, 0), (499, 0), (-500, 0), (500, 1000), (-501, -1000), (3_600_100, 3_600_000)]
+        {
+            assert_eq!(whole_seconds(away), shown, "{away}");
+        }
     }
 }

@@ -106,7 +106,8 @@ pub struct SessionClosed {
     pub session: SessionId,
     /// The listener's name.
     pub listener: Arc<str>,
-    /// Why: `quit`, `peer-closed`, `timeout`, `too-many-errors`, `protocol`, `tls`, `drain`, `io`, `panic`.
+    /// Why: `quit`, `peer-closed`, `timeout`, `too-many-errors`, `protocol`, `tls`, `drain`, `io`, `cut` (the drain time ran
+    /// out, or a panic).
     pub reason: &'static str,
     /// How long it lasted.
     pub lasted: Duration,
@@ -119,7 +120,7 @@ pub struct ConnectionRefused {
     pub listener: Arc<str>,
     /// The other end of the TCP connection.
     pub remote: SocketAddr,
-    /// Why: `connections-total`, `connections-client`, `proxy-header`, `tls`.
+    /// Why: `connections-total`, `connections-client`, `connections-pace`, `proxy-header`, `tls`.
     pub reason: &'static str,
 }
 
@@ -134,7 +135,7 @@ pub struct Login {
     pub client: ClientIp,
     /// `PLAIN`, `LOGIN`.
     pub mechanism: &'static str,
-    /// `ok`, `wrong`, `paced`, `unavailable`, `malformed`.
+    /// `ok`, `wrong`, `paced`, `unavailable`.
     pub result: &'static str,
 }
 
@@ -392,14 +393,16 @@ pub enum RefusalReason {
     Size,
     /// The message went round in circles.
     Loop,
-    /// Too many recipients in one transaction.
-    RecipientsMax,
+    /// The text has a bare CR, bare LF or NUL.
+    Malformed,
     /// Spool space is used up.
     SpoolFull,
     /// The store cannot decide.
     StoreDown,
     /// No next hop can be reached.
     NextHopDown,
+    /// All connections to the next hop are in use.
+    NextHopBusy,
     /// The next hop does not know an extension that the message needs.
     ExtensionMissing,
     /// The transaction lasted too long.
@@ -421,10 +424,11 @@ impl RefusalReason {
             Self::PhpMail => "php-mail",
             Self::Size => "size",
             Self::Loop => "loop",
-            Self::RecipientsMax => "recipients-max",
+            Self::Malformed => "malformed",
             Self::SpoolFull => "spool-full",
             Self::StoreDown => "store-down",
             Self::NextHopDown => "next-hop-down",
+            Self::NextHopBusy => "next-hop-busy",
             Self::ExtensionMissing => "extension-missing",
             Self::TooLong => "too-long",
         }

@@ -6,11 +6,14 @@
 //! 09:00:00 from=<a@shop.example> to=50            one transaction with 50 recipients, settled as sent
 //!   peer=192.0.2.1 login=a@shop.example client=198.51.100.7 auth=<x>   what else is known
 //!   then=sent | refunded | unknown | open         how it ends
-//! 09:10:00 suspend account a@shop.example | resume tenant shop.example | override account/recipients/1h=60 a@shop.example
+//! 09:10:00 suspend account a@shop.example | resume tenant shop.example | plan account a@shop.example small
+//! 09:10:00 override account/recipients/1h=60 a@shop.example
 //! ```
 //!
 //! Lines that begin with `>` are the expected output; `UPDATE=1` rewrites them. Everything runs on the real rules, the real
 //! admission and the memory store, with a clock that is moved by hand.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends by panicking")]
 
 use std::{
     collections::HashMap,
@@ -94,15 +97,16 @@ impl Stage {
         let now = Moment { ledger, utc: ledger };
         let words: Vec<&str> = rest.split_whitespace().collect();
         match words[0] {
-            "suspend" | "resume" | "override" => vec![self.change(&words, now).await],
+            "suspend" | "resume" | "override" | "plan" => vec![self.change(&words, now).await],
             "settle" => self.settle_open(now).await,
             _ => self.mail(&words, now).await,
         }
     }
 
     async fn change(&self, words: &[&str], now: Moment) -> String {
-        let [verb, what, name] = words else { panic!("three words: {words:?}") };
+        let [verb, what, name, rest @ ..] = words else { panic!("too few words: {words:?}") };
         let (kind, what) = match *verb {
+            "plan" => (*what, What::Plan(Some(rest[0].parse().unwrap()))),
             "suspend" => (*what, What::Suspend("TG-1".parse().unwrap())),
             "resume" => (*what, What::Resume),
             _ => {
@@ -146,14 +150,18 @@ impl Stage {
             charged.account,
             charged.tenant,
             charged.evidence,
-            if admission.flagged.is_some() { ", flagged" } else { "" }
+            if admission.observed.is_empty() { "" } else { ", observed" }
         )];
         let recipients: u32 = given.get("to").map_or(1, |text| text.parse().unwrap());
         let mut reservation = Reservation::new(admission.demands.clone());
-        let request = Request { recipients, grant: Grant::InOrder, mode: admission.plan.mode };
+        let request = Request { recipients, grant: Grant::InOrder };
         let granted = self.store.reserve(&mut reservation, request, now.ledger).await.unwrap();
         said.push(format!("{} of {recipients} granted", granted.recipients));
         said.extend(granted.hit.map(|hit| self.refusal(hit, now)));
+        said.extend(granted.observed.map(|observed| {
+            let text = self.refusal(observed.hit, now);
+            format!("observed for {}: {text}", observed.recipients)
+        }));
         match given.get("then").copied().unwrap_or("sent") {
             "open" => self.open.push(reservation),
             "refunded" => said.extend(self.settle(reservation, Settlement::Refunded, now).await),

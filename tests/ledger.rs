@@ -64,7 +64,7 @@ fn settings(folder: &Path) -> Settings {
 fn open(settings: &Settings) -> Result<(Arc<SqliteStore>, Clock), StoreError> {
     let opened = sqlite::open(settings)?;
     let clock = Clock::start(opened.high_water());
-    Ok((opened.start(clock.clone(), Events::default())?, clock))
+    Ok((opened.start(&clock, Events::default())?, clock))
 }
 
 /// Runs a test on every store.
@@ -87,6 +87,7 @@ contract! {
     what_is_given_back_is_free_again
     a_charge_leaves_after_its_window_and_an_unknown_one_later
     observing_grants_everything_and_reports
+    observing_one_window_does_not_open_another
     a_transaction_costs_one_where_messages_are_counted
     of_two_full_windows_the_later_one_is_told
     changing_a_limit_keeps_the_history
@@ -108,11 +109,16 @@ fn limit(seconds: u64, max: u32) -> Limit {
 }
 
 fn demand(key_text: &str, limits: &[Limit]) -> Demand {
-    Demand { key: key(key_text), limits: limits.into(), per: ChargePer::Recipient }
+    Demand {
+        key: key(key_text),
+        limits: limits.into(),
+        per: ChargePer::Recipient,
+        mode: Mode::Enforce,
+    }
 }
 
 fn asking(recipients: u32) -> Request {
-    Request { recipients, grant: Grant::InOrder, mode: Mode::Enforce }
+    Request { recipients, grant: Grant::InOrder }
 }
 
 fn account(name: &str) -> SubjectId {
@@ -204,12 +210,12 @@ mod checks {
         assert_eq!(store.send(&second, 5, store.start).await, 1);
         let usage = store.usage("account/r/c@b", limit(3600, 2), store.start).await;
         assert_eq!((usage.sent, usage.remaining), (1, 1));
-        let all = Request { recipients: 2, grant: Grant::AllOrNothing, mode: Mode::Enforce };
+        let all = Request { recipients: 2, grant: Grant::AllOrNothing };
         let (_, granted) = store.take(&first[1..], all.clone(), store.start).await;
         assert_eq!((granted.recipients, granted.hit.unwrap().used), (0, 2));
         let later = store.start + seconds(3601);
         let (_, granted) = store.take(&first[1..], all, later).await;
-        assert_eq!(granted, Granted { recipients: 2, hit: None });
+        assert_eq!(granted, Granted { recipients: 2, hit: None, observed: None });
     }
 
     pub(super) async fn recipients_are_granted_in_order(store: Store) {
@@ -223,7 +229,7 @@ mod checks {
             used: 5,
             next_slot: Some(store.start + Duration::from_millis(3_600_001)),
         };
-        assert_eq!(more, Granted { recipients: 2, hit: Some(hit) });
+        assert_eq!(more, Granted { recipients: 2, hit: Some(hit), observed: None });
         assert_eq!(reservation.recipients(), 5);
     }
 
@@ -258,14 +264,27 @@ mod checks {
     }
 
     pub(super) async fn observing_grants_everything_and_reports(store: Store) {
-        let demands = [demand("account/r/a@b", &[limit(3600, 2)])];
-        let observe = Request { recipients: 5, grant: Grant::InOrder, mode: Mode::Observe };
-        let (mut reservation, granted) = store.take(&demands, observe, store.start).await;
-        assert_eq!((granted.recipients, granted.hit.unwrap().used), (5, 2));
+        let mut observed = demand("account/r/a@b", &[limit(3600, 2)]);
+        observed.mode = Mode::Observe;
+        let demands = [observed];
+        let (mut reservation, granted) = store.take(&demands, asking(5), store.start).await;
+        assert_eq!((granted.recipients, granted.hit), (5, None));
+        let told = granted.observed.unwrap();
+        assert_eq!((told.recipients, told.hit.used), (3, 2));
         store.ledger.make_durable(&mut reservation).await.unwrap();
         store.ledger.settle(reservation, Settlement::Sent, store.start).await.unwrap();
         let usage = store.usage("account/r/a@b", limit(3600, 2), store.start).await;
         assert_eq!((usage.sent, usage.remaining), (5, 0));
+    }
+
+    pub(super) async fn observing_one_window_does_not_open_another(store: Store) {
+        let mut observed = demand("account/r/a@b", &[limit(3600, 1)]);
+        observed.mode = Mode::Observe;
+        let demands = [observed, demand("tenant/r/b", &[limit(3600, 3)])];
+        let (_reservation, granted) = store.take(&demands, asking(5), store.start).await;
+        assert_eq!(granted.recipients, 3);
+        assert_eq!(granted.hit.unwrap().key.as_str(), "tenant/r/b");
+        assert_eq!(granted.observed.unwrap().recipients, 2);
     }
 
     pub(super) async fn a_transaction_costs_one_where_messages_are_counted(store: Store) {

@@ -5,10 +5,14 @@ use super::{
     effective::{assigned, plan_of, tenant_of},
 };
 use crate::{
-    rules::limits::EffectiveLimit,
+    rules::{
+        identity::TrustRow,
+        limits::{EffectiveLimit, Source},
+    },
     store::{ledger::Usage, records::SubjectRecord},
     types::{
-        AccountId, ClientIp, IpPrefix, Key, Limit, Scope, SubjectId, TenantId, Timestamp, Unit,
+        AccountId, ClientIp, IpPrefix, Key, Limit, PeerName, Scope, SubjectId, TenantId, Timestamp,
+        Unit,
     },
 };
 use std::sync::Arc;
@@ -25,10 +29,11 @@ pub async fn explain(
     let standing = Standing::load(admin, account).await?;
     let plan = standing.policy.plan(Some(&standing.plan.0));
     let limits = standing.limits(admin, client).await?;
-    let last_refusal = admin.records.last_refusal(account).await?.map(RefusalView::from);
+    let last_refusal = admin.records.last_refusal(account).await?;
+    let last_refusal = last_refusal.map(|last| RefusalView::new(last, &admin.clock));
     let has_used = limits.iter().any(|limit| limit.scope == Scope::Account && limit.used > 0);
     Ok(Explanation {
-        at: standing.now,
+        at: admin.clock.to_utc(standing.now),
         account: account.clone(),
         known: standing.record.registered || has_used || knows(admin, account).await?,
         account_state: State::from(standing.record.suspension.as_ref()),
@@ -84,15 +89,31 @@ impl Standing {
         admin: &Admin,
         client: Option<ClientIp>,
     ) -> Result<Vec<LimitView>, AdminError> {
+        if let Some(row) = self.policy.trust.iter().find(|row| row.account() == self.account) {
+            return limits_of_peer(admin, row, self.now).await;
+        }
         let (tenant, account) = (assigned(&self.tenant_record), assigned(&self.record));
         let limits = self.policy.limits_in_force(tenant, account, self.now);
         let whose = Whose {
             tenant: Some(&self.tenant.0),
             account: Some(&self.account),
             client: client.map(|ip| ip.prefix(self.policy.ipv6_prefix_bits)),
+            ..Whose::default()
         };
         whose.views(admin, limits, self.now).await
     }
+}
+
+/// A trusted server that is charged itself follows no plan: its row of the trust table has its limits.
+async fn limits_of_peer(
+    admin: &Admin,
+    row: &TrustRow,
+    now: Timestamp,
+) -> Result<Vec<LimitView>, AdminError> {
+    let source = || Source::Trust { name: row.name.clone() };
+    let limits = row.limits.iter().map(|&scoped| EffectiveLimit { scoped, source: source() });
+    let whose = Whose { peer: Some(&row.name), ..Whose::default() };
+    whose.views(admin, limits.collect(), now).await
 }
 
 /// Whose windows are looked at; limits of other scopes are left out.
@@ -101,6 +122,7 @@ pub(super) struct Whose<'a> {
     pub(super) tenant: Option<&'a TenantId>,
     pub(super) account: Option<&'a AccountId>,
     pub(super) client: Option<IpPrefix>,
+    pub(super) peer: Option<&'a PeerName>,
 }
 
 impl Whose<'_> {
@@ -122,7 +144,8 @@ impl Whose<'_> {
             let Some(key) = self.key(scope, unit) else { continue };
             let used = use_of(admin, &key, same_key, now).await?;
             let name = key.parts().name;
-            views.extend(same_key.iter().zip(&used).map(|(l, u)| LimitView::new(name, l, u)));
+            let view = |(limit, used)| LimitView::new(name, limit, used, &admin.clock);
+            views.extend(same_key.iter().zip(&used).map(view));
         }
         Ok(views)
     }
@@ -136,7 +159,7 @@ impl Whose<'_> {
                 self.account.map(|id| Key::of_subject(&SubjectId::Account(id.clone()), unit))
             }
             Scope::ClientIp => self.client.map(|prefix| Key::of_client(prefix, unit)),
-            Scope::Peer => None,
+            Scope::Peer => self.peer.map(|peer| Key::of_peer(peer, unit)),
         }
     }
 }

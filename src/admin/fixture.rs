@@ -48,9 +48,10 @@ impl Gate {
             key: Key::of_subject(subject, Unit::Recipients),
             limits: Arc::clone(&limits),
             per: ChargePer::Recipient,
+            mode: Mode::Enforce,
         };
         let mut reservation = Reservation::new(vec![demand(&account), demand(&tenant)]);
-        let request = Request { recipients, grant: Grant::InOrder, mode: Mode::Enforce };
+        let request = Request { recipients, grant: Grant::InOrder };
         let (ledger, now) = (&self.admin.ledger, self.admin.clock.now());
         let granted = ledger.reserve(&mut reservation, request, now).await.unwrap();
         assert_eq!(granted.recipients, recipients);

@@ -1,6 +1,7 @@
 //! What the use cases answer with: plain values that are the same over the control socket and in the CLI.
 
 use crate::{
+    clock::Clock,
     event::LimitHit,
     rules::limits::{EffectiveLimit, LimitOverride, Mode, PhpMail, Source},
     store::{
@@ -95,7 +96,7 @@ pub struct LimitView {
 }
 
 impl LimitView {
-    pub(super) fn new(name: &str, limit: &EffectiveLimit, usage: &Usage) -> Self {
+    pub(super) fn new(name: &str, limit: &EffectiveLimit, usage: &Usage, clock: &Clock) -> Self {
         let (source, source_reason, source_until) = source_parts(&limit.source);
         Self {
             scope: limit.scoped.scope,
@@ -110,7 +111,7 @@ impl LimitView {
             sent: usage.sent,
             open: usage.open,
             remaining: usage.remaining,
-            next_slot: usage.next_slot,
+            next_slot: usage.next_slot.map(|slot| clock.to_utc(slot)),
         }
     }
 }
@@ -238,8 +239,8 @@ pub struct HitView {
     pub next_slot: Option<Timestamp>,
 }
 
-impl From<&LimitHit> for HitView {
-    fn from(hit: &LimitHit) -> Self {
+impl HitView {
+    fn new(hit: &LimitHit, clock: &Clock) -> Self {
         let parts = hit.key.parts();
         Self {
             scope: parts.scope,
@@ -248,16 +249,16 @@ impl From<&LimitHit> for HitView {
             window: hit.limit.window,
             max: hit.limit.max,
             used: hit.used,
-            next_slot: hit.next_slot,
+            next_slot: hit.next_slot.map(|slot| clock.to_utc(slot)),
         }
     }
 }
 
-impl From<LastRefusal> for RefusalView {
-    fn from(last: LastRefusal) -> Self {
+impl RefusalView {
+    pub(super) fn new(last: LastRefusal, clock: &Clock) -> Self {
         Self {
-            at: last.at,
-            limit: last.limit.as_ref().map(HitView::from),
+            at: clock.to_utc(last.at),
+            limit: last.limit.as_ref().map(|hit| HitView::new(hit, clock)),
             reply: last.reply,
             count: last.count,
         }

@@ -36,7 +36,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Where passwords are, and how fast they may be tried.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Dovecot's passwd-file; none: every login is refused.
     pub passwd_file: Option<PathBuf>,

@@ -44,7 +44,6 @@ pub(super) fn store_password(file: &Path, user: &AccountId, field: &str) -> Resu
     auth::set_password(file, user, field).map_err(failed)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
 fn failed(error: impl std::fmt::Display) -> CliError {
     CliError::Failed(error.to_string())
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     auth,
     intake::{ListenerKind, ListenerSettings},
-    net,
+    message, net,
     rules::policy::{Policy, ReceivedClient, SenderMismatch},
     spool,
     store::sqlite,
@@ -315,7 +315,8 @@ fn check_spool(root: &mut At<'_>, section: &Section<Spool>, state_dir: &Path) ->
     let mut at = root.inside("spool");
     let s = at.open(section);
     let memory = ByteCount::new(128 << 10);
-    let in_memory = ByteCount::new(4 << 10)..=ByteCount::new(64 << 20);
+    let in_memory =
+        ByteCount::new(message::HEADER_SCAN_BYTES_MAX as u64)..=ByteCount::new(64 << 20);
     let total = ByteCount::new(1 << 20)..=ByteCount::new(1 << 50);
     spool::Settings {
         folder: at.or("folder", &s.folder, state_dir.join("spool")),

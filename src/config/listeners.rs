@@ -11,7 +11,11 @@ use crate::{
     intake::{ListenerKind, ListenerSettings},
     rules::identity::TrustRow,
 };
-use std::{collections::HashSet, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 /// Gives the first listener of a kind another address; false if there is none.
 pub(super) fn move_first(file: &mut File, kind: ListenerKind, address: SocketAddr) -> bool {
@@ -100,9 +104,9 @@ fn check_evidence(at: &mut At<'_>, list: &[Evidence]) {
 
 /// A submission client is its login; of a server, everything that it may say is looked at, the hardest to forge first.
 fn default_evidence(kind: ListenerKind) -> Vec<Evidence> {
-    let mut list = vec![Evidence::Auth, Evidence::XclientLogin];
+    let mut list = vec![Evidence::Auth];
     if kind == ListenerKind::Smarthost {
-        list.push(Evidence::MailAuth);
+        list.extend([Evidence::XclientLogin, Evidence::MailAuth]);
         list.extend(HEADER_EVIDENCE);
         list.extend([Evidence::MailFrom, Evidence::ClientIp]);
     }
@@ -157,7 +161,10 @@ fn check_trusted(at: &mut At<'_>, listener: &ListenerSettings, trust: &[Arc<Trus
 
 /// True of a row that gives rights to a loopback address without a login.
 fn trusts_loopback(row: &TrustRow) -> bool {
-    row.login.is_none() && row.networks.iter().any(|n| n.network().is_loopback())
+    let has_loopback = |network: &ipnet::IpNet| {
+        network.network().is_loopback() || network.contains(&IpAddr::from(Ipv6Addr::LOCALHOST))
+    };
+    row.login.is_none() && row.networks.iter().any(has_loopback)
 }
 
 fn elsewhere(listener: &ListenerSettings) -> Option<&SocketAddr> {

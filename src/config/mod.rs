@@ -72,7 +72,7 @@ pub struct Config {
 }
 
 /// Where the program can be looked at.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSettings {
     /// `/metrics` and `/health/…`; loopback by default.
     pub listen: Option<SocketAddr>,
@@ -130,6 +130,47 @@ impl Config {
             timeout_data: self.session.timeout_data,
             transaction_time_max: self.session.transaction_time_max,
         }
+    }
+}
+
+impl Config {
+    /// Puts back what cannot change while the program runs, so that everything else fits what is really open; says which keys
+    /// the file had changed.
+    pub fn keep_fixed(&mut self, running: &Self) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        keep(&mut self.state_dir, &running.state_dir, "server.state_dir", &mut kept);
+        keep(&mut self.threads, &running.threads, "server.threads", &mut kept);
+        keep(&mut self.log, &running.log, "log", &mut kept);
+        keep(&mut self.http, &running.http, "http.listen, control.socket", &mut kept);
+        keep(&mut self.auth, &running.auth, "auth", &mut kept);
+        keep(&mut self.spool, &running.spool, "spool", &mut kept);
+        // The length of the history follows the plans; the rest is the file that is open.
+        let store =
+            store::sqlite::Settings { history: self.store.history, ..running.store.clone() };
+        keep(&mut self.store, &store, "store, limits.unknown_margin", &mut kept);
+        if self.tls.is_some() != running.tls.is_some() {
+            keep(&mut self.tls, &running.tls, "tls", &mut kept);
+        }
+        let place = |listener: &ListenerSettings| {
+            (listener.name.clone(), listener.kind, listener.addresses.clone())
+        };
+        if !self.listeners.iter().map(place).eq(running.listeners.iter().map(place)) {
+            self.listeners.clone_from(&running.listeners);
+            kept.push("listener");
+        }
+        kept
+    }
+}
+
+fn keep<T: PartialEq + Clone>(
+    new: &mut T,
+    running: &T,
+    key: &'static str,
+    kept: &mut Vec<&'static str>,
+) {
+    if new != running {
+        new.clone_from(running);
+        kept.push(key);
     }
 }
 

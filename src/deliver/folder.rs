@@ -6,6 +6,7 @@
 use super::{DeliverError, Handover, HopHealth, HopState, RecipientAnswer, Text, Verdict};
 use crate::{
     clock,
+    smtp::data::Unstuffer,
     smtp::{Extensions, RcptRequest, Reply},
 };
 use std::{
@@ -55,7 +56,7 @@ impl Folder {
     }
 
     pub(super) fn begin(&self) -> FolderTransaction {
-        FolderTransaction { folder: self.clone(), parked: Parked::No }
+        FolderTransaction { folder: self.clone() }
     }
 
     pub(super) fn health(&self) -> HopHealth {
@@ -73,37 +74,27 @@ impl Folder {
 /// A mail on its way into a folder.
 pub(super) struct FolderTransaction {
     folder: Folder,
-    parked: Parked,
-}
-
-#[derive(PartialEq, Eq)]
-enum Parked {
-    No,
-    Yes,
 }
 
 impl FolderTransaction {
     pub(super) fn recipients(requests: &[RcptRequest]) -> Vec<RecipientAnswer> {
         let reply = Reply::new(250, "2.1.5", "recipient ok");
-        vec![RecipientAnswer { reply, from_next_hop: true }; requests.len()]
+        vec![RecipientAnswer::Answered(reply); requests.len()]
     }
 
-    pub(super) fn park(&mut self) {
-        self.parked = Parked::Yes;
-    }
-
-    pub(super) fn is_parked(&self) -> bool {
-        self.parked == Parked::Yes
-    }
-
-    pub(super) fn next_hop(&self) -> Arc<str> {
+    fn next_hop(&self) -> Arc<str> {
         Arc::clone(&self.folder.0.name)
     }
 
     pub(super) async fn send(self, text: &Text<'_>) -> Handover {
         let began = clock::steady_now();
         let verdict = match self.folder.0.store(text).await {
-            Ok(name) => Verdict::Accepted(Reply::new(250, "2.0.0", format!("stored as {name}"))),
+            Ok(Stored::Durably(name)) => {
+                Verdict::Accepted(Reply::new(250, "2.0.0", format!("stored as {name}")))
+            }
+            Ok(Stored::Perhaps(error)) => {
+                Verdict::Unknown(format!("the folder may have lost the mail: {error}"))
+            }
             Err(error) => Verdict::Unavailable(format!("the folder cannot be written: {error}")),
         };
         let took = clock::steady_now().duration_since(began);
@@ -113,14 +104,14 @@ impl FolderTransaction {
 
 impl Maildir {
     /// Returns the new file's name.
-    async fn store(self: &Arc<Self>, text: &Text<'_>) -> io::Result<String> {
+    async fn store(self: &Arc<Self>, text: &Text<'_>) -> io::Result<Stored> {
         let mut draft = Draft::new(Arc::clone(self), self.unique_name());
         let (mut pieces, mut unstuffer) = (text.pieces(), Unstuffer::default());
         while let Some(piece) = pieces.next().await? {
             if draft.pending.len() + piece.len() > PENDING_BYTES_MAX {
                 draft = off_the_loop(move || draft.save().map(|()| draft)).await?;
             }
-            unstuffer.push(&piece, &mut draft.pending);
+            unstuffer.unstuff(&piece, &mut draft.pending);
         }
         off_the_loop(move || draft.publish()).await
     }
@@ -132,6 +123,14 @@ impl Maildir {
         let (process, nonce) = (std::process::id(), self.nonce);
         format!("{seconds}.M{}P{process}Q{count}R{nonce:016x}.tollgate", millis * 1000)
     }
+}
+
+/// A mail that stands in the folder.
+enum Stored {
+    /// Under this name, also after power loss.
+    Durably(String),
+    /// Perhaps not after power loss.
+    Perhaps(io::Error),
 }
 
 /// A file that is being written; taken away again unless it is published.
@@ -162,7 +161,7 @@ impl Draft {
         written
     }
 
-    fn publish(mut self) -> io::Result<String> {
+    fn publish(mut self) -> io::Result<Stored> {
         self.save()?;
         if let Some(file) = &self.file {
             file.sync_all()?;
@@ -171,8 +170,11 @@ impl Draft {
         std::fs::rename(self.path(), new.join(&self.name))?;
         // Past this point the mail is in the folder, so the draft must not be taken away.
         self.file = None;
-        File::open(new)?.sync_all()?;
-        Ok(std::mem::take(&mut self.name))
+        let name = std::mem::take(&mut self.name);
+        Ok(match File::open(new).and_then(|folder| folder.sync_all()) {
+            Ok(()) => Stored::Durably(name),
+            Err(error) => Stored::Perhaps(error),
+        })
     }
 }
 
@@ -181,34 +183,6 @@ impl Drop for Draft {
         if self.file.take().is_some() {
             // If this fails, a reader of the Maildir takes the file out of tmp/ after 36 hours.
             let _ = std::fs::remove_file(self.path());
-        }
-    }
-}
-
-/// Takes dot-stuffing off (RFC 5321 §4.5.2), however the text is cut.
-struct Unstuffer {
-    line_start: LineStart,
-}
-
-#[derive(PartialEq, Eq)]
-enum LineStart {
-    Yes,
-    No,
-}
-
-impl Default for Unstuffer {
-    fn default() -> Self {
-        Self { line_start: LineStart::Yes }
-    }
-}
-
-impl Unstuffer {
-    fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        for line in piece.split_inclusive(|&octet| octet == b'\n') {
-            let stuffed = self.line_start == LineStart::Yes && line[0] == b'.';
-            out.extend_from_slice(&line[usize::from(stuffed)..]);
-            let ended = line.last() == Some(&b'\n');
-            self.line_start = if ended { LineStart::Yes } else { LineStart::No };
         }
     }
 }
@@ -263,7 +237,7 @@ mod tests {
         let text = b"..a\r\n.b\r\nc.\r\n..\r\n.\r\n\r\n...x";
         for step in 1..text.len() {
             let (mut unstuffer, mut out) = (Unstuffer::default(), Vec::new());
-            text.chunks(step).for_each(|piece| unstuffer.push(piece, &mut out));
+            text.chunks(step).for_each(|piece| unstuffer.unstuff(piece, &mut out));
             assert_eq!(out, b".a\r\nb\r\nc.\r\n.\r\n\r\n\r\n..x", "{step}");
         }
     }

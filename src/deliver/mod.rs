@@ -175,25 +175,16 @@ impl Transaction {
     pub fn park(&mut self) {
         match &mut self.0 {
             Inner::Smarthost(transaction) => transaction.park(),
-            Inner::Folder(transaction) => transaction.park(),
+            Inner::Folder(_) => {}
         }
     }
 
-    /// True from [`Transaction::park`] until a connection is held again.
+    /// True if this mail holds a connection and no other could get one now.
     #[must_use]
-    pub fn is_parked(&self) -> bool {
+    pub fn is_scarce(&self) -> bool {
         match &self.0 {
-            Inner::Smarthost(transaction) => transaction.is_parked(),
-            Inner::Folder(transaction) => transaction.is_parked(),
-        }
-    }
-
-    /// The next hop that took part last.
-    #[must_use]
-    pub fn next_hop(&self) -> Option<Arc<str>> {
-        match &self.0 {
-            Inner::Smarthost(transaction) => transaction.next_hop(),
-            Inner::Folder(transaction) => Some(transaction.next_hop()),
+            Inner::Smarthost(transaction) => transaction.is_scarce(),
+            Inner::Folder(_) => false,
         }
     }
 
@@ -253,13 +244,17 @@ pub enum Verdict {
     ExtensionMissing(&'static str),
 }
 
-/// What a next hop (or the gate on its behalf) answered to one recipient.
+/// What became of one recipient.
 #[derive(Debug, Clone)]
-pub struct RecipientAnswer {
-    /// The answer for the client.
-    pub reply: Reply,
-    /// True if it is the next hop's own answer; false if none could be reached.
-    pub from_next_hop: bool,
+pub enum RecipientAnswer {
+    /// The next hop's own answer.
+    Answered(Reply),
+    /// No next hop can be reached, or it was lost.
+    Unavailable,
+    /// All connections to the next hop are in use.
+    Busy,
+    /// No next hop offers an extension that the message needs.
+    ExtensionMissing(&'static str),
 }
 
 impl Text<'_> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Where mail goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settings {
     /// To one of several servers.
     Smarthost(SmarthostSettings),
@@ -15,7 +15,7 @@ pub enum Settings {
 }
 
 /// The servers and how they are used.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmarthostSettings {
     /// The name that we say in EHLO.
     pub hostname: crate::types::Domain,
@@ -48,7 +48,7 @@ pub struct SmarthostSettings {
 }
 
 /// One server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostSettings {
     /// A host name (looked up at each connect) or an address.
     pub host: String,

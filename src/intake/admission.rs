@@ -4,7 +4,7 @@
 //! knows no connection, so that `tests/decisions.rs` can ask it about any account at any moment.
 
 use crate::{
-    event::{Charged, Evidence},
+    event::{Charged, Evidence, RefusalReason},
     rules::{
         identity::{self, Identity, TrustRow},
         limits::{EffectiveLimit, Mode, Plan},
@@ -13,7 +13,7 @@ use crate::{
     },
     store::{
         StoreError,
-        ledger::{ChargePer, Demand, Grant, Ledger, Request, Reservation, Settlement},
+        ledger::{ChargePer, Demand, Ledger},
         records::{Records, SubjectRecord},
     },
     types::{
@@ -43,8 +43,8 @@ pub struct Admission {
     pub plan: Arc<Plan>,
     /// The windows.
     pub demands: Vec<Demand>,
-    /// The login uses a sender that is not its own, and the configuration lets it.
-    pub flagged: Option<Refusal>,
+    /// What is only told and not refused: in observe mode, or a sender mismatch that is flagged.
+    pub observed: Vec<Refusal>,
 }
 
 /// What is asked about one transaction.
@@ -70,6 +70,12 @@ pub struct Denied {
     pub refusal: Refusal,
     /// Who would have been charged.
     pub charged: Option<Charged>,
+}
+
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, charged: None }
+    }
 }
 
 /// The records of an account and its tenant.
@@ -100,24 +106,43 @@ pub async fn admit(books: Books<'_>, question: Question<'_>) -> Result<Admission
     if let Some(refusal) = suspension(&question, &subject) {
         return Err(deny(refusal));
     }
-    let flagged = sender_mismatch(&question, &subject);
-    if question.policy.sender_login_mismatch == SenderMismatch::Refuse
-        && let Some(refusal) = flagged
-    {
-        return Err(deny(refusal));
+    let mut observed = Vec::new();
+    if let Some(refusal) = sender_mismatch(&question, &subject) {
+        let refuses = question.policy.sender_login_mismatch == SenderMismatch::Refuse;
+        if refuses && account_plan.mode == Mode::Enforce {
+            return Err(deny(refusal));
+        }
+        observed.push(refusal);
     }
     if let Some(refusal) = size(&question, &account_plan) {
         return Err(deny(refusal));
     }
-    unknown_account(books, &question, &subject, account_plan.mode).await.map_err(deny)?;
+    let novelty = match unknown_account(books, &question, &subject).await {
+        Ok(novelty) => novelty,
+        Err(refusal)
+            if account_plan.mode == Mode::Enforce || refusal.reason == RefusalReason::StoreDown =>
+        {
+            return Err(deny(refusal));
+        }
+        Err(refusal) => {
+            observed.push(refusal);
+            Novelty::Known
+        }
+    };
     // A server that stands for all its senders has limits of its own; a mailbox's plan is not meant for it.
     let effective = if question.identity.follows_plan() {
         question.policy.limits_in_force(of_tenant, of_account, books.now.ledger)
     } else {
         Vec::new()
     };
-    let demands = demands(&question, &subject, &effective);
-    Ok(Admission { charged, plan: account_plan, demands, flagged })
+    // A plan that is only observed does not switch off another's limits, nor those of a trusted server.
+    let modes =
+        Modes { tenant: question.policy.plan(of_tenant.plan).mode, account: account_plan.mode };
+    let mut demands = demands(&question, &subject, &effective, modes);
+    if novelty == Novelty::New {
+        demands.extend(new_account_demand(&question));
+    }
+    Ok(Admission { charged, plan: account_plan, demands, observed })
 }
 
 async fn load_subject(books: Books<'_>, account: &AccountId) -> Result<Subject, StoreError> {
@@ -159,42 +184,53 @@ fn size(question: &Question<'_>, plan: &Plan) -> Option<Refusal> {
     Some(verdict::too_large(size, ByteCount::new(plan.message_bytes_max), question.session))
 }
 
-/// Refuses accounts that nobody registered, or lets each trusted server name only so many new ones in an hour.
+/// Refuses accounts that nobody registered, where the configuration says so; says whether the account is new here.
 async fn unknown_account(
     books: Books<'_>,
     question: &Question<'_>,
     subject: &Subject,
-    mode: Mode,
-) -> Result<(), Refusal> {
-    let Identity { account, evidence, peer, .. } = &question.identity;
+) -> Result<Novelty, Refusal> {
+    let Identity { account, evidence, .. } = &question.identity;
     if subject.account_record.registered || matches!(evidence, Evidence::Auth | Evidence::Peer) {
-        return Ok(());
+        return Ok(Novelty::Known);
     }
     if question.policy.unknown_accounts == UnknownAccounts::Refuse {
         return Err(verdict::unknown_account(account, question.session));
     }
-    let Some(peer) = peer else { return Ok(()) };
-    let unit = Unit::Recipients;
-    let key = Key::of_subject(&SubjectId::Account(account.clone()), unit);
-    let down = |_| verdict::store_down(question.session);
-    if books.ledger.knows(&key).await.map_err(down)? {
-        return Ok(());
+    let subject = SubjectId::Account(account.clone());
+    for unit in [Unit::Recipients, Unit::NullSender] {
+        let known = books.ledger.knows(&Key::of_subject(&subject, unit)).await;
+        if known.map_err(|_| verdict::store_down(question.session))? {
+            return Ok(Novelty::Known);
+        }
     }
-    let demand = Demand {
+    Ok(Novelty::New)
+}
+
+/// Whether an account has sent before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Novelty {
+    Known,
+    /// Each trusted server may bring only so many in an hour; one that sends nothing is not counted.
+    New,
+}
+
+/// The charge of a trusted server for an account that it names for the first time.
+fn new_account_demand(question: &Question<'_>) -> Option<Demand> {
+    let peer = question.identity.peer.as_ref()?;
+    Some(Demand {
         key: Key::of_peer(peer, Unit::NewAccounts),
         limits: new_accounts_limits(question.policy, peer).into(),
-        per: ChargePer::Recipient,
-    };
-    let mut reservation = Reservation::new(vec![demand]);
-    let request = Request { recipients: 1, grant: Grant::AllOrNothing, mode };
-    let now = books.now.ledger;
-    let granted = books.ledger.reserve(&mut reservation, request, now).await.map_err(down)?;
-    let settlement = if granted.recipients > 0 { Settlement::Sent } else { Settlement::Refunded };
-    books.ledger.settle(reservation, settlement, now).await.map_err(down)?;
-    match granted.hit.filter(|_| granted.recipients == 0) {
-        Some(hit) => Err(verdict::new_accounts(hit, books.now, question.session)),
-        None => Ok(()),
-    }
+        per: ChargePer::Transaction,
+        mode: Mode::Enforce,
+    })
+}
+
+/// Whether the limits of the tenant's plan and those of the account's refuse.
+#[derive(Clone, Copy)]
+struct Modes {
+    tenant: Mode,
+    account: Mode,
 }
 
 /// The peer's own figure, else the one for all.
@@ -215,26 +251,32 @@ fn demands(
     question: &Question<'_>,
     subject: &Subject,
     effective: &[EffectiveLimit],
+    modes: Modes,
 ) -> Vec<Demand> {
-    let null = matches!(question.sender, ReversePath::Null)
-        && effective.iter().any(|limit| limit.scoped.unit == Unit::NullSender);
-    let base = if null { Unit::NullSender } else { Unit::Recipients };
     let account = SubjectId::Account(question.identity.account.clone());
     let tenant = SubjectId::Tenant(subject.tenant.clone());
     let mut demands = Vec::with_capacity(4);
-    let units: &[Unit] =
-        if null { &[Unit::NullSender] } else { &[Unit::Recipients, Unit::Messages] };
-    for &unit in units {
-        for (scope, who) in [(Scope::Tenant, &tenant), (Scope::Account, &account)] {
-            let limits = limits_of(effective, scope, unit);
-            if unit == base || !limits.is_empty() {
-                demands.push(demand(Key::of_subject(who, unit), limits));
-            }
+    for unit in [Unit::Recipients, Unit::Messages] {
+        let limits = limits_of(effective, Scope::Tenant, unit);
+        if unit == Unit::Recipients || !limits.is_empty() {
+            demands.push(demand(Key::of_subject(&tenant, unit), limits, modes.tenant));
         }
         let limits = limits_of(effective, Scope::ClientIp, unit);
         if !limits.is_empty() && question.policy.charges_client(question.client) {
             let prefix = question.client.prefix(question.policy.ipv6_prefix_bits);
-            demands.push(demand(Key::of_client(prefix, unit), limits));
+            demands.push(demand(Key::of_client(prefix, unit), limits, modes.account));
+        }
+    }
+    // Bounces and receipts have a limit of their own in place of the account's; the tenant's and the client's hold for all.
+    let own = limits_of(effective, Scope::Account, Unit::NullSender);
+    if matches!(question.sender, ReversePath::Null) && !own.is_empty() {
+        demands.push(demand(Key::of_subject(&account, Unit::NullSender), own, modes.account));
+    } else {
+        for unit in [Unit::Recipients, Unit::Messages] {
+            let limits = limits_of(effective, Scope::Account, unit);
+            if unit == Unit::Recipients || !limits.is_empty() {
+                demands.push(demand(Key::of_subject(&account, unit), limits, modes.account));
+            }
         }
     }
     demands.extend(peer_demands(question));
@@ -248,7 +290,7 @@ fn peer_demands(question: &Question<'_>) -> Vec<Demand> {
         .into_iter()
         .map(|unit| (unit, limits_of_row(row, unit)))
         .filter(|(_, limits)| !limits.is_empty())
-        .map(|(unit, limits)| demand(Key::of_peer(&row.name, unit), limits))
+        .map(|(unit, limits)| demand(Key::of_peer(&row.name, unit), limits, Mode::Enforce))
         .collect()
 }
 
@@ -260,12 +302,12 @@ fn limits_of(effective: &[EffectiveLimit], scope: Scope, unit: Unit) -> Vec<Limi
         .collect()
 }
 
-fn demand(key: Key, limits: Vec<Limit>) -> Demand {
+fn demand(key: Key, limits: Vec<Limit>, mode: Mode) -> Demand {
     let per = match key.parts().unit {
         Unit::Messages => ChargePer::Transaction,
         _ => ChargePer::Recipient,
     };
-    Demand { key, limits: limits.into(), per }
+    Demand { key, limits: limits.into(), per, mode }
 }
 
 /// The refusal of a limit that has no room, or of a message that can never fit where it is charged as a whole.
@@ -276,12 +318,17 @@ pub fn limit_refusal(
     now: Moment,
     session: &SessionId,
 ) -> Refusal {
-    match at_once {
-        Some(recipients) if recipients > hit.limit.max => {
+    let refusal = match at_once {
+        Some(recipients) if hit.next_slot.is_none() => {
             verdict::limit_never(hit, recipients, session)
         }
         _ => verdict::limit_full(hit, now, session),
+    };
+    let concerns = |unit| refusal.limit.as_ref().is_some_and(|hit| hit.key.parts().unit == unit);
+    if concerns(Unit::NewAccounts) {
+        return Refusal { reason: RefusalReason::NewAccounts, ..refusal };
     }
+    refusal
 }
 
 /// New accounts are counted over an hour.

@@ -1,7 +1,7 @@
 //! The pump of one connection: bytes in, bytes out, deadlines, drain. What the session asks goes to [`Sender`].
 
 use super::{
-    Door, Gate,
+    Door, Gate, Phase,
     transaction::{Abandon, Sender},
 };
 use crate::{
@@ -37,7 +37,7 @@ pub async fn serve(
     door: Arc<Door>,
     tcp: TcpStream,
     remote: SocketAddr,
-    drain: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
 ) {
     let Some(arrival) = Box::pin(arrive(&gate, &door, tcp, remote)).await else { return };
     let id = gate.ids.session();
@@ -46,15 +46,30 @@ pub async fn serve(
     let opened =
         SessionOpened { session: id.clone(), listener: door.settings.name.clone(), remote, peer };
     gate.events.tell(began, &Event::SessionOpened(opened));
-    let reason = Pump::new(&gate, &door, arrival, id.clone(), drain).run().await;
-    let now = gate.clock.now();
-    let closed = SessionClosed {
-        session: id,
-        listener: door.settings.name.clone(),
-        reason,
-        lasted: now.since(began),
-    };
-    gate.events.tell(now, &Event::SessionClosed(closed));
+    let mut end = SessionEnd { gate: &gate, door: &door, id: id.clone(), began, reason: "cut" };
+    end.reason = Pump::new(&gate, &door, arrival, id, phase).run().await;
+}
+
+/// Tells that a session ended, also when its task is cut off.
+struct SessionEnd<'a> {
+    gate: &'a Gate,
+    door: &'a Door,
+    id: SessionId,
+    began: Timestamp,
+    reason: &'static str,
+}
+
+impl Drop for SessionEnd<'_> {
+    fn drop(&mut self) {
+        let now = self.gate.clock.now();
+        let closed = SessionClosed {
+            session: self.id.clone(),
+            listener: self.door.settings.name.clone(),
+            reason: self.reason,
+            lasted: now.since(self.began),
+        };
+        self.gate.events.tell(now, &Event::SessionClosed(closed));
+    }
 }
 
 /// A connection that was let in.
@@ -63,8 +78,6 @@ struct Arrival {
     remote: SocketAddr,
     /// The source that a PROXY header named.
     proxied: Option<SocketAddr>,
-    /// What came together with the PROXY header.
-    early: BytesMut,
     _place: super::places::Place,
 }
 
@@ -79,10 +92,9 @@ async fn arrive(
         let refused = ConnectionRefused { listener: door.settings.name.clone(), remote, reason };
         gate.events.tell(gate.clock.now(), &Event::ConnectionRefused(refused));
     };
-    let mut early = BytesMut::new();
     let mut proxied = None;
     if door.settings.proxy_protocol {
-        match read_proxy_header(gate, &mut tcp, remote, &mut early).await {
+        match read_proxy_header(gate, &mut tcp, remote).await {
             Some(source) => proxied = source,
             None => {
                 refuse("proxy-header");
@@ -110,7 +122,7 @@ async fn arrive(
         },
         _ => Stream::Plain(tcp),
     };
-    Some(Arrival { stream, remote, proxied, early, _place: place })
+    Some(Arrival { stream, remote, proxied, _place: place })
 }
 
 /// Reads a PROXY header from a peer that may send one. `None`: it may not, or sent none. `Some(None)`: LOCAL or UNKNOWN.
@@ -118,26 +130,28 @@ async fn read_proxy_header(
     gate: &Gate,
     tcp: &mut TcpStream,
     remote: SocketAddr,
-    early: &mut BytesMut,
 ) -> Option<Option<SocketAddr>> {
     gate.policy.load().row_of(remote.ip(), None).filter(|row| row.proxy)?;
-    let read = async {
-        loop {
-            match proxy_header::parse(early) {
-                Ok(proxy_header::Parsed::Header { consumed, source }) => {
-                    let _header = early.split_to(consumed);
-                    return Some(source);
-                }
-                Ok(proxy_header::Parsed::Incomplete) => {
-                    if tcp.read_buf(early).await.ok()? == 0 {
-                        return None;
-                    }
-                }
-                Err(_) => return None,
-            }
+    tokio::time::timeout(PROXY_HEADER_TIME_MAX, take_proxy_header(tcp)).await.ok()?
+}
+
+/// Takes the header and not an octet more: what follows may be a TLS handshake.
+async fn take_proxy_header(tcp: &mut TcpStream) -> Option<Option<SocketAddr>> {
+    let mut octets = vec![0; proxy_header::HEADER_BYTES_MAX];
+    let mut taken = 0;
+    loop {
+        let seen = taken + tcp.peek(&mut octets[taken..]).await.ok().filter(|&more| more > 0)?;
+        let (end, source) = match proxy_header::parse(&octets[..seen]) {
+            Ok(proxy_header::Parsed::Header { consumed, source }) => (consumed, Some(source)),
+            Ok(proxy_header::Parsed::Incomplete) => (seen, None),
+            Err(_) => return None,
+        };
+        tcp.read_exact(&mut octets[taken..end]).await.ok()?;
+        taken = end;
+        if source.is_some() {
+            return source;
         }
-    };
-    tokio::time::timeout(PROXY_HEADER_TIME_MAX, read).await.ok()?
+    }
 }
 
 /// The state of one running connection.
@@ -153,7 +167,6 @@ struct Pump<'a> {
     timer: Option<(Timestamp, Pin<Box<Sleep>>)>,
     drain: Pin<Box<dyn Future<Output = ()> + Send>>,
     draining: bool,
-    early: BytesMut,
     _place: super::places::Place,
 }
 
@@ -177,10 +190,10 @@ impl<'a> Pump<'a> {
         door: &'a Arc<Door>,
         arrival: Arrival,
         id: SessionId,
-        drain: watch::Receiver<bool>,
+        phase: watch::Receiver<Phase>,
     ) -> Self {
-        let Arrival { stream, remote, proxied, early, _place } = arrival;
-        let settings = Arc::new(gate.session_settings(door, remote.ip()));
+        let Arrival { stream, remote, proxied, _place } = arrival;
+        let settings = Arc::new(gate.session_settings(door, remote.ip(), proxied));
         let start = Start { tls: stream.tls().is_some(), id: id.clone() };
         Self {
             gate,
@@ -191,19 +204,14 @@ impl<'a> Pump<'a> {
             out: BytesMut::new(),
             deadline: None,
             timer: None,
-            drain: Box::pin(drained(drain)),
+            drain: Box::pin(drained(phase)),
             draining: false,
-            early,
             _place,
         }
     }
 
     /// Runs to the end of the connection and says why it ended.
     async fn run(mut self) -> &'static str {
-        if !self.early.is_empty() {
-            let early = std::mem::take(&mut self.early);
-            self.session.handle(Input::Bytes(&early), self.gate.clock.now());
-        }
         loop {
             if let Some(reason) = self.work_off().await {
                 return reason;
@@ -230,10 +238,12 @@ impl<'a> Pump<'a> {
                 Output::Send(bytes) => self.out.extend_from_slice(&bytes),
                 Output::Deadline(moment) => self.deadline = Some(moment),
                 Output::Ask(ask) => {
+                    // What is due must not wait for what the next answer takes; a failure shows at the next write.
+                    let _shows_later = self.flush().await;
                     let answer = Box::pin(self.answer(ask)).await;
                     self.session.handle(Input::Answer(answer), self.gate.clock.now());
                 }
-                Output::BodyBegins => self.sender.body_begins(self.gate.clock.now()),
+                Output::BodyBegins => self.sender.body_begins(),
                 Output::Body(piece) => self.sender.body(piece).await,
                 Output::TransactionEnded(reason) => self.end(reason).await,
                 Output::StartTls => {
@@ -330,7 +340,7 @@ impl<'a> Pump<'a> {
 
     async fn handle_timer(&mut self, now: Timestamp) {
         if self.sender.park_at().is_some_and(|moment| moment <= now) {
-            self.sender.park();
+            self.sender.consider_parking(now);
         }
         if self.deadline.is_some_and(|moment| moment <= now) {
             self.deadline = None;
@@ -357,15 +367,14 @@ impl<'a> Pump<'a> {
         if !self.draining && self.drain.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Wake::Drain);
         }
-        if let Poll::Ready(wake) = self.poll_read(cx) {
-            return Poll::Ready(wake);
-        }
-        if let Some((_, sleep)) = &mut self.timer {
-            ready!(sleep.as_mut().poll(cx));
+        // Before reading, so that a peer that always has something to say cannot put its deadlines off.
+        if let Some((_, sleep)) = &mut self.timer
+            && sleep.as_mut().poll(cx).is_ready()
+        {
             self.timer = None;
             return Poll::Ready(Wake::Timer);
         }
-        Poll::Pending
+        self.poll_read(cx)
     }
 
     /// Reads into a buffer that all connections of a thread share, so that an idle connection holds none.
@@ -386,8 +395,8 @@ impl<'a> Pump<'a> {
 }
 
 /// Ends when the server begins to stop (or is gone).
-async fn drained(mut drain: watch::Receiver<bool>) {
-    let _gone = drain.wait_for(|&draining| draining).await;
+async fn drained(mut phase: watch::Receiver<Phase>) {
+    let _gone = phase.wait_for(|&phase| phase != Phase::Serving).await;
 }
 
 thread_local! {

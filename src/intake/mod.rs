@@ -6,8 +6,10 @@
 
 pub mod admission;
 pub mod connection;
+mod hold;
 pub mod ids;
 pub mod places;
+mod report;
 mod transaction;
 
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
     event::{Events, Evidence},
     net::TlsServer,
     rules::{policy::Policy, verdict::Moment},
-    smtp::server::{Mechanism, SessionSettings},
+    smtp::server::SessionSettings,
     spool::Spool,
     store::{ledger::Ledger, records::Records},
 };
@@ -60,17 +62,34 @@ impl Gate {
         admission::Books { ledger: &*self.ledger, records: &*self.records, now: self.moment() }
     }
 
-    /// The settings of a session that begins now at this door from this peer.
-    fn session_settings(&self, door: &Door, peer: IpAddr) -> SessionSettings {
+    /// The settings of a session that begins now at this door from this peer. Behind a PROXY header it is not the peer that
+    /// speaks but whoever the header names, so the peer's rights to XCLIENT and XFORWARD do not hold.
+    fn session_settings(
+        &self,
+        door: &Door,
+        peer: IpAddr,
+        proxied: Option<SocketAddr>,
+    ) -> SessionSettings {
         let policy = self.policy.load();
         let row = policy.row_of(peer, None);
         SessionSettings {
             extensions: self.deliverer.load().offers(),
-            xclient: row.is_some_and(|row| row.xclient),
-            xforward: row.is_some_and(|row| row.xforward),
+            xclient: row.is_some_and(|row| row.xclient && proxied.is_none()),
+            xforward: row.is_some_and(|row| row.xforward && proxied.is_none()),
             ..door.session.clone()
         }
     }
+}
+
+/// What the program is about to do, as connections are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It serves.
+    Serving,
+    /// No new connections; transactions may end.
+    Draining,
+    /// What still runs is cut off.
+    Cut,
 }
 
 /// One listener as its connections see it; a connection keeps the one that it came in by.
@@ -83,14 +102,6 @@ pub struct Door {
     pub tls: Option<Arc<TlsServer>>,
     /// How many connections there are.
     pub places: Arc<places::Places>,
-}
-
-impl Door {
-    /// The mechanisms that are offered at doors with a password file.
-    #[must_use]
-    pub fn mechanisms() -> Vec<Mechanism> {
-        vec![Mechanism::Plain, Mechanism::Login]
-    }
 }
 
 /// A listener.

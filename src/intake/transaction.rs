@@ -4,14 +4,13 @@
 use super::{
     Door, Gate,
     admission::{self, Admission, Denied, Question},
+    hold::Hold,
     ids,
+    report::{Concern, End},
 };
 use crate::{
-    deliver::{self, Handover, Text, Verdict},
-    event::{
-        AnswerBy, Charged, Event, EvidenceRejected, LimitHit, Login, MessageReport, Outcome,
-        REPORT_RECIPIENTS_MAX, RecipientReport, Refusal as RefusalEvent, RefusalReason,
-    },
+    deliver::{self, Handover, RecipientAnswer, Text, Verdict},
+    event::{AnswerBy, Event, EvidenceRejected, LimitHit, Outcome, RecipientReport, RefusalReason},
     message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
     rules::{
         identity::{self, Addresses, AtMail, Facts, Identity, TrustRow},
@@ -21,21 +20,21 @@ use crate::{
     },
     smtp::{
         MailAuth, MailRequest, RcptRequest, Reply,
-        server::{LoginAnswer, LoginRequest, Mechanism, Session},
+        server::{LoginAnswer, LoginRequest, Session},
         xclient::ClientClaim,
     },
     spool::{Body, BodyWriter},
-    store::ledger::{Grant, Ledger, Request, Reservation, Settlement},
-    types::{AccountId, ByteCount, ClientIp, ReversePath, SessionId, Timestamp, TransactionId},
+    store::ledger::{Grant, Request, Reservation, Settlement},
+    types::{AccountId, ByteCount, ClientIp, SessionId, Timestamp, TransactionId},
 };
 use bytes::BytesMut;
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 /// Answers the asks of one session.
 pub(super) struct Sender<'a> {
-    gate: &'a Arc<Gate>,
-    door: &'a Arc<Door>,
-    session: SessionId,
+    pub(super) gate: &'a Arc<Gate>,
+    pub(super) door: &'a Arc<Door>,
+    pub(super) session: SessionId,
     remote: SocketAddr,
     proxied: Option<SocketAddr>,
     login: Option<AccountId>,
@@ -62,6 +61,8 @@ struct Origin<'p> {
     row: Option<&'p TrustRow>,
     /// The real sender's host.
     client: ClientIp,
+    /// The login that XCLIENT named, from a peer that has the right at this moment.
+    xclient_login: Option<&'p AccountId>,
 }
 
 /// Why a transaction ends without an answer of ours to the text.
@@ -78,56 +79,33 @@ pub(super) enum Abandon {
 }
 
 /// One transaction from MAIL on.
-struct Transaction {
-    id: TransactionId,
+pub(super) struct Transaction {
+    pub(super) id: TransactionId,
     policy: Arc<Policy>,
-    began: Timestamp,
+    pub(super) began: Timestamp,
     wire: WireFacts,
-    client: ClientIp,
-    mail: MailRequest,
-    who: Who,
+    pub(super) client: ClientIp,
+    pub(super) mail: MailRequest,
+    pub(super) who: Who,
     hold: Hold,
     hop: Option<deliver::Transaction>,
-    recipients: Vec<RecipientReport>,
-    accepted: u32,
-    refused: u32,
-    limited: u32,
+    pub(super) recipients: Vec<RecipientReport>,
+    pub(super) accepted: u32,
+    pub(super) refused: u32,
+    pub(super) limited: u32,
     body: Option<BodyWriter>,
+    /// When the next hop's connection was last used.
+    held_since: Option<Timestamp>,
     park_at: Option<Timestamp>,
-    would_refuse: bool,
+    pub(super) would_refuse: bool,
 }
 
 /// Who is charged.
-enum Who {
+pub(super) enum Who {
     /// Decided at MAIL.
-    Known(Admission),
+    Known(Box<Admission>),
     /// Waits for the header of the message.
     WaitsForHeader,
-}
-
-/// The charge of a transaction; if the task dies, it is settled all the same.
-struct Hold {
-    ledger: Arc<dyn Ledger>,
-    clock: crate::clock::Clock,
-    reservation: Option<Reservation>,
-    /// The text has begun to go on, so it may arrive.
-    underway: bool,
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let Some(reservation) = self.reservation.take() else { return };
-        if reservation.recipients() == 0 {
-            return;
-        }
-        let settlement = if self.underway { Settlement::Unknown } else { Settlement::Refunded };
-        let (ledger, now) = (self.ledger.clone(), self.clock.now());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let _reported_by_the_store = ledger.settle(reservation, settlement, now).await;
-            });
-        }
-    }
 }
 
 impl<'a> Sender<'a> {
@@ -158,7 +136,7 @@ impl<'a> Sender<'a> {
     }
 
     /// Where the connection comes from, as far as each statement about it is believed.
-    fn origin<'p>(&self, policy: &'p Policy, wire: &WireFacts) -> Origin<'p> {
+    fn origin<'p>(&self, policy: &'p Policy, wire: &'p WireFacts) -> Origin<'p> {
         let tcp_row = policy.row_of(self.remote.ip(), None).map(|row| &**row);
         let addresses = Addresses {
             tcp: self.remote.ip(),
@@ -168,7 +146,12 @@ impl<'a> Sender<'a> {
         };
         let source = identity::source_address(tcp_row, &addresses);
         let row = policy.row_of(source, self.login.as_ref()).map(|row| &**row);
-        Origin { row, client: identity::client_ip(tcp_row, &addresses) }
+        let obeyed = tcp_row.is_some_and(|row| row.xclient);
+        Origin {
+            row,
+            client: identity::client_ip(tcp_row, &addresses),
+            xclient_login: wire.xclient_login.as_ref().filter(|_| obeyed),
+        }
     }
 
     // ── login ──
@@ -196,18 +179,6 @@ impl<'a> Sender<'a> {
         };
         self.tell_login(&request, client, result);
         answer
-    }
-
-    fn tell_login(&self, request: &LoginRequest, client: ClientIp, result: &'static str) {
-        let mechanism = match request.mechanism {
-            Mechanism::Plain => "PLAIN",
-            Mechanism::Login => "LOGIN",
-        };
-        let login = request.login.chars().take(LOGIN_CHARS_SHOWN_MAX).collect();
-        let login = Login { session: self.session.clone(), login, client, mechanism, result };
-        let event =
-            if result == "ok" { Event::LoginSucceeded(login) } else { Event::LoginFailed(login) };
-        self.gate.events.tell(self.gate.clock.now(), &event);
     }
 
     // ── MAIL ──
@@ -247,7 +218,9 @@ impl<'a> Sender<'a> {
                 return Err(Denied { refusal, charged: None });
             }
         };
-        self.admit(policy, identity, client, request, request.size, id).await.map(Who::Known)
+        self.admit(policy, identity, client, request, request.size, id)
+            .await
+            .map(|admission| Who::Known(Box::new(admission)))
     }
 
     fn facts<'f>(
@@ -256,12 +229,12 @@ impl<'a> Sender<'a> {
         request: &'f MailRequest,
         wire: &'f WireFacts,
     ) -> Facts<'f> {
-        let Origin { row, client } = self.origin(policy, wire);
+        let Origin { row, client, xclient_login } = self.origin(policy, wire);
         Facts {
             evidence: &self.door.settings.evidence,
             row,
             login: self.login.as_ref(),
-            xclient_login: wire.xclient_login.as_ref(),
+            xclient_login,
             mail_auth: request.auth.as_ref(),
             sender: &request.sender,
             client: client.prefix(policy.ipv6_prefix_bits),
@@ -295,9 +268,9 @@ impl<'a> Sender<'a> {
             session: &self.session,
         };
         let admission = admission::admit(self.gate.books(), question).await?;
-        if let Some(flag) = &admission.flagged {
+        for refusal in &admission.observed {
             let concern = Concern { id: Some(id), client, sender: &mail.sender, recipients: 0 };
-            self.refuse(flag, Some(&admission.charged), &concern, Mode::Observe);
+            self.refuse(refusal, Some(&admission.charged), &concern, Mode::Observe);
         }
         Ok(admission)
     }
@@ -311,12 +284,8 @@ impl<'a> Sender<'a> {
             Who::Known(admission) => admission.demands.clone(),
             Who::WaitsForHeader => Vec::new(),
         };
-        let hold = Hold {
-            ledger: self.gate.ledger.clone(),
-            clock: self.gate.clock.clone(),
-            reservation: Some(Reservation::new(demands)),
-            underway: false,
-        };
+        let would_refuse = matches!(&who, Who::Known(admission) if !admission.observed.is_empty());
+        let hold = Hold::new(self.gate.ledger.clone(), self.gate.clock.clone(), demands);
         self.current = Some(Box::new(Transaction {
             id,
             policy,
@@ -332,8 +301,9 @@ impl<'a> Sender<'a> {
             refused: 0,
             limited: 0,
             body: None,
+            held_since: None,
             park_at: None,
-            would_refuse: false,
+            would_refuse,
         }));
     }
 
@@ -380,27 +350,24 @@ impl<'a> Sender<'a> {
         wanted: u32,
         grant: Grant,
     ) -> (u32, Option<Refusal>) {
-        let mode = match &transaction.who {
-            Who::Known(admission) => admission.plan.mode,
-            Who::WaitsForHeader => return (wanted, None),
-        };
-        let Some(reservation) = transaction.hold.reservation.as_mut() else { return (0, None) };
-        let request = Request { recipients: wanted, grant, mode };
-        let now = self.gate.clock.now();
-        match self.gate.ledger.reserve(reservation, request, now).await {
-            Ok(granted) => {
-                let at_once = (grant == Grant::AllOrNothing).then_some(wanted);
-                let refusal = granted.hit.map(|hit: LimitHit| {
-                    admission::limit_refusal(hit, at_once, self.gate.moment(), &self.session)
-                });
-                if let Some(refusal) = refusal.as_ref().filter(|_| granted.recipients == wanted) {
-                    transaction.would_refuse = true;
-                    self.refuse_in(transaction, refusal, wanted, Mode::Observe);
-                }
-                (granted.recipients, refusal)
-            }
-            Err(_) => (0, Some(verdict::store_down(&self.session))),
+        if matches!(transaction.who, Who::WaitsForHeader) {
+            return (wanted, None);
         }
+        let Some(reservation) = transaction.hold.reservation.as_mut() else { return (0, None) };
+        let request = Request { recipients: wanted, grant };
+        let now = self.gate.clock.now();
+        let Ok(granted) = self.gate.ledger.reserve(reservation, request, now).await else {
+            return (0, Some(verdict::store_down(&self.session)));
+        };
+        let at_once = (grant == Grant::AllOrNothing).then_some(wanted);
+        let refusal = |hit: LimitHit| {
+            admission::limit_refusal(hit, at_once, self.gate.moment(), &self.session)
+        };
+        if let Some(observed) = granted.observed {
+            transaction.would_refuse = true;
+            self.refuse_in(transaction, &refusal(observed.hit), observed.recipients, Mode::Observe);
+        }
+        (granted.recipients, granted.hit.map(refusal))
     }
 
     /// Gives granted recipients to the next hop, and gives back the charges of those that it refuses.
@@ -410,13 +377,19 @@ impl<'a> Sender<'a> {
         }
         let Some(hop) = transaction.hop.as_mut() else { return Vec::new() };
         let answers = hop.recipients(requests).await;
+        transaction.park_at = Some(self.gate.clock.now() + SCARCITY_LOOK_EVERY);
+        transaction.held_since = Some(self.gate.clock.now());
         let mut replies = Vec::with_capacity(requests.len());
         let mut turned_away = 0;
+        let mut unplaced = None;
         for (request, answer) in requests.iter().zip(answers) {
-            let (reply, by) = if answer.from_next_hop {
-                (verdict::passed_back(&answer.reply), AnswerBy::NextHop)
-            } else {
-                (verdict::next_hop_down(&self.session).reply, AnswerBy::Gate)
+            let (reply, by) = match self.judge_answer(answer) {
+                Ok(reply) => (reply, AnswerBy::NextHop),
+                Err(refusal) => {
+                    let reply = refusal.reply.clone();
+                    unplaced = Some(refusal);
+                    (reply, AnswerBy::Gate)
+                }
             };
             transaction.note(request, &reply, by);
             if reply.is_positive() {
@@ -427,8 +400,23 @@ impl<'a> Sender<'a> {
             }
             replies.push(reply);
         }
+        if let Some(refusal) = unplaced {
+            self.refuse_in(transaction, &refusal, turned_away, Mode::Enforce);
+        }
         self.release(transaction, turned_away).await;
         replies
+    }
+
+    /// The next hop's own answer, or ours where it gave none.
+    fn judge_answer(&self, answer: RecipientAnswer) -> Result<Reply, Refusal> {
+        match answer {
+            RecipientAnswer::Answered(reply) => Ok(verdict::passed_back(&reply)),
+            RecipientAnswer::Unavailable => Err(verdict::next_hop_down(&self.session)),
+            RecipientAnswer::Busy => Err(verdict::next_hop_busy(&self.session)),
+            RecipientAnswer::ExtensionMissing(name) => {
+                Err(verdict::extension_missing(name, &self.session))
+            }
+        }
     }
 
     async fn release(&self, transaction: &mut Transaction, recipients: u32) {
@@ -444,10 +432,9 @@ impl<'a> Sender<'a> {
 
     // ── the text ──
 
-    pub(super) fn body_begins(&mut self, now: Timestamp) {
+    pub(super) fn body_begins(&mut self) {
         if let Some(transaction) = &mut self.current {
             transaction.body = Some(self.gate.spool.begin());
-            transaction.park_at = Some(now + transaction.policy.park_after);
         }
     }
 
@@ -461,17 +448,24 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// When the next hop's connection is to be given back, if the text is not complete by then.
+    /// When to look whether the next hop's connection should be given back, while the client takes its time.
     pub(super) fn park_at(&self) -> Option<Timestamp> {
         self.current.as_ref().and_then(|transaction| transaction.park_at)
     }
 
-    /// Gives the next hop's connection back; the envelope will be replayed on another.
-    pub(super) fn park(&mut self) {
+    /// Gives the next hop's connection back if the client has held it for too long, or if others wait for one; the envelope
+    /// will be replayed on another.
+    pub(super) fn consider_parking(&mut self, now: Timestamp) {
         let Some(transaction) = &mut self.current else { return };
-        transaction.park_at = None;
-        if let Some(hop) = &mut transaction.hop {
+        let (Some(hop), Some(since)) = (&mut transaction.hop, transaction.held_since) else {
+            return;
+        };
+        let limit = since + transaction.policy.park_after;
+        if now >= limit || hop.is_scarce() {
             hop.park();
+            (transaction.park_at, transaction.held_since) = (None, None);
+        } else {
+            transaction.park_at = Some(limit.min(now + SCARCITY_LOOK_EVERY));
         }
     }
 
@@ -481,10 +475,11 @@ impl<'a> Sender<'a> {
         };
         match self.judge(&mut transaction, size_bytes).await {
             Ok((body, head)) => self.send(transaction, body, head).await,
-            Err(refusal) => {
-                let recipients = transaction.accepted;
-                let reply = self.refuse_in(&transaction, &refusal, recipients, Mode::Enforce);
-                self.give_up(transaction, size_bytes, &reply).await;
+            Err(denied) => {
+                let charged = denied.charged.as_ref().or_else(|| transaction.charged());
+                let concern = transaction.concern(transaction.accepted);
+                let reply = self.refuse(&denied.refusal, charged, &concern, Mode::Enforce);
+                self.close(transaction, size_bytes, Some(&reply)).await;
                 reply
             }
         }
@@ -495,15 +490,14 @@ impl<'a> Sender<'a> {
         &self,
         transaction: &mut Transaction,
         size_bytes: u64,
-    ) -> Result<(Body, OutgoingHead), Refusal> {
-        let body = match transaction.body.take() {
-            Some(body) => body.finish().await.map_err(|_| verdict::spool_full(&self.session))?,
-            None => return Err(verdict::spool_full(&self.session)),
-        };
+    ) -> Result<(Body, OutgoingHead), Denied> {
+        let full = |_| verdict::spool_full(&self.session);
+        let body = transaction.body.take().ok_or(()).map_err(full)?;
+        let body = body.finish().await.map_err(|_| verdict::spool_full(&self.session))?;
         let header = body.head();
         let hops = message::received_count(header);
         if hops > transaction.policy.hops_max {
-            return Err(verdict::loops(hops, &self.session));
+            return Err(verdict::loops(hops, &self.session).into());
         }
         let evidence = message::header_evidence(header);
         self.identify_at_message(transaction, &evidence, size_bytes).await?;
@@ -524,7 +518,7 @@ impl<'a> Sender<'a> {
         transaction: &mut Transaction,
         evidence: &HeaderEvidence,
         size_bytes: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Denied> {
         if matches!(transaction.who, Who::Known(_)) {
             return Ok(());
         }
@@ -541,15 +535,16 @@ impl<'a> Sender<'a> {
                 &transaction.id,
             )
             .await;
-        let admission = admitted.map_err(|denied| denied.refusal)?;
+        let admission = admitted?;
+        transaction.would_refuse |= !admission.observed.is_empty();
         transaction.hold.reservation = Some(Reservation::new(admission.demands.clone()));
-        transaction.who = Who::Known(admission);
+        transaction.who = Who::Known(Box::new(admission));
         let wanted = transaction.accepted;
         let (granted, refusal) = self.reserve(transaction, wanted, Grant::AllOrNothing).await;
         match refusal.filter(|_| granted < wanted) {
             Some(refusal) => {
                 transaction.limited += wanted;
-                Err(refusal)
+                Err(refusal.into())
             }
             None => Ok(()),
         }
@@ -561,7 +556,8 @@ impl<'a> Sender<'a> {
         evidence: &HeaderEvidence,
         size_bytes: u64,
     ) -> Result<(), Refusal> {
-        let Who::Known(Admission { charged, plan, .. }) = &transaction.who else { return Ok(()) };
+        let Who::Known(admission) = &transaction.who else { return Ok(()) };
+        let (charged, plan) = (&admission.charged, &admission.plan);
         let refusal = if plan.php_mail == PhpMail::Refuse && evidence.is_from_php() {
             verdict::php_mail(&charged.account, &self.session)
         } else if size_bytes > plan.message_bytes_max {
@@ -582,12 +578,23 @@ impl<'a> Sender<'a> {
     async fn make_durable(&self, transaction: &mut Transaction) -> Result<(), Refusal> {
         let down = || verdict::store_down(&self.session);
         let reservation = transaction.hold.reservation.as_mut().ok_or_else(down)?;
-        self.gate.ledger.make_durable(reservation).await.map_err(|_| down())
+        let durable = self.gate.ledger.make_durable(reservation);
+        match tokio::time::timeout(DURABLE_TIME_MAX, durable).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(down()),
+        }
     }
 
     fn received(&self, transaction: &Transaction) -> Vec<u8> {
         let wire = &transaction.wire;
-        let helo = wire.helo.as_deref().unwrap_or("unknown");
+        // The name belongs to the address that is shown beside it.
+        let claimed =
+            [&wire.xforward, &wire.xclient].into_iter().find(|claim| claim.addr.is_some());
+        let helo = match claimed {
+            Some(claim) => claim.helo.as_ref().or(claim.name.as_ref()),
+            None => wire.helo.as_ref(),
+        };
+        let helo = helo.map_or("unknown", String::as_str);
         let shown = ShownClient { helo, address: transaction.client.address() };
         message::received_field(&ReceivedFacts {
             client: (transaction.policy.received_client == ReceivedClient::Full).then_some(shown),
@@ -668,20 +675,16 @@ impl<'a> Sender<'a> {
     /// Ends the open transaction without an answer to its text.
     pub(super) async fn abandon(&mut self, how: Abandon) {
         let Some(transaction) = self.current.take() else { return };
-        let reply = match how {
+        let refusal = match how {
             Abandon::ByClient => None,
-            Abandon::TooLarge => Some(Reply::new(552, "5.3.4", "message too large")),
-            Abandon::Malformed => Some(Reply::new(550, "5.5.2", "malformed text")),
-            Abandon::TooLong => Some(Reply::new(421, "4.4.2", "transaction took too long")),
+            Abandon::TooLarge => Some(verdict::grew_too_large()),
+            Abandon::Malformed => Some(verdict::malformed()),
+            Abandon::TooLong => Some(verdict::too_long()),
         };
-        match reply {
-            Some(reply) => self.give_up(transaction, 0, &reply).await,
-            None => self.close(transaction, 0, None).await,
-        }
-    }
-
-    async fn give_up(&self, transaction: Box<Transaction>, size_bytes: u64, reply: &Reply) {
-        self.close(transaction, size_bytes, Some(reply)).await;
+        let recipients = transaction.accepted;
+        let reply = refusal
+            .map(|refusal| self.refuse_in(&transaction, &refusal, recipients, Mode::Enforce));
+        self.close(transaction, 0, reply.as_ref()).await;
     }
 
     /// Gives everything back and reports the end.
@@ -710,94 +713,6 @@ impl<'a> Sender<'a> {
         transaction.accepted = 0;
         self.report(&transaction, &End { outcome, size_bytes, reply, handover: None });
     }
-
-    // ── saying so ──
-
-    fn refuse_in(
-        &self,
-        transaction: &Transaction,
-        refusal: &Refusal,
-        recipients: u32,
-        mode: Mode,
-    ) -> Reply {
-        let charged = match &transaction.who {
-            Who::Known(admission) => Some(&admission.charged),
-            Who::WaitsForHeader => None,
-        };
-        let concern = Concern {
-            id: Some(&transaction.id),
-            client: transaction.client,
-            sender: &transaction.mail.sender,
-            recipients,
-        };
-        self.refuse(refusal, charged, &concern, mode)
-    }
-
-    /// Tells the event and keeps the refusal for `explain`; returns what the client hears.
-    fn refuse(
-        &self,
-        refusal: &Refusal,
-        charged: Option<&Charged>,
-        concern: &Concern<'_>,
-        mode: Mode,
-    ) -> Reply {
-        let now = self.gate.clock.now();
-        let reply = refusal.reply.to_string();
-        if let Some(charged) = charged {
-            self.gate.records.note_refusal(&charged.account, now, &reply, refusal.limit.as_ref());
-        }
-        let event = RefusalEvent {
-            session: self.session.clone(),
-            transaction: concern.id.cloned(),
-            charged: charged.cloned(),
-            client: concern.client,
-            sender: concern.sender.clone(),
-            reason: refusal.reason,
-            recipients: concern.recipients,
-            reply,
-            limit: refusal.limit.clone(),
-            observed_only: mode == Mode::Observe,
-        };
-        self.gate.events.tell(now, &Event::Refused(Box::new(event)));
-        refusal.reply.clone()
-    }
-
-    fn report(&self, transaction: &Transaction, end: &End<'_>) {
-        let now = self.gate.clock.now();
-        let answered = end.handover.and_then(|handover| match &handover.verdict {
-            Verdict::Accepted(reply) | Verdict::Refused(reply) | Verdict::RecipientLost(reply) => {
-                Some(reply.to_string())
-            }
-            Verdict::Unknown(detail) | Verdict::Unavailable(detail) => Some(detail.clone()),
-            Verdict::ExtensionMissing(name) => Some((*name).to_owned()),
-        });
-        let charged = matches!(end.outcome, Outcome::Sent | Outcome::Unknown);
-        let report = MessageReport {
-            session: self.session.clone(),
-            transaction: transaction.id.clone(),
-            listener: self.door.settings.name.clone(),
-            charged: match &transaction.who {
-                Who::Known(admission) => Some(admission.charged.clone()),
-                Who::WaitsForHeader => None,
-            },
-            client: transaction.client,
-            sender: transaction.mail.sender.clone(),
-            recipients: transaction.recipients.clone(),
-            recipients_sent: if charged { transaction.accepted } else { 0 },
-            recipients_refused: transaction.refused,
-            recipients_limited: transaction.limited,
-            size_bytes: end.size_bytes,
-            outcome: end.outcome,
-            reply: end.reply.map(ToString::to_string),
-            next_hop: end.handover.and_then(|handover| handover.next_hop.clone()),
-            next_hop_reply: answered,
-            began: transaction.began,
-            lasted: now.since(transaction.began),
-            next_hop_took: end.handover.and_then(|handover| handover.took),
-            would_refuse: transaction.would_refuse,
-        };
-        self.gate.events.tell(now, &Event::Message(Box::new(report)));
-    }
 }
 
 /// What a new transaction begins with.
@@ -810,14 +725,6 @@ struct Opening {
     who: Who,
 }
 
-/// What a refusal is about.
-struct Concern<'a> {
-    id: Option<&'a TransactionId>,
-    client: ClientIp,
-    sender: &'a ReversePath,
-    recipients: u32,
-}
-
 /// What goes out before and instead of parts of the body.
 struct OutgoingHead {
     received: bytes::Bytes,
@@ -825,23 +732,7 @@ struct OutgoingHead {
     size_bytes: u64,
 }
 
-/// How a transaction ended, for the report.
-struct End<'a> {
-    outcome: Outcome,
-    size_bytes: u64,
-    reply: Option<&'a Reply>,
-    handover: Option<&'a Handover>,
-}
-
-impl Transaction {
-    fn note(&mut self, request: &RcptRequest, reply: &Reply, by: AnswerBy) {
-        if self.recipients.len() < REPORT_RECIPIENTS_MAX {
-            let report =
-                RecipientReport { address: request.address.clone(), code: reply.code(), by };
-            self.recipients.push(report);
-        }
-    }
-}
-
-/// How much of a login an event repeats.
-const LOGIN_CHARS_SHOWN_MAX: usize = 64;
+/// How often a held connection is looked at while others may wait for one.
+const SCARCITY_LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Wait for the disk to take a reservation; with the longest `next_hop.timeout_after_dot` it stays below 9 minutes.
+const DURABLE_TIME_MAX: Duration = Duration::from_secs(20);

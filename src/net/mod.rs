@@ -16,7 +16,7 @@ pub mod connect;
 use std::{path::PathBuf, time::Duration};
 
 /// The certificate that we show.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsSettings {
     /// PEM file with the certificate chain.
     pub certificate: PathBuf,

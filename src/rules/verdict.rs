@@ -18,7 +18,7 @@ pub struct Refusal {
     /// What the client hears.
     pub reply: Reply,
     /// The limit, where one is the reason.
-    pub limit: Option<LimitHit>,
+    pub limit: Option<Box<LimitHit>>,
 }
 
 /// The present moment on the ledger's clock and in UTC; they differ after the wall clock was stepped.
@@ -31,10 +31,10 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// A later moment of the ledger in UTC, as it is printed.
+    /// Another moment of the ledger in UTC, as it is printed.
     #[must_use]
-    pub fn to_utc(self, later: Timestamp) -> Timestamp {
-        self.utc + later.since(self.ledger)
+    pub fn to_utc(self, moment: Timestamp) -> Timestamp {
+        self.utc + moment.since(self.ledger) - self.ledger.since(moment)
     }
 }
 
@@ -45,7 +45,7 @@ pub fn limit_full(hit: LimitHit, now: Moment, session: &SessionId) -> Refusal {
     Refusal {
         reason: RefusalReason::Limit,
         reply: Reply::new(450, "4.7.1", text),
-        limit: Some(hit),
+        limit: Some(Box::new(hit)),
     }
 }
 
@@ -54,31 +54,23 @@ pub fn limit_full(hit: LimitHit, now: Moment, session: &SessionId) -> Refusal {
 pub fn limit_never(hit: LimitHit, recipients: u32, session: &SessionId) -> Refusal {
     let parts = hit.key.parts();
     let (scope, name, unit) = (parts.scope, parts.name, parts.unit);
+    let needs = if unit == Unit::Messages { 1 } else { recipients };
     let text = format!(
-        "{scope} {name}: this message needs {recipients} {unit} at once, {} in {} is the limit [{session}]",
+        "{scope} {name}: this message needs {needs} {unit} at once, {} in {} is the limit [{session}]",
         hit.limit.max, hit.limit.window
     );
     Refusal {
         reason: RefusalReason::LimitNever,
         reply: Reply::new(550, "5.5.3", text),
-        limit: Some(hit),
+        limit: Some(Box::new(hit)),
     }
-}
-
-/// A peer that names too many accounts for the first time.
-#[must_use]
-pub fn new_accounts(hit: LimitHit, now: Moment, session: &SessionId) -> Refusal {
-    Refusal { reason: RefusalReason::NewAccounts, ..limit_full(hit, now, session) }
 }
 
 /// The facts of a full window in DESIGN's form, without the session: the same for SMTP, log, API and `explain`.
 #[must_use]
 pub fn limit_facts(hit: &LimitHit, now: Moment) -> String {
     let parts = hit.key.parts();
-    let unit = match parts.unit {
-        Unit::NullSender => "null-sender recipients",
-        unit => unit.name(),
-    };
+    let unit = parts.unit;
     let mut text = format!(
         "{} {}: {} of {} {unit} in {}",
         parts.scope, parts.name, hit.used, hit.limit.max, hit.limit.window
@@ -171,6 +163,31 @@ pub fn store_down(session: &SessionId) -> Refusal {
 pub fn next_hop_down(session: &SessionId) -> Refusal {
     let text = format!("the next hop cannot be reached now, try again later [{session}]");
     refuse(RefusalReason::NextHopDown, 451, "4.4.1", text)
+}
+
+/// All connections to the next hop are in use.
+#[must_use]
+pub fn next_hop_busy(session: &SessionId) -> Refusal {
+    let text = format!("all connections to the next hop are in use, try again later [{session}]");
+    refuse(RefusalReason::NextHopBusy, 451, "4.4.5", text)
+}
+
+/// A transaction that lasted too long; the session says so itself.
+#[must_use]
+pub fn too_long() -> Refusal {
+    refuse(RefusalReason::TooLong, 421, "4.4.2", "timeout, closing connection".into())
+}
+
+/// A text that grew too large; the session says so itself.
+#[must_use]
+pub fn grew_too_large() -> Refusal {
+    refuse(RefusalReason::Size, 552, "5.3.4", "message too large".into())
+}
+
+/// A text with a bare CR, bare LF or NUL; the session says so itself.
+#[must_use]
+pub fn malformed() -> Refusal {
+    refuse(RefusalReason::Malformed, 550, "5.5.2", "bare CR, bare LF or NUL in the message".into())
 }
 
 /// The next hop vanished after the final dot; the charge stands (promise 2).

@@ -224,6 +224,8 @@ pub struct Session {
     replies: BytesMut,
     outputs: VecDeque<Output>,
     errors: u32,
+    /// How many RCPT and DATA commands may still have been pipelined behind a MAIL that was refused.
+    orphans_left: usize,
     idle_commands: u32,
     /// Since when we wait for what we wait for.
     waiting_since: Timestamp,
@@ -380,6 +382,7 @@ impl Session {
             outputs: VecDeque::new(),
             errors: 0,
             idle_commands: 0,
+            orphans_left: 0,
             waiting_since: now,
             deadline: None,
         };
@@ -527,6 +530,8 @@ impl Session {
             }
             (State::AskedMessage, Answer::Message(reply)) => {
                 reply.write_to(&mut self.replies);
+                // It must not wait for the answer to a transaction that is pipelined behind it.
+                self.flush();
                 self.forget_envelope();
             }
             (State::Closed, answer) => self.take_late(&answer),
@@ -554,10 +559,18 @@ impl Session {
 
     fn take_mail(&mut self, reply: &Reply, transaction: Transaction) {
         reply.write_to(&mut self.replies);
+        self.orphans_left =
+            if reply.is_positive() { 0 } else { self.settings.recipients_max.saturating_add(1) };
         if reply.is_positive() {
             self.idle_commands = 0;
             self.state = State::Envelope(transaction);
         }
+    }
+
+    /// RCPT or DATA without a transaction: the client's fault, unless it pipelined them behind a MAIL that was refused.
+    const fn no_mail(&self) -> Refusal {
+        const TEXT: &str = "503 5.5.1 MAIL first";
+        if self.orphans_left > 0 { Refusal::Policy(TEXT) } else { Refusal::Fault(TEXT) }
     }
 
     fn take_recipients(&mut self, replies: &[Reply], mut transaction: Transaction, slots: &[Slot]) {
@@ -832,7 +845,7 @@ impl Session {
     fn check_rcpt(&self) -> Result<(), Refusal> {
         match self.state {
             State::Envelope(_) => Ok(()),
-            _ => Err(Refusal::Fault("503 5.5.1 MAIL first")),
+            _ => Err(self.no_mail()),
         }
     }
 
@@ -885,7 +898,7 @@ impl Session {
                 Err(Refusal::Policy(NO_RECIPIENT))
             }
             State::Envelope(_) => Err(Refusal::Fault(NO_RECIPIENT)),
-            _ => Err(Refusal::Fault("503 5.5.1 MAIL first")),
+            _ => Err(self.no_mail()),
         }
     }
 
@@ -1156,7 +1169,10 @@ impl Session {
                 self.errors += 1;
                 self.say(line);
             }
-            Refusal::Policy(line) => self.say(line),
+            Refusal::Policy(line) => {
+                self.orphans_left = self.orphans_left.saturating_sub(1);
+                self.say(line);
+            }
         }
     }
 

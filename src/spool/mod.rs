@@ -19,7 +19,7 @@ use std::{
 };
 
 /// Bounds of the spool.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The folder for bodies that do not fit in memory; never the system's temporary folder, which may be RAM.
     pub folder: PathBuf,

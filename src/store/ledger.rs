@@ -21,6 +21,8 @@ pub struct Demand {
     pub limits: Arc<[Limit]>,
     /// What a recipient costs here.
     pub per: ChargePer,
+    /// In [`Mode::Observe`] its limits refuse nothing and are only reported.
+    pub mode: Mode,
 }
 
 /// What is charged.
@@ -48,8 +50,6 @@ pub struct Request {
     pub recipients: u32,
     /// What happens when they do not all fit.
     pub grant: Grant,
-    /// In [`Mode::Observe`] everything is granted and the hit is only reported.
-    pub mode: Mode,
 }
 
 /// The answer to a [`Request`].
@@ -57,8 +57,19 @@ pub struct Request {
 pub struct Granted {
     /// How many of the recipients were granted, the first ones.
     pub recipients: u32,
-    /// Why the next one was not, or would not have been in [`Mode::Observe`].
+    /// Why the next one was not.
     pub hit: Option<LimitHit>,
+    /// What a limit that is only observed would have refused of the granted ones.
+    pub observed: Option<Observed>,
+}
+
+/// What a limit in [`Mode::Observe`] would have refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// How many recipients, the last ones.
+    pub recipients: u32,
+    /// Why.
+    pub hit: LimitHit,
 }
 
 /// How a reservation ends.

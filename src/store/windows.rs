@@ -6,7 +6,7 @@
 
 use super::{
     StoreError,
-    ledger::{Demand, Grant, Granted, Request, Reservation, Settlement, Usage},
+    ledger::{Demand, Grant, Granted, Observed, Request, Reservation, Settlement, Usage},
     name::Name,
     table::Table,
     warned::Warned,
@@ -310,34 +310,51 @@ fn decide(
     now: Timestamp,
 ) -> Granted {
     let wanted = request.recipients;
-    let fitting = fitting(demands, states, had, wanted, now);
-    if fitting == wanted {
-        return Granted { recipients: wanted, hit: None };
-    }
-    let (before, asked) = match request.grant {
-        Grant::InOrder => (fitting, 1),
-        Grant::AllOrNothing => (0, wanted),
+    let fitting =
+        |which| fitting(demands, states, which, Step { had, before: 0, asked: wanted, now });
+    let recipients = match (fitting(Which::Enforced), request.grant) {
+        (fits, _) if fits == wanted => wanted,
+        (fits, Grant::InOrder) => fits,
+        (_, Grant::AllOrNothing) => 0,
     };
-    let recipients = if request.mode == Mode::Observe { wanted } else { before };
-    let hit = latest_hit(demands, states, Step { had, before, asked, now });
-    Granted { recipients, hit }
+    let asked = if request.grant == Grant::InOrder { 1 } else { wanted };
+    let hit = |which, before| latest_hit(demands, states, which, Step { had, before, asked, now });
+    let refused = if recipients < wanted { hit(Which::Enforced, recipients) } else { None };
+    let fits = fitting(Which::Observed).min(recipients);
+    let observed = (fits < recipients).then(|| hit(Which::Observed, fits)).flatten();
+    let observed = observed.map(|hit| Observed { recipients: recipients - fits, hit });
+    Granted { recipients, hit: refused, observed }
 }
 
-/// How many of the wanted recipients fit into all windows.
-fn fitting(demands: &[Demand], states: &Locked<'_>, had: u32, wanted: u32, now: Timestamp) -> u32 {
+/// Which windows are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Enforced,
+    Observed,
+}
+
+impl Which {
+    fn covers(self, demand: &Demand) -> bool {
+        (self == Self::Observed) == (demand.mode == Mode::Observe)
+    }
+}
+
+/// How many of the asked recipients fit into all of these windows.
+fn fitting(demands: &[Demand], states: &Locked<'_>, which: Which, step: Step) -> u32 {
+    let Step { had, asked, now, .. } = step;
     let fits = |demand: &Demand, state: &State| {
-        let cost = demand.cost(had, wanted);
+        let cost = demand.cost(had, asked);
         if cost == 0 {
-            return wanted;
+            return asked;
         }
         let question = Question { open: state.open, wanted: cost, now };
         let full =
             demand.limits.iter().filter(|&&limit| !window::admit(&state.log, limit, question));
         let room = |limit: &Limit| window::room(&state.log, state.open, *limit, now);
-        full.map(room).min().unwrap_or(wanted)
+        full.map(room).min().unwrap_or(asked)
     };
-    let all = demands.iter().zip(states).map(|(demand, state)| fits(demand, state));
-    all.min().unwrap_or(wanted).min(wanted)
+    let looked_at = demands.iter().zip(states).filter(|(demand, _)| which.covers(demand));
+    looked_at.map(|(demand, state)| fits(demand, state)).min().unwrap_or(asked).min(asked)
 }
 
 /// The request that did not fit: what was there, what was granted just now, what was asked next.
@@ -350,8 +367,14 @@ struct Step {
 }
 
 /// Of the limits that have no room, the one that opens last.
-fn latest_hit(demands: &[Demand], states: &Locked<'_>, step: Step) -> Option<LimitHit> {
-    let hits = demands.iter().zip(states).flat_map(|(demand, state)| {
+fn latest_hit(
+    demands: &[Demand],
+    states: &Locked<'_>,
+    which: Which,
+    step: Step,
+) -> Option<LimitHit> {
+    let looked_at = demands.iter().zip(states).filter(|(demand, _)| which.covers(demand));
+    let hits = looked_at.flat_map(|(demand, state)| {
         demand.limits.iter().filter_map(|&limit| hit_of(demand, limit, state, step))
     });
     let opens = |hit: &LimitHit| hit.next_slot.map_or(i64::MAX, Timestamp::as_millis);

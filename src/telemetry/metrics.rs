@@ -361,7 +361,7 @@ const EVIDENCE: [Evidence; 11] = [
     Evidence::ClientIp,
     Evidence::Peer,
 ];
-const REASONS: [RefusalReason; 16] = [
+const REASONS: [RefusalReason; 17] = [
     RefusalReason::Limit,
     RefusalReason::LimitNever,
     RefusalReason::Suspended,
@@ -372,7 +372,8 @@ const REASONS: [RefusalReason; 16] = [
     RefusalReason::PhpMail,
     RefusalReason::Size,
     RefusalReason::Loop,
-    RefusalReason::RecipientsMax,
+    RefusalReason::Malformed,
+    RefusalReason::NextHopBusy,
     RefusalReason::SpoolFull,
     RefusalReason::StoreDown,
     RefusalReason::NextHopDown,

@@ -19,7 +19,7 @@ use crate::event::Listener;
 use std::{path::PathBuf, sync::Arc};
 
 /// The log.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Its form.
     pub format: LogFormat,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A password or key: never printed, never compared by `==`.
+/// A password or key: never printed, compared in constant time.
 #[derive(Clone)]
 pub struct Secret(Box<[u8]>);
 
@@ -19,6 +19,15 @@ impl Secret {
         &self.0
     }
 }
+
+/// In constant time for secrets of one length.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        subtle::ConstantTimeEq::ct_eq(&*self.0, &*other.0).into()
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

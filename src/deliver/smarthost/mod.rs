@@ -73,13 +73,14 @@ impl Smarthost {
 
     /// Hosts that are down do not count while another is up; one that was never seen offers only what is ours to give.
     pub(super) fn offers(&self) -> Extensions {
-        let up: Vec<&Arc<Host>> = self.0.hosts.iter().filter(|host| !host.is_down()).collect();
-        let counted = if up.is_empty() { self.0.hosts.iter().collect() } else { up };
-        let seen = counted.into_iter().map(|host| host.offers().unwrap_or_default());
+        // A host that was never seen has no say: a mail that it cannot take goes to another.
+        let seen = self.0.hosts.iter().filter_map(|host| host.offers());
         let common = seen.reduce(|one, other| common(&one, &other)).unwrap_or_default();
+        // Our Received field goes on top of what the client sends.
+        let size = common.size.flatten().map(|size| size.saturating_sub(HEAD_BYTES_MAX));
         Extensions {
             pipelining: true,
-            size: Some(common.size.flatten()),
+            size: Some(size),
             eight_bit_mime: common.eight_bit_mime,
             smtputf8: common.smtputf8,
             enhanced_status_codes: true,
@@ -287,3 +288,6 @@ impl Needs {
 /// How often a host is looked after, within these bounds.
 const WATCH_TICK_MIN: Duration = Duration::from_millis(10);
 const WATCH_TICK_MAX: Duration = Duration::from_secs(1);
+
+/// Room for the fields that we put on top of a text.
+const HEAD_BYTES_MAX: u64 = 1024;

@@ -98,6 +98,11 @@ impl Host {
         self.condition.lock().breaker.admits(now)
     }
 
+    /// True if another mail would have to wait for a connection.
+    pub(super) fn has_no_slot(&self) -> bool {
+        self.slots.available_permits() == 0
+    }
+
     pub(super) async fn slot(&self, patience: Patience) -> Option<Slot> {
         let slots = Arc::clone(&self.slots);
         match patience {
@@ -217,10 +222,6 @@ impl Host {
             return condition.breaker.admits(now);
         }
         condition.looked.is_none_or(|looked| now.duration_since(looked) >= every)
-    }
-
-    pub(super) fn is_down(&self) -> bool {
-        self.condition.lock().breaker.is_open()
     }
 
     pub(super) fn offers(&self) -> Option<Extensions> {

@@ -79,12 +79,12 @@ impl SmarthostTransaction {
         let answers = match work.unwrap_or_else(|_| Err(late().into())) {
             Ok((lease, replies)) => {
                 self.place = Place::Held(lease);
-                replies.into_iter().map(Self::from_hop).collect()
+                replies.into_iter().map(RecipientAnswer::Answered).collect()
             }
             Err(stop) => vec![self.stopped(stop); requests.len()],
         };
         for (request, answer) in requests.iter().zip(&answers) {
-            if answer.reply.is_positive() {
+            if matches!(answer, RecipientAnswer::Answered(reply) if reply.is_positive()) {
                 self.accepted.push(request.clone());
             }
         }
@@ -99,11 +99,11 @@ impl SmarthostTransaction {
         }
     }
 
-    pub(in super::super) const fn is_parked(&self) -> bool {
-        matches!(self.place, Place::Parked)
+    pub(in super::super) fn is_scarce(&self) -> bool {
+        matches!(&self.place, Place::Held(lease) if lease.host.has_no_slot())
     }
 
-    pub(in super::super) fn next_hop(&self) -> Option<Arc<str>> {
+    fn next_hop(&self) -> Option<Arc<str>> {
         self.hop.as_ref().map(|host| Arc::clone(&host.name))
     }
 
@@ -280,22 +280,16 @@ impl SmarthostTransaction {
     /// The answer for every recipient of a group that could not be placed.
     fn stopped(&mut self, stop: Stop) -> RecipientAnswer {
         match stop {
-            Stop::NoHop(reason) => RecipientAnswer { reply: reason.reply(), from_next_hop: false },
+            Stop::NoHop(reason) => reason.answer(),
             Stop::MailRefused(reply) => {
                 self.place = Place::Refused(reply.clone());
-                Self::from_hop(reply)
+                RecipientAnswer::Answered(reply)
             }
             Stop::RecipientLost(reply) => {
                 self.place = Place::Lost(reply);
-                let reply =
-                    Reply::new(451, "4.4.2", "the next hop was lost, try the message again");
-                RecipientAnswer { reply, from_next_hop: false }
+                RecipientAnswer::Unavailable
             }
         }
-    }
-
-    fn from_hop(reply: Reply) -> RecipientAnswer {
-        RecipientAnswer { reply, from_next_hop: true }
     }
 }
 
@@ -320,27 +314,11 @@ impl From<NoHop> for Stop {
 }
 
 impl NoHop {
-    /// What the client hears; it is told no names or addresses of ours.
-    fn reply(&self) -> Reply {
+    const fn answer(&self) -> RecipientAnswer {
         match self {
-            Self::Busy => Reply::new(
-                451,
-                "4.4.5",
-                "all connections to the next hop are in use, try again later",
-            ),
-            Self::Unreachable(_) => {
-                Reply::new(451, "4.4.1", "the next hop cannot be reached, try again later")
-            }
-            Self::Missing("SIZE") => {
-                Reply::new(552, "5.3.4", "the message is larger than the next hop takes")
-            }
-            // RFC 6531 §3.5 and RFC 6152 §3.
-            Self::Missing("SMTPUTF8") => {
-                Reply::new(550, "5.6.7", "the next hop does not offer SMTPUTF8")
-            }
-            Self::Missing(name) => {
-                Reply::new(554, "5.6.3", format!("the next hop does not offer {name}"))
-            }
+            Self::Busy => RecipientAnswer::Busy,
+            Self::Unreachable(_) => RecipientAnswer::Unavailable,
+            Self::Missing(extension) => RecipientAnswer::ExtensionMissing(extension),
         }
     }
 }

@@ -44,7 +44,7 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 /// The embedded store's file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The database; made if it is missing.
     pub path: PathBuf,
@@ -102,7 +102,7 @@ impl Opened {
     ///
     /// # Errors
     /// [`StoreError`] if the file cannot be read.
-    pub fn start(self, clock: Clock, events: Events) -> Result<Arc<SqliteStore>, StoreError> {
+    pub fn start(self, clock: &Clock, events: Events) -> Result<Arc<SqliteStore>, StoreError> {
         let now = clock.now().max(self.high_water);
         let loaded = load::load(&self.db, &self.settings, now)?;
         let shared = Arc::new(Shared {

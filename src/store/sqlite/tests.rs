@@ -21,7 +21,7 @@ fn settings(folder: &Path) -> Settings {
 fn open_at(folder: &Path, events: Events) -> Arc<SqliteStore> {
     let opened = open(&settings(folder)).unwrap();
     let clock = Clock::start(opened.high_water());
-    opened.start(clock, events).unwrap()
+    opened.start(&clock, events).unwrap()
 }
 
 const WIDE: Limit = Limit { window: Span::from_secs(86_400), max: u32::MAX };
@@ -36,9 +36,10 @@ fn now() -> Timestamp {
 
 async fn reserve(store: &SqliteStore, n: usize, recipients: u32) -> Reservation {
     let tenant = "tenant/r/shop.example".parse().unwrap();
-    let demand = |key| Demand { key, limits: [WIDE].into(), per: ChargePer::Recipient };
+    let demand =
+        |key| Demand { key, limits: [WIDE].into(), per: ChargePer::Recipient, mode: Mode::Enforce };
     let mut reservation = Reservation::new(vec![demand(tenant), demand(key(n))]);
-    let request = Request { recipients, grant: Grant::InOrder, mode: Mode::Enforce };
+    let request = Request { recipients, grant: Grant::InOrder };
     store.reserve(&mut reservation, request, now()).await.unwrap();
     reservation
 }

@@ -1,0 +1,237 @@
+"""The systems under test and the sinks behind them, each in a folder of its own on loopback ports of its own."""
+
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import time
+
+START_WAIT_SECONDS = 20
+
+
+def start(name: str, folder: pathlib.Path, options):
+    """Starts one system with its sink and returns it when it answers."""
+    folder.mkdir()
+    kinds = {"haproxy": Haproxy, "postfix": Postfix, "tollgate-normal": Tollgate, "tollgate-full": Tollgate}
+    return kinds[name](name, folder, options)
+
+
+class Sink:
+    """Postfix's smtp-sink, which counts what it gets."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.port, self.counters = free_port(), folder / "sink.out"
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        self.process = subprocess.Popen(
+            ["smtp-sink", *user, "-c", f"127.0.0.1:{self.port}", "1000"],
+            stdout=self.counters.open("wb"), stderr=subprocess.STDOUT)
+        wait_for_port(self.port)
+
+    def messages(self) -> int:
+        """How many messages it has got in all: the last counter that it wrote."""
+        with self.counters.open("rb") as file:
+            file.seek(max(0, self.counters.stat().st_size - 256))
+            counters = re.findall(rb"mesg=(\d+)", file.read())
+        return int(counters[-1]) if counters else 0
+
+    def stop(self) -> None:
+        stop_process(self.process)
+
+
+class System:
+    """What all systems have: a name, a port, a sink and the process at the root of the tree."""
+
+    def __init__(self, name: str, folder: pathlib.Path, options):
+        self.name, self.folder, self.options = name, folder, options
+        self.sink, self.port = Sink(folder), free_port()
+        try:
+            self.pid = self.launch()
+            wait_for_port(self.port)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        self.halt()
+        self.sink.stop()
+
+
+class Haproxy(System):
+    """TCP pass-through: what merely carrying the octets costs."""
+
+    process = None
+
+    def launch(self) -> int:
+        config = self.folder / "haproxy.cfg"
+        config.write_text(f"""\
+global
+    maxconn 4096
+defaults
+    mode tcp
+    timeout connect 10s
+    timeout client 60s
+    timeout server 60s
+listen relay
+    bind 127.0.0.1:{self.port}
+    server sink 127.0.0.1:{self.sink.port}
+""")
+        self.process = subprocess.Popen(["haproxy", "-db", "-f", str(config)])
+        return self.process.pid
+
+    def halt(self) -> None:
+        stop_process(self.process)
+
+
+class Postfix(System):
+    """Debian's Postfix as a relay with its own defaults, its queue on the same disk as everything else."""
+
+    def launch(self) -> int:
+        config, queue, data = (self.folder / name for name in ("config", "queue", "data"))
+        for folder in (config, queue, data):
+            folder.mkdir()
+        subprocess.run(["chown", "postfix", str(data)], check=True)
+        (config / "main.cf").write_text(f"""\
+compatibility_level = 3.6
+queue_directory = {queue}
+data_directory = {data}
+maillog_file = {self.folder}/mail.log
+maillog_file_prefixes = {self.folder}
+myhostname = relay.example
+mydestination =
+local_transport = error:no local mail
+mynetworks = 127.0.0.0/8
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+relayhost = [127.0.0.1]:{self.sink.port}
+alias_maps =
+alias_database =
+disable_dns_lookups = yes
+smtp_host_lookup = native
+smtp_tls_security_level = none
+smtpd_tls_security_level = none
+""")
+        (config / "master.cf").write_text(f"127.0.0.1:{self.port} inet n - n - - smtpd\n" + MASTER_CF)
+        subprocess.run(["postfix", "-c", str(config), "start"], check=True, stderr=subprocess.DEVNULL)
+        return int((queue / "pid" / "master.pid").read_text())
+
+    def halt(self) -> None:
+        subprocess.run(["postfix", "-c", str(self.folder / "config"), "stop"], stderr=subprocess.DEVNULL)
+
+
+class Tollgate(System):
+    """The gate with its limits on: 50 an hour and 600 a day for each account and each tenant."""
+
+    process = None
+
+    def launch(self) -> int:
+        config = self.folder / "tollgate.toml"
+        config.write_text(TOLLGATE_TOML.format(
+            port=self.port, sink=self.sink.port, synchronous=self.name.removeprefix("tollgate-")))
+        self.process = subprocess.Popen(
+            [self.options.binary, "serve", "--config", str(config)],
+            cwd=self.folder, stderr=(self.folder / "tollgate.log").open("wb"))
+        return self.process.pid
+
+    def halt(self) -> None:
+        stop_process(self.process)
+
+
+# The limits of the plan that Tollgate ships, for the account and for its tenant; and the trusted server's own, which must
+# not be what stops the run but is charged for each message too, because MAIL FROM is weak evidence.
+TOLLGATE_TOML = """\
+[server]
+hostname = "relay.example"
+state_dir = "var"
+
+[http]
+listen = "none"
+
+[[listener]]
+name = "smarthost"
+kind = "smarthost"
+address = "127.0.0.1:{port}"
+evidence = ["mail-from"]
+connections_max = 20000
+connections_per_client_max = 20000
+
+[limits]
+default_plan = "shared-hosting"
+new_accounts_per_hour = 1000000
+
+[plan.shared-hosting]
+limits = [
+    {{ scope = "tenant", max = 50, window = "1h" }},
+    {{ scope = "tenant", max = 600, window = "1d" }},
+    {{ scope = "account", max = 50, window = "1h" }},
+    {{ scope = "account", max = 600, window = "1d" }},
+]
+
+[[trust]]
+name = "local"
+networks = ["127.0.0.1"]
+relay = true
+limits = [{{ max = 10000000, window = "1h" }}]
+
+[next_hop]
+kind = "smarthost"
+hosts = [{{ host = "127.0.0.1:{sink}", tls = "none", connections_max = 200 }}]
+
+[store]
+synchronous = "{synchronous}"
+"""
+
+MASTER_CF = """\
+pickup    unix  n       -       n       60      1       pickup
+cleanup   unix  n       -       n       -       0       cleanup
+qmgr      unix  n       -       n       300     1       qmgr
+tlsmgr    unix  -       -       n       1000?   1       tlsmgr
+rewrite   unix  -       -       n       -       -       trivial-rewrite
+bounce    unix  -       -       n       -       0       bounce
+defer     unix  -       -       n       -       0       bounce
+trace     unix  -       -       n       -       0       bounce
+verify    unix  -       -       n       -       1       verify
+flush     unix  n       -       n       1000?   0       flush
+proxymap  unix  -       -       n       -       -       proxymap
+smtp      unix  -       -       n       -       -       smtp
+relay     unix  -       -       n       -       -       smtp
+showq     unix  n       -       n       -       -       showq
+error     unix  -       -       n       -       -       error
+retry     unix  -       -       n       -       -       error
+discard   unix  -       -       n       -       -       discard
+anvil     unix  -       -       n       -       1       anvil
+scache    unix  -       -       n       -       1       scache
+postlog   unix-dgram n  -       n       -       1       postlogd
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + START_WAIT_SECONDS
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                if connection.recv(4):
+                    return
+        except OSError:
+            pass
+        if time.monotonic() > deadline:
+            raise SystemExit(f"nothing answers on port {port}")
+        time.sleep(0.05)
+
+
+def stop_process(process: subprocess.Popen | None) -> None:
+    if process is None or process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

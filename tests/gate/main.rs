@@ -1,0 +1,21 @@
+//! The whole program as its users meet it: mail programs, mail servers, operators, and those who try to get round it.
+//!
+//! Every test starts the real binary in a folder of its own with a next hop to look into; see `tests/support`.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at anything it did not expect")]
+#![expect(clippy::print_stderr, reason = "a failing test shows the log of the gate")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod crash;
+mod delivery;
+mod harness;
+mod lifecycle;
+mod limits;
+mod logins;
+mod mail_programs;
+mod operators;
+mod postfix;
+mod proxy;
+mod trust;

@@ -1,0 +1,370 @@
+//! Who is charged and who is believed: a script on a trusted host that forges evidence frames nobody and gains nothing.
+
+use crate::support::{Gate, Reply, Sink, gate, sink};
+use serde_json::Value;
+
+const SCRIPT: &str = "script@web.example";
+
+/// One attempt to be somebody else.
+struct Forgery {
+    what: &'static str,
+    /// The row of the trust table.
+    trust: &'static str,
+    evidence: &'static [&'static str],
+    /// What is said before MAIL; the gate may refuse it.
+    before: &'static str,
+    /// What stands after the path of MAIL.
+    parameters: &'static str,
+    /// The fields on top of the message.
+    header: &'static str,
+    /// Who must be charged.
+    account: &'static str,
+    by: &'static str,
+}
+
+const PLAIN: Forgery = Forgery {
+    what: "",
+    trust: "relay = true",
+    evidence: &["auth", "mail-from"],
+    before: "",
+    parameters: "",
+    header: "",
+    account: SCRIPT,
+    by: "mail-from",
+};
+
+const HEADERS: &str = r#"relay = true
+identity_headers = ["x-auth-user", "x-authenticated-sender", "received-auth", "received-userid", "php-script"]"#;
+const ALL: &[&str] = &[
+    "auth",
+    "xclient-login",
+    "mail-auth",
+    "x-auth-user",
+    "x-authenticated-sender",
+    "received-auth",
+    "received-userid",
+    "php-script",
+    "mail-from",
+];
+/// What a real Postfix puts on top of whatever a local script wrote.
+const BY_POSTFIX: &str = "Received: by web.example (Postfix, from userid 1042)\n\tid 4F1; Sun, 22 Nov 2026 09:00:00 +0000 (UTC)\n";
+
+const FORGERIES: &[Forgery] = &[
+    Forgery {
+        what: "XCLIENT without the right",
+        before: "XCLIENT LOGIN=victim@other.example",
+        evidence: ALL,
+        ..PLAIN
+    },
+    Forgery {
+        what: "XFORWARD without the right",
+        before: "XFORWARD ADDR=192.0.2.1",
+        evidence: ALL,
+        ..PLAIN
+    },
+    Forgery {
+        what: "AUTH= without the right",
+        parameters: " AUTH=victim@other.example",
+        evidence: ALL,
+        ..PLAIN
+    },
+    Forgery {
+        what: "X-AuthUser without the right",
+        header: "X-AuthUser: victim@other.example\n",
+        evidence: ALL,
+        ..PLAIN
+    },
+    Forgery {
+        what: "X-Authenticated-Sender without the right",
+        header: "X-Authenticated-Sender: victim@other.example\n",
+        evidence: ALL,
+        ..PLAIN
+    },
+    Forgery {
+        what: "an authenticated Received field without the right",
+        header: "Received: from pc by web (Authenticated sender: victim@other.example); date\n",
+        evidence: ALL,
+        ..PLAIN
+    },
+    Forgery {
+        what: "PHP's field without the right",
+        header: "X-PHP-Originating-Script: 7:victim.php\n",
+        evidence: ALL,
+        ..PLAIN
+    },
+    Forgery {
+        what: "a field that occurs twice",
+        trust: HEADERS,
+        evidence: &["x-auth-user", "mail-from"],
+        header: "X-AuthUser: victim@other.example\nX-AuthUser: script@web.example\n",
+        account: "peer:local",
+        by: "peer",
+        ..PLAIN
+    },
+    Forgery {
+        what: "a field that occurs twice in different spelling",
+        trust: HEADERS,
+        evidence: &["x-auth-user", "mail-from"],
+        header: "x-authuser : victim@other.example\nX-AUTHUSER: script@web.example\n",
+        account: "peer:local",
+        by: "peer",
+        ..PLAIN
+    },
+    Forgery {
+        what: "an authenticated Received field below the true one",
+        trust: HEADERS,
+        evidence: &["received-auth", "received-userid", "mail-from"],
+        header: "BY-POSTFIXReceived: from pc by web (Authenticated sender: victim@other.example); date\n",
+        account: "1042@local",
+        by: "received-userid",
+        ..PLAIN
+    },
+    Forgery {
+        what: "another user id below the true one",
+        trust: HEADERS,
+        evidence: &["received-userid", "mail-from"],
+        header: "BY-POSTFIXReceived: by web.example (Postfix, from userid 7)\n\tid 1; date\n",
+        account: "1042@local",
+        by: "received-userid",
+        ..PLAIN
+    },
+    Forgery {
+        what: "PHP's field of another user below the true one",
+        trust: HEADERS,
+        evidence: &["php-script", "received-userid", "mail-from"],
+        header: "BY-POSTFIXX-PHP-Originating-Script: 7:victim.php\n",
+        account: "1042@local",
+        by: "received-userid",
+        ..PLAIN
+    },
+    Forgery {
+        what: "a field in the text instead of the header",
+        trust: HEADERS,
+        evidence: &["x-auth-user", "mail-from"],
+        header: "Subject: s\n\nX-AuthUser: victim@other.example\n",
+        ..PLAIN
+    },
+    Forgery {
+        what: "a field that is no account",
+        trust: HEADERS,
+        evidence: &["x-auth-user", "mail-from"],
+        header: "X-AuthUser: victim@other.example, script@web.example\n",
+        account: "peer:local",
+        by: "peer",
+        ..PLAIN
+    },
+];
+
+#[test]
+fn a_forgery_frames_nobody_and_gains_nothing() {
+    let sink = sink().run();
+    for forgery in FORGERIES {
+        check(forgery, &sink);
+    }
+}
+
+fn check(forgery: &Forgery, sink: &Sink) {
+    let what = forgery.what;
+    let gate =
+        gate().limit(50, "1h").evidence(forgery.evidence).trust(forgery.trust).next_hop(sink).run();
+    let reply = attempt(&gate, forgery);
+    assert_eq!(reply.code, 250, "{what}: {reply}");
+    let line = gate.logged("message", |line| line["outcome"] == "sent");
+    let (account, by) = (text(&line, "account"), text(&line, "evidence"));
+    assert!(account.contains(forgery.account), "{what}: {account} was charged");
+    assert_eq!(by, forgery.by, "{what}");
+    let mail = sink.last().mail;
+    assert!(!mail.contains("victim"), "{what}: {mail} was passed on");
+}
+
+fn attempt(gate: &Gate, forgery: &Forgery) -> Reply {
+    let mut client = gate.client();
+    if !forgery.before.is_empty() {
+        let reply = client.say(forgery.before);
+        assert_eq!(reply.code / 100, 5, "{}: {reply}", forgery.what);
+    }
+    client.expect(250, &format!("MAIL FROM:<{SCRIPT}>{}", forgery.parameters));
+    client.expect(250, "RCPT TO:<b@remote.example>");
+    client.text(&format!("{}\ntext\n", forgery.header.replace("BY-POSTFIX", BY_POSTFIX)))
+}
+
+fn text<'a>(line: &'a Value, key: &str) -> &'a str {
+    line[key].as_str().unwrap_or_default()
+}
+
+/// One piece of true evidence and the account that it names.
+fn believed(
+    trust: &str,
+    evidence: &[&str],
+    before: &str,
+    parameters: &str,
+    header: &str,
+    account: &str,
+) {
+    let sink = sink().run();
+    let gate = gate().limit(50, "1h").evidence(evidence).trust(trust).next_hop(&sink).run();
+    let mut client = gate.client();
+    if !before.is_empty() {
+        let reply = client.say(before);
+        assert_eq!(reply.code / 100, 2, "{before}: {reply}");
+        client.expect(250, "EHLO again.example");
+    }
+    client.expect(250, &format!("MAIL FROM:<{SCRIPT}>{parameters}"));
+    client.expect(250, "RCPT TO:<b@remote.example>");
+    let reply = client.text(&format!("{header}\ntext\n"));
+    assert_eq!(reply.code, 250, "{evidence:?}: {reply}");
+    let line = gate.logged("message", |line| line["outcome"] == "sent");
+    assert_eq!((text(&line, "account"), text(&line, "evidence")), (account, evidence[0]));
+}
+
+#[test]
+fn evidence_of_those_who_may_give_it_is_believed() {
+    let user = "user@shop.example";
+    believed(
+        "relay = true\nxclient = true",
+        &["xclient-login"],
+        "XCLIENT LOGIN=user@shop.example",
+        "",
+        "",
+        user,
+    );
+    believed(
+        "relay = true\nmail_auth = true",
+        &["mail-auth"],
+        "",
+        " AUTH=user@shop.example",
+        "",
+        user,
+    );
+    believed(
+        "relay = true\nmail_auth = true",
+        &["mail-auth"],
+        "",
+        " AUTH=user+40shop.example",
+        "",
+        user,
+    );
+    believed(HEADERS, &["x-auth-user"], "", "", "X-AuthUser: user@shop.example\n", user);
+    believed(
+        HEADERS,
+        &["x-authenticated-sender"],
+        "",
+        "",
+        "x-authenticated-sender:\n user@shop.example\n",
+        user,
+    );
+    let received = "Received: from pc (unknown [192.0.2.9])\n\t(Authenticated sender: user@shop.example)\n\tby web.example (Postfix) with ESMTPSA id 1; date\n";
+    believed(HEADERS, &["received-auth"], "", "", received, user);
+    believed(HEADERS, &["received-userid"], "", "", BY_POSTFIX, "1042@local");
+    believed(
+        HEADERS,
+        &["php-script"],
+        "",
+        "",
+        &format!("{BY_POSTFIX}X-PHP-Originating-Script: 1042:mail.php\n"),
+        "1042@local",
+    );
+    believed("relay = true", &["mail-from"], "", "", "", SCRIPT);
+}
+
+#[test]
+fn a_hundred_fresh_names_pass_no_more_than_their_servers_limit() {
+    let sink = sink().run();
+    let gate = gate().limit(50, "1h").peer_limit(20, "1h").next_hop(&sink).run();
+    let mut client = gate.client();
+    let mut refusals = 0;
+    for number in 0..100 {
+        client.expect(250, &format!("MAIL FROM:<fresh{number}@shop{number}.example>"));
+        if client.say("RCPT TO:<b@remote.example>").code == 250 {
+            assert_eq!(client.text("text").code, 250);
+        } else {
+            refusals += 1;
+            client.expect(250, "RSET");
+        }
+    }
+    assert_eq!((sink.count(), refusals), (20, 80));
+}
+
+#[test]
+fn fresh_accounts_are_capped_for_each_server() {
+    let sink = sink().run();
+    let gate = gate().limit(50, "1h").set("limits.new_accounts_per_hour", 3).next_hop(&sink).run();
+    let mut client = gate.client();
+    let first_of = |client: &mut crate::support::Client, number: u32| {
+        let mail = client.say(&format!("MAIL FROM:<fresh{number}@shop.example>"));
+        let reply = if mail.code == 250 { client.say("RCPT TO:<b@remote.example>") } else { mail };
+        if reply.code != 250 {
+            client.expect(250, "RSET");
+            return reply.code;
+        }
+        client.text("text").code
+    };
+    let codes: Vec<u16> = (0..5).map(|number| first_of(&mut client, number)).collect();
+    assert_eq!(codes, [250, 250, 250, 450, 450]);
+    assert_eq!(first_of(&mut client, 0), 250, "those that are known go on");
+}
+
+#[test]
+fn a_stranger_cannot_relay() {
+    let sink = sink().run();
+    let gate = gate().trust("networks = [\"192.0.2.0/24\"]\nrelay = true").next_hop(&sink).run();
+    let mut client = gate.client();
+    let mail = client.say("MAIL FROM:<a@shop.example>");
+    let reply = if mail.code == 250 { client.say("RCPT TO:<b@remote.example>") } else { mail };
+    assert!([530, 550, 554].contains(&reply.code), "{reply}");
+    assert_eq!(client.say("DATA").code / 100, 5);
+    assert_eq!(sink.count(), 0);
+}
+
+#[test]
+fn identity_fields_are_taken_off_when_the_operator_wants_it_so() {
+    let sink = sink().run();
+    let gate = gate()
+        .set("server.strip_identity_headers", true)
+        .evidence(&["x-auth-user"])
+        .trust(HEADERS)
+        .next_hop(&sink)
+        .run();
+    let text = "Subject: s\nX-AuthUser: user@shop.example\nX-PHP-Originating-Script:\n 7:x.php\nX-Other: o\n\ntext\n";
+    assert_eq!(gate.client().send(SCRIPT, &["b@remote.example"], text).code, 250);
+    assert_eq!(sink.last().below_received(), b"Subject: s\r\nX-Other: o\r\n\r\ntext\r\n");
+}
+
+#[test]
+fn mail_of_phps_mail_function_is_refused_where_the_plan_says_so() {
+    let sink = sink().run();
+    let gate = gate().set("plan.test.php_mail", "refuse").trust(HEADERS).next_hop(&sink).run();
+    let mut client = gate.client();
+    let php =
+        client.send(SCRIPT, &["b@remote.example"], "X-PHP-Originating-Script: 7:x.php\n\ntext\n");
+    assert_eq!((php.code, sink.count()), (550, 0), "{php}");
+    assert_eq!(client.send(SCRIPT, &["b@remote.example"], "Subject: s\n\ntext\n").code, 250);
+}
+
+#[test]
+fn unknown_accounts_are_refused_where_the_operator_wants_it_so() {
+    let sink = sink().run();
+    let gate = gate().set("limits.unknown_accounts", "refuse").next_hop(&sink).run();
+    let first = |sender: &str| {
+        let mut client = gate.client();
+        let mail = client.say(&format!("MAIL FROM:<{sender}>"));
+        if mail.code == 250 { client.say("RCPT TO:<b@remote.example>").code } else { mail.code }
+    };
+    assert_eq!(first("a@shop.example"), 550);
+    gate.tollgate(&["account", "set", "a@shop.example"]).well();
+    assert_eq!((first("a@shop.example"), first("b@shop.example")), (250, 550));
+}
+
+#[test]
+fn a_charge_by_header_that_no_limit_ever_allows_is_final() {
+    let sink = sink().run();
+    let gate =
+        gate().limit(2, "1h").evidence(&["x-auth-user"]).trust(HEADERS).next_hop(&sink).run();
+    let mut client = gate.client();
+    let text = "X-AuthUser: user@shop.example\n\ntext\n";
+    let three = client.send(SCRIPT, &["a@r.example", "b@r.example", "c@r.example"], text);
+    assert_eq!((three.code, sink.count()), (550, 0), "{three}");
+    assert!(three.text().starts_with("5.5.3"), "{three}");
+    assert_eq!(client.send(SCRIPT, &["a@r.example", "b@r.example"], text).code, 250);
+    assert_eq!(client.send(SCRIPT, &["a@r.example"], text).code, 450);
+}
