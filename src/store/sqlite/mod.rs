@@ -121,11 +121,11 @@ impl Opened {
         });
         let writer = writer::Writer::new(self.db, shared.clone(), clock.clone(), events.clone())
             .after_row(loaded.last_row, loaded.journal_bytes);
-        let sweeping = shared.clone();
+        let (sweeping, time) = (shared.clone(), clock.clone());
         let guard = |name| Guard { name, shared: shared.clone(), clock: clock.clone() };
         let threads = vec![
             guard("store-writer").spawn(events.clone(), move || writer.run())?,
-            guard("store-sweeper").spawn(events, move || sweeping.run_sweeps(&clock))?,
+            guard("store-sweeper").spawn(events, move || sweeping.run_sweeps(&time))?,
         ];
         Ok(Arc::new(SqliteStore {
             shared,
