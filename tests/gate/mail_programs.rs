@@ -2,9 +2,9 @@
 
 use crate::{
     limits::{Refused, facts},
-    operators::limit,
+    operators::{limit, used},
     support::{
-        Client, gate,
+        Client, SmtpSink, gate,
         gate::{http, tollgate},
         ports::free_port,
         programs::{Said, run},
@@ -230,4 +230,29 @@ fn the_51st_swaks_in_an_hour_is_refused_with_a_reason() {
         said.contains("450 4.7.1 account a@shop.example: 50 of 50 recipients in 1 h"),
         "{said}"
     );
+}
+
+#[test]
+fn smtp_source_and_smtp_sink_stand_on_either_side() {
+    let sink = SmtpSink::start();
+    let gate = gate().limit(50, "1h").next_hop_at(sink.address, "").run();
+    let source = |sender: &str, messages: &str, more: &[&str]| {
+        let (server, to) = (gate.smarthost().to_string(), "b@remote.example");
+        let all = ["-l", "4096", "-m", messages, "-f", sender, "-t", to];
+        run("smtp-source", &[&all[..], more, &[&server]].concat())
+    };
+    // A connection for each message, then kept ones, then two recipients for each message.
+    source("a@shop.example", "40", &["-s", "5"]).well();
+    source("b@shop.example", "40", &["-s", "5", "-d"]).well();
+    source("c@shop.example", "20", &["-s", "2", "-d", "-r", "2"]).well();
+    sink.wait_for(100);
+    for sender in ["a@shop.example", "b@shop.example", "c@shop.example"] {
+        assert_eq!(used(&gate, sender), 40, "{sender}");
+    }
+
+    let complaint = source("d@shop.example", "60", &["-d"]).badly();
+    assert!(complaint.contains("450 4.7.1"), "{complaint}");
+    // The answer to the fiftieth came before the refusal, so that the sink has written its counter.
+    sink.wait_for(150);
+    assert_eq!(used(&gate, "d@shop.example"), 50);
 }
