@@ -11,6 +11,8 @@ import proc
 
 MESSAGES_WAIT_SECONDS = 180
 LATENCY_CONNECTIONS = 20
+LATENCY_MESSAGES_EACH = 20  # of each sender; below every limit
+SAMPLE = 5
 
 
 def throughput(system, mode: str, tag: str, options) -> dict:
@@ -33,9 +35,29 @@ def throughput(system, mode: str, tag: str, options) -> dict:
 
 def source(system, mode: str, tag: str, number: int, options) -> list:
     kept = ["-d"] if mode == "kept" else []
-    sender, recipient = f"a@s{number}.{tag}.example", "someone@remote.example"
     return ["smtp-source", *kept, "-s", "1", "-m", str(options.messages), "-l", str(options.size),
-            "-f", sender, "-t", recipient, f"127.0.0.1:{system.port}"]
+            "-f", throughput_sender(number, tag), "-t", "someone@remote.example", f"127.0.0.1:{system.port}"]
+
+
+def throughput_sender(number: int, tag: str) -> str:
+    return f"a@s{number}.{tag}.example"
+
+
+def latency_sender(number: int, tag: str) -> str:
+    return f"a@l{number // LATENCY_MESSAGES_EACH}.{tag}.example"
+
+
+def sent_by_sample(tag: str, options) -> dict[str, int]:
+    """Some of the senders of both measurements, with what each has sent."""
+    sent = {throughput_sender(number, tag): options.messages for number in sample(options.senders)}
+    for first in sample(options.latency_messages // LATENCY_MESSAGES_EACH):
+        sent[latency_sender(first * LATENCY_MESSAGES_EACH, tag)] = LATENCY_MESSAGES_EACH
+    return sent
+
+
+def sample(count: int) -> range:
+    """A few of so many numbers, evenly spread."""
+    return range(0, count, max(1, count // SAMPLE))
 
 
 def wait_for(sink, expected: int) -> int:
@@ -57,8 +79,7 @@ async def latency(system, mode: str, tag: str, options) -> dict:
         due = began + number / options.latency_rate
         await asyncio.sleep(due - time.monotonic())
         connection = await idle.get() if mode == "kept" else await Connection.open(system.port)
-        # 20 messages of each sender stay below every limit.
-        await connection.message(f"a@l{number // 20}.{tag}.example", options.size)
+        await connection.message(latency_sender(number, tag), options.size)
         wait = time.monotonic() - due
         if mode == "kept":
             idle.put_nowait(connection)
@@ -73,12 +94,12 @@ async def latency(system, mode: str, tag: str, options) -> dict:
     return {"waits_ms": waits}
 
 
-async def accepted_of(system, count: int) -> int:
+async def accepted_of(system, sender: str, count: int) -> int:
     """How many of so many messages of one fresh sender pass."""
     connection = await Connection.open(system.port)
     accepted = 0
     for _ in range(count):
-        await connection.command("MAIL FROM:<a@limit.example>", "250")
+        await connection.command(f"MAIL FROM:<{sender}>", "250")
         if await connection.command("RCPT TO:<someone@remote.example>", "250", "450") == "250":
             await connection.command("DATA", "354")
             await connection.command("Subject: limit\r\n\r\ntext\r\n.", "250")

@@ -1,5 +1,6 @@
 """The systems under test and the sinks behind them, each in a folder of its own on loopback ports of its own."""
 
+import json
 import os
 import pathlib
 import re
@@ -52,6 +53,10 @@ class System:
         except BaseException:
             self.stop()
             raise
+
+    def wrong_counts(self, sent: dict[str, int]) -> list[str]:
+        """What the system tells of these senders that is not what each sent; only a gate tells anything."""
+        return []
 
     def stop(self) -> None:
         self.halt()
@@ -134,10 +139,30 @@ class Tollgate(System):
             cwd=self.folder, stderr=(self.folder / "tollgate.log").open("wb"))
         return self.process.pid
 
+    def wrong_counts(self, sent: dict[str, int]) -> list[str]:
+        wrong = []
+        for sender, count in sent.items():
+            for command in ("usage", "explain"):
+                for limit in self.limits_of(sender, command):
+                    wanted = {"sent": count, "open": 0, "used": count, "remaining": limit["max"] - count}
+                    told = {key: limit[key] for key in wanted}
+                    if told != wanted:
+                        wrong.append(f"{command} {sender}: {limit['scope']} in {limit['window']}: {told}, not {wanted}")
+        return wrong
+
+    def limits_of(self, sender: str, command: str) -> list[dict]:
+        said = subprocess.run([self.options.binary, command, "--config", "tollgate.toml", sender, "--json"],
+                              cwd=self.folder, check=True, stdout=subprocess.PIPE, text=True)
+        limits = [limit for limit in json.loads(said.stdout)["limits"] if limit["unit"] == "recipients"]
+        if len(limits) != PLAN_LIMITS:
+            raise SystemExit(f"{command} {sender} tells {len(limits)} limits, the plan has {PLAN_LIMITS}")
+        return limits
+
     def halt(self) -> None:
         stop_process(self.process)
 
 
+PLAN_LIMITS = 4
 # The limits of the plan that Tollgate ships, for the account and for its tenant; and the trusted server's own, which must
 # not be what stops the run but is charged for each message too, because MAIL FROM is weak evidence.
 TOLLGATE_TOML = """\

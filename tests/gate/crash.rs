@@ -25,18 +25,22 @@ fn a_hundred_kills_at_random_moments_break_no_promise() {
     let load = Load::new(gate.smarthost());
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
-            scope.spawn(|| load.run());
+            scope.spawn(|| load.run(Pace::Brisk));
+        }
+        for _ in 0..HOLDERS {
+            scope.spawn(|| load.run(Pace::Holding));
         }
         // Ends the load also if this thread stops at an assertion.
         let _ended = EndOnDrop(&load.ended);
         for kill in 0..KILLS {
-            // Most lives are too short to send much; every tenth is longer than the window.
-            let most = if kill % 10 == 9 { 6_000 } else { 800 };
-            thread::sleep(Duration::from_millis(20 + random(most)));
+            // Most lives are too short to send much; some are longer than the window and than what is held for most of it.
+            let life = if kill % 10 == 9 { 5_200 + random(600) } else { 20 + random(500) };
+            thread::sleep(Duration::from_millis(life));
             gate.kill();
             gate.start();
         }
     });
+    assert!(load.held.load(Ordering::Relaxed) > 0, "nobody who held DATA open ever heard 250");
     check(&gate, &sink, &load.heard.into_inner().unwrap());
 }
 
@@ -69,30 +73,54 @@ struct Load {
     number: AtomicU64,
     /// The numbers of the messages for which 250 was heard.
     heard: Mutex<HashSet<String>>,
+    /// How many of them were held open for almost the whole window.
+    held: AtomicU64,
     ended: AtomicBool,
+}
+
+/// How a client sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// With short pauses, for any account.
+    Brisk,
+    /// With DATA open for almost the whole window, for few accounts, so that these fill up with open charges.
+    Holding,
+}
+
+impl Pace {
+    fn account(self) -> u64 {
+        random(if self == Self::Brisk { ACCOUNTS } else { ACCOUNTS_HELD })
+    }
+
+    fn hold(self) -> Duration {
+        match self {
+            Self::Brisk => Duration::from_millis(random(4).saturating_sub(2) * random(150)),
+            Self::Holding => Duration::from_millis(4_900),
+        }
+    }
 }
 
 impl Load {
     fn new(server: SocketAddr) -> Self {
-        let (number, heard, ended) = Default::default();
-        Self { server, number, heard, ended }
+        let (number, heard, held, ended) = Default::default();
+        Self { server, number, heard, held, ended }
     }
 
-    fn run(&self) {
+    fn run(&self, pace: Pace) {
         while !self.ended.load(Ordering::Relaxed) {
             // The connection broke, because the gate was killed: the next one.
-            let _ = self.converse();
+            let _ = self.converse(pace);
             thread::sleep(Duration::from_millis(10));
         }
     }
 
-    fn converse(&self) -> io::Result<()> {
+    fn converse(&self, pace: Pace) -> io::Result<()> {
         let mut client = Client::try_connect(self.server, b"")?;
         client.try_say("EHLO client.example")?;
         while !self.ended.load(Ordering::Relaxed) {
-            client.try_say(&format!("MAIL FROM:<{}>", sender(random(ACCOUNTS))))?;
+            client.try_say(&format!("MAIL FROM:<{}>", sender(pace.account())))?;
             if client.try_say("RCPT TO:<someone@remote.example>")?.code == 250 {
-                self.finish(&mut client)?;
+                self.finish(&mut client, pace)?;
             } else {
                 client.try_say("RSET")?;
                 thread::sleep(Duration::from_millis(20));
@@ -101,14 +129,15 @@ impl Load {
         Ok(())
     }
 
-    fn finish(&self, client: &mut Client) -> io::Result<()> {
+    fn finish(&self, client: &mut Client, pace: Pace) -> io::Result<()> {
         let number = self.number.fetch_add(1, Ordering::Relaxed).to_string();
         client.try_say("DATA")?;
         client.try_write(format!("X-Number: {number}\r\n\r\n").as_bytes())?;
-        // Some hold DATA open.
-        thread::sleep(Duration::from_millis(random(4).saturating_sub(2) * random(150)));
+        // The very thing under test: a client that takes its time.
+        thread::sleep(pace.hold());
         if client.try_say("text\r\n.")?.code == 250 {
             self.heard.lock().unwrap().insert(number);
+            self.held.fetch_add(u64::from(pace == Pace::Holding), Ordering::Relaxed);
         }
         Ok(())
     }
@@ -135,5 +164,7 @@ fn random(bound: u64) -> u64 {
 
 const KILLS: usize = 100;
 const CLIENTS: usize = 24;
+const HOLDERS: usize = 8;
 const ACCOUNTS: u64 = 40;
+const ACCOUNTS_HELD: u64 = 4;
 const LIMIT: u32 = 4;

@@ -5,6 +5,7 @@ use crate::{
     support::{gate, sink, sink_later, wait_for},
 };
 use std::{fmt::Write as _, thread, time::Duration};
+use tollgate::clock::steady_now;
 
 #[test]
 fn the_client_sees_exactly_what_the_next_hop_says_of_each_recipient() {
@@ -316,6 +317,30 @@ fn a_slow_upload_outlives_the_next_hops_patience() {
     let taken = sink.last();
     assert_eq!(taken.recipients, ["RCPT TO:<b@remote.example>"]);
     assert_eq!(taken.below_received().len(), 10 * "line 0\r\n".len());
+}
+
+#[test]
+fn an_upload_of_25_seconds_outlives_a_next_hop_that_waits_10() {
+    let sink = sink().hang_up_idle(Duration::from_secs(10)).run();
+    let gate = gate().limit(50, "1h").next_hop(&sink).run();
+    let mut client = gate.client();
+    client.expect(250, "MAIL FROM:<a@shop.example>");
+    client.expect(250, "RCPT TO:<b@remote.example>");
+    client.expect(354, "DATA");
+    let begin = steady_now();
+    let mut lines = 0;
+    while steady_now() - begin < Duration::from_secs(25) {
+        client.write(b"0123456789abcdef\r\n");
+        lines += 1;
+        // The very thing under test: a client that takes its time.
+        thread::sleep(Duration::from_millis(500));
+    }
+    let reply = client.say(".");
+    assert_eq!((reply.code, sink.count()), (250, 1), "{reply}");
+    let taken = sink.last();
+    assert_eq!(taken.recipients, ["RCPT TO:<b@remote.example>"]);
+    assert_eq!(taken.below_received().len(), lines * "0123456789abcdef\r\n".len());
+    assert_eq!(used(&gate, "a@shop.example"), 1);
 }
 
 #[test]

@@ -12,7 +12,7 @@ const ACCOUNT: &str = "a@shop.example";
 
 /// The line of a limit in the output of `usage` or `explain`.
 #[track_caller]
-fn limit<'a>(view: &'a Value, scope: &str, window: &str) -> &'a Value {
+pub(crate) fn limit<'a>(view: &'a Value, scope: &str, window: &str) -> &'a Value {
     let limits = view["limits"].as_array().unwrap_or_else(|| panic!("no limits in {view}"));
     let wanted = |line: &&Value| {
         line["scope"] == scope && line["window"] == window && line["unit"] == "recipients"

@@ -1,8 +1,9 @@
 //! Behind a load balancer: the PROXY header, by hand and by the real HAProxy.
 
-use crate::support::{Client, Gate, gate, ports::free_port, sink, wait_for};
+use crate::support::{Client, Gate, gate, ports::free_port, programs::python, sink, wait_for};
 use std::{
     fs,
+    io::{Read, Write},
     net::{SocketAddr, TcpStream},
     process::{Child, Command},
 };
@@ -93,6 +94,119 @@ fn who_may_not_send_the_header_is_not_heard() {
         .run();
     let header = b"PROXY TCP4 192.0.2.8 127.0.0.1 4660 25\r\n";
     assert!(Client::try_connect(gate.proxied(), header).is_err());
+}
+
+/// Sends the octets FIRST (in hexadecimal) and its ClientHello in one packet, logs in and sends one message over TLS:
+/// PORT FIRST. Prints the codes of the answers, or what went wrong with TLS and all that came in its stead.
+const TLS_BEHIND: &str = r#"
+import socket, ssl, sys
+raw = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=30)
+trusting = ssl.create_default_context()
+trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+came, going, heard = ssl.MemoryBIO(), ssl.MemoryBIO(), b""
+tls = trusting.wrap_bio(came, going)
+def over_tls(work, first=b""):
+    global heard
+    while True:
+        try:
+            return work()
+        except ssl.SSLWantReadError:
+            raw.sendall(first + going.read())
+            first = b""
+            octets = raw.recv(65536)
+            heard += octets
+            came.write(octets) if octets else came.write_eof()
+def reply():
+    lines = ""
+    while not (lines.endswith("\r\n") and lines.splitlines()[-1][3:4] == " "):
+        lines += over_tls(lambda: tls.read(4096)).decode()
+    return lines[:3]
+try:
+    over_tls(tls.do_handshake, bytes.fromhex(sys.argv[2]))
+except (ssl.SSLError, ConnectionError) as error:
+    sys.exit(f"no TLS: {error}; heard {heard}")
+codes = [reply()]
+for line in ["EHLO client.example", "AUTH PLAIN AGFAc2hvcC5leGFtcGxlAHNlY3JldA==", "MAIL FROM:<a@shop.example>",
+             "RCPT TO:<b@remote.example>", "DATA", "Subject: behind\r\n\r\ntext\r\n.", "QUIT"]:
+    tls.write(line.encode() + b"\r\n")
+    raw.sendall(going.read())
+    codes.append(reply())
+print(*codes)
+"#;
+
+fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+#[test]
+fn tls_may_begin_in_the_packet_of_the_header() {
+    let sink = sink().run();
+    let gate = gate().submissions_proxied().user("a@shop.example", "secret").next_hop(&sink).run();
+    let four = [192, 0, 2, 9, 127, 0, 0, 1, 0x12, 0x34, 0, 25];
+    let headers = [
+        (b"PROXY TCP4 192.0.2.8 127.0.0.1 4660 465\r\n".to_vec(), "192.0.2.8"),
+        (v2(1, 0x11, &four), "192.0.2.9"),
+    ];
+    for (nth, (header, client)) in headers.iter().enumerate() {
+        let port = gate.submissions().port().to_string();
+        let codes = python(TLS_BEHIND, &[&port, &hexadecimal(header)]).well();
+        assert_eq!(codes.trim(), "220 250 235 250 250 354 250 221", "{client}");
+        assert_eq!(client_of_message(&gate, nth + 1), *client);
+    }
+    assert!(sink.last().fields("Received")[0].contains("ESMTPSA"), "{:?}", sink.last());
+}
+
+#[test]
+fn plain_smtp_between_the_header_and_tls_is_not_obeyed() {
+    let sink = sink().run();
+    let gate = gate().submissions_proxied().user("a@shop.example", "secret").next_hop(&sink).run();
+    let plain = b"PROXY TCP4 192.0.2.8 127.0.0.1 4660 465\r\nEHLO client.example\r\n\
+        MAIL FROM:<a@shop.example>\r\nRCPT TO:<b@remote.example>\r\n";
+    let refusals = || {
+        let refused = |line: &&serde_json::Value| line["event"] == "connection-refused";
+        gate.log().iter().filter(refused).filter(|line| line["reason"] == "tls").count()
+    };
+
+    // Alone: nothing but a TLS alert comes back (RFC 8446 §6, content type 21).
+    let mut stream = TcpStream::connect(gate.submissions()).unwrap();
+    stream.write_all(plain).unwrap();
+    let mut answer = Vec::new();
+    let _reset = stream.read_to_end(&mut answer);
+    assert!(matches!(answer.first(), None | Some(21)), "{}", String::from_utf8_lossy(&answer));
+    wait_for("the refusal", || (refusals() == 1).then_some(()));
+
+    // With a proper ClientHello after it, in one packet: there is no TLS, let alone a session that heard the commands.
+    let port = gate.submissions().port().to_string();
+    let said = python(TLS_BEHIND, &[&port, &hexadecimal(plain)]).badly();
+    assert!(said.contains("no TLS") && !said.contains("250 "), "{said}");
+    wait_for("the refusal", || (refusals() == 2).then_some(()));
+    assert_eq!(
+        (sink.heard().iter().any(|line| line.starts_with("MAIL")), sink.count()),
+        (false, 0)
+    );
+}
+
+#[test]
+fn behind_a_header_the_balancers_right_to_xclient_does_not_hold() {
+    let sink = sink().run();
+    let row = "networks = [\"127.0.0.0/8\", \"192.0.2.0/24\"]\nrelay = true\nproxy = true\nxclient = true\nxforward = true";
+    let gate = gate().trust(row).next_hop(&sink).run();
+    let offered = |client: &mut Client| {
+        let offers = client.expect(250, "EHLO client.example").lines;
+        offers.iter().any(|offer| offer.starts_with("XCLIENT") || offer.starts_with("XFORWARD"))
+    };
+    let header = b"PROXY TCP4 192.0.2.8 127.0.0.1 4660 25\r\n";
+    let mut client = Client::connect_saying(gate.proxied(), header);
+    assert!(!offered(&mut client));
+    client.expect(550, "XCLIENT ADDR=192.0.2.99 LOGIN=victim@other.example");
+    client.expect(550, "XFORWARD ADDR=192.0.2.99");
+    assert_eq!(client.send("a@shop.example", &["b@remote.example"], "text").code, 250);
+    assert_eq!(client_of_message(&gate, 1), "192.0.2.8");
+
+    // The same row without a header: the right is there.
+    let mut server = Client::connect(gate.smarthost());
+    assert!(offered(&mut server));
+    server.expect(220, "XCLIENT ADDR=192.0.2.99");
 }
 
 #[test]

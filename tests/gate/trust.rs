@@ -1,19 +1,25 @@
 //! Who is charged and who is believed: a script on a trusted host that forges evidence frames nobody and gains nothing.
 
-use crate::support::{Gate, Reply, Sink, gate, sink};
+use crate::{
+    operators::{limit, used},
+    support::{Gate, Reply, Sink, gate, sink},
+};
 use serde_json::Value;
 
 const SCRIPT: &str = "script@web.example";
+const VICTIM: &str = "victim@other.example";
 
 /// One attempt to be somebody else.
 struct Forgery {
     what: &'static str,
-    /// The row of the trust table.
+    /// The row of the trust table for the server that the script runs on.
     trust: &'static str,
     evidence: &'static [&'static str],
     /// What is said before MAIL; the gate may refuse it.
     before: &'static str,
-    /// What stands after the path of MAIL.
+    /// The path of MAIL.
+    sender: &'static str,
+    /// What stands after it.
     parameters: &'static str,
     /// The fields on top of the message.
     header: &'static str,
@@ -27,6 +33,7 @@ const PLAIN: Forgery = Forgery {
     trust: "relay = true",
     evidence: &["auth", "mail-from"],
     before: "",
+    sender: SCRIPT,
     parameters: "",
     header: "",
     account: SCRIPT,
@@ -46,6 +53,14 @@ const ALL: &[&str] = &[
     "php-script",
     "mail-from",
 ];
+/// Another server, with all rights: they are its own.
+const ENTITLED_ELSEWHERE: &str = r#"name = "elsewhere"
+networks = ["192.0.2.1"]
+relay = true
+xclient = true
+xforward = true
+mail_auth = true
+identity_headers = ["x-auth-user", "x-authenticated-sender", "received-auth", "received-userid", "php-script"]"#;
 /// What a real Postfix puts on top of whatever a local script wrote.
 const BY_POSTFIX: &str = "Received: by web.example (Postfix, from userid 1042)\n\tid 4F1; Sun, 22 Nov 2026 09:00:00 +0000 (UTC)\n";
 
@@ -53,6 +68,12 @@ const FORGERIES: &[Forgery] = &[
     Forgery {
         what: "XCLIENT without the right",
         before: "XCLIENT LOGIN=victim@other.example",
+        evidence: ALL,
+        ..PLAIN
+    },
+    Forgery {
+        what: "XCLIENT with another address without the right",
+        before: "XCLIENT ADDR=192.0.2.1",
         evidence: ALL,
         ..PLAIN
     },
@@ -138,6 +159,48 @@ const FORGERIES: &[Forgery] = &[
         ..PLAIN
     },
     Forgery {
+        what: "PHP's field in mail that no local user handed in",
+        trust: HEADERS,
+        evidence: &["php-script", "mail-from"],
+        header: "X-PHP-Originating-Script: 7:victim.php\n",
+        ..PLAIN
+    },
+    Forgery {
+        what: "PHP's field twice",
+        trust: HEADERS,
+        evidence: &["php-script", "mail-from"],
+        header: "BY-POSTFIXX-PHP-Originating-Script: 7:victim.php\nX-PHP-Originating-Script: 1042:a.php\n",
+        account: "peer:local",
+        by: "peer",
+        ..PLAIN
+    },
+    Forgery {
+        what: "another's MAIL FROM below the true user id",
+        trust: HEADERS,
+        evidence: &["received-userid", "mail-from"],
+        sender: VICTIM,
+        header: "BY-POSTFIX",
+        account: "1042@local",
+        by: "received-userid",
+        ..PLAIN
+    },
+    Forgery {
+        what: "another's MAIL FROM below a field that names the sender",
+        trust: HEADERS,
+        evidence: &["x-auth-user", "mail-from"],
+        sender: VICTIM,
+        header: "X-AuthUser: script@web.example\n",
+        by: "x-auth-user",
+        ..PLAIN
+    },
+    Forgery {
+        what: "a MAIL FROM that looks like a user id",
+        sender: "7@local",
+        account: "peer:local",
+        by: "peer",
+        ..PLAIN
+    },
+    Forgery {
         what: "a field in the text instead of the header",
         trust: HEADERS,
         evidence: &["x-auth-user", "mail-from"],
@@ -163,18 +226,41 @@ fn a_forgery_frames_nobody_and_gains_nothing() {
     }
 }
 
+#[track_caller]
 fn check(forgery: &Forgery, sink: &Sink) {
     let what = forgery.what;
-    let gate =
-        gate().limit(50, "1h").evidence(forgery.evidence).trust(forgery.trust).next_hop(sink).run();
+    let gate = gate()
+        .limit(50, "1h")
+        .evidence(forgery.evidence)
+        .trust(forgery.trust)
+        .trust(ENTITLED_ELSEWHERE)
+        .next_hop(sink)
+        .run();
     let reply = attempt(&gate, forgery);
     assert_eq!(reply.code, 250, "{what}: {reply}");
     let line = gate.logged("message", |line| line["outcome"] == "sent");
     let (account, by) = (text(&line, "account"), text(&line, "evidence"));
-    assert!(account.contains(forgery.account), "{what}: {account} was charged");
-    assert_eq!(by, forgery.by, "{what}");
+    assert_eq!((account, by), (forgery.account, forgery.by), "{what}");
+    check_windows(&gate, forgery);
     let mail = sink.last().mail;
-    assert!(!mail.contains("victim"), "{what}: {mail} was passed on");
+    let beside_sender = mail.replace(forgery.sender, "");
+    assert!(!beside_sender.contains("victim"), "{what}: {mail} was passed on");
+}
+
+/// The one who is charged has less left afterwards, and the victim has as much as before.
+#[track_caller]
+fn check_windows(gate: &Gate, forgery: &Forgery) {
+    let what = forgery.what;
+    // What anybody can write is charged to the server's own window, too, so that another name gains nothing.
+    let is_servers = ["mail-from", "peer"].contains(&forgery.by);
+    let peer = gate.json(&["explain", "peer:local"]);
+    assert_eq!(limit(&peer, "peer", "1 h")["used"], u32::from(is_servers), "{what}: {peer}");
+    if forgery.by != "peer" {
+        assert_eq!(used(gate, forgery.account), 1, "{what}");
+    }
+    for victim in [VICTIM, "7@local"] {
+        assert_eq!(gate.json(&["explain", victim])["known"], false, "{what}: {victim}");
+    }
 }
 
 fn attempt(gate: &Gate, forgery: &Forgery) -> Reply {
@@ -183,7 +269,7 @@ fn attempt(gate: &Gate, forgery: &Forgery) -> Reply {
         let reply = client.say(forgery.before);
         assert_eq!(reply.code / 100, 5, "{}: {reply}", forgery.what);
     }
-    client.expect(250, &format!("MAIL FROM:<{SCRIPT}>{}", forgery.parameters));
+    client.expect(250, &format!("MAIL FROM:<{}>{}", forgery.sender, forgery.parameters));
     client.expect(250, "RCPT TO:<b@remote.example>");
     client.text(&format!("{}\ntext\n", forgery.header.replace("BY-POSTFIX", BY_POSTFIX)))
 }

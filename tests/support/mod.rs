@@ -7,10 +7,12 @@ pub(crate) mod postfix;
 pub(crate) mod programs;
 pub(crate) mod settings;
 pub(crate) mod sink;
+pub(crate) mod smtp_sink;
 
 pub(crate) use client::{Client, Reply};
 pub(crate) use gate::{Gate, gate};
 pub(crate) use sink::{Sink, sink, sink_later};
+pub(crate) use smtp_sink::SmtpSink;
 
 use std::{
     thread,

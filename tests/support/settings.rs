@@ -16,6 +16,7 @@ pub(crate) struct Settings {
     users: Vec<(String, String)>,
     evidence: Option<Vec<String>>,
     connections_per_client_max: i64,
+    submissions_proxied: bool,
     pub(super) environment: Vec<(String, String)>,
 }
 
@@ -54,6 +55,7 @@ impl Default for Settings {
             users: vec![],
             evidence: Some(words(&["auth", "mail-from"])),
             connections_per_client_max: 4000,
+            submissions_proxied: false,
             environment: vec![],
         }
     }
@@ -125,6 +127,12 @@ impl Settings {
         self
     }
 
+    /// Connections to the listener with TLS from the first octet begin with a PROXY header, before TLS.
+    pub(crate) fn submissions_proxied(mut self) -> Self {
+        self.submissions_proxied = true;
+        self
+    }
+
     /// The program runs with this in its environment.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -188,11 +196,10 @@ impl Settings {
         let mut smarthost = listener("smarthost", "smarthost", smarthost, self.evidence.as_deref());
         // A server that logs in over the loopback address needs no TLS for its password.
         smarthost.insert("plaintext_auth".to_owned(), true.into());
-        let mut listeners = vec![
-            smarthost,
-            listener("submission", "submission", submission, None),
-            listener("submissions", "submissions", submissions, None),
-        ];
+        let mut submissions = listener("submissions", "submissions", submissions, None);
+        submissions.insert("proxy_protocol".to_owned(), self.submissions_proxied.into());
+        let mut listeners =
+            vec![smarthost, listener("submission", "submission", submission, None), submissions];
         // A listener to which nobody may connect is a mistake that the program finds.
         if self.trust.is_empty() || self.trust.iter().any(|row| row.contains_key("proxy")) {
             listeners.push(proxied);
