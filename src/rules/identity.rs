@@ -323,6 +323,12 @@ impl Facts<'_> {
         }
     }
 
+    /// True if the MTA's own word for the user stands beside the field that PHP wrote. Without it any script can write a fresh
+    /// user id.
+    fn script_is_confirmed(&self) -> bool {
+        self.row.is_some_and(|row| row.identity_headers.contains(&Evidence::ReceivedUserid))
+    }
+
     fn server_itself(&self, rejected: Option<Rejected>) -> Identity {
         // Without a row only a login may relay, so the address is never what is charged for a stranger.
         let client = || known_name(&self.client.to_string());
@@ -338,6 +344,7 @@ impl Facts<'_> {
     ) -> Identity {
         let by_server = evidence.is_weak()
             || evidence == Evidence::Peer
+            || (evidence == Evidence::PhpScript && !self.script_is_confirmed())
             || (evidence == Evidence::Auth && self.is_server_login());
         Identity {
             account,
@@ -544,7 +551,7 @@ mod tests {
             (
                 Box::new(reads(PhpScript)),
                 Try { header: "X-PHP-Originating-Script: 1042:a.php\r\n", ..Try::default() },
-                "1042@web01 php-script",
+                "1042@web01 php-script +peer",
                 "192.0.2.1 client-ip +peer",
             ),
         ];
