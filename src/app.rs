@@ -18,7 +18,6 @@ use crate::{
         places::{PlaceCounts, Places},
     },
     net::{Listener, TlsServer},
-    smtp::Extensions,
     spool::Spool,
     store::{
         BoxFuture,
@@ -457,7 +456,7 @@ fn open_door(
 
 fn build_door(config: &Config, settings: &ListenerSettings, tls: Option<&Arc<TlsServer>>) -> Door {
     Door {
-        session: config.session_settings(settings, None, Extensions::default()),
+        session: config.session_settings(settings),
         places: Places::new(places_of(settings)),
         tls: tls.cloned(),
         settings: settings.clone(),

@@ -1,4 +1,4 @@
-//! All that ever happens, as one closed and versioned enum.
+//! All that ever happens, as one closed enum.
 //!
 //! Whoever does something says so with an [`Event`]; log lines, metrics, alerts, reports and watchers are made from
 //! events and from nothing else, so they cannot disagree. Events flow one way: a listener never calls back.
@@ -8,9 +8,6 @@ use crate::types::{
     SubjectId, TenantId, Timestamp, TransactionId, Unit,
 };
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
-
-/// The version of the events' form, raised when the meaning of a field changes.
-pub const EVENT_VERSION: u32 = 1;
 
 /// Something that happened.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ use crate::{
     auth, deliver,
     intake::{ListenerKind, ListenerSettings},
     net,
-    rules::{identity::TrustRow, policy::Policy},
+    rules::policy::Policy,
     smtp::{
         Extensions,
         server::{Mechanism, SessionSettings},
@@ -98,20 +98,15 @@ pub struct SessionLimits {
 }
 
 impl Config {
-    /// What a session on this listener is like, for a TCP peer with this row of the trust table; `extensions` are
-    /// those that are true of all next hops.
+    /// What all sessions on this listener have in common; what the next hops offer and what the peer may say is added when a
+    /// session begins.
     #[must_use]
-    pub fn session_settings(
-        &self,
-        listener: &ListenerSettings,
-        row: Option<&TrustRow>,
-        extensions: Extensions,
-    ) -> SessionSettings {
+    pub fn session_settings(&self, listener: &ListenerSettings) -> SessionSettings {
         let is_submission = listener.kind != ListenerKind::Smarthost;
         let has_logins = self.auth.passwd_file.is_some();
         SessionSettings {
             hostname: self.hostname.clone(),
-            extensions,
+            extensions: Extensions::default(),
             size_bytes_max: self.session.message_bytes_max,
             starttls: self.tls.is_some() && listener.kind != ListenerKind::Submissions,
             auth_mechanisms: if has_logins {
@@ -122,8 +117,8 @@ impl Config {
             require_tls: is_submission && !listener.plaintext_auth,
             require_auth: is_submission,
             allow_plaintext_auth: listener.plaintext_auth,
-            xclient: row.is_some_and(|row| row.xclient),
-            xforward: row.is_some_and(|row| row.xforward),
+            xclient: false,
+            xforward: false,
             recipients_max: self.session.recipients_max,
             errors_max: self.session.errors_max,
             timeout_command: self.session.timeout_command,

@@ -11,7 +11,7 @@ use crate::{
     rules::policy::UnknownAccounts,
     rules::{
         identity::TrustRow,
-        limits::{Plan, ScopedLimit},
+        limits::{self, Plan, ScopedLimit},
     },
     types::{ByteCount, Limit, PlanName, Scope, Span, Unit},
 };
@@ -261,8 +261,8 @@ pub(super) const HEADER_EVIDENCE: [Evidence; 5] = [
 
 const HOUR: Span = Span::from_secs(3600);
 const DAY: Span = Span::from_secs(24 * 3600);
-const WINDOW_MAX: Span = Span::from_secs(31 * 24 * 3600);
-const WINDOWS: std::ops::RangeInclusive<Span> = Span::from_secs(1)..=WINDOW_MAX;
+const WINDOW_MAX: Span = Span::new(limits::WINDOW_MAX);
+const WINDOWS: std::ops::RangeInclusive<Span> = Span::new(limits::WINDOW_MIN)..=WINDOW_MAX;
 const MARGINS: std::ops::RangeInclusive<Span> = Span::from_secs(0)..=DAY;
 /// A trusted server's own limit, where its row has none.
 const PEER_PER_HOUR: u32 = 500;

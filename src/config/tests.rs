@@ -185,10 +185,10 @@ fn the_quickstart_is_what_the_readme_says() {
     assert!(config.tls.as_ref().unwrap().self_signed_for.is_some());
     assert_eq!(config.policy.trust[0].limits[0].limit.max, 100_000);
     assert_eq!(warnings(&config), Vec::<String>::new());
-    let session = config.session_settings(&config.listeners[1], None, Extensions::default());
+    let session = config.session_settings(&config.listeners[1]);
     assert!(session.starttls && session.require_tls && session.require_auth);
     assert!(!session.allow_plaintext_auth);
-    let session = config.session_settings(&config.listeners[0], None, Extensions::default());
+    let session = config.session_settings(&config.listeners[0]);
     assert!(!session.require_tls && !session.require_auth && !session.xclient);
 }
 

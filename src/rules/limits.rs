@@ -227,14 +227,6 @@ pub fn check_window(window: Span) -> Result<(), LimitError> {
     if fits { Ok(()) } else { Err(LimitError::Window(window)) }
 }
 
-/// Checks one line of a plan.
-///
-/// # Errors
-/// [`LimitError`] if it cannot stand in a plan.
-pub fn check_plan_limit(line: &ScopedLimit) -> Result<(), LimitError> {
-    check_place(place_of(line))
-}
-
 /// Checks an override before it is given to a subject.
 ///
 /// # Errors

@@ -467,11 +467,6 @@ impl Session {
     pub fn buffered_bytes(&self) -> usize {
         self.buffer.len()
     }
-
-    /// Goes on with other settings, for a peer that a login gave rights to; call it before answering the login.
-    pub fn replace_settings(&mut self, settings: Arc<SessionSettings>) {
-        self.settings = settings;
-    }
 }
 
 /// What happens.
