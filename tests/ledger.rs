@@ -197,6 +197,10 @@ mod checks {
                 task.await.unwrap();
             }
         }
+        // What was given back when nobody asked any more is taken now, one after another.
+        for n in (256..306).filter(|n: &u64| !n.is_multiple_of(3)) {
+            send(n).await.unwrap();
+        }
         assert_eq!(granted.load(Ordering::Relaxed), 50);
         let usage = store.usage("account/r/a@b", limit(3600, 50), store.start).await;
         assert_eq!((usage.sent, usage.open, usage.remaining), (50, 0, 0));
