@@ -2,10 +2,7 @@
 
 use super::{PlanSource, TenantSource};
 use crate::{
-    rules::{
-        identity,
-        policy::{Assigned, Policy},
-    },
+    rules::{identity, policy::Policy},
     store::records::SubjectRecord,
     types::{AccountId, PlanName, TenantId},
 };
@@ -30,9 +27,4 @@ pub(super) fn plan_of(
         .map(|plan| (plan, PlanSource::Account))
         .or_else(|| of_tenant.map(|plan| (plan, PlanSource::Tenant)))
         .unwrap_or_else(|| (policy.default_plan.clone(), PlanSource::Default))
-}
-
-/// What an operator assigned, as [`Policy::limits_in_force`] wants it.
-pub(super) fn assigned(record: &SubjectRecord) -> Assigned<'_> {
-    Assigned { plan: record.plan.as_ref(), overrides: &record.overrides }
 }

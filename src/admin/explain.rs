@@ -2,7 +2,7 @@
 
 use super::{
     Admin, AdminError, Explanation, LimitView, RefusalView, State, SubjectUsage,
-    effective::{assigned, plan_of, tenant_of},
+    effective::{plan_of, tenant_of},
 };
 use crate::{
     rules::{
@@ -92,7 +92,7 @@ impl Standing {
         if let Some(row) = self.policy.trust.iter().find(|row| row.account() == self.account) {
             return limits_of_peer(admin, row, self.now).await;
         }
-        let (tenant, account) = (assigned(&self.tenant_record), assigned(&self.record));
+        let (tenant, account) = (self.tenant_record.assigned(), self.record.assigned());
         let limits = self.policy.limits_in_force(tenant, account, self.now);
         let whose = Whose {
             tenant: Some(&self.tenant.0),

@@ -2,7 +2,7 @@
 
 use super::{
     Admin, AdminError, LimitSpec, LimitTarget, OverrideView, State, SubjectView, Until, case,
-    effective::{assigned, plan_of},
+    effective::plan_of,
     explain::{Standing, Whose},
     list::scope_of,
 };
@@ -270,7 +270,7 @@ impl Own {
     ) -> Result<Self, AdminError> {
         let policy = admin.policy.load_full();
         let plan = plan_of(&policy, None, record);
-        let limits = policy.limits_in_force(assigned(record), Assigned::default(), now);
+        let limits = policy.limits_in_force(record.assigned(), Assigned::default(), now);
         let whose = Whose { tenant: Some(tenant), ..Whose::default() };
         let limits = whose.views(admin, limits, now).await?;
         Ok(Self { name: tenant.to_string(), tenant: None, plan, limits })

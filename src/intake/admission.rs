@@ -8,7 +8,7 @@ use crate::{
     rules::{
         identity::{self, Identity, TrustRow},
         limits::{EffectiveLimit, Mode, Plan},
-        policy::{Assigned, Policy, SenderMismatch, UnknownAccounts},
+        policy::{Policy, SenderMismatch, UnknownAccounts},
         verdict::{self, Moment, Refusal},
     },
     store::{
@@ -93,7 +93,7 @@ pub async fn admit(books: Books<'_>, question: Question<'_>) -> Result<Admission
     let down = |_| Denied { refusal: verdict::store_down(question.session), charged: None };
     let subject = load_subject(books, &question.identity.account).await.map_err(down)?;
     let (of_tenant, of_account) =
-        (assigned(&subject.tenant_record), assigned(&subject.account_record));
+        (subject.tenant_record.assigned(), subject.account_record.assigned());
     let account_plan = question.policy.plan_in_force(of_tenant, of_account);
     let charged = Charged {
         account: question.identity.account.clone(),
@@ -150,10 +150,6 @@ async fn load_subject(books: Books<'_>, account: &AccountId) -> Result<Subject, 
     let tenant = account_record.tenant.clone().unwrap_or_else(|| identity::tenant_of(account));
     let tenant_record = books.records.subject(&SubjectId::Tenant(tenant.clone())).await?;
     Ok(Subject { tenant, account_record, tenant_record })
-}
-
-fn assigned(record: &SubjectRecord) -> Assigned<'_> {
-    Assigned { plan: record.plan.as_ref(), overrides: &record.overrides }
 }
 
 fn suspension(question: &Question<'_>, subject: &Subject) -> Option<Refusal> {

@@ -1,7 +1,7 @@
 //! The pump of one connection: bytes in, bytes out, deadlines, drain. What the session asks goes to [`Sender`].
 
 use super::{
-    Door, Gate, Phase,
+    Door, Gate, ListenerKind, Phase,
     transaction::{Abandon, Sender},
 };
 use crate::{
@@ -112,16 +112,14 @@ async fn arrive(
             return None;
         }
     };
+    let stream = Stream::from(tcp);
     let stream = match (door.settings.kind, &door.tls) {
-        (super::ListenerKind::Submissions, Some(tls)) => match tls.accept(tcp).await {
-            Ok(stream) => Stream::Tls(Box::new(stream)),
-            Err(_) => {
-                refuse("tls");
-                return None;
-            }
-        },
-        _ => Stream::Plain(tcp),
+        (ListenerKind::Submissions, Some(tls)) => stream.into_tls(tls).await,
+        // The configuration is not accepted like this; if it were, nothing may go in the clear.
+        (ListenerKind::Submissions, None) => Err(io::ErrorKind::Unsupported.into()),
+        _ => Ok(stream),
     };
+    let stream = stream.map_err(|_| refuse("tls")).ok()?;
     Some(Arrival { stream, remote, proxied, _place: place })
 }
 

@@ -5,7 +5,7 @@
 
 use crate::{
     event::{LimitHit, RefusalReason},
-    smtp::Reply,
+    smtp::{Reply, client::passed_on},
     types::{AccountId, ByteCount, CaseId, ReversePath, SessionId, SubjectId, Timestamp, Unit},
 };
 use std::fmt::Write as _;
@@ -227,7 +227,8 @@ pub fn extension_missing(extension: &str, session: &SessionId) -> Refusal {
 /// that a missing enhanced status is filled in, because our EHLO promised one (RFC 2034 §4).
 #[must_use]
 pub fn passed_back(answer: &Reply) -> Reply {
-    let code = if answer.code() == 421 { 451 } else { answer.code() };
+    let answer = passed_on(answer.clone());
+    let code = answer.code();
     let status = match (answer.status(), code / 100) {
         (Some(status), _) => status.to_owned(),
         (None, 2) => "2.0.0".to_owned(),

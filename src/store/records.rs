@@ -3,7 +3,7 @@
 use super::{BoxFuture, StoreError};
 use crate::{
     event::LimitHit,
-    rules::limits::LimitOverride,
+    rules::{limits::LimitOverride, policy::Assigned},
     types::{AccountId, CaseId, PlanName, SubjectId, TenantId, Timestamp},
 };
 use std::sync::Arc;
@@ -24,6 +24,14 @@ pub struct SubjectRecord {
     pub suspension: Option<Suspension>,
     /// True if an operator made the record, so that the account is known before it sends.
     pub registered: bool,
+}
+
+impl SubjectRecord {
+    /// What of it decides which limits hold.
+    #[must_use]
+    pub fn assigned(&self) -> Assigned<'_> {
+        Assigned { plan: self.plan.as_ref(), overrides: &self.overrides }
+    }
 }
 
 /// A suspension.
