@@ -26,7 +26,6 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
     sync::watch,
     time::Sleep,
 };
@@ -35,11 +34,11 @@ use tokio::{
 pub async fn serve(
     gate: Arc<Gate>,
     door: Arc<Door>,
-    tcp: TcpStream,
+    stream: Stream,
     remote: SocketAddr,
     phase: watch::Receiver<Phase>,
 ) {
-    let Some(arrival) = Box::pin(arrive(&gate, &door, tcp, remote)).await else { return };
+    let Some(arrival) = Box::pin(arrive(&gate, &door, stream, remote)).await else { return };
     let id = gate.ids.session();
     let began = gate.clock.now();
     let peer = gate.policy.load().row_of(remote.ip(), None).map(|row| row.name.clone());
@@ -85,7 +84,7 @@ struct Arrival {
 async fn arrive(
     gate: &Gate,
     door: &Arc<Door>,
-    mut tcp: TcpStream,
+    mut stream: Stream,
     remote: SocketAddr,
 ) -> Option<Arrival> {
     let refuse = |reason| {
@@ -94,7 +93,7 @@ async fn arrive(
     };
     let mut proxied = None;
     if door.settings.proxy_protocol {
-        match read_proxy_header(gate, &mut tcp, remote).await {
+        match read_proxy_header(gate, &mut stream, remote).await {
             Some(source) => proxied = source,
             None => {
                 refuse("proxy-header");
@@ -108,11 +107,11 @@ async fn arrive(
         Ok(place) => place,
         Err(reason) => {
             refuse(reason);
-            let _gone = tcp.write_all(b"421 4.7.0 too many connections, try again later\r\n").await;
+            let _gone =
+                stream.write_all(b"421 4.7.0 too many connections, try again later\r\n").await;
             return None;
         }
     };
-    let stream = Stream::from(tcp);
     let stream = match (door.settings.kind, &door.tls) {
         (ListenerKind::Submissions, Some(tls)) => stream.into_tls(tls).await,
         // The configuration is not accepted like this; if it were, nothing may go in the clear.
@@ -126,25 +125,25 @@ async fn arrive(
 /// Reads a PROXY header from a peer that may send one. `None`: it may not, or sent none. `Some(None)`: LOCAL or UNKNOWN.
 async fn read_proxy_header(
     gate: &Gate,
-    tcp: &mut TcpStream,
+    stream: &mut Stream,
     remote: SocketAddr,
 ) -> Option<Option<SocketAddr>> {
     gate.policy.load().row_of(remote.ip(), None).filter(|row| row.proxy)?;
-    tokio::time::timeout(PROXY_HEADER_TIME_MAX, take_proxy_header(tcp)).await.ok()?
+    tokio::time::timeout(PROXY_HEADER_TIME_MAX, take_proxy_header(stream)).await.ok()?
 }
 
 /// Takes the header and not an octet more: what follows may be a TLS handshake.
-async fn take_proxy_header(tcp: &mut TcpStream) -> Option<Option<SocketAddr>> {
+async fn take_proxy_header(stream: &mut Stream) -> Option<Option<SocketAddr>> {
     let mut octets = vec![0; proxy_header::HEADER_BYTES_MAX];
     let mut taken = 0;
     loop {
-        let seen = taken + tcp.peek(&mut octets[taken..]).await.ok().filter(|&more| more > 0)?;
+        let seen = taken + stream.peek(&mut octets[taken..]).await.ok().filter(|&more| more > 0)?;
         let (end, source) = match proxy_header::parse(&octets[..seen]) {
             Ok(proxy_header::Parsed::Header { consumed, source }) => (consumed, Some(source)),
             Ok(proxy_header::Parsed::Incomplete) => (seen, None),
             Err(_) => return None,
         };
-        tcp.read_exact(&mut octets[taken..end]).await.ok()?;
+        stream.read_exact(&mut octets[taken..end]).await.ok()?;
         taken = end;
         if source.is_some() {
             return source;

@@ -1,7 +1,9 @@
 //! What the tests of the whole program share: the gate, a next hop to look into, a client that speaks line by line.
 
 pub(crate) mod client;
+pub(crate) mod exim;
 pub(crate) mod gate;
+pub(crate) mod guide;
 pub(crate) mod ports;
 pub(crate) mod postfix;
 pub(crate) mod programs;
