@@ -20,4 +20,5 @@ mod mail_programs;
 mod operators;
 mod postfix;
 mod proxy;
+mod relay;
 mod trust;
