@@ -213,11 +213,6 @@ impl Client {
         panic!("{most} messages passed and none was refused");
     }
 
-    /// Says that nothing more will come, and still listens.
-    pub(crate) fn close_its_half(&self) {
-        self.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
-    }
-
     /// Everything until the server closes.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
