@@ -1,10 +1,11 @@
 //! A client that says one line at a time and looks at each answer.
 
-use socket2::{Domain, Socket, Type};
+use super::bad_hop::HangUp;
+use socket2::{Domain, SockRef, Socket, Type};
 use std::{
     fmt,
     io::{self, BufRead, BufReader, Read, Write},
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -165,6 +166,18 @@ impl Client {
             assert_eq!(reply.code, 250, "message {passed} was answered {reply}");
         }
         panic!("{most} messages passed and none was refused");
+    }
+
+    /// Says that nothing more will be sent, and stays.
+    pub(crate) fn close_sending(&self) {
+        self.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Goes away, in order or with a reset.
+    pub(crate) fn hang_up(self, how: HangUp) {
+        if how == HangUp::Rst {
+            SockRef::from(self.stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+        }
     }
 
     /// Everything until the server closes.
