@@ -484,7 +484,7 @@ async fn accept_loop(
         tokio::select! {
             (stream, remote) = socket.accept() => {
                 let door = door.load_full();
-                running.spawn(connection::serve(gate.clone(), door, stream, remote, told.clone()));
+                running.spawn(connection::serve(gate.clone(), door, stream.into(), remote, told.clone()));
             }
             Some(ended) = running.join_next() => note_panic(&gate, ended),
             _ = phase.wait_for(|&phase| phase != Phase::Serving) => break,

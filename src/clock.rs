@@ -3,8 +3,8 @@
 //! Ledger time starts at the later of the wall clock and the highest time that the store has seen, and from then on
 //! advances with the boot-time clock, which counts suspended time and is not stepped. Steps of the wall clock while
 //! running are therefore ignored for every decision; drift between the two is slewed by at most one part in
-//! [`SLEW_PARTS`], and never backwards. Tests and simulations hold a clock that is moved by hand
-//! ([`Clock::by_hand`]).
+//! [`SLEW_PARTS`], and never backwards. Tests hold a clock that is moved by hand ([`Clock::by_hand`]); a simulation starts
+//! the same clock on a [`Machine`] of its own.
 
 use crate::types::Timestamp;
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use std::{
 pub struct Clock(Arc<Source>);
 
 enum Source {
-    System(Mutex<Reading>),
+    Running(Faces, Mutex<Reading>),
     Hand(Arc<AtomicI64>),
 }
 
@@ -37,12 +37,19 @@ impl Clock {
     /// Starts the clock at the later of the wall clock and `high_water`, the latest time that the store has seen.
     #[must_use]
     pub fn start(high_water: Timestamp) -> Self {
-        let ledger = wall_millis().max(high_water.as_millis());
-        Self(Arc::new(Source::System(Mutex::new(Reading {
-            ledger,
-            boot: boot_millis(),
-            slew_credit: 0,
-        }))))
+        Self::start_by(Faces::System, high_water)
+    }
+
+    /// As [`Clock::start`], by the clocks of a simulated machine.
+    #[must_use]
+    pub fn start_on(machine: &Machine, high_water: Timestamp) -> Self {
+        Self::start_by(Faces::Simulated(machine.clone()), high_water)
+    }
+
+    fn start_by(faces: Faces, high_water: Timestamp) -> Self {
+        let ledger = faces.wall_millis().max(high_water.as_millis());
+        let reading = Reading { ledger, boot: faces.boot_millis(), slew_credit: 0 };
+        Self(Arc::new(Source::Running(faces, Mutex::new(reading))))
     }
 
     /// A clock that stands still until its [`Hand`] moves it.
@@ -56,8 +63,9 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &*self.0 {
-            Source::System(reading) => {
-                Timestamp::from_millis(reading.lock().advance(boot_millis(), wall_millis()))
+            Source::Running(faces, reading) => {
+                let (boot, wall) = (faces.boot_millis(), faces.wall_millis());
+                Timestamp::from_millis(reading.lock().advance(boot, wall))
             }
             Source::Hand(hand) => Timestamp::from_millis(hand.load(Ordering::Acquire)),
         }
@@ -74,7 +82,9 @@ impl Clock {
     #[must_use]
     pub fn to_utc(&self, moment: Timestamp) -> Timestamp {
         let away = match &*self.0 {
-            Source::System(_) => whole_seconds(wall_millis() - self.now().as_millis()),
+            Source::Running(faces, _) => {
+                whole_seconds(faces.wall_millis() - self.now().as_millis())
+            }
             Source::Hand(_) => 0,
         };
         Timestamp::from_millis(moment.as_millis() + away)
@@ -98,17 +108,73 @@ impl Hand {
     }
 }
 
+/// Where the boot-time clock and the wall clock are read.
+enum Faces {
+    System,
+    Simulated(Machine),
+}
+
+impl Faces {
+    fn boot_millis(&self) -> i64 {
+        match self {
+            Self::System => boot_millis(),
+            Self::Simulated(machine) => machine.boot_millis(),
+        }
+    }
+
+    fn wall_millis(&self) -> i64 {
+        match self {
+            Self::System => wall_millis(),
+            Self::Simulated(machine) => machine.wall_millis(),
+        }
+    }
+}
+
+/// The clocks of a machine that a simulation plays: the boot-time clock is the tokio runtime's, which the simulation pauses;
+/// the wall clock goes with it and can be stepped.
+#[derive(Clone)]
+pub struct Machine {
+    booted: tokio::time::Instant,
+    /// What the wall clock showed at boot, and all steps since.
+    wall: Arc<AtomicI64>,
+}
+
+impl Machine {
+    /// A machine that boots now. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn boot(wall: Timestamp) -> Self {
+        Self { booted: runtime_now(), wall: Arc::new(AtomicI64::new(wall.as_millis())) }
+    }
+
+    /// Steps the wall clock, forwards or back.
+    pub fn step_wall(&self, millis: i64) {
+        self.wall.fetch_add(millis, Ordering::AcqRel);
+    }
+
+    fn boot_millis(&self) -> i64 {
+        i64::try_from(runtime_now().duration_since(self.booted).as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn wall_millis(&self) -> i64 {
+        self.wall.load(Ordering::Acquire) + self.boot_millis()
+    }
+}
+
 /// The wall clock, for what is not a decision: file names, certificates.
 #[must_use]
 pub fn wall_now() -> Timestamp {
     Timestamp::from_millis(wall_millis())
 }
 
-/// A steady clock for measuring how long something took.
+/// A steady clock for measuring how long something took; stands still where the tokio runtime's time does.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the module that reads clocks")]
 pub fn steady_now() -> std::time::Instant {
-    std::time::Instant::now()
+    runtime_now().into_std()
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the module that reads clocks")]
+fn runtime_now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
 }
 
 impl Reading {

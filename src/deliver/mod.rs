@@ -13,7 +13,7 @@ pub use settings::{HostSettings, Settings, SmarthostSettings, TlsMode};
 use crate::{
     clock::Clock,
     event::Events,
-    net::connect::TlsClientError,
+    net::connect::{Network, TlsClientError},
     smtp::{Extensions, MailRequest, RcptRequest, Reply},
     spool::{Body, BodyReader},
 };
@@ -65,9 +65,22 @@ impl Deliverer {
     /// # Errors
     /// [`DeliverError`] if mail could never leave this way.
     pub fn new(settings: Settings, clock: Clock, events: Events) -> Result<Self, DeliverError> {
+        Self::over(&Network::System, settings, clock, events)
+    }
+
+    /// As [`Deliverer::new`], over this network.
+    ///
+    /// # Errors
+    /// As [`Deliverer::new`].
+    pub fn over(
+        network: &Network,
+        settings: Settings,
+        clock: Clock,
+        events: Events,
+    ) -> Result<Self, DeliverError> {
         Ok(Self(match settings {
             Settings::Smarthost(settings) => {
-                Kind::Smarthost(Smarthost::new(settings, clock, events)?)
+                Kind::Smarthost(Smarthost::new(settings, network, clock, events)?)
             }
             Settings::Folder { path } => Kind::Folder(Folder::new(&path)?),
         }))

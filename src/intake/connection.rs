@@ -7,6 +7,7 @@ use super::{
 use crate::{
     event::{ConnectionRefused, Event, SessionClosed, SessionOpened},
     net::Stream,
+    rules::identity::Proxied,
     smtp::{
         proxy_header,
         server::{Answer, Ask, CloseReason, EndReason, Input, Output, Session, Start},
@@ -26,7 +27,6 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
     sync::watch,
     time::Sleep,
 };
@@ -35,11 +35,11 @@ use tokio::{
 pub async fn serve(
     gate: Arc<Gate>,
     door: Arc<Door>,
-    tcp: TcpStream,
+    stream: Stream,
     remote: SocketAddr,
     phase: watch::Receiver<Phase>,
 ) {
-    let Some(arrival) = Box::pin(arrive(&gate, &door, tcp, remote)).await else { return };
+    let Some(arrival) = Box::pin(arrive(&gate, &door, stream, remote)).await else { return };
     let id = gate.ids.session();
     let began = gate.clock.now();
     let peer = gate.policy.load().row_of(remote.ip(), None).map(|row| row.name.clone());
@@ -76,8 +76,7 @@ impl Drop for SessionEnd<'_> {
 struct Arrival {
     stream: Stream,
     remote: SocketAddr,
-    /// The source that a PROXY header named.
-    proxied: Option<SocketAddr>,
+    proxied: Proxied,
     _place: super::places::Place,
 }
 
@@ -85,34 +84,34 @@ struct Arrival {
 async fn arrive(
     gate: &Gate,
     door: &Arc<Door>,
-    mut tcp: TcpStream,
+    mut stream: Stream,
     remote: SocketAddr,
 ) -> Option<Arrival> {
     let refuse = |reason| {
         let refused = ConnectionRefused { listener: door.settings.name.clone(), remote, reason };
         gate.events.tell(gate.clock.now(), &Event::ConnectionRefused(refused));
     };
-    let mut proxied = None;
+    let mut proxied = Proxied::Absent;
     if door.settings.proxy_protocol {
-        match read_proxy_header(gate, &mut tcp, remote).await {
-            Some(source) => proxied = source,
+        match read_proxy_header(gate, &mut stream, remote).await {
+            Some(said) => proxied = said,
             None => {
                 refuse("proxy-header");
                 return None;
             }
         }
     }
-    let client = ClientIp::new(proxied.unwrap_or(remote).ip());
+    let client = ClientIp::new(proxied.client().unwrap_or(remote.ip()));
     let bits = gate.policy.load().ipv6_prefix_bits;
     let place = match door.places.take(client.prefix(bits)) {
         Ok(place) => place,
         Err(reason) => {
             refuse(reason);
-            let _gone = tcp.write_all(b"421 4.7.0 too many connections, try again later\r\n").await;
+            let _gone =
+                stream.write_all(b"421 4.7.0 too many connections, try again later\r\n").await;
             return None;
         }
     };
-    let stream = Stream::from(tcp);
     let stream = match (door.settings.kind, &door.tls) {
         (ListenerKind::Submissions, Some(tls)) => stream.into_tls(tls).await,
         // The configuration is not accepted like this; if it were, nothing may go in the clear.
@@ -123,28 +122,30 @@ async fn arrive(
     Some(Arrival { stream, remote, proxied, _place: place })
 }
 
-/// Reads a PROXY header from a peer that may send one. `None`: it may not, or sent none. `Some(None)`: LOCAL or UNKNOWN.
+/// Reads a PROXY header from a peer that may send one; none: it may not, or sent none.
 async fn read_proxy_header(
     gate: &Gate,
-    tcp: &mut TcpStream,
+    stream: &mut Stream,
     remote: SocketAddr,
-) -> Option<Option<SocketAddr>> {
+) -> Option<Proxied> {
     gate.policy.load().row_of(remote.ip(), None).filter(|row| row.proxy)?;
-    tokio::time::timeout(PROXY_HEADER_TIME_MAX, take_proxy_header(tcp)).await.ok()?
+    let header = tokio::time::timeout(PROXY_HEADER_TIME_MAX, take_proxy_header(stream));
+    let source = header.await.ok()??;
+    Some(source.map_or(Proxied::Nobody, |client| Proxied::Client(client.ip())))
 }
 
 /// Takes the header and not an octet more: what follows may be a TLS handshake.
-async fn take_proxy_header(tcp: &mut TcpStream) -> Option<Option<SocketAddr>> {
+async fn take_proxy_header(stream: &mut Stream) -> Option<Option<SocketAddr>> {
     let mut octets = vec![0; proxy_header::HEADER_BYTES_MAX];
     let mut taken = 0;
     loop {
-        let seen = taken + tcp.peek(&mut octets[taken..]).await.ok().filter(|&more| more > 0)?;
+        let seen = taken + stream.peek(&mut octets[taken..]).await.ok().filter(|&more| more > 0)?;
         let (end, source) = match proxy_header::parse(&octets[..seen]) {
             Ok(proxy_header::Parsed::Header { consumed, source }) => (consumed, Some(source)),
             Ok(proxy_header::Parsed::Incomplete) => (seen, None),
             Err(_) => return None,
         };
-        tcp.read_exact(&mut octets[taken..end]).await.ok()?;
+        stream.read_exact(&mut octets[taken..end]).await.ok()?;
         taken = end;
         if source.is_some() {
             return source;

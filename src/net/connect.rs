@@ -3,6 +3,7 @@
 //! Speaks no SMTP and keeps no connection; the caller bounds the handshake's time. Names are looked up at each connect, so a
 //! changed address record is followed. rustls always runs on the ring provider. Input comes from `deliver`.
 
+use super::Pipe;
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -10,6 +11,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
 use std::{
+    future::Future,
     io,
     net::{IpAddr, SocketAddr},
     path::Path,
@@ -36,13 +38,61 @@ pub struct Target<'a> {
     pub source: Option<IpAddr>,
 }
 
+/// Where connections lead to, and where chance comes from: the system, or a simulation that plays both.
+#[derive(Clone)]
+pub enum Network {
+    /// The system's.
+    System,
+    /// A simulation's (`tests/sim.rs`).
+    Simulated(Arc<dyn Simulated>),
+}
+
+/// What a simulation puts in the place of the system.
+pub trait Simulated: Send + Sync {
+    /// Connects to a host.
+    fn dial(&self, host: &str, port: u16) -> Dialing;
+
+    /// A number that is different each time.
+    fn random(&self) -> u64;
+}
+
+/// A connection of a simulation in the making.
+pub type Dialing = Pin<Box<dyn Future<Output = io::Result<Pipe>> + Send>>;
+
+impl Network {
+    /// See [`connect`].
+    ///
+    /// # Errors
+    /// As [`connect`].
+    pub async fn connect(&self, target: Target<'_>, wait: Duration) -> io::Result<ClientStream> {
+        match self {
+            Self::System => connect(target, wait).await.map(ClientStream::Plain),
+            Self::Simulated(simulated) => {
+                let dialing = simulated.dial(target.host, target.port);
+                let pipe = timeout(wait, dialing).await.map_err(late)??;
+                Ok(ClientStream::Memory(Box::new(pipe)))
+            }
+        }
+    }
+
+    /// A number that nobody can foretell, to spread load by.
+    ///
+    /// # Errors
+    /// The system gives none.
+    pub fn random(&self) -> Result<u64, getrandom::Error> {
+        match self {
+            Self::System => getrandom::u64(),
+            Self::Simulated(simulated) => Ok(simulated.random()),
+        }
+    }
+}
+
 /// Looks the host up and connects to the first of its addresses that answers, with TCP_NODELAY. The look-up
 /// takes at most `wait`, then all addresses together as long again, each an equal share, so that one that is silent does not hide the next.
 ///
 /// # Errors
 /// The last address's error, or that there is no address that the source can reach.
 pub async fn connect(target: Target<'_>, wait: Duration) -> io::Result<TcpStream> {
-    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
     let addresses = timeout(wait, addresses_of(target)).await.map_err(late)??;
     let share = wait / u32::try_from(addresses.len()).unwrap_or(1).max(1);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no address of a usable family");
@@ -53,6 +103,10 @@ pub async fn connect(target: Target<'_>, wait: Duration) -> io::Result<TcpStream
         }
     }
     Err(last)
+}
+
+fn late(_: tokio::time::error::Elapsed) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }
 
 async fn addresses_of(target: Target<'_>) -> io::Result<Vec<SocketAddr>> {
@@ -210,6 +264,8 @@ pub enum ClientStream {
     Plain(TcpStream),
     /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
+    /// In memory, of a simulation.
+    Memory(Box<Pipe>),
 }
 
 impl ClientStream {
@@ -227,6 +283,7 @@ impl ClientStream {
         match self {
             Self::Plain(stream) => stream.peer_addr(),
             Self::Tls(stream) => stream.get_ref().0.peer_addr(),
+            Self::Memory(pipe) => Ok(pipe.remote()),
         }
     }
 }
@@ -240,6 +297,7 @@ impl AsyncRead for ClientStream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(context, buffer),
+            Self::Memory(pipe) => Pin::new(pipe.as_mut()).poll_read(context, buffer),
         }
     }
 }
@@ -253,6 +311,7 @@ impl AsyncWrite for ClientStream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, octets),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(context, octets),
+            Self::Memory(pipe) => Pin::new(pipe.as_mut()).poll_write(context, octets),
         }
     }
 
@@ -260,6 +319,7 @@ impl AsyncWrite for ClientStream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(context),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(context),
+            Self::Memory(pipe) => Pin::new(pipe.as_mut()).poll_flush(context),
         }
     }
 
@@ -267,6 +327,7 @@ impl AsyncWrite for ClientStream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(context),
+            Self::Memory(pipe) => Pin::new(pipe.as_mut()).poll_shutdown(context),
         }
     }
 }

@@ -4,10 +4,12 @@
 //! client says STARTTLS. Nothing here knows whose connection it is, keeps a list of connections or reads ahead.
 
 mod listen;
+mod pipe;
 mod stream;
 mod tls;
 
 pub use listen::{ListenError, Listener};
+pub use pipe::Pipe;
 pub use stream::{Stream, TlsFacts};
 pub use tls::{TlsError, TlsServer};
 

@@ -3,7 +3,7 @@
 //! A plain stream has no buffers of its own, so that thousands of idle ones cost what their sockets cost; the TLS state is
 //! boxed for the same reason. Reading ahead, time-outs and limits are the caller's.
 
-use super::TlsServer;
+use super::{Pipe, TlsServer};
 use rustls::ProtocolVersion;
 use std::{
     io::{self, IoSlice},
@@ -24,6 +24,8 @@ pub enum Stream {
     Plain(TcpStream),
     /// With TLS.
     Tls(Box<TlsStream<TcpStream>>),
+    /// In memory, of a simulation.
+    Memory(Box<Pipe>),
 }
 
 /// What was agreed on in a handshake.
@@ -48,6 +50,7 @@ impl Stream {
             Self::Tls(_) => {
                 Err(io::Error::new(io::ErrorKind::InvalidInput, "there is TLS already"))
             }
+            Self::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -66,26 +69,27 @@ impl Stream {
         })
     }
 
-    /// The other end of the TCP connection.
+    /// The other end of the connection.
     ///
     /// # Errors
     /// The connection is gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp().peer_addr()
+        match self {
+            Self::Plain(stream) => stream.peer_addr(),
+            Self::Tls(stream) => stream.get_ref().0.peer_addr(),
+            Self::Memory(pipe) => Ok(pipe.remote()),
+        }
     }
 
-    /// Our end of the TCP connection.
+    /// Waits for octets and copies them without taking them: for what may come before a handshake.
     ///
     /// # Errors
-    /// The connection is gone.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp().local_addr()
-    }
-
-    fn tcp(&self) -> &TcpStream {
+    /// The connection broke, or there is TLS.
+    pub async fn peek(&mut self, octets: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Plain(stream) => stream.peek(octets).await,
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Memory(pipe) => pipe.peek(octets).await,
         }
     }
 }
@@ -104,6 +108,12 @@ impl From<TcpStream> for Stream {
     }
 }
 
+impl From<Pipe> for Stream {
+    fn from(pipe: Pipe) -> Self {
+        Self::Memory(Box::new(pipe))
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -113,6 +123,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Memory(pipe) => Pin::new(pipe).poll_read(cx, buffer),
         }
     }
 }
@@ -126,6 +137,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, octets),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, octets),
+            Self::Memory(pipe) => Pin::new(pipe).poll_write(cx, octets),
         }
     }
 
@@ -137,6 +149,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Self::Memory(pipe) => Pin::new(pipe).poll_write_vectored(cx, pieces),
         }
     }
 
@@ -144,6 +157,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Memory(pipe) => pipe.is_write_vectored(),
         }
     }
 
@@ -151,6 +165,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Memory(pipe) => Pin::new(pipe).poll_flush(cx),
         }
     }
 
@@ -158,6 +173,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Memory(pipe) => Pin::new(pipe).poll_shutdown(cx),
         }
     }
 }
@@ -174,7 +190,6 @@ mod tests {
         let mut client = TcpStream::connect(listener.address()).await.unwrap();
         let mut server = Stream::from(listener.accept().await.0);
         assert!(server.is_write_vectored() && server.tls().is_none());
-        assert_eq!(server.local_addr().unwrap(), listener.address());
         client.write_all(b"QUIT\r\n").await.unwrap();
         let mut heard = [0; 6];
         server.read_exact(&mut heard).await.unwrap();

@@ -1,8 +1,10 @@
 //! The tests' own tools do what the tests believe of them.
 
 use crate::support::{
-    Client, at_once, most_within,
-    postfix::{FakeDovecot, Guide, Postfix},
+    Client, at_once,
+    guide::Guide,
+    most_within,
+    postfix::{FakeDovecot, Postfix},
     sink,
 };
 use std::time::Duration;
@@ -56,7 +58,8 @@ fn the_most_in_any_window_is_counted() {
 fn postfix_writes_who_handed_a_mail_in() {
     let sink = sink().run();
     let port = sink.address().port().to_string();
-    let guide = Guide::chapter("By its address").replace("gate.provider.example", "localhost");
+    let guide =
+        Guide::chapter("postfix", "By its address").replace("gate.provider.example", "localhost");
     let postfix = Postfix::start(&guide.replace("2525", &port), &FakeDovecot::start());
     let mut client = Client::hello(postfix.address);
     // base64 of "\0a@shop.example\0secret"

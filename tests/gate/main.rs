@@ -10,6 +10,7 @@ mod support;
 
 mod crash;
 mod delivery;
+mod exim;
 mod harness;
 mod lifecycle;
 mod limits;
@@ -19,4 +20,5 @@ mod neighbours;
 mod operators;
 mod postfix;
 mod proxy;
+mod relay;
 mod trust;

@@ -6,7 +6,7 @@
 use crate::{
     operators::used,
     support::{
-        Gate, Reply,
+        Client, Gate, Reply,
         authority::{Certificate, HOP_NAME},
         bad_hop::{Act, BadHop, Flow, HangUp, Message, Script, Step, bad_hop, script},
         gate,
@@ -14,9 +14,11 @@ use crate::{
         sink, wait_for,
     },
 };
+use socket2::SockRef;
 use std::{
     collections::BTreeSet,
     fs,
+    net::{Shutdown, TcpStream},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::Mutex,
@@ -429,13 +431,10 @@ fn a_message_that_its_client_did_not_finish_is_never_delivered() {
         [HangUp::Fin, HangUp::Rst, HangUp::Fin, HangUp::Rst].into_iter().enumerate()
     {
         let account = format!("gone{number}@shop.example");
-        let mut client = gate.client();
-        client.expect(250, &format!("MAIL FROM:<{account}>"));
-        client.expect(250, "RCPT TO:<one@remote.example>");
-        client.expect(354, "DATA");
+        let (stream, mut client) = within_data(&gate, &account);
         // Half a line, and all but the last octet of the final dot.
         client.write(if number < 2 { b"Subject: half\r\n\r\nhal" } else { b"whole\r\n.\r" });
-        client.hang_up(how);
+        hang_up(stream, client, how);
         gate.logged("message", |line| {
             line["outcome"] == "abandoned" && line["account"] == account.as_str()
         });
@@ -447,6 +446,26 @@ fn a_message_that_its_client_did_not_finish_is_never_delivered() {
     assert_eq!((hop.messages().len(), hop.connections()), (1, 1));
 }
 
+/// A client of which the text is awaited, and its socket.
+fn within_data(gate: &Gate, account: &str) -> (TcpStream, Client) {
+    let stream = TcpStream::connect(gate.smarthost()).unwrap();
+    let mut client = Client::over(Box::new(stream.try_clone().unwrap()));
+    assert_eq!(client.reply().code, 220);
+    client.expect(250, "EHLO client.example");
+    client.expect(250, &format!("MAIL FROM:<{account}>"));
+    client.expect(250, "RCPT TO:<one@remote.example>");
+    client.expect(354, "DATA");
+    (stream, client)
+}
+
+/// Goes away, in order or with a reset.
+fn hang_up(stream: TcpStream, client: Client, how: HangUp) {
+    if how == HangUp::Rst {
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    drop((stream, client));
+}
+
 #[test]
 fn a_client_that_only_closed_its_sending_side_hears_the_verdict_and_one_that_is_gone_costs_one_delivery()
  {
@@ -454,15 +473,12 @@ fn a_client_that_only_closed_its_sending_side_hears_the_verdict_and_one_that_is_
     hop.start_over(script().at(Step::Dot, Act::Dawdle(Duration::from_millis(300))));
     for (number, is_gone) in [false, true].into_iter().enumerate() {
         let account = format!("half{number}@shop.example");
-        let mut client = gate.client();
-        client.expect(250, &format!("MAIL FROM:<{account}>"));
-        client.expect(250, "RCPT TO:<one@remote.example>");
-        client.expect(354, "DATA");
+        let (stream, mut client) = within_data(&gate, &account);
         client.write(b"text\r\n.\r\n");
         if is_gone {
-            client.hang_up(HangUp::Rst);
+            hang_up(stream, client, HangUp::Rst);
         } else {
-            client.close_sending();
+            stream.shutdown(Shutdown::Write).unwrap();
             assert_eq!(client.reply().code, 250);
         }
         gate.logged("message", |line| {

@@ -4,7 +4,8 @@ use crate::{
     operators::used,
     support::{
         Client, Gate, Sink, gate,
-        postfix::{Certificate, FakeDovecot, Guide, Postfix, certificate},
+        guide::Guide,
+        postfix::{Certificate, FakeDovecot, Postfix, certificate},
         sink, wait_for,
     },
 };
@@ -14,7 +15,9 @@ use std::net::SocketAddr;
 /// The guide with the gate's name and port in it.
 fn guide(chapter: &str, gate: &Gate) -> Guide {
     let port = gate.smarthost().port().to_string();
-    Guide::chapter(chapter).replace("gate.provider.example", "localhost").replace("2525", &port)
+    Guide::chapter("postfix", chapter)
+        .replace("gate.provider.example", "localhost")
+        .replace("2525", &port)
 }
 
 /// Sends a mail through Postfix as a user who logged in there.
@@ -35,7 +38,7 @@ fn with_a_login_of_its_own_each_of_its_users_is_charged() {
     let gate = gate()
         .limit(2, "1h")
         .evidence_as_shipped()
-        .trust(&Guide::chapter(chapter).trust_row())
+        .trust(&Guide::chapter("postfix", chapter).trust_row())
         .user("web01", "the-password-of-web01")
         .certificate(&pair.certificate, &pair.key)
         .next_hop(&sink)
@@ -71,7 +74,7 @@ fn with_a_login_of_its_own_each_of_its_users_is_charged() {
 #[test]
 fn without_its_login_a_server_is_a_stranger() {
     let sink = sink().run();
-    let row = Guide::chapter("With a login of its own").trust_row();
+    let row = Guide::chapter("postfix", "With a login of its own").trust_row();
     let gate = gate().trust(&row).user("web01", "the-password-of-web01").next_hop(&sink).run();
     let mut client = gate.client();
     let mail = client.say("MAIL FROM:<a@shop.example>");
@@ -83,7 +86,7 @@ fn without_its_login_a_server_is_a_stranger() {
 fn by_its_address_the_senders_and_their_clients_are_told() {
     let sink = sink().run();
     let chapter = "By its address";
-    let trust = Guide::chapter(chapter).replace("192.0.2.10", "127.0.0.1").trust_row();
+    let trust = Guide::chapter("postfix", chapter).replace("192.0.2.10", "127.0.0.1").trust_row();
     let gate = gate().limit(2, "1h").evidence_as_shipped().trust(&trust).next_hop(&sink).run();
     let postfix = Postfix::start(&guide(chapter, &gate), &FakeDovecot::start());
     let mut client = Client::hello_from([127, 0, 0, 5].into(), postfix.address);

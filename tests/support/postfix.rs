@@ -3,6 +3,7 @@
 //! What it relays through is configured by the very lines of `deploy/smarthost/postfix.md`.
 
 use super::{
+    guide::Guide,
     ports::free_port,
     programs::{Said, run, run_command},
     wait_for,
@@ -18,44 +19,6 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// The blocks of one chapter of `deploy/smarthost/postfix.md`.
-pub(crate) struct Guide {
-    /// For the server's main.cf.
-    pub(crate) main_cf: String,
-    /// For the gate.
-    pub(crate) trust: String,
-    /// For the server's password file, if the chapter has one.
-    pub(crate) password: String,
-}
-
-impl Guide {
-    /// Reads a chapter.
-    pub(crate) fn chapter(title: &str) -> Self {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/smarthost/postfix.md");
-        let text = fs::read_to_string(path).unwrap();
-        let chapter = text.split("\n## ").find(|chapter| chapter.starts_with(title));
-        let chapter = chapter.unwrap_or_else(|| panic!("no chapter {title:?} in {path}"));
-        let block = |kind: &str| {
-            let begin = chapter.split(&format!("```{kind}\n")).nth(1);
-            begin.and_then(|rest| rest.split("\n```").next()).unwrap_or_default().to_owned()
-        };
-        Self { main_cf: block("postfix"), trust: block("toml"), password: block("password") }
-    }
-
-    /// The row of the trust table without its `[[trust]]` line.
-    pub(crate) fn trust_row(&self) -> String {
-        self.trust.replace("[[trust]]\n", "")
-    }
-
-    /// Puts the test's place in for the guide's.
-    pub(crate) fn replace(mut self, from: &str, to: &str) -> Self {
-        for text in [&mut self.main_cf, &mut self.trust, &mut self.password] {
-            *text = text.replace(from, to);
-        }
-        self
-    }
-}
-
 /// A running Postfix; stops when it is dropped.
 pub(crate) struct Postfix {
     folder: TempDir,
@@ -66,7 +29,8 @@ pub(crate) struct Postfix {
 impl Postfix {
     /// Starts one that relays as the guide says; its users log in at `dovecot`.
     pub(crate) fn start(guide: &Guide, dovecot: &FakeDovecot) -> Self {
-        Self::start_with(&guide.main_cf, &guide.password, dovecot)
+        let password = guide.block("password");
+        Self::start_with(guide.block("postfix"), password.trim_end(), dovecot)
     }
 
     /// Starts one with these lines in its main.cf.

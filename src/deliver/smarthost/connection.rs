@@ -6,7 +6,7 @@
 use super::super::{HostSettings, SmarthostSettings, Text, TlsMode};
 use crate::{
     clock,
-    net::connect::{ClientStream, Target, TlsClient, connect},
+    net::connect::{ClientStream, Network, Target, TlsClient},
     smtp::{
         Extensions, Reply,
         client::{
@@ -97,15 +97,16 @@ struct Waits {
 impl Connection {
     /// Connects, greets, protects and logs in, as the host's settings want it.
     pub(super) async fn open(
+        network: &Network,
         settings: &SmarthostSettings,
         host: &HostSettings,
         tls: Option<&TlsClient>,
     ) -> Result<Self, Failure> {
         let waits = Waits::of(settings);
         let target = Target { host: &host.host, port: host.port, source: host.source };
-        let tcp = connect(target, waits.connect).await;
-        let tcp = tcp.map_err(|error| Failure::Io("connecting", error))?;
-        let mut connection = Self::new(ClientStream::Plain(tcp), waits);
+        let stream = network.connect(target, waits.connect).await;
+        let stream = stream.map_err(|error| Failure::Io("connecting", error))?;
+        let mut connection = Self::new(stream, waits);
         if host.tls == TlsMode::Implicit {
             connection = connection.protect(host, tls).await?;
         }

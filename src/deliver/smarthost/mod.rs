@@ -12,6 +12,7 @@ use super::{DeliverError, HopHealth, SmarthostSettings};
 use crate::{
     clock::{self, Clock},
     event::{Event, Events, NextHopState},
+    net::connect::Network,
     smtp::{BodyType, Extensions, MailRequest},
 };
 use breaker::Change;
@@ -49,11 +50,14 @@ enum NoHop {
 impl Smarthost {
     pub(super) fn new(
         settings: SmarthostSettings,
+        network: &Network,
         clock: Clock,
         events: Events,
     ) -> Result<Self, DeliverError> {
-        let seed = getrandom::u64().map_err(|error| DeliverError::Random(error.to_string()))?;
-        let host = |host: &super::HostSettings| Host::new(host.clone(), &settings).map(Arc::new);
+        let seed = network.random().map_err(|error| DeliverError::Random(error.to_string()))?;
+        let host = |host: &super::HostSettings| {
+            Host::new(host.clone(), &settings, network.clone()).map(Arc::new)
+        };
         let hosts = settings.hosts.iter().map(host).collect::<Result<Vec<_>, _>>()?;
         if hosts.is_empty() {
             return Err(DeliverError::NoHost);

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     clock,
-    net::connect::{TlsClient, Verification},
+    net::connect::{Network, TlsClient, Verification},
     smtp::Extensions,
 };
 use parking_lot::Mutex;
@@ -28,6 +28,7 @@ use tokio::{
 pub(super) struct Host {
     pub(super) name: Arc<str>,
     pub(super) settings: HostSettings,
+    network: Network,
     tls: Option<TlsClient>,
     slots: Arc<Semaphore>,
     slots_max: usize,
@@ -74,6 +75,7 @@ impl Host {
     pub(super) fn new(
         settings: HostSettings,
         all: &SmarthostSettings,
+        network: Network,
     ) -> Result<Self, DeliverError> {
         let name: Arc<str> = format!("{}:{}", settings.host, settings.port).into();
         let slots_max = usize::try_from(settings.connections_max).unwrap_or(usize::MAX);
@@ -84,6 +86,7 @@ impl Host {
             tls: tls_client(&settings, &name)?,
             name,
             settings,
+            network,
             slots: Arc::new(Semaphore::new(slots_max)),
             slots_max,
             idle: Mutex::new(Vec::new()),
@@ -137,7 +140,7 @@ impl Host {
     }
 
     async fn open(&self, all: &SmarthostSettings) -> Result<Connection, Failure> {
-        let opening = Connection::open(all, &self.settings, self.tls.as_ref());
+        let opening = Connection::open(&self.network, all, &self.settings, self.tls.as_ref());
         // Boxed: it is large and rare, and would otherwise make every transaction's future as large.
         Box::pin(opening).await
     }
