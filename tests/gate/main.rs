@@ -17,6 +17,7 @@ mod limits;
 mod load;
 mod logins;
 mod mail_programs;
+mod neighbours;
 mod operators;
 mod postfix;
 mod proxy;
