@@ -8,16 +8,16 @@ use crate::{
     auth::{self, AuthError, Authenticator, Scheme},
     cli::output,
     clock::Clock,
-    config::{self, Config, Moves},
+    config::{self, Budget, Config, Moves},
     deliver::{self, Deliverer, HopState},
     event::{Event, Events, Trouble},
     http::{self, ControlSocket, PublicState},
     intake::{
         Door, Gate, ListenerKind, ListenerSettings, Phase, connection,
         ids::Ids,
-        places::{PlaceCounts, Places, Room},
+        places::{House, HouseCounts, PlaceCounts, Places},
     },
-    net::{Listener, TlsServer},
+    net::{Listener, TlsServer, descriptors},
     spool::Spool,
     store::{
         BoxFuture,
@@ -141,8 +141,9 @@ impl App {
         let store = opened.start(&clock, events.clone()).named(&store_name)?;
         let tls = config.tls.clone().map(TlsServer::new).transpose().named("tls")?.map(Arc::new);
         let test_login = make_test_user(&config)?;
-        let gate = Arc::new(build_gate(&config, &store, clock, events)?);
-        let doors = open_doors(&config, tls.as_ref())?;
+        let budget = share_descriptors(&config)?;
+        let gate = Arc::new(build_gate(&config, &store, clock, events, budget.house)?);
+        let doors = open_doors(&config, &gate, tls.as_ref())?;
         let (deliverers, _) = watch::channel(0);
         Ok(Self {
             source,
@@ -238,6 +239,8 @@ impl App {
             let notice = |result| notice_users(&watcher, result);
             watcher.authenticator.run_watch(PASSWD_WATCH_EVERY, notice).await;
         });
+        let watcher = gate.clone();
+        spawn(vital, "places", async move { run_scarcity(&watcher).await });
         let store = self.store.clone();
         spawn(vital, "store", async move { store.panicked().await });
         let metrics = self.telemetry.metrics();
@@ -303,6 +306,7 @@ impl App {
         }
         // Everything that can fail comes before anything that changes.
         let deliverer = self.new_deliverer(&config)?;
+        let house = share_descriptors(&config)?.house;
         self.gate.authenticator.reload().await.named("auth.passwd_file")?;
         if let (Some(tls), Some(settings)) = (&self.tls, config.tls.clone()) {
             tls.reload_with(settings).named("tls")?;
@@ -314,7 +318,7 @@ impl App {
         }
         self.store.set_history(config.store.history);
         self.gate.policy.store(Arc::new(config.policy.clone()));
-        self.gate.texts.set_max(config.session.data_sessions_max);
+        self.gate.house.resize(house);
         self.replace_doors(&config);
         self.config = config;
         Ok(())
@@ -334,7 +338,7 @@ impl App {
             let name = open.door.load().settings.name.clone();
             if let Some(settings) = config.listeners.iter().find(|listener| listener.name == name) {
                 let old = open.door.load();
-                let mut door = build_door(config, settings, self.tls.as_ref());
+                let mut door = build_door(config, settings, &self.gate, self.tls.as_ref());
                 if places_of(&old.settings) == places_of(settings) {
                     door.places = old.places.clone();
                 }
@@ -362,6 +366,7 @@ fn build_gate(
     store: &Arc<SqliteStore>,
     clock: Clock,
     events: Events,
+    house: HouseCounts,
 ) -> Result<Gate, AppError> {
     let deliverer = build_deliverer(config, &clock, &events)?;
     Ok(Gate {
@@ -369,7 +374,7 @@ fn build_gate(
         records: store.clone(),
         deliverer: ArcSwap::from_pointee(deliverer),
         spool: Spool::new(config.spool.clone()).named("spool")?,
-        texts: Room::new(config.session.data_sessions_max),
+        house: House::new(house),
         authenticator: Arc::new(Authenticator::new(config.auth.clone()).named("auth.passwd_file")?),
         policy: Arc::new(ArcSwap::from_pointee(config.policy.clone())),
         ids: Ids::new(clock.now()),
@@ -441,25 +446,46 @@ fn build_deliverer(config: &Config, clock: &Clock, events: &Events) -> Result<De
     Deliverer::new(config.next_hop.clone(), clock.clone(), events.clone()).named("next_hop")
 }
 
-fn open_doors(config: &Config, tls: Option<&Arc<TlsServer>>) -> Result<Vec<OpenDoor>, AppError> {
-    config.listeners.iter().map(|settings| open_door(config, settings, tls)).collect()
+/// Takes all the file descriptors that the system allows and shares them out; says what does not fit.
+fn share_descriptors(config: &Config) -> Result<Budget, AppError> {
+    let descriptors = descriptors::raise_limit();
+    let budget = config::budget(config, descriptors).ok_or("too few; raise LimitNOFILE=");
+    let budget = budget.named(&format!("share out {descriptors} file descriptors"))?;
+    for warning in &budget.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(budget)
+}
+
+fn open_doors(
+    config: &Config,
+    gate: &Gate,
+    tls: Option<&Arc<TlsServer>>,
+) -> Result<Vec<OpenDoor>, AppError> {
+    config.listeners.iter().map(|settings| open_door(config, settings, gate, tls)).collect()
 }
 
 fn open_door(
     config: &Config,
     settings: &ListenerSettings,
+    gate: &Gate,
     tls: Option<&Arc<TlsServer>>,
 ) -> Result<OpenDoor, AppError> {
     let bind = |address| Listener::bind(address).named(&format!("listener {}", settings.name));
     let sockets = settings.addresses.iter().copied().map(bind).collect::<Result<_, _>>()?;
-    let door = Arc::new(ArcSwap::from_pointee(build_door(config, settings, tls)));
+    let door = Arc::new(ArcSwap::from_pointee(build_door(config, settings, gate, tls)));
     Ok(OpenDoor { door, sockets })
 }
 
-fn build_door(config: &Config, settings: &ListenerSettings, tls: Option<&Arc<TlsServer>>) -> Door {
+fn build_door(
+    config: &Config,
+    settings: &ListenerSettings,
+    gate: &Gate,
+    tls: Option<&Arc<TlsServer>>,
+) -> Door {
     Door {
         session: config.session_settings(settings),
-        places: Places::new(places_of(settings)),
+        places: Places::new(places_of(settings), &gate.house.scarcity),
         tls: tls.cloned(),
         settings: settings.clone(),
     }
@@ -522,6 +548,19 @@ async fn run_probes(gate: &Gate, mut replaced: watch::Receiver<u64>) {
             }
         };
         deliverer.run_probes(replacement).await;
+    }
+}
+
+/// Tells when places become scarce and when they are ample again.
+async fn run_scarcity(gate: &Gate) {
+    let mut rooms = gate.house.scarcity.watch();
+    // The gate holds the sender, so the watch does not end while it is watched.
+    while rooms.wait_for(|&rooms| rooms > 0).await.is_ok() {
+        gate.tell(&Event::PlacesScarce);
+        if rooms.wait_for(|&rooms| rooms == 0).await.is_err() {
+            return;
+        }
+        gate.tell(&Event::PlacesAmple);
     }
 }
 

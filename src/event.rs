@@ -40,6 +40,10 @@ pub enum Event {
     NextHopUp(NextHopState),
     /// A next hop failed so often that it is left alone for a while.
     NextHopDown(NextHopState),
+    /// Most places for connections are taken: whoever is idle goes sooner.
+    PlacesScarce,
+    /// There are enough places again.
+    PlacesAmple,
     /// The configuration was read again and is in force.
     ConfigReloaded,
     /// The configuration was read again and is wrong; the old one stays in force.
@@ -73,6 +77,8 @@ impl Event {
             Self::SubjectChanged(_) => "subject-changed",
             Self::NextHopUp(_) => "next-hop-up",
             Self::NextHopDown(_) => "next-hop-down",
+            Self::PlacesScarce => "places-scarce",
+            Self::PlacesAmple => "places-ample",
             Self::ConfigReloaded => "config-reloaded",
             Self::ConfigRejected(_) => "config-rejected",
             Self::CertificatesReloaded => "certificates-reloaded",
@@ -103,7 +109,7 @@ pub struct SessionClosed {
     pub session: SessionId,
     /// The listener's name.
     pub listener: Arc<str>,
-    /// Why: `quit`, `peer-closed`, `timeout`, `slow`, `too-many-errors`, `protocol`, `tls`, `drain`, `io`, `cut` (the drain time ran
+    /// Why: `quit`, `peer-closed`, `timeout`, `slow`, `connections-login`, `too-many-errors`, `protocol`, `tls`, `drain`, `io`, `cut` (the drain time ran
     /// out, or a panic).
     pub reason: &'static str,
     /// How long it lasted.
@@ -117,7 +123,7 @@ pub struct ConnectionRefused {
     pub listener: Arc<str>,
     /// The other end of the TCP connection.
     pub remote: SocketAddr,
-    /// Why: `connections-total`, `connections-client`, `connections-pace`, `proxy-header`, `tls`.
+    /// Why: `connections-server`, `connections-total`, `connections-client`, `connections-pace`, `proxy-header`, `tls`.
     pub reason: &'static str,
 }
 
@@ -132,7 +138,7 @@ pub struct Login {
     pub client: ClientIp,
     /// `PLAIN`, `LOGIN`.
     pub mechanism: &'static str,
-    /// `ok`, `wrong`, `paced`, `unavailable`.
+    /// `ok`, `wrong`, `paced`, `unavailable`, `too-many`.
     pub result: &'static str,
 }
 

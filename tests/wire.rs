@@ -168,6 +168,7 @@ fn settings() -> SessionSettings {
         errors_max: 10,
         timeout_command: Duration::from_secs(300),
         timeout_data: Duration::from_secs(180),
+        timeout_scarce: Duration::from_secs(10),
         data_rate_min: 0,
         transaction_time_max: Duration::from_secs(1800),
     }

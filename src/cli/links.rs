@@ -4,6 +4,7 @@ use super::{CliError, output};
 use crate::{
     auth::{self, Scheme},
     config::{self, Config, Moves},
+    net::descriptors,
     types::{AccountId, Secret},
 };
 use std::path::{Path, PathBuf};
@@ -11,7 +12,12 @@ use std::path::{Path, PathBuf};
 /// Checks a configuration: prints what is allowed but unwise, fails with everything that is wrong.
 pub(super) fn check_config(path: &Path) -> Result<(), CliError> {
     let config = load(path)?;
-    let warnings = config::warnings(&config);
+    let mut warnings = config::warnings(&config);
+    let descriptors = descriptors::limit_max();
+    warnings.extend(match config::budget(&config, descriptors) {
+        Some(budget) => budget.warnings,
+        None => vec![format!("{descriptors} file descriptors (ulimit -Hn) are too few to serve")],
+    });
     for warning in &warnings {
         output::print(&format!("warning: {warning}\n"));
     }

@@ -54,6 +54,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         state_dir: server.state_dir.clone(),
         drain_time_max: server.drain_time_max,
         threads: server.threads,
+        connections_max: server.connections_max,
         policy: policy(&server, parties, &logins, session.park_after),
         session: session_limits,
         tls,
@@ -118,6 +119,7 @@ struct CheckedServer {
     hops_max: usize,
     drain_time_max: Duration,
     threads: Option<NonZeroUsize>,
+    connections_max: Option<usize>,
 }
 
 fn check_server(root: &mut At<'_>, section: &Section<Server>) -> CheckedServer {
@@ -148,6 +150,10 @@ fn check_server(root: &mut At<'_>, section: &Section<Server>) -> CheckedServer {
             Span::from_secs(30),
             Span::from_secs(0)..=Span::from_secs(3600),
         )),
+        connections_max: s
+            .connections_max
+            .as_ref()
+            .map(|_| to_usize(at.within("connections_max", &s.connections_max, 1, 1..=1_000_000))),
         threads: NonZeroUsize::new(usize::from(at.within("threads", &s.threads, 0, 0..=1024))),
         hostname,
     }
@@ -283,6 +289,12 @@ fn check_session(root: &mut At<'_>, section: &Section<Session>) -> CheckedSessio
             WAITS,
         )),
         timeout_data: length(at.within("timeout_data", &s.timeout_data, minutes(5), WAITS)),
+        timeout_scarce: length(at.within(
+            "timeout_scarce",
+            &s.timeout_scarce,
+            Span::from_secs(10),
+            WAITS,
+        )),
         data_rate_min: at.within("data_rate_min", &s.data_rate_min, DATA_RATE_MIN, RATES).octets(),
         transaction_time_max: length(at.within(
             "transaction_time_max",
@@ -292,6 +304,12 @@ fn check_session(root: &mut At<'_>, section: &Section<Session>) -> CheckedSessio
         )),
         recipients_max: to_usize(at.within("recipients_max", &s.recipients_max, 1000, 1..=100_000)),
         errors_max: at.within("errors_max", &s.errors_max, 20, 1..=10_000),
+        connections_per_account_max: to_usize(at.within(
+            "connections_per_account_max",
+            &s.connections_per_account_max,
+            100,
+            1..=1_000_000,
+        )),
         data_sessions_max: to_usize(at.within(
             "data_sessions_max",
             &s.data_sessions_max,

@@ -7,6 +7,7 @@
 
 mod checked;
 mod checker;
+mod descriptors;
 mod listeners;
 mod next_hop;
 mod parties;
@@ -14,6 +15,7 @@ mod warnings;
 mod written;
 
 pub use checker::Problem;
+pub use descriptors::{Budget, budget};
 pub use warnings::warnings;
 
 use crate::{
@@ -45,6 +47,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// How long running transactions may go on after SIGTERM.
     pub drain_time_max: Duration,
+    /// Connections over all listeners; none: as many as file descriptors allow.
+    pub connections_max: Option<usize>,
     /// Worker threads; none: one for each processor.
     pub threads: Option<NonZeroUsize>,
     /// A login that is made, with a password, if the passwd-file is missing: for trying things out.
@@ -87,10 +91,14 @@ pub struct SessionLimits {
     pub timeout_command: Duration,
     /// Wait for the next piece of text during DATA.
     pub timeout_data: Duration,
+    /// Wait for a command, and for text, while places are scarce.
+    pub timeout_scarce: Duration,
     /// Octets of text a second, on the average, below which a client is too slow; 0: none is.
     pub data_rate_min: u64,
     /// From MAIL to the end of DATA at most.
     pub transaction_time_max: Duration,
+    /// Sessions of one login at a time, over all listeners.
+    pub connections_per_account_max: usize,
     /// Texts that come in at a time, over all listeners.
     pub data_sessions_max: usize,
     /// Recipients of one transaction.
@@ -127,6 +135,7 @@ impl Config {
             errors_max: self.session.errors_max,
             timeout_command: self.session.timeout_command,
             timeout_data: self.session.timeout_data,
+            timeout_scarce: self.session.timeout_scarce,
             data_rate_min: self.session.data_rate_min,
             transaction_time_max: self.session.transaction_time_max,
         }

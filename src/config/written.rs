@@ -69,6 +69,7 @@ tables! {
         hops_max: Key<u32>,
         drain_time_max: Key<Span>,
         threads: Key<u16>,
+        connections_max: Key<u32>,
     }
     Log {
         format: Key<LogFormat>,
@@ -110,11 +111,13 @@ tables! {
     Session {
         timeout_command: Key<Span>,
         timeout_data: Key<Span>,
+        timeout_scarce: Key<Span>,
         data_rate_min: Key<ByteCount>,
         transaction_time_max: Key<Span>,
         park_after: Key<Span>,
         recipients_max: Key<u32>,
         errors_max: Key<u32>,
+        connections_per_account_max: Key<u32>,
         data_sessions_max: Key<u32>,
         message_bytes_max: Key<ByteCount>,
     }

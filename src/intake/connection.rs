@@ -2,6 +2,7 @@
 
 use super::{
     Door, Gate, ListenerKind, Phase,
+    places::Place,
     transaction::{Abandon, Sender},
 };
 use crate::{
@@ -10,16 +11,16 @@ use crate::{
     rules::identity::Proxied,
     smtp::{
         proxy_header,
-        server::{Answer, Ask, CloseReason, EndReason, Input, Output, Session, Start},
+        server::{Answer, Ask, CloseReason, EndReason, Input, Output, Session, Start, Supply},
     },
-    types::{ClientIp, SessionId, Timestamp},
+    types::{ClientIp, IpPrefix, SessionId, Timestamp},
 };
 use bytes::BytesMut;
 use std::{
     cell::RefCell,
     future::{Future, poll_fn},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -31,23 +32,74 @@ use tokio::{
     time::Sleep,
 };
 
-/// Serves one accepted connection to its end.
-pub async fn serve(
+/// Serves one accepted connection to its end. Its place is taken at once, before the future is polled, so that what waits to be
+/// served is bounded; where there is none, it hears so and is closed.
+pub fn serve(
     gate: Arc<Gate>,
     door: Arc<Door>,
     stream: Stream,
     remote: SocketAddr,
     phase: watch::Receiver<Phase>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let entered = enter(&gate, &door, stream, remote);
+    async move {
+        if let Some(entered) = entered {
+            converse(&gate, &door, entered, phase).await;
+        }
+    }
+}
+
+async fn converse(
+    gate: &Arc<Gate>,
+    door: &Arc<Door>,
+    entered: Entered,
+    phase: watch::Receiver<Phase>,
 ) {
-    let Some(arrival) = Box::pin(arrive(&gate, &door, stream, remote)).await else { return };
+    let remote = entered.remote;
+    let Some(arrival) = Box::pin(arrive(gate, door, entered)).await else { return };
     let id = gate.ids.session();
     let began = gate.clock.now();
     let peer = gate.policy.load().row_of(remote.ip(), None).map(|row| row.name.clone());
     let opened =
         SessionOpened { session: id.clone(), listener: door.settings.name.clone(), remote, peer };
     gate.events.tell(began, &Event::SessionOpened(opened));
-    let mut end = SessionEnd { gate: &gate, door: &door, id: id.clone(), began, reason: "cut" };
-    end.reason = Pump::new(&gate, &door, arrival, id, phase).run().await;
+    let mut end = SessionEnd { gate, door, id: id.clone(), began, reason: "cut" };
+    end.reason = Pump::new(gate, door, arrival, id, phase).run().await;
+}
+
+/// A connection that has a place; who it belongs to may not be known yet.
+struct Entered {
+    stream: Stream,
+    remote: SocketAddr,
+    place: Place,
+}
+
+/// Takes a place; where no PROXY header will say who the client is, among those of the other end.
+fn enter(gate: &Gate, door: &Door, stream: Stream, remote: SocketAddr) -> Option<Entered> {
+    let taken = door.places.enter(&gate.house).and_then(|mut place| {
+        if !door.settings.proxy_protocol {
+            place.belong_to(network(gate, remote.ip()))?;
+        }
+        Ok(place)
+    });
+    match taken {
+        Ok(place) => Some(Entered { stream, remote, place }),
+        Err(reason) => {
+            refuse(gate, door, remote, reason);
+            stream.say_at_once(TOO_MANY);
+            None
+        }
+    }
+}
+
+/// The network whose connections are counted together.
+fn network(gate: &Gate, client: IpAddr) -> IpPrefix {
+    ClientIp::new(client).prefix(gate.policy.load().ipv6_prefix_bits)
+}
+
+fn refuse(gate: &Gate, door: &Door, remote: SocketAddr, reason: &'static str) {
+    let refused = ConnectionRefused { listener: door.settings.name.clone(), remote, reason };
+    gate.events.tell(gate.clock.now(), &Event::ConnectionRefused(refused));
 }
 
 /// Tells that a session ended, also when its task is cut off.
@@ -77,20 +129,13 @@ struct Arrival {
     stream: Stream,
     remote: SocketAddr,
     proxied: Proxied,
-    _place: super::places::Place,
+    place: Place,
 }
 
-/// Finds a place, reads the PROXY header and starts implicit TLS, as the listener wants; tells why where it does not work out.
-async fn arrive(
-    gate: &Gate,
-    door: &Arc<Door>,
-    mut stream: Stream,
-    remote: SocketAddr,
-) -> Option<Arrival> {
-    let refuse = |reason| {
-        let refused = ConnectionRefused { listener: door.settings.name.clone(), remote, reason };
-        gate.events.tell(gate.clock.now(), &Event::ConnectionRefused(refused));
-    };
+/// Reads the PROXY header and starts implicit TLS, as the listener wants; tells why where it does not work out.
+async fn arrive(gate: &Gate, door: &Arc<Door>, entered: Entered) -> Option<Arrival> {
+    let Entered { mut stream, remote, mut place } = entered;
+    let refuse = |reason| refuse(gate, door, remote, reason);
     let mut proxied = Proxied::Absent;
     if door.settings.proxy_protocol {
         match read_proxy_header(gate, &mut stream, remote).await {
@@ -101,17 +146,13 @@ async fn arrive(
             }
         }
     }
-    let client = ClientIp::new(proxied.client().unwrap_or(remote.ip()));
-    let bits = gate.policy.load().ipv6_prefix_bits;
-    let place = match door.places.take(client.prefix(bits)) {
-        Ok(place) => place,
-        Err(reason) => {
-            refuse(reason);
-            let _gone =
-                stream.write_all(b"421 4.7.0 too many connections, try again later\r\n").await;
-            return None;
-        }
-    };
+    if door.settings.proxy_protocol
+        && let Err(reason) = place.belong_to(network(gate, proxied.client().unwrap_or(remote.ip())))
+    {
+        refuse(reason);
+        stream.say_at_once(TOO_MANY);
+        return None;
+    }
     let stream = match (door.settings.kind, &door.tls) {
         (ListenerKind::Submissions, Some(tls)) => stream.into_tls(tls).await,
         // The configuration is not accepted like this; if it were, nothing may go in the clear.
@@ -119,7 +160,7 @@ async fn arrive(
         _ => Ok(stream),
     };
     let stream = stream.map_err(|_| refuse("tls")).ok()?;
-    Some(Arrival { stream, remote, proxied, _place: place })
+    Some(Arrival { stream, remote, proxied, place })
 }
 
 /// Reads a PROXY header from a peer that may send one; none: it may not, or sent none.
@@ -166,7 +207,39 @@ struct Pump<'a> {
     timer: Option<(Timestamp, Pin<Box<Sleep>>)>,
     drain: Pin<Box<dyn Future<Output = ()> + Send>>,
     draining: bool,
-    _place: super::places::Place,
+    scarcity: Scarcity,
+    _place: Place,
+}
+
+/// Whether places are scarce, as a session is told.
+struct Scarcity {
+    rooms: watch::Receiver<usize>,
+    change: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Scarcity {
+    fn new(rooms: watch::Receiver<usize>) -> Self {
+        Self { change: Box::pin(changed(rooms.clone())), rooms }
+    }
+
+    /// Ready when it has changed; asks for the next change then.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.change.as_mut().poll(cx));
+        self.rooms.mark_unchanged();
+        self.change = Box::pin(changed(self.rooms.clone()));
+        Poll::Ready(())
+    }
+
+    fn supply(&self) -> Supply {
+        if *self.rooms.borrow() > 0 { Supply::Scarce } else { Supply::Ample }
+    }
+}
+
+/// Ends when the number changes; never, when nobody tells it any more.
+async fn changed(mut rooms: watch::Receiver<usize>) {
+    if rooms.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Why a wait ended.
@@ -179,6 +252,8 @@ enum Wake {
     Timer,
     /// The server is stopping.
     Drain,
+    /// Places became scarce or ample.
+    Places,
     /// The connection broke.
     Broken,
 }
@@ -191,7 +266,7 @@ impl<'a> Pump<'a> {
         id: SessionId,
         phase: watch::Receiver<Phase>,
     ) -> Self {
-        let Arrival { stream, remote, proxied, _place } = arrival;
+        let Arrival { stream, remote, proxied, place } = arrival;
         let settings = Arc::new(gate.session_settings(door, remote.ip(), proxied));
         let start = Start { tls: stream.tls().is_some(), id: id.clone() };
         Self {
@@ -205,12 +280,16 @@ impl<'a> Pump<'a> {
             timer: None,
             drain: Box::pin(drained(phase)),
             draining: false,
-            _place,
+            scarcity: Scarcity::new(gate.house.scarcity.watch()),
+            _place: place,
         }
     }
 
     /// Runs to the end of the connection and says why it ended.
     async fn run(mut self) -> &'static str {
+        if self.scarcity.supply() == Supply::Scarce {
+            self.session.handle(Input::Places(Supply::Scarce), self.gate.clock.now());
+        }
         loop {
             if let Some(reason) = self.work_off().await {
                 return reason;
@@ -221,6 +300,9 @@ impl<'a> Pump<'a> {
                 Wake::Read => {}
                 Wake::Closed | Wake::Broken => self.session.handle(Input::PeerClosed, now),
                 Wake::Timer => self.handle_timer(now).await,
+                Wake::Places => {
+                    self.session.handle(Input::Places(self.scarcity.supply()), now);
+                }
                 Wake::Drain => {
                     self.draining = true;
                     self.session.handle(Input::Drain, now);
@@ -328,6 +410,7 @@ impl<'a> Pump<'a> {
             CloseReason::PeerClosed => "peer-closed",
             CloseReason::Timeout => "timeout",
             CloseReason::Slow => "slow",
+            CloseReason::TooManyOfLogin => "connections-login",
             CloseReason::TooManyErrors => "too-many-errors",
             CloseReason::Protocol => "protocol",
             CloseReason::Drain => "drain",
@@ -368,6 +451,9 @@ impl<'a> Pump<'a> {
         if !self.draining && self.drain.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Wake::Drain);
         }
+        if self.scarcity.poll(cx).is_ready() {
+            return Poll::Ready(Wake::Places);
+        }
         // Before reading, so that a peer that always has something to say cannot put its deadlines off.
         if let Some((_, sleep)) = &mut self.timer
             && sleep.as_mut().poll(cx).is_ready()
@@ -404,6 +490,8 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES_MAX].into_boxed_slice());
 }
 
+/// RFC 5321 §3.8: before the banner, and for whoever speaks TLS in the clear, too.
+const TOO_MANY: &[u8] = b"421 4.7.0 too many connections, try again later\r\n";
 /// The most that one read takes.
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// Wait for a whole PROXY header.

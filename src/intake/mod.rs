@@ -39,8 +39,8 @@ pub struct Gate {
     pub deliverer: ArcSwap<Deliverer>,
     /// Room for texts.
     pub spool: Spool,
-    /// How many texts may come in at a time.
-    pub texts: Arc<places::Room>,
+    /// How many connections, texts and sessions of a login there may be.
+    pub house: places::House,
     /// Passwords.
     pub authenticator: Arc<Authenticator>,
     /// What is read afresh at each MAIL.

@@ -6,7 +6,7 @@ use super::{
     admission::{self, Admission, Denied, Question},
     hold::Hold,
     ids,
-    places::Seat,
+    places::{LoginPlace, Seat},
     report::{Concern, End},
 };
 use crate::{
@@ -39,6 +39,7 @@ pub(super) struct Sender<'a> {
     remote: SocketAddr,
     proxied: Proxied,
     login: Option<AccountId>,
+    login_place: Option<LoginPlace>,
     transactions: u32,
     current: Option<Box<Transaction>>,
 }
@@ -126,7 +127,17 @@ impl<'a> Sender<'a> {
         remote: SocketAddr,
         proxied: Proxied,
     ) -> Self {
-        Self { gate, door, session, remote, proxied, login: None, transactions: 0, current: None }
+        Self {
+            gate,
+            door,
+            session,
+            remote,
+            proxied,
+            login: None,
+            login_place: None,
+            transactions: 0,
+            current: None,
+        }
     }
 
     pub(super) fn wire_facts(&self, session: &Session) -> WireFacts {
@@ -142,7 +153,7 @@ impl<'a> Sender<'a> {
 
     /// After STARTTLS nothing that was said before counts (RFC 3207 §4.2).
     pub(super) fn forget_login(&mut self) {
-        self.login = None;
+        (self.login, self.login_place) = (None, None);
     }
 
     /// Where the connection comes from, as far as each statement about it is believed.
@@ -180,8 +191,13 @@ impl<'a> Sender<'a> {
         };
         let (answer, result) = match verdict {
             crate::auth::Verdict::Accepted(account) => {
-                self.login = Some(account);
-                (LoginAnswer::Accepted, "ok")
+                match self.gate.house.logins.take(&account) {
+                    Some(place) => {
+                        (self.login, self.login_place) = (Some(account), Some(place));
+                        (LoginAnswer::Accepted, "ok")
+                    }
+                    None => (LoginAnswer::TooMany, "too-many"),
+                }
             }
             crate::auth::Verdict::Rejected => (LoginAnswer::Rejected, "wrong"),
             crate::auth::Verdict::Paced => (LoginAnswer::Unavailable, "paced"),
@@ -464,7 +480,7 @@ impl<'a> Sender<'a> {
     }
 
     fn find_room(&self, announced: Option<u64>) -> Result<TextRoom, Refusal> {
-        let seat = self.gate.texts.take();
+        let seat = self.gate.house.texts.take();
         let seat = seat.ok_or_else(|| verdict::texts_busy(&self.session))?;
         let promise = announced.map(|size| self.gate.spool.promise(size)).transpose();
         let promise = promise.map_err(|_| verdict::spool_full(&self.session))?;

@@ -5,7 +5,7 @@
 //! said, not implied, and IPv4 clients never appear as mapped addresses. Accepting goes on whatever happens to one
 //! connection, and waits where the process has run out of descriptors.
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -52,6 +52,7 @@ impl Listener {
                 Ok((stream, remote)) => {
                     // Answers are short and must not wait for more; a socket that refuses is slow, not broken.
                     let _ = stream.set_nodelay(true);
+                    let _ = watch_over(&stream);
                     return (stream, remote);
                 }
                 Err(error) if concerns_one_connection(&error) => {}
@@ -63,6 +64,14 @@ impl Listener {
             }
         }
     }
+}
+
+/// Lets the system end a connection whose other end has vanished, or takes in nothing of what we say.
+fn watch_over(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let probes = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    socket.set_tcp_keepalive(&probes)?;
+    socket.set_tcp_user_timeout(Some(UNANSWERED_TIME_MAX))
 }
 
 fn bind_socket(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -96,6 +105,12 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 
 /// Connections that may wait to be accepted; the kernel's `net.core.somaxconn` may lower it.
 const BACKLOG: i32 = 4096;
+/// A connection on which nothing was said for so long is asked whether it is still there …
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// … and again so often.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+/// How long the other end may leave probes or octets of ours unacknowledged (TCP_USER_TIMEOUT, tcp(7)).
+const UNANSWERED_TIME_MAX: Duration = Duration::from_secs(180);
 /// The first wait after running out of descriptors or memory; doubles up to [`WAIT_MAX`].
 const WAIT_MIN: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -116,6 +131,9 @@ mod tests {
         let (stream, remote) = listener.accept().await;
         assert_eq!(remote, client.local_addr().unwrap());
         assert!(stream.nodelay().unwrap());
+        let socket = SockRef::from(&stream);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNANSWERED_TIME_MAX));
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);
     }
 
     #[tokio::test]

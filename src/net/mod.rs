@@ -14,6 +14,7 @@ pub use stream::{Stream, TlsFacts};
 pub use tls::{TlsError, TlsServer};
 
 pub mod connect;
+pub mod descriptors;
 
 use std::{path::PathBuf, time::Duration};
 

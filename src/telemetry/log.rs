@@ -59,12 +59,14 @@ const fn level_of(event: &Event) -> Level {
         | Event::Resumed(_)
         | Event::SubjectChanged(_)
         | Event::NextHopUp(_)
+        | Event::PlacesAmple
         | Event::ConfigReloaded
         | Event::CertificatesReloaded
         | Event::StoreRecovered => Level::INFO,
         Event::ConnectionRefused(_)
         | Event::LimitReached(_)
         | Event::EvidenceRejected(_)
+        | Event::PlacesScarce
         | Event::NextHopDown(_) => Level::WARN,
         Event::ConfigRejected(_) | Event::StoreFailed(_) | Event::TaskPanicked(_) => Level::ERROR,
     }
@@ -87,7 +89,11 @@ fn write_event(line: &mut Line<'_>, event: &Event) {
         Event::ConfigRejected(trouble)
         | Event::StoreFailed(trouble)
         | Event::TaskPanicked(trouble) => write_trouble(line, trouble),
-        Event::ConfigReloaded | Event::CertificatesReloaded | Event::StoreRecovered => {}
+        Event::PlacesScarce
+        | Event::PlacesAmple
+        | Event::ConfigReloaded
+        | Event::CertificatesReloaded
+        | Event::StoreRecovered => {}
     }
 }
 

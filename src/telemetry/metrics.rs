@@ -43,6 +43,7 @@ pub struct Metrics {
     suspensions: Words,
     resumptions: Words,
     subject_changes: Words,
+    places_scarce: Gauge,
     next_hop_up: ByName<Gauge>,
     next_hop_failures: Counter,
     config_reloads: Words,
@@ -106,6 +107,7 @@ impl Metrics {
             suspensions: Words::new(r, "tollgate_suspensions_total", "scope", SUBJECTS),
             resumptions: Words::new(r, "tollgate_resumptions_total", "scope", SUBJECTS),
             subject_changes: Words::new(r, "tollgate_subject_changes_total", "scope", SUBJECTS),
+            places_scarce: r.register_gauge(&Key::from_name("tollgate_places_scarce"), &METADATA),
             next_hop_up: ByName::new("tollgate_next_hop_up", "next_hop"),
             next_hop_failures: single(r, "tollgate_next_hop_failures_total"),
             config_reloads: Words::new(r, "tollgate_config_reloads_total", "result", RELOADS),
@@ -202,6 +204,8 @@ impl Listener for Metrics {
                 self.next_hop_failures.increment(1);
                 self.note_next_hop(&state.next_hop, 0.0);
             }
+            Event::PlacesScarce => self.places_scarce.set(1.0),
+            Event::PlacesAmple => self.places_scarce.set(0.0),
             Event::ConfigReloaded => self.config_reloads.count(RELOADS[0]),
             Event::ConfigRejected(_) => self.config_reloads.count(RELOADS[1]),
             Event::CertificatesReloaded => self.certificate_reloads.increment(1),
@@ -386,6 +390,7 @@ const CLOSED: &[&str] = &[
     "peer-closed",
     "timeout",
     "slow",
+    "connections-login",
     "too-many-errors",
     "protocol",
     "tls",
@@ -393,9 +398,15 @@ const CLOSED: &[&str] = &[
     "io",
     "cut",
 ];
-const CONNECTIONS_REFUSED: &[&str] =
-    &["connections-total", "connections-client", "connections-pace", "proxy-header", "tls"];
-const LOGINS: &[&str] = &["ok", "wrong", "paced", "unavailable", "malformed"];
+const CONNECTIONS_REFUSED: &[&str] = &[
+    "connections-server",
+    "connections-total",
+    "connections-client",
+    "connections-pace",
+    "proxy-header",
+    "tls",
+];
+const LOGINS: &[&str] = &["ok", "wrong", "paced", "unavailable", "too-many"];
 const RECIPIENTS: &[&str] = &["sent", "refused", "limited"];
 const EVIDENCE_REJECTED: &[&str] = &["twice", "malformed", "not-entitled", "contradicted"];
 const SUBJECTS: &[&str] = &["account", "tenant"];
@@ -415,6 +426,7 @@ const THRESHOLDS: &[&str] = &[
 const HELP: &[(&str, &str)] = &[
     ("tollgate_build_info", "1, with the program's version"),
     ("tollgate_sessions_opened_total", "Connections that were accepted"),
+    ("tollgate_places_scarce", "1 while most places for connections are taken"),
     ("tollgate_sessions_open", "Connections that are open"),
     ("tollgate_sessions_closed_total", "Connections that ended, by reason"),
     (

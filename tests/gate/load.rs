@@ -181,3 +181,127 @@ fn a_client_that_is_gone_after_the_final_dot_causes_one_delivery() {
     assert_eq!(gate.client().send_until_refused("a@shop.example", 9).0, 4);
     assert_eq!(sink.count(), 5);
 }
+
+#[test]
+fn all_listeners_together_have_a_bounded_number_of_connections() {
+    let sink = sink().run();
+    let gate = gate().set("server.connections_max", 3).next_hop(&sink).run();
+    let first = gate.client();
+    let others = [Client::connect(gate.submission()), gate.client()];
+    let late = Client::connect(gate.submission());
+    assert_eq!(late.banner.code, 421, "{}", late.banner);
+    gate.logged("connection-refused", |line| line["reason"] == "connections-server");
+    // The operator is not a client.
+    assert_eq!(gate.http("/health/ready").0, 200);
+    gate.tollgate(&["usage"]).well();
+    drop((first, others));
+    wait_for("a place to be free again", || {
+        (Client::connect(gate.smarthost()).banner.code == 220).then_some(())
+    });
+}
+
+#[test]
+fn file_descriptors_are_kept_for_operators_and_next_hops() {
+    let sink = sink().run();
+    let gate = gate().descriptors(450).next_hop(&sink).run();
+    let found = gate.logged("diagnostic", |line| {
+        line["message"].as_str().is_some_and(|text| text.contains("file descriptors allow"))
+    });
+    assert!(found["message"].as_str().unwrap().contains("listener.connections_max"), "{found}");
+    let mut honest = gate.client();
+    let mut turned_away = 0;
+    let crowd: Vec<Client> = (0..300).map(|_| Client::connect(gate.smarthost())).collect();
+    for client in &crowd {
+        assert!([220, 421].contains(&client.banner.code), "{}", client.banner);
+        turned_away += usize::from(client.banner.code == 421);
+    }
+    assert!((1..299).contains(&turned_away), "{turned_away}");
+    assert_eq!(honest.send("a@shop.example", &["b@remote.example"], "text").code, 250);
+    assert_eq!(gate.http("/health/ready").0, 200);
+    gate.tollgate(&["usage"]).well();
+    assert!(!gate.log_text().contains("cannot accept"), "the system had to say it");
+    let crowded = gate.open_files();
+    drop(crowd);
+    wait_for("the descriptors to be free again", || {
+        (gate.open_files() + 80 < crowded).then_some(())
+    });
+    assert_eq!(gate.client().say("NOOP").code, 250);
+}
+
+#[test]
+fn a_program_without_descriptors_for_clients_does_not_start() {
+    let said =
+        gate().next_hop_at("127.0.0.1:1".parse().unwrap(), "").descriptors(230).starts_badly();
+    assert!(said.contains("share out 230 file descriptors"), "{said}");
+}
+
+#[test]
+fn a_login_has_a_bounded_number_of_sessions() {
+    let sink = sink().run();
+    let gate = gate()
+        .set("session.connections_per_account_max", 2)
+        .user("a@shop.example", "secret")
+        .user("b@shop.example", "secret")
+        .next_hop(&sink)
+        .run();
+    // base64 of "\0a@shop.example\0secret"
+    let login = "AUTH PLAIN AGFAc2hvcC5leGFtcGxlAHNlY3JldA==";
+    let mut inside = [gate.client(), gate.client()];
+    for client in &mut inside {
+        client.expect(235, login);
+    }
+    let mut third = gate.client();
+    let refused = third.expect(421, login);
+    assert!(refused.text().contains("of this login"), "{refused}");
+    assert_eq!(third.rest(), b"");
+    gate.logged("login-failed", |line| line["result"] == "too-many");
+    // base64 of "\0b@shop.example\0secret"
+    gate.client().expect(235, "AUTH PLAIN AGJAc2hvcC5leGFtcGxlAHNlY3JldA==");
+    drop(inside);
+    wait_for("the login's places to be free again", || {
+        (gate.client().say(login).code == 235).then_some(())
+    });
+}
+
+#[test]
+fn whoever_waits_with_a_proxy_header_has_a_place_already() {
+    let sink = sink().run();
+    let gate = gate().set("server.connections_max", 3).next_hop(&sink).run();
+    let mut waiting = Vec::new();
+    wait_for("the places to be taken", || {
+        waiting.push(TcpStream::connect(gate.proxied()).unwrap());
+        (Client::connect(gate.smarthost()).banner.code == 421).then_some(())
+    });
+    drop(waiting);
+    wait_for("a place to be free again", || {
+        (Client::connect(gate.smarthost()).banner.code == 220).then_some(())
+    });
+}
+
+#[test]
+fn whoever_is_idle_makes_room_when_places_are_scarce() {
+    let sink = sink().run();
+    let gate = gate()
+        .set("server.connections_max", 10)
+        .set("session.timeout_scarce", "500ms")
+        .next_hop(&sink)
+        .run();
+    let mut busy = before_its_text(&gate, None);
+    // This pays for 100 seconds at the slowest pace, so the machine may be slow.
+    busy.write(&text_of(10_000)[..10_000]);
+    let _idle: Vec<Client> = (0..9).map(|_| gate.client()).collect();
+    gate.logged("places-scarce", |_| true);
+    for octet in 0..10 {
+        std::thread::sleep(Duration::from_millis(100));
+        busy.write(format!("line {octet} of a text that comes at its pace\r\n").as_bytes());
+    }
+    gate.logged("places-ample", |_| true);
+    // As many as it took; the others may stay.
+    let log = gate.log();
+    let gone = log.iter().filter(|line| line["reason"] == "timeout").count();
+    assert!((5..9).contains(&gone), "{gone}");
+    let mut calm = gate.client();
+    std::thread::sleep(Duration::from_secs(1));
+    calm.expect(250, "NOOP");
+    assert_eq!(busy.say(".").code, 250);
+}

@@ -57,6 +57,16 @@ impl Settings {
         unreachable!("the loop ends by a return or a panic")
     }
 
+    /// What the program says when it does not start.
+    pub(crate) fn starts_badly(self) -> String {
+        let folder = TempDir::new().unwrap();
+        self.write_to(folder.path());
+        let mut child = start(folder.path(), &self);
+        let status = wait_for("the program to give up", || child.try_wait().unwrap());
+        assert!(!status.success());
+        fs::read_to_string(folder.path().join(LOG)).unwrap()
+    }
+
     /// What `check-config` says of this configuration.
     pub(crate) fn check(self) -> Said {
         let folder = TempDir::new().unwrap();
@@ -167,6 +177,11 @@ impl Gate {
         line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
     }
 
+    /// How many files it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
@@ -259,7 +274,10 @@ pub(crate) fn http(server: SocketAddr, path: &str) -> std::io::Result<(u16, Stri
 
 fn start(folder: &Path, settings: &Settings) -> Child {
     let log = File::options().create(true).append(true).open(folder.join(LOG)).unwrap();
-    Command::new(PROGRAM)
+    let limit =
+        settings.descriptors.map(|count| format!("ulimit -n {count} && ")).unwrap_or_default();
+    Command::new("bash")
+        .args(["-c", &format!("{limit}exec \"$0\" \"$@\""), PROGRAM])
         .args(["serve", "--config", CONFIG])
         .current_dir(folder)
         .envs(settings.environment.iter().cloned())

@@ -18,6 +18,7 @@ pub(crate) struct Settings {
     connections_per_client_max: i64,
     submissions_proxied: bool,
     pub(super) environment: Vec<(String, String)>,
+    pub(super) descriptors: Option<u32>,
 }
 
 /// Where a gate listens.
@@ -57,6 +58,7 @@ impl Default for Settings {
             connections_per_client_max: 4000,
             submissions_proxied: false,
             environment: vec![],
+            descriptors: None,
         }
     }
 }
@@ -136,6 +138,12 @@ impl Settings {
     /// The program runs with this in its environment.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The system lets the program have so many files open.
+    pub(crate) fn descriptors(mut self, count: u32) -> Self {
+        self.descriptors = Some(count);
         self
     }
 

@@ -1,6 +1,8 @@
 //! AUTH (RFC 4954): when it may be used, its exchange, its end.
 
-use super::{Ask, Login, LoginAnswer, Mechanism, Output, Refusal, Session, State};
+use super::{
+    Ask, CloseReason, EndReason, Login, LoginAnswer, Mechanism, Output, Refusal, Session, State,
+};
 use crate::smtp::{
     command::CommandError,
     sasl::{self, SaslError, Step},
@@ -82,6 +84,10 @@ impl Session {
             }
             LoginAnswer::Rejected => {
                 self.refuse(&Refusal::Fault("535 5.7.8 authentication failed"));
+            }
+            LoginAnswer::TooMany => {
+                self.say("421 4.7.0 too many connections of this login, try again later");
+                self.end(CloseReason::TooManyOfLogin, EndReason::Closed);
             }
             LoginAnswer::Unavailable => self.say("454 4.7.0 temporary authentication failure"),
         }

@@ -61,6 +61,8 @@ pub struct SessionSettings {
     pub timeout_command: Duration,
     /// Wait for the next piece of text during DATA.
     pub timeout_data: Duration,
+    /// Wait for a command, and for text beyond what [`SessionSettings::data_rate_min`] asks for, while places are scarce.
+    pub timeout_scarce: Duration,
     /// Octets of text a second, on the average, below which a client is too slow once [`SessionSettings::timeout_data`] has
     /// passed; 0: none is.
     pub data_rate_min: u64,
@@ -101,8 +103,19 @@ pub enum Input<'a> {
     PeerClosed,
     /// The moment of the last [`Output::Deadline`] has come.
     Deadline,
+    /// Places for connections became scarce, or are ample again; they are ample at the beginning.
+    Places(Supply),
     /// The server is stopping: the next command is answered `421 4.3.2`; a transaction in its DATA goes on to its end.
     Drain,
+}
+
+/// Whether there are places for further connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Supply {
+    /// Enough of them.
+    Ample,
+    /// Few: whoever takes one must use it.
+    Scarce,
 }
 
 /// What a session wants done.
@@ -179,6 +192,8 @@ pub enum LoginAnswer {
     Accepted,
     /// `535 5.7.8`: unknown user, wrong password or not entitled; counts as an error.
     Rejected,
+    /// `421 4.7.0`: it holds, but there are as many connections of it as there may be.
+    TooMany,
     /// `454 4.7.0`: the password store cannot be asked, or too many attempts.
     Unavailable,
 }
@@ -211,6 +226,8 @@ pub enum CloseReason {
     Timeout,
     /// The text came in more slowly than [`SessionSettings::data_rate_min`].
     Slow,
+    /// The login has as many connections as it may have.
+    TooManyOfLogin,
     /// Too many errors.
     TooManyErrors,
     /// Something that no SMTP client says.
@@ -240,6 +257,7 @@ pub struct Session {
     claims: Option<Box<Claims>>,
     reading: Reading,
     service: Service,
+    places: Supply,
     /// What came and is not parsed yet: less than a line, or what waits behind an ask.
     buffer: BytesMut,
     /// Replies that are not sent yet.
@@ -403,6 +421,7 @@ impl Session {
             claims: None,
             reading: Reading::Lines,
             service: Service::Open,
+            places: Supply::Ample,
             buffer: BytesMut::new(),
             replies: BytesMut::new(),
             outputs: VecDeque::new(),
@@ -425,6 +444,7 @@ impl Session {
             Input::TlsReady => self.handle_tls_ready(now),
             Input::PeerClosed => self.end(CloseReason::PeerClosed, EndReason::Closed),
             Input::Deadline => self.handle_deadline(now),
+            Input::Places(supply) => self.places = supply,
             Input::Drain => self.service = Service::Draining,
         }
         while self.advance(now) {}

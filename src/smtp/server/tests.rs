@@ -1,7 +1,7 @@
 //! The contract of [`Session`] input by input; whole conversations are in `tests/wire.rs`.
 
 use super::{
-    Answer, Ask, Input, NO_EXTENSIONS, Output, Session, SessionSettings, Start,
+    Answer, Ask, Input, NO_EXTENSIONS, Output, Session, SessionSettings, Start, Supply,
     inputs::WAITING_BYTES_MAX,
 };
 use crate::{
@@ -34,6 +34,7 @@ fn session_with(data_rate_min: u64) -> Session {
         errors_max: 10,
         timeout_command: Duration::from_secs(300),
         timeout_data: Duration::from_secs(180),
+        timeout_scarce: Duration::from_secs(10),
         data_rate_min,
         transaction_time_max: Duration::from_secs(1800),
     };
@@ -140,6 +141,29 @@ fn text_that_trickles_is_not_waited_for() {
     assert_eq!(outputs(&mut session), ["due 185"]);
     session.handle(Input::Deadline, at(185));
     assert_eq!(outputs(&mut session), ["421", "TransactionEnded(Closed)", "Close(Slow)"]);
+}
+
+#[test]
+fn whoever_is_idle_goes_when_places_are_scarce() {
+    let scarce = || Input::Places(Supply::Scarce);
+    let farewell = &["421", "Close(Timeout)"][..];
+    check(vec![(5, scarce()), (10, Input::Deadline)], &[&["due 10"], farewell]);
+    check(vec![(60, scarce()), (60, Input::Deadline)], &[&["due 10"], farewell]);
+    check(
+        vec![(5, scarce()), (6, Input::Places(Supply::Ample)), (10, Input::Deadline)],
+        &[&["due 10"], &["due 300"], &["due 300"]],
+    );
+}
+
+#[test]
+fn text_must_come_at_its_pace_when_places_are_scarce() {
+    let mut session = in_text(10);
+    session.handle(Input::Bytes(&b"0123456789\r\n".repeat(5)), at(1));
+    session.handle(Input::Places(Supply::Scarce), at(2));
+    // 60 octets pay for 6 seconds beyond the 10 that are always allowed.
+    assert_eq!(outputs(&mut session), ["60 octets", "due 181", "due 16"]);
+    session.handle(Input::Bytes(b"0123456789"), at(15));
+    assert_eq!(outputs(&mut session), ["10 octets", "due 17"]);
 }
 
 #[test]

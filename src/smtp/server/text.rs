@@ -86,7 +86,7 @@ impl Session {
         let State::Body(_, body) = &self.state else { return None };
         let paid = body.scanner.size_bytes().checked_div(self.settings.data_rate_min)?;
         let paid = Duration::from_secs(paid.min(PAID_SECONDS_MAX));
-        Some(body.began + self.settings.timeout_data + paid)
+        Some(body.began + self.patience(self.settings.timeout_data) + paid)
     }
 
     fn pass(&mut self, octets: usize) {

@@ -1,8 +1,11 @@
 //! What every input ends with: replies are sent, deadlines told, errors counted, transactions ended.
 
-use super::{CloseReason, EndReason, Output, Refusal, Service, Session, State, Transaction};
+use super::{
+    CloseReason, EndReason, Output, Refusal, Service, Session, State, Supply, Transaction,
+};
 use crate::types::Timestamp;
 use bytes::BytesMut;
+use std::time::Duration;
 
 impl Session {
     /// What is at the end of each turn: tell what there is to tell, and hold no memory while idle.
@@ -28,11 +31,19 @@ impl Session {
             State::Body(..) => self.settings.timeout_data,
             State::Closed => return None,
             _ if self.is_asking() => return None,
-            _ => self.settings.timeout_command,
+            _ => self.patience(self.settings.timeout_command),
         };
         let due = self.waiting_since + wait;
         let due = self.too_slow_at().map_or(due, |slow| due.min(slow));
         Some(self.transaction().map_or(due, |transaction| due.min(transaction.deadline)))
+    }
+
+    /// How long something is waited for: as usual, or shorter while others wait for a place.
+    pub(super) fn patience(&self, usual: Duration) -> Duration {
+        match self.places {
+            Supply::Ample => usual,
+            Supply::Scarce => usual.min(self.settings.timeout_scarce),
+        }
     }
 
     pub(super) const fn is_asking(&self) -> bool {
