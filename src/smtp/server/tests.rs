@@ -19,6 +19,7 @@ fn session() -> Session {
         auth_mechanisms: Vec::new(),
         require_tls: false,
         require_auth: false,
+        login_failures_max: 10,
         allow_plaintext_auth: false,
         xclient: false,
         xforward: false,
