@@ -19,4 +19,5 @@ mod mail_programs;
 mod operators;
 mod postfix;
 mod proxy;
+mod scram;
 mod trust;
