@@ -14,7 +14,7 @@ use crate::{
     event::{AnswerBy, Event, EvidenceRejected, LimitHit, Outcome, RecipientReport, RefusalReason},
     message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
     rules::{
-        identity::{self, Addresses, AtMail, Facts, Identity, TrustRow},
+        identity::{self, Addresses, AtMail, Facts, Identity, Proxied, TrustRow},
         limits::{Mode, PhpMail},
         policy::{Policy, ReceivedClient},
         verdict::{self, Refusal},
@@ -37,7 +37,7 @@ pub(super) struct Sender<'a> {
     pub(super) door: &'a Arc<Door>,
     pub(super) session: SessionId,
     remote: SocketAddr,
-    proxied: Option<SocketAddr>,
+    proxied: Proxied,
     login: Option<AccountId>,
     transactions: u32,
     current: Option<Box<Transaction>>,
@@ -115,7 +115,7 @@ impl<'a> Sender<'a> {
         door: &'a Arc<Door>,
         session: SessionId,
         remote: SocketAddr,
-        proxied: Option<SocketAddr>,
+        proxied: Proxied,
     ) -> Self {
         Self { gate, door, session, remote, proxied, login: None, transactions: 0, current: None }
     }
@@ -146,15 +146,15 @@ impl<'a> Sender<'a> {
         let tcp_row = policy.row_of(self.remote.ip(), None).map(|row| &**row);
         let addresses = Addresses {
             tcp: self.remote.ip(),
-            proxy: self.proxied.map(|source| source.ip()),
+            proxy: self.proxied,
             xclient: wire.xclient.addr.map(ClientIp::address),
             xforward: wire.xforward.addr.map(ClientIp::address),
         };
         let source = identity::source_address(tcp_row, &addresses);
-        let row = policy.row_of(source, self.login.as_ref()).map(|row| &**row);
+        let row = source.and_then(|source| policy.row_of(source, self.login.as_ref()));
         let obeyed = tcp_row.is_some_and(|row| row.xclient);
         Origin {
-            row,
+            row: row.map(|row| &**row),
             client: identity::client_ip(tcp_row, &addresses),
             xclient_login: wire.xclient_login.as_ref().filter(|_| obeyed),
         }
@@ -530,13 +530,16 @@ impl<'a> Sender<'a> {
         self.identify_at_message(transaction, &evidence, size_bytes).await?;
         self.check_plan(transaction, &evidence, size_bytes)?;
         self.make_durable(transaction).await?;
-        let cuts = if transaction.policy.strip_identity_headers {
-            message::cuts_of_identity_fields(header)
-        } else {
-            Vec::new()
-        };
-        let head = OutgoingHead { received: self.received(transaction).into(), cuts, size_bytes };
-        Ok((body, head))
+        let row = self.origin(&transaction.policy, &transaction.wire).row;
+        let strip = transaction.policy.strip_identity_headers;
+        let cuts =
+            message::cuts_of_identity_fields(header, |kind| strip.takes_off(kind, row, &evidence));
+        let mut received = self.received(transaction);
+        if message::begins_with_continuation(header) {
+            // What the client wrote must not become part of our own field.
+            received.extend_from_slice(b"\r\n");
+        }
+        Ok((body, OutgoingHead { received: received.into(), cuts, size_bytes }))
     }
 
     /// Names the account by the header, where the listener's evidence wants that, and charges the message as a whole.

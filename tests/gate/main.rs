@@ -19,5 +19,6 @@ mod mail_programs;
 mod operators;
 mod postfix;
 mod proxy;
+mod relay;
 mod scram;
 mod trust;

@@ -10,11 +10,14 @@ pub(crate) mod programs;
 pub(crate) mod settings;
 pub(crate) mod sink;
 pub(crate) mod smtp_sink;
+pub(crate) mod tls;
 
 pub(crate) use client::{Client, Reply};
 pub(crate) use gate::{Gate, gate};
+pub(crate) use settings::Settings;
 pub(crate) use sink::{Sink, sink, sink_later};
 pub(crate) use smtp_sink::SmtpSink;
+pub(crate) use tls::tls;
 
 use std::{
     thread,
