@@ -16,6 +16,7 @@ mod lifecycle;
 mod limits;
 mod logins;
 mod mail_programs;
+mod neighbours;
 mod operators;
 mod postfix;
 mod proxy;
