@@ -277,6 +277,7 @@ impl<'a> Pump<'a> {
             Ask::Scram { login } => Answer::Scram(self.sender.scram_parameters(&login, &facts)),
             Ask::Mail(request) => Answer::Mail(self.sender.mail(request, facts).await),
             Ask::Recipients(requests) => Answer::Recipients(self.sender.recipients(requests).await),
+            Ask::Text => Answer::Text(self.sender.text().await),
             Ask::Message { size_bytes } => Answer::Message(self.sender.message(size_bytes).await),
         }
     }
@@ -327,6 +328,7 @@ impl<'a> Pump<'a> {
             CloseReason::Quit => "quit",
             CloseReason::PeerClosed => "peer-closed",
             CloseReason::Timeout => "timeout",
+            CloseReason::Slow => "slow",
             CloseReason::TooManyErrors => "too-many-errors",
             CloseReason::Protocol => "protocol",
             CloseReason::Drain => "drain",

@@ -14,6 +14,7 @@ mod exim;
 mod harness;
 mod lifecycle;
 mod limits;
+mod load;
 mod logins;
 mod mail_programs;
 mod neighbours;
