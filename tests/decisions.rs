@@ -28,7 +28,7 @@ use tollgate::{
     event::LimitHit,
     intake::admission::{self, Admission, Books, Question},
     rules::{
-        identity::{self, Addresses, AtMail, Facts},
+        identity::{self, Addresses, AtMail, Facts, Proxied},
         limits::LimitOverride,
         verdict::Moment,
     },
@@ -190,7 +190,8 @@ impl Stage {
         let policy = &self.config.policy;
         let address = |key: &str| given.get(key).map(|text| text.parse::<IpAddr>().unwrap());
         let tcp = address("peer").unwrap_or(IpAddr::from([127, 0, 0, 1]));
-        let addresses = Addresses { tcp, proxy: None, xclient: None, xforward: address("client") };
+        let addresses =
+            Addresses { tcp, proxy: Proxied::Absent, xclient: None, xforward: address("client") };
         let login: Option<AccountId> = given.get("login").map(|text| text.parse().unwrap());
         let mail_auth = given.get("auth").map(|text| MailAuth::Mailbox((*text).into()));
         let sender = given.get("from").map_or(ReversePath::Null, |text| {
@@ -203,8 +204,8 @@ impl Stage {
         let client = identity::client_ip(tcp_row, &addresses);
         let facts = Facts {
             evidence: &self.config.listeners[0].evidence,
-            row: policy
-                .row_of(identity::source_address(tcp_row, &addresses), login.as_ref())
+            row: identity::source_address(tcp_row, &addresses)
+                .and_then(|source| policy.row_of(source, login.as_ref()))
                 .map(|row| &**row),
             login: login.as_ref(),
             xclient_login: None,

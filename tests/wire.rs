@@ -38,8 +38,14 @@ fn dialogs_are_as_written() {
 #[test]
 fn every_reply_of_the_session_is_documented() {
     let documented = include_str!("../docs/smtp-replies.md");
-    let sources = [include_str!("../src/smtp/server.rs"), include_str!("../src/smtp/command.rs")];
-    let code = sources.map(|source| source.split("#[cfg(test)]").next().unwrap()).concat();
+    let smtp = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/smtp");
+    let server = std::fs::read_dir(smtp.join("server")).unwrap();
+    let files = server.map(|entry| entry.unwrap().path()).chain([smtp.join("command.rs")]);
+    let code: String = files
+        .filter(|file| !file.ends_with("tests.rs"))
+        .map(|file| std::fs::read_to_string(file).unwrap())
+        .map(|source| source.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned())
+        .collect();
     let is_reply = |text: &&str| {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         digits == 3 && text.len() > 4 && text.as_bytes()[3] == b' ' && !text.contains('{')
@@ -162,6 +168,7 @@ fn settings() -> SessionSettings {
         errors_max: 10,
         timeout_command: Duration::from_secs(300),
         timeout_data: Duration::from_secs(180),
+        data_rate_min: 0,
         transaction_time_max: Duration::from_secs(1800),
     }
 }
@@ -312,6 +319,7 @@ impl Pump {
                     })
                     .collect(),
             ),
+            Ask::Text => Answer::Text(Ok(())),
             Ask::Message { size_bytes } => {
                 assert_eq!(*size_bytes, self.text.len() as u64);
                 self.note(&format!("message {size_bytes} {}", self.text.escape_ascii()));
@@ -545,6 +553,11 @@ impl Judge {
             Ask::Recipients(requests) => {
                 assert!(self.transaction && !self.receiving && !requests.is_empty());
                 Answer::Recipients(vec![reply; requests.len()])
+            }
+            Ask::Text if good => Answer::Text(Ok(())),
+            Ask::Text => {
+                self.transaction = false;
+                Answer::Text(Err(reply))
             }
             Ask::Message { .. } => {
                 assert!(self.transaction && self.receiving);

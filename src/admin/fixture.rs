@@ -5,7 +5,9 @@ use crate::{
     clock::Clock,
     event::{Event, Events, Listener},
     rules::limits::{Mode, PhpMail, Plan, ScopedLimit},
-    rules::policy::{Policy, ReceivedClient, SenderMismatch, UnknownAccounts},
+    rules::policy::{
+        Policy, ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts,
+    },
     store::{
         BoxFuture,
         ledger::{ChargePer, Demand, Grant, Request, Reservation, Settlement},
@@ -111,7 +113,7 @@ fn policy() -> Policy {
         trust: Vec::new(),
         sender_login_mismatch: SenderMismatch::Refuse,
         ipv6_prefix_bits: 64,
-        strip_identity_headers: false,
+        strip_identity_headers: StripIdentityHeaders::default(),
         received_client: ReceivedClient::Full,
         hops_max: 50,
         contact: "abuse@provider.example".into(),

@@ -9,7 +9,7 @@ use crate::{
     event::Evidence,
     intake::ListenerKind,
     rules::limits::{Mode, PhpMail},
-    rules::policy::{ReceivedClient, SenderMismatch, UnknownAccounts},
+    rules::policy::{ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts},
     store::sqlite::Synchronous,
     telemetry::LogFormat,
     types::{AccountId, ByteCount, Domain, PeerName, PlanName, Scope, Secret, Span, Unit},
@@ -65,7 +65,7 @@ tables! {
         state_dir: Key<PathBuf>,
         contact: Key<String>,
         received_client: Key<ReceivedClient>,
-        strip_identity_headers: Key<bool>,
+        strip_identity_headers: Key<StripIdentityHeaders>,
         hops_max: Key<u32>,
         drain_time_max: Key<Span>,
         threads: Key<u16>,
@@ -110,10 +110,12 @@ tables! {
     Session {
         timeout_command: Key<Span>,
         timeout_data: Key<Span>,
+        data_rate_min: Key<ByteCount>,
         transaction_time_max: Key<Span>,
         park_after: Key<Span>,
         recipients_max: Key<u32>,
         errors_max: Key<u32>,
+        data_sessions_max: Key<u32>,
         message_bytes_max: Key<ByteCount>,
     }
     Limits {
@@ -197,6 +199,7 @@ tables! {
     Spool {
         folder: Key<PathBuf>,
         memory_bytes_max: Key<ByteCount>,
+        memory_total_bytes_max: Key<ByteCount>,
         total_bytes_max: Key<ByteCount>,
     }
 }

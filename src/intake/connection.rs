@@ -7,6 +7,7 @@ use super::{
 use crate::{
     event::{ConnectionRefused, Event, SessionClosed, SessionOpened},
     net::Stream,
+    rules::identity::Proxied,
     smtp::{
         proxy_header,
         server::{Answer, Ask, CloseReason, EndReason, Input, Output, Session, Start},
@@ -75,8 +76,7 @@ impl Drop for SessionEnd<'_> {
 struct Arrival {
     stream: Stream,
     remote: SocketAddr,
-    /// The source that a PROXY header named.
-    proxied: Option<SocketAddr>,
+    proxied: Proxied,
     _place: super::places::Place,
 }
 
@@ -91,17 +91,17 @@ async fn arrive(
         let refused = ConnectionRefused { listener: door.settings.name.clone(), remote, reason };
         gate.events.tell(gate.clock.now(), &Event::ConnectionRefused(refused));
     };
-    let mut proxied = None;
+    let mut proxied = Proxied::Absent;
     if door.settings.proxy_protocol {
         match read_proxy_header(gate, &mut stream, remote).await {
-            Some(source) => proxied = source,
+            Some(said) => proxied = said,
             None => {
                 refuse("proxy-header");
                 return None;
             }
         }
     }
-    let client = ClientIp::new(proxied.unwrap_or(remote).ip());
+    let client = ClientIp::new(proxied.client().unwrap_or(remote.ip()));
     let bits = gate.policy.load().ipv6_prefix_bits;
     let place = match door.places.take(client.prefix(bits)) {
         Ok(place) => place,
@@ -122,14 +122,16 @@ async fn arrive(
     Some(Arrival { stream, remote, proxied, _place: place })
 }
 
-/// Reads a PROXY header from a peer that may send one. `None`: it may not, or sent none. `Some(None)`: LOCAL or UNKNOWN.
+/// Reads a PROXY header from a peer that may send one; none: it may not, or sent none.
 async fn read_proxy_header(
     gate: &Gate,
     stream: &mut Stream,
     remote: SocketAddr,
-) -> Option<Option<SocketAddr>> {
+) -> Option<Proxied> {
     gate.policy.load().row_of(remote.ip(), None).filter(|row| row.proxy)?;
-    tokio::time::timeout(PROXY_HEADER_TIME_MAX, take_proxy_header(stream)).await.ok()?
+    let header = tokio::time::timeout(PROXY_HEADER_TIME_MAX, take_proxy_header(stream));
+    let source = header.await.ok()??;
+    Some(source.map_or(Proxied::Nobody, |client| Proxied::Client(client.ip())))
 }
 
 /// Takes the header and not an octet more: what follows may be a TLS handshake.
@@ -274,6 +276,7 @@ impl<'a> Pump<'a> {
             Ask::Login(request) => Answer::Login(self.sender.login(request, &facts).await),
             Ask::Mail(request) => Answer::Mail(self.sender.mail(request, facts).await),
             Ask::Recipients(requests) => Answer::Recipients(self.sender.recipients(requests).await),
+            Ask::Text => Answer::Text(self.sender.text().await),
             Ask::Message { size_bytes } => Answer::Message(self.sender.message(size_bytes).await),
         }
     }
@@ -324,6 +327,7 @@ impl<'a> Pump<'a> {
             CloseReason::Quit => "quit",
             CloseReason::PeerClosed => "peer-closed",
             CloseReason::Timeout => "timeout",
+            CloseReason::Slow => "slow",
             CloseReason::TooManyErrors => "too-many-errors",
             CloseReason::Protocol => "protocol",
             CloseReason::Drain => "drain",

@@ -18,7 +18,7 @@ use crate::{
     deliver::Deliverer,
     event::{Events, Evidence},
     net::TlsServer,
-    rules::{policy::Policy, verdict::Moment},
+    rules::{identity::Proxied, policy::Policy, verdict::Moment},
     smtp::server::SessionSettings,
     spool::Spool,
     store::{ledger::Ledger, records::Records},
@@ -39,6 +39,8 @@ pub struct Gate {
     pub deliverer: ArcSwap<Deliverer>,
     /// Room for texts.
     pub spool: Spool,
+    /// How many texts may come in at a time.
+    pub texts: Arc<places::Room>,
     /// Passwords.
     pub authenticator: Arc<Authenticator>,
     /// What is read afresh at each MAIL.
@@ -63,21 +65,21 @@ impl Gate {
     }
 
     /// The settings of a session that begins now at this door from this peer. Behind a PROXY header it is not the peer that
-    /// speaks but whoever the header names, so the peer's rights to XCLIENT and XFORWARD do not hold.
-    fn session_settings(
-        &self,
-        door: &Door,
-        peer: IpAddr,
-        proxied: Option<SocketAddr>,
-    ) -> SessionSettings {
+    /// speaks but whoever the header names, so the peer's rights to XCLIENT and XFORWARD do not hold; where it names nobody,
+    /// nobody can log in either.
+    fn session_settings(&self, door: &Door, peer: IpAddr, proxied: Proxied) -> SessionSettings {
         let policy = self.policy.load();
-        let row = policy.row_of(peer, None);
-        SessionSettings {
+        let row = policy.row_of(peer, None).filter(|_| proxied == Proxied::Absent);
+        let mut settings = SessionSettings {
             extensions: self.deliverer.load().offers(),
-            xclient: row.is_some_and(|row| row.xclient && proxied.is_none()),
-            xforward: row.is_some_and(|row| row.xforward && proxied.is_none()),
+            xclient: row.is_some_and(|row| row.xclient),
+            xforward: row.is_some_and(|row| row.xforward),
             ..door.session.clone()
+        };
+        if proxied == Proxied::Nobody {
+            settings.auth_mechanisms.clear();
         }
+        settings
     }
 }
 

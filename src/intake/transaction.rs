@@ -6,6 +6,7 @@ use super::{
     admission::{self, Admission, Denied, Question},
     hold::Hold,
     ids,
+    places::Seat,
     report::{Concern, End},
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     event::{AnswerBy, Event, EvidenceRejected, LimitHit, Outcome, RecipientReport, RefusalReason},
     message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
     rules::{
-        identity::{self, Addresses, AtMail, Facts, Identity, TrustRow},
+        identity::{self, Addresses, AtMail, Facts, Identity, Proxied, TrustRow},
         limits::{Mode, PhpMail},
         policy::{Policy, ReceivedClient},
         verdict::{self, Refusal},
@@ -23,7 +24,7 @@ use crate::{
         server::{LoginAnswer, LoginRequest, Session},
         xclient::ClientClaim,
     },
-    spool::{Body, BodyWriter},
+    spool::{Body, BodyWriter, Promise},
     store::ledger::{Grant, Request, Reservation, Settlement},
     types::{AccountId, ByteCount, ClientIp, SessionId, Timestamp, TransactionId},
 };
@@ -36,7 +37,7 @@ pub(super) struct Sender<'a> {
     pub(super) door: &'a Arc<Door>,
     pub(super) session: SessionId,
     remote: SocketAddr,
-    proxied: Option<SocketAddr>,
+    proxied: Proxied,
     login: Option<AccountId>,
     transactions: u32,
     current: Option<Box<Transaction>>,
@@ -93,11 +94,20 @@ pub(super) struct Transaction {
     pub(super) accepted: u32,
     pub(super) refused: u32,
     pub(super) limited: u32,
+    /// What holds the place of a text that may come.
+    room: Option<TextRoom>,
     body: Option<BodyWriter>,
     /// When the next hop's connection was last used.
     held_since: Option<Timestamp>,
     park_at: Option<Timestamp>,
     pub(super) would_refuse: bool,
+}
+
+/// The place of a text while it comes in and until it is handed on.
+struct TextRoom {
+    _seat: Seat,
+    /// Kept where the client said how large it will be.
+    _promise: Option<Promise>,
 }
 
 /// Who is charged.
@@ -114,7 +124,7 @@ impl<'a> Sender<'a> {
         door: &'a Arc<Door>,
         session: SessionId,
         remote: SocketAddr,
-        proxied: Option<SocketAddr>,
+        proxied: Proxied,
     ) -> Self {
         Self { gate, door, session, remote, proxied, login: None, transactions: 0, current: None }
     }
@@ -140,15 +150,15 @@ impl<'a> Sender<'a> {
         let tcp_row = policy.row_of(self.remote.ip(), None).map(|row| &**row);
         let addresses = Addresses {
             tcp: self.remote.ip(),
-            proxy: self.proxied.map(|source| source.ip()),
+            proxy: self.proxied,
             xclient: wire.xclient.addr.map(ClientIp::address),
             xforward: wire.xforward.addr.map(ClientIp::address),
         };
         let source = identity::source_address(tcp_row, &addresses);
-        let row = policy.row_of(source, self.login.as_ref()).map(|row| &**row);
+        let row = source.and_then(|source| policy.row_of(source, self.login.as_ref()));
         let obeyed = tcp_row.is_some_and(|row| row.xclient);
         Origin {
-            row,
+            row: row.map(|row| &**row),
             client: identity::client_ip(tcp_row, &addresses),
             xclient_login: wire.xclient_login.as_ref().filter(|_| obeyed),
         }
@@ -300,6 +310,7 @@ impl<'a> Sender<'a> {
             accepted: 0,
             refused: 0,
             limited: 0,
+            room: None,
             body: None,
             held_since: None,
             park_at: None,
@@ -432,6 +443,34 @@ impl<'a> Sender<'a> {
 
     // ── the text ──
 
+    /// Whether there is room for the text; if not, the transaction ends before it is sent.
+    pub(super) async fn text(&mut self) -> Result<(), Reply> {
+        let Some(mut transaction) = self.current.take() else {
+            return Err(verdict::store_down(&self.session).reply);
+        };
+        match self.find_room(transaction.mail.size) {
+            Ok(room) => {
+                transaction.room = Some(room);
+                self.current = Some(transaction);
+                Ok(())
+            }
+            Err(refusal) => {
+                let recipients = transaction.accepted;
+                let reply = self.refuse_in(&transaction, &refusal, recipients, Mode::Enforce);
+                self.close(transaction, 0, Some(&reply)).await;
+                Err(reply)
+            }
+        }
+    }
+
+    fn find_room(&self, announced: Option<u64>) -> Result<TextRoom, Refusal> {
+        let seat = self.gate.texts.take();
+        let seat = seat.ok_or_else(|| verdict::texts_busy(&self.session))?;
+        let promise = announced.map(|size| self.gate.spool.promise(size)).transpose();
+        let promise = promise.map_err(|_| verdict::spool_full(&self.session))?;
+        Ok(TextRoom { _seat: seat, _promise: promise })
+    }
+
     pub(super) fn body_begins(&mut self) {
         if let Some(transaction) = &mut self.current {
             transaction.body = Some(self.gate.spool.begin());
@@ -494,7 +533,8 @@ impl<'a> Sender<'a> {
         let full = |_| verdict::spool_full(&self.session);
         let body = transaction.body.take().ok_or(()).map_err(full)?;
         let body = body.finish().await.map_err(|_| verdict::spool_full(&self.session))?;
-        let header = body.head();
+        let opening = body.opening(message::HEADER_SCAN_BYTES_MAX).await;
+        let header = &opening.map_err(|_| verdict::spool_full(&self.session))?[..];
         let hops = message::received_count(header);
         if hops > transaction.policy.hops_max {
             return Err(verdict::loops(hops, &self.session).into());
@@ -503,13 +543,16 @@ impl<'a> Sender<'a> {
         self.identify_at_message(transaction, &evidence, size_bytes).await?;
         self.check_plan(transaction, &evidence, size_bytes)?;
         self.make_durable(transaction).await?;
-        let cuts = if transaction.policy.strip_identity_headers {
-            message::cuts_of_identity_fields(header)
-        } else {
-            Vec::new()
-        };
-        let head = OutgoingHead { received: self.received(transaction).into(), cuts, size_bytes };
-        Ok((body, head))
+        let row = self.origin(&transaction.policy, &transaction.wire).row;
+        let strip = transaction.policy.strip_identity_headers;
+        let cuts =
+            message::cuts_of_identity_fields(header, |kind| strip.takes_off(kind, row, &evidence));
+        let mut received = self.received(transaction);
+        if message::begins_with_continuation(header) {
+            // What the client wrote must not become part of our own field.
+            received.extend_from_slice(b"\r\n");
+        }
+        Ok((body, OutgoingHead { received: received.into(), cuts, size_bytes }))
     }
 
     /// Names the account by the header, where the listener's evidence wants that, and charges the message as a whole.

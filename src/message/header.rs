@@ -4,6 +4,7 @@
 //! that is no field, a needless dot before a name. Whoever hides an identity field from this scanner would show it to
 //! the next reader. It never copies the block and never looks beyond [`HEADER_SCAN_BYTES_MAX`].
 
+use crate::event::Evidence;
 use memchr::memchr;
 use std::ops::Range;
 
@@ -16,19 +17,31 @@ pub fn received_count(head: &[u8]) -> usize {
     Fields::new(head).filter(|field| field.is_named("Received")).count()
 }
 
-/// The octets of `head` that hold identity fields, with their line ends: sorted, apart, whole lines.
+/// The octets of `head` that hold identity fields of the kinds that are unwanted, with their line ends: sorted, apart, whole
+/// lines.
 #[must_use]
-pub fn cuts_of_identity_fields(head: &[u8]) -> Vec<Range<u64>> {
+pub fn cuts_of_identity_fields(
+    head: &[u8],
+    unwanted: impl Fn(Evidence) -> bool,
+) -> Vec<Range<u64>> {
     let mut cuts: Vec<Range<u64>> = Vec::new();
-    let is_identity =
-        |field: &Field<'_>| IDENTITY_FIELDS.into_iter().any(|name| field.is_named(name));
-    for range in Fields::new(head).filter(is_identity).map(|field| field.range()) {
+    let names: Vec<&str> =
+        IDENTITY_FIELDS.iter().filter(|(_, kind)| unwanted(*kind)).map(|(name, _)| *name).collect();
+    let is_cut = |field: &Field<'_>| names.iter().any(|name| field.is_named(name));
+    for range in Fields::new(head).filter(is_cut).map(|field| field.range()) {
         match cuts.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
             _ => cuts.push(range),
         }
     }
     cuts
+}
+
+/// True if the text begins with a line that would continue a field above it. There is none, so such a text has no header
+/// (RFC 5322 §2.2.3), and a field that is put on top of it must be ended by an empty line.
+#[must_use]
+pub fn begins_with_continuation(head: &[u8]) -> bool {
+    matches!(unstuffed(head), [b' ' | b'\t', ..])
 }
 
 /// The header's fields from the top.
@@ -40,7 +53,8 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub(super) fn new(head: &'a [u8]) -> Self {
-        Self { head: &head[..head.len().min(HEADER_SCAN_BYTES_MAX)], at: 0, ended: false }
+        let scanned = &head[..head.len().min(HEADER_SCAN_BYTES_MAX)];
+        Self { head: scanned, at: 0, ended: begins_with_continuation(head) }
     }
 
     /// True if everything was seen: the empty line after the header, or a text that is shorter than what is searched.
@@ -63,6 +77,9 @@ impl<'a> Iterator for Fields<'a> {
     type Item = Field<'a>;
 
     fn next(&mut self) -> Option<Field<'a>> {
+        if self.ended {
+            return None;
+        }
         let start = self.at;
         let first = self.line_at(start);
         self.ended |= matches!(first, b"\r\n" | b"\n");
@@ -108,7 +125,9 @@ impl Field<'_> {
     fn split(&self) -> Option<(&[u8], &[u8])> {
         let text = unstuffed(self.raw);
         let colon = memchr(b':', text)?;
-        Some((text[..colon].trim_ascii_end(), &text[colon + 1..]))
+        // Whoever reads it with isspace(3) takes more than blanks for white space.
+        let blanks = text[..colon].iter().rev().take_while(|octet| **octet <= b' ').count();
+        Some((&text[..colon - blanks], &text[colon + 1..]))
     }
 }
 
@@ -117,8 +136,12 @@ fn unstuffed(line: &[u8]) -> &[u8] {
     line.strip_prefix(b".").unwrap_or(line)
 }
 
-/// Fields that name a sender to whoever trusts the host, and that are stripped on request.
-const IDENTITY_FIELDS: [&str; 3] = [X_AUTH_USER, X_AUTHENTICATED_SENDER, X_PHP_SCRIPT];
+/// Fields that name a sender to whoever trusts the host.
+const IDENTITY_FIELDS: [(&str, Evidence); 3] = [
+    (X_AUTH_USER, Evidence::XAuthUser),
+    (X_AUTHENTICATED_SENDER, Evidence::XAuthenticatedSender),
+    (X_PHP_SCRIPT, Evidence::PhpScript),
+];
 
 pub(super) const X_AUTH_USER: &str = "X-AuthUser";
 pub(super) const X_AUTHENTICATED_SENDER: &str = "X-Authenticated-Sender";
@@ -130,7 +153,7 @@ mod tests {
 
     fn without_cuts(head: &str) -> String {
         let mut rest = head.as_bytes().to_vec();
-        for cut in cuts_of_identity_fields(head.as_bytes()).into_iter().rev() {
+        for cut in cuts_of_identity_fields(head.as_bytes(), |_| true).into_iter().rev() {
             rest.drain(usize::try_from(cut.start).unwrap()..usize::try_from(cut.end).unwrap());
         }
         String::from_utf8(rest).unwrap()
@@ -148,6 +171,8 @@ mod tests {
                 "X-AuthUsers: x\r\n",
             ),
             ("no field\r\nX-AuthUser: a\r\n", "no field\r\n"),
+            ("X-AuthUser\x0b: a\r\nX-AuthUser\r\n : b\r\nB: 2\r\n", "B: 2\r\n"),
+            (" : a\r\nX-AuthUser: b\r\n", " : a\r\nX-AuthUser: b\r\n"),
             ("X-AuthUser: a", ""),
             ("", ""),
         ] {
@@ -158,9 +183,21 @@ mod tests {
     #[test]
     fn neighbouring_cuts_become_one() {
         let head = b"A: 1\r\nX-AuthUser: a\r\nX-Authenticated-Sender: b\r\n\r\n";
-        let cuts = cuts_of_identity_fields(head);
-        assert_eq!(cuts.first(), Some(&(6..48)));
-        assert_eq!(cuts.len(), 1);
+        let cuts = cuts_of_identity_fields(head, |_| true);
+        assert_eq!((cuts.len(), cuts.first()), (1, Some(&(6..48))));
+        let cuts = cuts_of_identity_fields(head, |kind| kind == Evidence::XAuthUser);
+        assert_eq!((cuts.len(), cuts.first()), (1, Some(&(6..21))));
+    }
+
+    #[test]
+    fn a_text_that_begins_with_a_blank_has_no_header() {
+        for head in [" x\r\nReceived: a\r\n", "\tx\r\nReceived: a\r\n", ". x\r\nReceived: a\r\n"] {
+            assert!(begins_with_continuation(head.as_bytes()), "{head:?}");
+            assert_eq!(received_count(head.as_bytes()), 0, "{head:?}");
+        }
+        for head in ["", "x\r\n y\r\n", "\r\n y\r\n", ".x\r\n"] {
+            assert!(!begins_with_continuation(head.as_bytes()), "{head:?}");
+        }
     }
 
     #[test]
@@ -191,6 +228,7 @@ mod tests {
                 let _ = field.value();
             }
             assert_eq!(usize::try_from(end).unwrap(), fields.at);
+            assert!(end == 0 || !begins_with_continuation(&head));
         }
     }
 }

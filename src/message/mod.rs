@@ -10,5 +10,7 @@ pub mod header;
 pub mod received;
 
 pub use evidence::{Found, HeaderEvidence, header_evidence};
-pub use header::{HEADER_SCAN_BYTES_MAX, cuts_of_identity_fields, received_count};
+pub use header::{
+    HEADER_SCAN_BYTES_MAX, begins_with_continuation, cuts_of_identity_fields, received_count,
+};
 pub use received::{Dialect, ReceivedFacts, ShownClient, received_field};

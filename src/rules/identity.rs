@@ -86,6 +86,19 @@ impl TrustRow {
         known_name(&format!("peer:{}", self.name))
     }
 
+    /// True if the field of this kind in this header is what the server may say, and there is only one.
+    pub(super) fn believes_field(&self, kind: Evidence, header: &HeaderEvidence) -> bool {
+        let is_single = match kind {
+            Evidence::XAuthUser => matches!(header.x_auth_user, Found::One(_)),
+            Evidence::XAuthenticatedSender => {
+                matches!(header.x_authenticated_sender, Found::One(_))
+            }
+            Evidence::PhpScript => matches!(header.php_script, Found::One(_)),
+            _ => false,
+        };
+        is_single && self.identity_headers.contains(&kind)
+    }
+
     fn account_of_userid(&self, userid: u32) -> AccountId {
         known_name(&format!("{userid}@{}", self.name))
     }
@@ -96,25 +109,52 @@ impl TrustRow {
 pub struct Addresses {
     /// The TCP peer.
     pub tcp: IpAddr,
-    /// The source in the PROXY header.
-    pub proxy: Option<IpAddr>,
+    /// What the PROXY header said.
+    pub proxy: Proxied,
     /// `XCLIENT ADDR=`.
     pub xclient: Option<IpAddr>,
     /// `XFORWARD ADDR=`.
     pub xforward: Option<IpAddr>,
 }
 
+/// What a PROXY header said of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Proxied {
+    /// There was none.
+    #[default]
+    Absent,
+    /// Its address.
+    Client(IpAddr),
+    /// LOCAL or UNKNOWN: the balancer looks whether we live, or does not know for whom it speaks.
+    Nobody,
+}
+
+impl Proxied {
+    /// The client that was named.
+    #[must_use]
+    pub const fn client(self) -> Option<IpAddr> {
+        match self {
+            Self::Client(address) => Some(address),
+            Self::Absent | Self::Nobody => None,
+        }
+    }
+}
+
 /// The address whose row of the trust table counts for relaying and for identity evidence: after PROXY and XCLIENT,
 /// each believed only if `tcp_row`, the row of the TCP peer, has the right. XFORWARD is information about a third
-/// host and moves no right.
+/// host and moves no right. None if a PROXY header named nobody: the balancer's own rights are not lent to whoever it
+/// could not name.
 #[must_use]
-pub fn source_address(tcp_row: Option<&TrustRow>, addresses: &Addresses) -> IpAddr {
+pub fn source_address(tcp_row: Option<&TrustRow>, addresses: &Addresses) -> Option<IpAddr> {
+    if addresses.proxy == Proxied::Nobody {
+        return None;
+    }
     let said = |address: Option<IpAddr>, may: fn(&TrustRow) -> bool| {
         address.filter(|_| tcp_row.is_some_and(may))
     };
     said(addresses.xclient, |row| row.xclient)
-        .or_else(|| said(addresses.proxy, |row| row.proxy))
-        .unwrap_or(addresses.tcp)
+        .or_else(|| said(addresses.proxy.client(), |row| row.proxy))
+        .or(Some(addresses.tcp))
 }
 
 /// The real sender's host, for charging and for the log: [`source_address`], then XFORWARD from a TCP peer with that
@@ -122,7 +162,8 @@ pub fn source_address(tcp_row: Option<&TrustRow>, addresses: &Addresses) -> IpAd
 #[must_use]
 pub fn client_ip(tcp_row: Option<&TrustRow>, addresses: &Addresses) -> ClientIp {
     let forwarded = addresses.xforward.filter(|_| tcp_row.is_some_and(|row| row.xforward));
-    ClientIp::new(forwarded.unwrap_or_else(|| source_address(tcp_row, addresses)))
+    let source = || source_address(tcp_row, addresses).unwrap_or(addresses.tcp);
+    ClientIp::new(forwarded.unwrap_or_else(source))
 }
 
 /// What is known about a transaction's sender at MAIL.
@@ -763,7 +804,7 @@ mod tests {
     fn addresses_are_believed_by_right() {
         let said = Addresses {
             tcp: "192.0.2.1".parse().unwrap(),
-            proxy: Some("198.51.100.2".parse().unwrap()),
+            proxy: Proxied::Client("198.51.100.2".parse().unwrap()),
             xclient: Some("198.51.100.3".parse().unwrap()),
             xforward: Some("198.51.100.4".parse().unwrap()),
         };
@@ -777,8 +818,11 @@ mod tests {
         ];
         for (grant, source, client) in cases {
             let row = row(grant);
-            assert_eq!(source_address(Some(&row), &said).to_string(), source);
+            assert_eq!(source_address(Some(&row), &said).unwrap().to_string(), source);
             assert_eq!(client_ip(Some(&row), &said).to_string(), client);
+            let unnamed = Addresses { proxy: Proxied::Nobody, xforward: None, ..said };
+            assert_eq!(source_address(Some(&row), &unnamed), None);
+            assert_eq!(client_ip(Some(&row), &unnamed).to_string(), "192.0.2.1");
         }
         assert_eq!(client_ip(None, &said).to_string(), "192.0.2.1");
     }

@@ -6,7 +6,11 @@ use super::{
     identity::{TrustRow, TrustTable},
     limits::{self, EffectiveLimit, LimitOverride, Plan, Plans},
 };
-use crate::types::{AccountId, ClientIp, Domain, PeerName, PlanName, Timestamp};
+use crate::{
+    event::Evidence,
+    message::HeaderEvidence,
+    types::{AccountId, ClientIp, Domain, PeerName, PlanName, Timestamp},
+};
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 /// What is read afresh at each MAIL; replaced as a whole at a reload.
@@ -26,8 +30,8 @@ pub struct Policy {
     pub sender_login_mismatch: SenderMismatch,
     /// Leading bits of an IPv6 client address that are charged.
     pub ipv6_prefix_bits: u8,
-    /// Identity fields are taken off on the way out.
-    pub strip_identity_headers: bool,
+    /// Which identity fields are taken off on the way out.
+    pub strip_identity_headers: StripIdentityHeaders,
     /// What our Received field says of the client.
     pub received_client: ReceivedClient,
     /// Received fields before a message counts as a loop.
@@ -124,6 +128,36 @@ pub enum SenderMismatch {
     Allow,
     /// It may, and an event says so.
     Flag,
+}
+
+/// Which identity fields are taken off on the way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StripIdentityHeaders {
+    /// Those that are not believed here, so that the next server does not believe them either.
+    #[default]
+    Untrusted,
+    /// All.
+    All,
+    /// None.
+    None,
+}
+
+impl StripIdentityHeaders {
+    /// True if fields of this kind are taken off a message that came by way of this row with this header.
+    #[must_use]
+    pub fn takes_off(
+        self,
+        kind: Evidence,
+        row: Option<&TrustRow>,
+        header: &HeaderEvidence,
+    ) -> bool {
+        match self {
+            Self::Untrusted => !row.is_some_and(|row| row.believes_field(kind, header)),
+            Self::All => true,
+            Self::None => false,
+        }
+    }
 }
 
 /// What our Received field says of the client.

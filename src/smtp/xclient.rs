@@ -4,7 +4,7 @@
 //! evidence is decided in `rules::identity`.
 
 use super::xtext;
-use crate::types::ClientIp;
+use crate::types::{AccountId, ClientIp};
 
 /// What is claimed about the real client. An attribute that was not sent, or sent as `[UNAVAILABLE]` or `[TEMPUNAVAIL]`, is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Attribute {
             (_, "NAME") => word(value).map(Self::Name),
             (_, "HELO") => word(value).map(Self::Helo),
             (_, "PROTO") => word(value).map(Self::Proto),
-            (Kind::Xclient, "LOGIN") => word(value).map(Self::Login),
+            (Kind::Xclient, "LOGIN") => login(value).map(Self::Login),
             (Kind::Xclient, "DESTADDR") => {
                 value.map(|text| address(&text)).transpose().map(Self::DestAddr)
             }
@@ -161,6 +161,12 @@ fn port(text: &str) -> Result<u16, ClaimError> {
 
 fn word(value: Option<String>) -> Result<Option<String>, ClaimError> {
     if value.as_ref().is_some_and(String::is_empty) { Err(ClaimError) } else { Ok(value) }
+}
+
+/// A login that could not be charged as an account must not pass for no login at all.
+fn login(value: Option<String>) -> Result<Option<String>, ClaimError> {
+    let named = value.as_ref().is_none_or(|login| login.parse::<AccountId>().is_ok());
+    if named { Ok(value) } else { Err(ClaimError) }
 }
 
 fn source(text: &str) -> Result<Source, ClaimError> {
@@ -243,6 +249,7 @@ mod tests {
             (Kind::Xclient, "PORT=+1"),
             (Kind::Xclient, "LOGIN="),
             (Kind::Xclient, "LOGIN=a+0D+0Ab"),
+            (Kind::Xclient, "LOGIN=a+20b"),
             (Kind::Xclient, "COLOUR=red"),
             (Kind::Xclient, "IDENT=x"),
             (Kind::Xforward, "LOGIN=a@shop.example"),

@@ -44,11 +44,12 @@ fn the_client_of_a_proxy_header_is_the_client() {
     for (header, client) in [
         (b"PROXY TCP4 192.0.2.8 127.0.0.1 4660 25\r\n".to_vec(), "192.0.2.8"),
         (b"PROXY TCP6 2001:db8::8 ::1 4660 25\r\n".to_vec(), "2001:db8::8"),
-        (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1"),
         (v2(1, 0x11, &four), "192.0.2.9"),
         (v2(1, 0x21, &six), "2001:db8::9"),
-        // LOCAL: the balancer itself looks whether the server lives.
-        (v2(0, 0x00, &[]), "127.0.0.1"),
+        // Fields behind the addresses, a name and a checksum say, are passed over.
+        (v2(1, 0x11, &[&four[..], &[2, 0, 1, b'x', 3, 0, 4, 1, 2, 3, 4]].concat()), "192.0.2.9"),
+        // An IPv4 address in the form of IPv6 is that IPv4 address.
+        (b"PROXY TCP6 ::ffff:192.0.2.8 ::1 4660 25\r\n".to_vec(), "192.0.2.8"),
     ] {
         let gate = gate().trust("networks = [\"127.0.0.0/8\", \"192.0.2.0/24\", \"2001:db8::/32\"]\nrelay = true\nproxy = true").next_hop(&sink).run();
         assert_eq!(client_seen(&gate, &header), client, "{}", String::from_utf8_lossy(&header));
@@ -77,11 +78,50 @@ fn a_connection_without_a_proper_header_is_closed_without_a_word() {
         b"PROXY TCP4 192.0.2.8 127.0.0.1 4660\r\n",
         b"PROXY NONSENSE\r\n",
         b"\r\n\r\n\0\r\nQUIT\n\x31\x11\x00\x0c",
+        // A longer line than the protocol knows, and a version 2 header that is longer than any, or too short for an address.
+        &[&b"PROXY UNKNOWN "[..], &[b'x'; 200], b"\r\n"].concat(),
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x04\x7f\0\0\x01",
+        // Datagrams, and a UNIX socket.
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x12\x00\x0c\x7f\0\0\x01\x7f\0\0\x01\x12\x34\0\x19",
     ] {
         let greeted = Client::try_connect(gate.proxied(), wrong);
         assert!(greeted.is_err(), "{} was greeted", String::from_utf8_lossy(wrong));
     }
     gate.logged("connection-refused", |line| line["reason"] == "proxy-header");
+}
+
+#[test]
+fn a_balancer_may_look_whether_the_gate_lives_and_nothing_else() {
+    let sink = sink().run();
+    let gate = gate().next_hop(&sink).run();
+    for header in [b"PROXY UNKNOWN\r\n".to_vec(), v2(0, 0x00, &[]), v2(1, 0x00, &[])] {
+        let mut probe = Client::connect_saying(gate.proxied(), &header);
+        probe.expect(250, "EHLO balancer.example");
+        probe.expect(250, "NOOP");
+        probe.expect(550, "MAIL FROM:<a@shop.example>");
+        probe.expect(221, "QUIT");
+    }
+    // Half a header is waited for, but not for long.
+    let begun = tollgate::clock::steady_now();
+    assert!(Client::try_connect(gate.proxied(), b"PROXY TCP4 192.0.2.8").is_err());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+    assert_eq!(sink.count(), 0);
+}
+
+#[test]
+fn a_proxy_header_at_a_listener_without_one_is_no_command() {
+    let sink = sink().run();
+    let gate = gate().next_hop(&sink).run();
+    let mut client = gate.client();
+    client.expect(500, "PROXY TCP4 192.0.2.8 127.0.0.1 4660 25");
+    client.write(&v2(1, 0x11, &[192, 0, 2, 9, 127, 0, 0, 1, 0x12, 0x34, 0, 25]));
+    let answers = String::from_utf8_lossy(&client.rest()).into_owned();
+    assert!(answers.lines().all(|line| line.starts_with('5')), "{answers}");
+    let mut client = gate.client();
+    client.expect(500, "PROXY TCP4 192.0.2.8 127.0.0.1 4660 25");
+    assert_eq!(client.send("a@shop.example", &["b@remote.example"], "text").code, 250);
+    assert_eq!(client_of_message(&gate, 1), "127.0.0.1");
 }
 
 #[test]

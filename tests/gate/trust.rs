@@ -2,7 +2,7 @@
 
 use crate::{
     operators::{limit, used},
-    support::{Gate, Reply, Sink, gate, sink},
+    support::{Gate, Reply, Sink, gate, sink, wait_for},
 };
 use serde_json::Value;
 
@@ -402,11 +402,168 @@ fn a_stranger_cannot_relay() {
     assert_eq!(sink.count(), 0);
 }
 
+/// Texts in which somebody names another: how the field is written, and what of it must be gone when it goes on.
+const WRITTEN: &[(&str, &str)] = &[
+    ("X-AuthUser: victim@other.example\n", ""),
+    ("X-AuthUser: victim@other.example\nX-AuthUser: victim@other.example\n", ""),
+    ("x-AUTHUSER : victim@other.example\n", ""),
+    ("X-AuthUser\t:\n\tvictim@other.example\n", ""),
+    ("X-AuthUser\n : victim@other.example\n", ""),
+    ("X-AuthUser:\n victim@other.example\n\t(and more)\nSubject: s\n", "Subject: s\n"),
+    ("no field at all\nX-AuthUser: victim@other.example\n", "no field at all\n"),
+    ("From root Mon Nov 27\nX-AuthUser: victim@other.example\n", "From root Mon Nov 27\n"),
+    ("X-Authenticated-Sender: web: victim@other.example\n", ""),
+    ("X-PHP-Originating-Script: 7:victim.php\n", ""),
+    ("X-AuthUser: =?utf-8?q?victim=40other.example?=\n", ""),
+    // No field of the header: the text goes on as it is, and nobody reads it as one.
+    ("=?utf-8?q?X-AuthUser?=: victim\n", "=?utf-8?q?X-AuthUser?=: victim\n"),
+    ("Subject: s\n\nX-AuthUser: victim\n", "Subject: s\n\nX-AuthUser: victim\n"),
+    (
+        "Content-Type: multipart/mixed; boundary=b\n\n--b\nX-AuthUser: victim\n\n--b--\n",
+        "Content-Type: multipart/mixed; boundary=b\n\n--b\nX-AuthUser: victim\n\n--b--\n",
+    ),
+    ("X-Auth-User: victim\nX-AuthUsers: victim\n", "X-Auth-User: victim\nX-AuthUsers: victim\n"),
+];
+
+#[test]
+fn identity_fields_from_whoever_has_no_right_to_them_go_no_further() {
+    let sink = sink().run();
+    let gate = gate()
+        .evidence(ALL)
+        .trust("relay = true\nxclient = true")
+        .trust(ENTITLED_ELSEWHERE)
+        .user(SCRIPT, "secret")
+        .next_hop(&sink)
+        .run();
+    for (nth, (written, left)) in WRITTEN.iter().enumerate() {
+        let mut client = gate.client();
+        if nth % 2 == 1 {
+            // A login changes nothing: it says who sends, not whom the sender may name.
+            client.expect(235, "AUTH PLAIN AHNjcmlwdEB3ZWIuZXhhbXBsZQBzZWNyZXQ=");
+        }
+        let text = format!("{written}\ntext\n");
+        assert_eq!(client.send(SCRIPT, &["b@remote.example"], &text).code, 250, "{written}");
+        let expected = format!("{left}\ntext\n").replace('\n', "\r\n");
+        let taken = sink.wait_for(nth + 1).pop().unwrap();
+        assert_eq!(String::from_utf8_lossy(taken.below_received()), expected, "{written}");
+    }
+    for line in gate.log().iter().filter(|line| line["event"] == "message") {
+        assert_eq!(line["account"], SCRIPT);
+    }
+}
+
+#[test]
+fn a_field_that_counts_goes_on_and_one_that_does_not_stays() {
+    let sink = sink().run();
+    let gate = gate()
+        .evidence(&["x-auth-user", "mail-from"])
+        .trust("relay = true\nidentity_headers = [\"x-auth-user\"]")
+        .next_hop(&sink)
+        .run();
+    let text = "X-AuthUser: user@shop.example\nX-PHP-Originating-Script: 7:x.php\n\ntext\n";
+    assert_eq!(gate.client().send(SCRIPT, &["b@remote.example"], text).code, 250);
+    let kept = b"X-AuthUser: user@shop.example\r\n\r\ntext\r\n";
+    assert_eq!(sink.last().below_received(), kept);
+    // Twice is once too often, for us and for the next server.
+    let text = "X-AuthUser: user@shop.example\nX-AuthUser: user@shop.example\n\ntext\n";
+    assert_eq!(gate.client().send(SCRIPT, &["b@remote.example"], text).code, 250);
+    assert_eq!(sink.last().below_received(), b"\r\ntext\r\n");
+}
+
+#[test]
+fn a_text_that_begins_with_a_blank_is_no_part_of_our_own_field() {
+    let sink = sink().run();
+    let gate = gate().evidence(ALL).trust(HEADERS).next_hop(&sink).run();
+    for first in [" (Authenticated sender: victim@other.example)", "\tby evil.example", ".. dots"] {
+        let text = format!("{first}\nX-AuthUser: victim@other.example\n\ntext\n");
+        assert_eq!(gate.client().send(SCRIPT, &["b@remote.example"], &text).code, 250, "{first}");
+        let taken = sink.last();
+        let received = taken.fields("Received");
+        assert_eq!(received.len(), 1, "{first}");
+        assert!(!received[0].contains("victim") && !received[0].contains("evil"), "{received:?}");
+    }
+    let messages = || gate.log().into_iter().filter(|line| line["event"] == "message");
+    wait_for("three lines", || (messages().count() == 3).then_some(()));
+    // Two have no header; the third has one, in which somebody is named who may be.
+    let accounts: Vec<_> = messages().map(|line| text(&line, "account").to_owned()).collect();
+    assert_eq!(accounts, [SCRIPT, SCRIPT, VICTIM]);
+}
+
+/// `LOGIN=` and the other values are xtext: nothing that is hidden in it reaches a name, a line of the log or a field.
+#[test]
+fn what_a_claim_hides_in_its_values_is_refused() {
+    let sink = sink().run();
+    let gate = gate()
+        .evidence(ALL)
+        .trust("relay = true\nxclient = true\nxforward = true")
+        .set("session.errors_max", 1000)
+        .next_hop(&sink)
+        .run();
+    let mut client = gate.client();
+    for value in [
+        "LOGIN=victim+0D+0AMAIL",
+        "LOGIN=victim+00",
+        "LOGIN=victim+7F",
+        "LOGIN=victim+4",
+        "LOGIN=victim+zz",
+        "LOGIN=+20",
+        "NAME=a+0Db",
+        "HELO=a+0Ab",
+        "ADDR=127.0.0.1+20LOGIN=victim",
+        "LOGIN=a LOGIN=b",
+        "ADDR=127.0.0.1 PORT=99999",
+    ] {
+        let reply = client.say(&format!("XCLIENT {value}"));
+        assert_eq!(reply.code, 501, "XCLIENT {value}: {reply}");
+        let reply = client.say(&format!("XFORWARD {value}"));
+        assert_eq!(reply.code, 501, "XFORWARD {value}: {reply}");
+    }
+    assert_eq!(client.send(SCRIPT, &["b@remote.example"], "text").code, 250);
+    let line = gate.logged("message", |_| true);
+    assert_eq!((text(&line, "account"), text(&line, "client")), (SCRIPT, "127.0.0.1"));
+}
+
+/// A proxy says XCLIENT once and then lets its client speak: what that one says of itself is not heard.
+#[test]
+fn the_client_behind_xclient_cannot_claim_anything() {
+    let sink = sink().run();
+    let gate = gate()
+        .evidence(ALL)
+        .trust("relay = true\nxclient = true\nxforward = true")
+        .user("a@shop.example", "secret")
+        .next_hop(&sink)
+        .run();
+    let mut client = gate.client();
+    // Even XFORWARD before XCLIENT leaves nothing behind.
+    client.expect(250, "XFORWARD ADDR=192.0.2.1 SOURCE=LOCAL");
+    client.expect(220, "XCLIENT ADDR=198.51.100.7 LOGIN=user@shop.example");
+    let offers = client.expect(250, "EHLO client.example").lines;
+    assert!(!offers.iter().any(|offer| offer.starts_with('X')), "{offers:?}");
+    for claim in [
+        "XCLIENT LOGIN=victim@other.example",
+        "XCLIENT ADDR=127.0.0.1",
+        "XFORWARD ADDR=127.0.0.1",
+        "PROXY TCP4 127.0.0.1 127.0.0.1 1 25",
+    ] {
+        let reply = client.say(claim);
+        assert_eq!(reply.code / 100, 5, "{claim}: {reply}");
+    }
+    client.expect(250, "EHLO again.example");
+    let mail = "X-AuthUser: victim@other.example\n\ntext\n";
+    client.expect(250, "MAIL FROM:<user@shop.example> AUTH=victim@other.example");
+    client.expect(250, "RCPT TO:<b@remote.example>");
+    assert_eq!(client.text(mail).code, 250);
+    let line = gate.logged("message", |line| line["outcome"] == "sent");
+    let (account, client) = (text(&line, "account"), text(&line, "client"));
+    assert_eq!((account, client), ("user@shop.example", "198.51.100.7"));
+    assert!(!sink.last().as_str().contains("victim") && !sink.last().mail.contains("victim"));
+}
+
 #[test]
 fn identity_fields_are_taken_off_when_the_operator_wants_it_so() {
     let sink = sink().run();
     let gate = gate()
-        .set("server.strip_identity_headers", true)
+        .set("server.strip_identity_headers", "all")
         .evidence(&["x-auth-user"])
         .trust(HEADERS)
         .next_hop(&sink)

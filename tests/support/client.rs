@@ -1,5 +1,6 @@
 //! A client that says one line at a time and looks at each answer.
 
+use super::tls::Tls;
 use socket2::{Domain, Socket, Type};
 use std::{
     fmt,
@@ -8,9 +9,14 @@ use std::{
     time::Duration,
 };
 
+/// What a conversation goes over: TCP, or TLS over it.
+pub(crate) trait Wire: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Wire for T {}
+
 /// A connection to an SMTP server, greeted.
 pub(crate) struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Wire>>,
     /// The greeting.
     pub(crate) banner: Reply,
 }
@@ -52,12 +58,21 @@ impl Client {
 
     /// Connects from this address of the machine, reads the greeting and says EHLO.
     pub(crate) fn hello_from(source: IpAddr, server: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
-        socket.connect(&server.into()).unwrap();
-        let mut client = Self::greeted(socket.into(), b"").unwrap();
+        let mut client = Self::try_connect_from(source, server, b"").unwrap();
         client.expect(250, "EHLO client.example");
         client
+    }
+
+    /// Connects from this address of the machine, sends `first` and reads the greeting, where there may be none.
+    pub(crate) fn try_connect_from(
+        source: IpAddr,
+        server: SocketAddr,
+        first: &[u8],
+    ) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect(&server.into())?;
+        Self::greeted(socket.into(), first)
     }
 
     /// Connects, sends `first` (a PROXY header, say) and reads the greeting.
@@ -74,11 +89,42 @@ impl Client {
     fn greeted(stream: TcpStream, first: &[u8]) -> io::Result<Self> {
         stream.set_read_timeout(Some(READ_WAIT))?;
         stream.set_nodelay(true)?;
-        let mut client =
-            Self { stream: BufReader::new(stream), banner: Reply { code: 0, lines: vec![] } };
+        let mut client = Self::over(Box::new(stream));
         client.try_write(first)?;
         client.banner = client.try_reply()?;
         Ok(client)
+    }
+
+    /// Speaks over what is connected already, without a word.
+    pub(crate) fn over(wire: Box<dyn Wire>) -> Self {
+        Self { stream: BufReader::new(wire), banner: Reply { code: 0, lines: vec![] } }
+    }
+
+    /// STARTTLS, the handshake and another EHLO.
+    #[track_caller]
+    pub(crate) fn starttls(mut self, tls: &Tls) -> Self {
+        self.expect(220, "STARTTLS");
+        let mut protected = self.protect(tls).unwrap_or_else(|error| panic!("no TLS: {error}"));
+        protected.expect(250, "EHLO client.example");
+        protected
+    }
+
+    /// Connects with TLS from the first octet, reads the greeting and says EHLO.
+    #[track_caller]
+    pub(crate) fn hello_tls(server: SocketAddr, tls: &Tls) -> Self {
+        let stream = TcpStream::connect(server).unwrap();
+        stream.set_read_timeout(Some(READ_WAIT)).unwrap();
+        let protected = Self::over(Box::new(stream)).protect(tls);
+        let mut client = protected.unwrap_or_else(|error| panic!("no TLS: {error}"));
+        client.banner = client.reply();
+        client.expect(250, "EHLO client.example");
+        client
+    }
+
+    /// Shakes hands; what was read and not looked at is part of the handshake.
+    pub(crate) fn protect(self, tls: &Tls) -> io::Result<Self> {
+        assert_eq!(self.stream.buffer(), b"", "the server said something before the handshake");
+        Ok(Self::over(Box::new(tls.handshake(self.stream.into_inner())?)))
     }
 
     /// Says a line and returns the answer.

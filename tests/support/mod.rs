@@ -1,5 +1,7 @@
 //! What the tests of the whole program share: the gate, a next hop to look into, a client that speaks line by line.
 
+pub(crate) mod authority;
+pub(crate) mod bad_hop;
 pub(crate) mod client;
 pub(crate) mod exim;
 pub(crate) mod gate;
@@ -10,11 +12,14 @@ pub(crate) mod programs;
 pub(crate) mod settings;
 pub(crate) mod sink;
 pub(crate) mod smtp_sink;
+pub(crate) mod tls;
 
 pub(crate) use client::{Client, Reply};
 pub(crate) use gate::{Gate, gate};
+pub(crate) use settings::Settings;
 pub(crate) use sink::{Sink, sink, sink_later};
 pub(crate) use smtp_sink::SmtpSink;
+pub(crate) use tls::tls;
 
 use std::{
     thread,
