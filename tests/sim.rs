@@ -40,7 +40,7 @@ use std::{
 const ONCE_WRONG: &[u64] = &[];
 
 /// How many seeds the suite plays.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 500;
 
 #[test]
 fn seeds_keep_the_promises() {

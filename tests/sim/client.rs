@@ -115,8 +115,14 @@ async fn visit(world: &Arc<World>, customer: &Customer, chance: &mut Chance) {
         limited: false,
     };
     let over = session.converse().await;
-    let excused = session.excused || world.epoch() != epoch || world.is_draining();
-    if matches!(over, Err(Over::Lost)) && !excused && customer.party.is_some() {
+    if !matches!(over, Err(Over::Lost)) {
+        return;
+    }
+    let excused = session.excused
+        || session.was_sent_away().await
+        || world.epoch() != epoch
+        || world.is_draining();
+    if !excused && customer.party.is_some() {
         world.blame(format!("{}: the connection was lost for no reason", customer.name));
     }
 }
@@ -145,6 +151,14 @@ impl Session<'_> {
         }
         self.command("QUIT", &[221]).await?;
         Ok(())
+    }
+
+    /// True if the last that the gate said was 421.
+    async fn was_sent_away(&mut self) -> bool {
+        let mut rest = Vec::new();
+        let _broken = self.from_gate.read_to_end(&mut rest).await;
+        self.input.extend(rest);
+        self.input.split(|&octet| octet == b'\n').any(|line| line.starts_with(b"421 "))
     }
 
     async fn greet(&mut self) -> Result<(), Over> {
@@ -194,9 +208,9 @@ impl Session<'_> {
             return Ok(());
         }
         let data = if self.customer.manner == Manner::Hasty {
-            self.expect(&[354, 451, 452, 554]).await?
+            self.expect(&[354, 452]).await?
         } else {
-            self.command("DATA", &[354]).await?
+            self.command("DATA", &[354, 452]).await?
         };
         if data.code != 354 {
             return self.reset().await;

@@ -7,7 +7,6 @@ use super::{
     hop::Visit,
     plot::Plot,
 };
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::{
     io,
@@ -21,21 +20,16 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 use tollgate::{
-    auth::Authenticator,
+    app::{Ground, build_door, build_gate},
     clock::{Clock, Machine, steady_now},
     config::{self, Config, Moves},
     deliver::Deliverer,
     event::{Event, Events, Listener, Outcome},
-    intake::{
-        Door, Gate, ListenerSettings, Phase, connection,
-        ids::Ids,
-        places::{PlaceCounts, Places},
-    },
+    intake::{Door, Gate, Phase, connection},
     net::{
         Pipe, Stream,
         connect::{Dialing, Network, Simulated},
     },
-    spool::Spool,
     store::{memory::MemoryStore, records::Records, sqlite},
     types::{ReversePath, Timestamp},
 };
@@ -183,18 +177,12 @@ impl World {
         };
         let (failing, slow) = (self.plot.disk_failing, self.plot.disk_slow);
         let disk = Disk::new(store, self.chance.lock().fork(), failing, slow);
-        let gate = Arc::new(Gate {
-            ledger: disk.clone(),
-            records: disk.clone(),
-            deliverer: ArcSwap::from_pointee(self.deliverer(&config, &clock, &events)),
-            spool: Spool::new(config.spool.clone()).unwrap(),
-            authenticator: Arc::new(Authenticator::new(config.auth.clone()).unwrap()),
-            policy: Arc::new(ArcSwap::from_pointee(config.policy.clone())),
-            ids: Ids::new(clock.now()),
-            clock,
-            events,
-        });
-        let doors = config.listeners.iter().map(|settings| door(&config, settings)).collect();
+        let network = Network::Simulated(Arc::new(Wires(self.me.clone())));
+        let (ledger, records) = (disk.clone(), disk.clone());
+        let ground = Ground { ledger, records, network, clock, events };
+        let gate = Arc::new(build_gate(&config, ground).unwrap());
+        let door = |settings| Arc::new(build_door(&config, settings, None));
+        let doors = config.listeners.iter().map(door).collect();
         let (phase, _) = watch::channel(Phase::Serving);
         let deliverer = Deliverer::clone(&gate.deliverer.load());
         let probes = tokio::spawn(probe_now_and_then(deliverer)).abort_handle();
@@ -207,12 +195,6 @@ impl World {
         let text = self.plot.config(folder, self.now());
         config::parse(&text, Path::new("sim.toml"), &Moves::default())
             .unwrap_or_else(|error| panic!("{error}\n{text}"))
-    }
-
-    fn deliverer(&self, config: &Config, clock: &Clock, events: &Events) -> Deliverer {
-        let network = Network::Simulated(Arc::new(Wires(self.me.clone())));
-        let settings = config.next_hop.clone();
-        Deliverer::over(&network, settings, clock.clone(), events.clone()).unwrap()
     }
 
     pub(crate) fn step_wall(&self, millis: i64) {
@@ -401,20 +383,6 @@ impl World {
         };
         told.iter().filter(concerns).map(|told| told.recipients).sum()
     }
-}
-
-fn door(config: &Config, settings: &ListenerSettings) -> Arc<Door> {
-    let counts = PlaceCounts {
-        total: settings.connections_max,
-        per_client: settings.connections_per_client_max,
-        per_client_minute: settings.connections_per_client_minute,
-    };
-    Arc::new(Door {
-        session: config.session_settings(settings),
-        places: Places::new(counts),
-        tls: None,
-        settings: settings.clone(),
-    })
 }
 
 /// The configuration's default.
