@@ -22,4 +22,5 @@ mod operators;
 mod postfix;
 mod proxy;
 mod relay;
+mod scram;
 mod trust;
