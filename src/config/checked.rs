@@ -1,7 +1,7 @@
 //! Written → checked: server, log, sockets, sessions, logins and storage; the defaults stand here, beside their keys.
 
 use super::{
-    Config, HttpSettings, Moves, Problem, SessionLimits,
+    Config, HttpSettings, LoginOffer, Moves, Problem, SessionLimits,
     checker::{At, Checker},
     listeners, next_hop,
     parties::{self, Parties},
@@ -12,6 +12,7 @@ use crate::{
     intake::{ListenerKind, ListenerSettings},
     message, net,
     rules::policy::{Policy, ReceivedClient, SenderMismatch, StripIdentityHeaders},
+    smtp::server::Mechanism,
     spool,
     store::sqlite,
     telemetry,
@@ -50,6 +51,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         http: check_http(root, file, &server.state_dir),
         spool: check_spool(root, &file.spool, &server.state_dir),
         test_user: logins.test_user.clone(),
+        logins: logins.offer.clone(),
         hostname: server.hostname.clone(),
         state_dir: server.state_dir.clone(),
         drain_time_max: server.drain_time_max,
@@ -212,6 +214,7 @@ fn check_tls(
 struct Logins {
     test_user: Option<crate::types::AccountId>,
     sender_login_mismatch: crate::rules::policy::SenderMismatch,
+    offer: LoginOffer,
 }
 
 fn check_auth(
@@ -227,11 +230,13 @@ fn check_auth(
     let logins = Logins {
         test_user: check_test_user(&mut at, s, listeners),
         sender_login_mismatch: mismatch,
+        offer: check_offer(&mut at, s),
     };
     let beside_state = logins.test_user.as_ref().map(|_| server.state_dir.join("users"));
     let (cached, seconds) = (&s.cache_entries_max, Span::from_secs);
     let settings = auth::Settings {
         passwd_file: check_passwd_file(&mut at, s, listeners).or(beside_state),
+        disguise_file: Some(server.state_dir.join("login-disguise")),
         cache_entries_max: to_usize(at.within("cache_entries_max", cached, 10_000, 0..=10_000_000)),
         cache_ttl: length(at.within("cache_ttl", &s.cache_ttl, seconds(300), seconds(0)..=DAY)),
         checks_max: usize::from(at.within("checks_max", &s.checks_max, 4, 1..=256)),
@@ -243,6 +248,23 @@ fn check_auth(
         ),
     };
     (settings, logins)
+}
+
+fn check_offer(at: &mut At<'_>, s: &Auth) -> LoginOffer {
+    let usual = || vec![Mechanism::Plain, Mechanism::Login];
+    let mechanisms = at.value("mechanisms", &s.mechanisms).unwrap_or_else(usual);
+    if mechanisms.is_empty() {
+        at.wrong("mechanisms", "the list is empty, so nobody could log in");
+    }
+    let twice = |(n, mechanism): (usize, &Mechanism)| mechanisms[..n].contains(mechanism);
+    if mechanisms.iter().enumerate().any(twice) {
+        at.wrong("mechanisms", "one of them stands twice");
+    }
+    let failures = &s.failures_per_connection;
+    LoginOffer {
+        mechanisms,
+        failures_max: at.within("failures_per_connection", failures, 5, 1..=10_000),
+    }
 }
 
 fn check_passwd_file(at: &mut At<'_>, s: &Auth, listeners: &[ListenerSettings]) -> Option<PathBuf> {
@@ -283,6 +305,7 @@ fn check_session(root: &mut At<'_>, section: &Section<Session>) -> CheckedSessio
             WAITS,
         )),
         timeout_data: length(at.within("timeout_data", &s.timeout_data, minutes(5), WAITS)),
+        data_rate_min: at.within("data_rate_min", &s.data_rate_min, DATA_RATE_MIN, RATES).octets(),
         transaction_time_max: length(at.within(
             "transaction_time_max",
             &s.transaction_time_max,
@@ -291,6 +314,12 @@ fn check_session(root: &mut At<'_>, section: &Section<Session>) -> CheckedSessio
         )),
         recipients_max: to_usize(at.within("recipients_max", &s.recipients_max, 1000, 1..=100_000)),
         errors_max: at.within("errors_max", &s.errors_max, 20, 1..=10_000),
+        data_sessions_max: to_usize(at.within(
+            "data_sessions_max",
+            &s.data_sessions_max,
+            2000,
+            1..=1_000_000,
+        )),
         message_bytes_max: at
             .within("message_bytes_max", &s.message_bytes_max, MESSAGE_BYTES, sizes)
             .octets(),
@@ -327,6 +356,14 @@ fn check_spool(root: &mut At<'_>, section: &Section<Spool>, state_dir: &Path) ->
         memory_bytes_max: at
             .within("memory_bytes_max", &s.memory_bytes_max, memory, in_memory)
             .in_memory(),
+        memory_total_bytes_max: at
+            .within(
+                "memory_total_bytes_max",
+                &s.memory_total_bytes_max,
+                ByteCount::new(256 << 20),
+                ByteCount::new(1 << 20)..=ByteCount::new(1 << 40),
+            )
+            .octets(),
         total_bytes_max: at
             .within("total_bytes_max", &s.total_bytes_max, ByteCount::new(10 << 30), total)
             .octets(),
@@ -356,6 +393,9 @@ pub(super) const WAITS: std::ops::RangeInclusive<Span> =
 const DAY: Span = Span::from_secs(24 * 3600);
 /// 100 MiB.
 const MESSAGE_BYTES: ByteCount = ByteCount::new(100 << 20);
+/// Octets a second; the slowest modems that anybody still has are ten times faster.
+const DATA_RATE_MIN: ByteCount = ByteCount::new(100);
+const RATES: std::ops::RangeInclusive<ByteCount> = ByteCount::new(0)..=ByteCount::new(1 << 20);
 const HTTP_PORT: u16 = 8025;
 const CONTACT_BYTES_MAX: usize = 200;
 /// `sun_path` holds 108 octets with its final NUL (unix(7)).

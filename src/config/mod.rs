@@ -59,6 +59,8 @@ pub struct Config {
     pub listeners: Vec<ListenerSettings>,
     /// What sessions of all listeners have in common.
     pub session: SessionLimits,
+    /// What is offered to whoever wants to log in.
+    pub logins: LoginOffer,
     /// Passwords.
     pub auth: auth::Settings,
     /// What is read afresh at each MAIL.
@@ -87,14 +89,27 @@ pub struct SessionLimits {
     pub timeout_command: Duration,
     /// Wait for the next piece of text during DATA.
     pub timeout_data: Duration,
+    /// Octets of text a second, on the average, below which a client is too slow; 0: none is.
+    pub data_rate_min: u64,
     /// From MAIL to the end of DATA at most.
     pub transaction_time_max: Duration,
+    /// Texts that come in at a time, over all listeners.
+    pub data_sessions_max: usize,
     /// Recipients of one transaction.
     pub recipients_max: usize,
     /// Errors of a client before it is sent away.
     pub errors_max: u32,
     /// The largest message in octets on the wire; a plan may allow less.
     pub message_bytes_max: u64,
+}
+
+/// What is offered to whoever wants to log in, where there are logins at all.
+#[derive(Debug, Clone)]
+pub struct LoginOffer {
+    /// The mechanisms, in the order in which EHLO names them.
+    pub mechanisms: Vec<Mechanism>,
+    /// Logins that may fail on one connection.
+    pub failures_max: u32,
 }
 
 impl Config {
@@ -109,13 +124,10 @@ impl Config {
             extensions: Extensions::default(),
             size_bytes_max: self.session.message_bytes_max,
             starttls: self.tls.is_some() && listener.kind != ListenerKind::Submissions,
-            auth_mechanisms: if has_logins {
-                vec![Mechanism::Plain, Mechanism::Login]
-            } else {
-                Vec::new()
-            },
+            auth_mechanisms: if has_logins { self.logins.mechanisms.clone() } else { Vec::new() },
             require_tls: is_submission && !listener.plaintext_auth,
             require_auth: is_submission,
+            login_failures_max: self.logins.failures_max,
             allow_plaintext_auth: listener.plaintext_auth,
             xclient: false,
             xforward: false,
@@ -123,6 +135,7 @@ impl Config {
             errors_max: self.session.errors_max,
             timeout_command: self.session.timeout_command,
             timeout_data: self.session.timeout_data,
+            data_rate_min: self.session.data_rate_min,
             transaction_time_max: self.session.transaction_time_max,
         }
     }

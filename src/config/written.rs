@@ -10,6 +10,7 @@ use crate::{
     intake::ListenerKind,
     rules::limits::{Mode, PhpMail},
     rules::policy::{ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts},
+    smtp::server::Mechanism,
     store::sqlite::Synchronous,
     telemetry::LogFormat,
     types::{AccountId, ByteCount, Domain, PeerName, PlanName, Scope, Secret, Span, Unit},
@@ -100,20 +101,24 @@ tables! {
     }
     Auth {
         passwd_file: Key<PathBuf>,
+        mechanisms: Key<Vec<Mechanism>>,
         test_user: Key<AccountId>,
         cache_entries_max: Key<u32>,
         cache_ttl: Key<Span>,
         checks_max: Key<u16>,
         failures_per_minute: Key<u32>,
+        failures_per_connection: Key<u32>,
         sender_login_mismatch: Key<SenderMismatch>,
     }
     Session {
         timeout_command: Key<Span>,
         timeout_data: Key<Span>,
+        data_rate_min: Key<ByteCount>,
         transaction_time_max: Key<Span>,
         park_after: Key<Span>,
         recipients_max: Key<u32>,
         errors_max: Key<u32>,
+        data_sessions_max: Key<u32>,
         message_bytes_max: Key<ByteCount>,
     }
     Limits {
@@ -197,6 +202,7 @@ tables! {
     Spool {
         folder: Key<PathBuf>,
         memory_bytes_max: Key<ByteCount>,
+        memory_total_bytes_max: Key<ByteCount>,
         total_bytes_max: Key<ByteCount>,
     }
 }

@@ -6,9 +6,11 @@ use super::{
     admission::{self, Admission, Denied, Question},
     hold::Hold,
     ids,
+    places::Seat,
     report::{Concern, End},
 };
 use crate::{
+    auth,
     deliver::{self, Handover, RecipientAnswer, Text, Verdict},
     event::{AnswerBy, Event, EvidenceRejected, LimitHit, Outcome, RecipientReport, RefusalReason},
     message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
@@ -20,10 +22,10 @@ use crate::{
     },
     smtp::{
         MailAuth, MailRequest, RcptRequest, Reply,
-        server::{LoginAnswer, LoginRequest, Session},
+        server::{Credential, LoginAnswer, LoginRequest, Mechanism, ScramAnswer, Session},
         xclient::ClientClaim,
     },
-    spool::{Body, BodyWriter},
+    spool::{Body, BodyWriter, Promise},
     store::ledger::{Grant, Request, Reservation, Settlement},
     types::{AccountId, ByteCount, ClientIp, SessionId, Timestamp, TransactionId},
 };
@@ -93,11 +95,20 @@ pub(super) struct Transaction {
     pub(super) accepted: u32,
     pub(super) refused: u32,
     pub(super) limited: u32,
+    /// What holds the place of a text that may come.
+    room: Option<TextRoom>,
     body: Option<BodyWriter>,
     /// When the next hop's connection was last used.
     held_since: Option<Timestamp>,
     park_at: Option<Timestamp>,
     pub(super) would_refuse: bool,
+}
+
+/// The place of a text while it comes in and until it is handed on.
+struct TextRoom {
+    _seat: Seat,
+    /// Kept where the client said how large it will be.
+    _promise: Option<Promise>,
 }
 
 /// Who is charged.
@@ -119,7 +130,12 @@ impl<'a> Sender<'a> {
         Self { gate, door, session, remote, proxied, login: None, transactions: 0, current: None }
     }
 
-    pub(super) fn wire_facts(&self, session: &Session) -> WireFacts {
+    /// What the wire shows now. The session has the last word on whether a login holds: a client may give SCRAM up after its
+    /// proof was found right.
+    pub(super) fn wire_facts(&mut self, session: &Session) -> WireFacts {
+        if !session.is_authenticated() {
+            self.forget_login();
+        }
         WireFacts {
             helo: session.helo().map(str::to_owned),
             esmtp: session.used_esmtp(),
@@ -163,22 +179,43 @@ impl<'a> Sender<'a> {
             .authorization
             .as_ref()
             .is_none_or(|name| name.eq_ignore_ascii_case(&request.login));
-        let verdict = if acts_for_itself {
-            self.gate.authenticator.check(&request.login, &request.password, client, now).await
-        } else {
-            crate::auth::Verdict::Rejected
+        let (login, authenticator) = (&request.login, &self.gate.authenticator);
+        let verdict = match &request.credential {
+            _ if !acts_for_itself => auth::Verdict::Rejected,
+            Credential::Password(password) => {
+                authenticator.check(login, password, client, now).await
+            }
+            Credential::Scram(proof) => authenticator.check_proof(login, proof, client, now),
         };
         let (answer, result) = match verdict {
-            crate::auth::Verdict::Accepted(account) => {
+            auth::Verdict::Accepted(account) => {
                 self.login = Some(account);
                 (LoginAnswer::Accepted, "ok")
             }
-            crate::auth::Verdict::Rejected => (LoginAnswer::Rejected, "wrong"),
-            crate::auth::Verdict::Paced => (LoginAnswer::Unavailable, "paced"),
-            crate::auth::Verdict::Unavailable => (LoginAnswer::Unavailable, "unavailable"),
+            auth::Verdict::Proven(account, signature) => {
+                self.login = Some(account);
+                (LoginAnswer::Proven(signature), "ok")
+            }
+            auth::Verdict::Rejected => (LoginAnswer::Rejected, "wrong"),
+            auth::Verdict::Paced => (LoginAnswer::Unavailable, "paced"),
+            auth::Verdict::Unavailable => (LoginAnswer::Unavailable, "unavailable"),
         };
-        self.tell_login(&request, client, result);
+        self.tell_login(&request.login, request.mechanism, client, result);
         answer
+    }
+
+    pub(super) fn scram_parameters(&self, login: &str, wire: &WireFacts) -> ScramAnswer {
+        let client = self.origin(&self.gate.policy.load(), wire).client;
+        let now = self.gate.clock.now();
+        match self.gate.authenticator.scram_parameters(login, client, now) {
+            Ok(parameters) => ScramAnswer::Parameters(parameters),
+            Err(verdict) => {
+                let paced = verdict == auth::Verdict::Paced;
+                let result = if paced { "paced" } else { "unavailable" };
+                self.tell_login(login, Mechanism::ScramSha256, client, result);
+                ScramAnswer::Unavailable
+            }
+        }
     }
 
     // ── MAIL ──
@@ -300,6 +337,7 @@ impl<'a> Sender<'a> {
             accepted: 0,
             refused: 0,
             limited: 0,
+            room: None,
             body: None,
             held_since: None,
             park_at: None,
@@ -432,6 +470,34 @@ impl<'a> Sender<'a> {
 
     // ── the text ──
 
+    /// Whether there is room for the text; if not, the transaction ends before it is sent.
+    pub(super) async fn text(&mut self) -> Result<(), Reply> {
+        let Some(mut transaction) = self.current.take() else {
+            return Err(verdict::store_down(&self.session).reply);
+        };
+        match self.find_room(transaction.mail.size) {
+            Ok(room) => {
+                transaction.room = Some(room);
+                self.current = Some(transaction);
+                Ok(())
+            }
+            Err(refusal) => {
+                let recipients = transaction.accepted;
+                let reply = self.refuse_in(&transaction, &refusal, recipients, Mode::Enforce);
+                self.close(transaction, 0, Some(&reply)).await;
+                Err(reply)
+            }
+        }
+    }
+
+    fn find_room(&self, announced: Option<u64>) -> Result<TextRoom, Refusal> {
+        let seat = self.gate.texts.take();
+        let seat = seat.ok_or_else(|| verdict::texts_busy(&self.session))?;
+        let promise = announced.map(|size| self.gate.spool.promise(size)).transpose();
+        let promise = promise.map_err(|_| verdict::spool_full(&self.session))?;
+        Ok(TextRoom { _seat: seat, _promise: promise })
+    }
+
     pub(super) fn body_begins(&mut self) {
         if let Some(transaction) = &mut self.current {
             transaction.body = Some(self.gate.spool.begin());
@@ -494,7 +560,8 @@ impl<'a> Sender<'a> {
         let full = |_| verdict::spool_full(&self.session);
         let body = transaction.body.take().ok_or(()).map_err(full)?;
         let body = body.finish().await.map_err(|_| verdict::spool_full(&self.session))?;
-        let header = body.head();
+        let opening = body.opening(message::HEADER_SCAN_BYTES_MAX).await;
+        let header = &opening.map_err(|_| verdict::spool_full(&self.session))?[..];
         let hops = message::received_count(header);
         if hops > transaction.policy.hops_max {
             return Err(verdict::loops(hops, &self.session).into());

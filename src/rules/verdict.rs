@@ -151,6 +151,13 @@ pub fn spool_full(session: &SessionId) -> Refusal {
     refuse(RefusalReason::SpoolFull, 452, "4.3.1", text)
 }
 
+/// As many texts are coming in as may come at a time.
+#[must_use]
+pub fn texts_busy(session: &SessionId) -> Refusal {
+    let text = format!("too many messages are coming in now, try again later [{session}]");
+    refuse(RefusalReason::TextsBusy, 452, "4.3.1", text)
+}
+
 /// The store cannot decide or record. No detail goes out.
 #[must_use]
 pub fn store_down(session: &SessionId) -> Refusal {

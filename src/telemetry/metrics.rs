@@ -361,7 +361,7 @@ const EVIDENCE: [Evidence; 11] = [
     Evidence::ClientIp,
     Evidence::Peer,
 ];
-const REASONS: [RefusalReason; 17] = [
+const REASONS: [RefusalReason; 18] = [
     RefusalReason::Limit,
     RefusalReason::LimitNever,
     RefusalReason::Suspended,
@@ -375,6 +375,7 @@ const REASONS: [RefusalReason; 17] = [
     RefusalReason::Malformed,
     RefusalReason::NextHopBusy,
     RefusalReason::SpoolFull,
+    RefusalReason::TextsBusy,
     RefusalReason::StoreDown,
     RefusalReason::NextHopDown,
     RefusalReason::ExtensionMissing,
@@ -384,15 +385,16 @@ const CLOSED: &[&str] = &[
     "quit",
     "peer-closed",
     "timeout",
+    "slow",
     "too-many-errors",
     "protocol",
     "tls",
     "drain",
     "io",
-    "panic",
+    "cut",
 ];
 const CONNECTIONS_REFUSED: &[&str] =
-    &["connections-total", "connections-client", "proxy-header", "tls"];
+    &["connections-total", "connections-client", "connections-pace", "proxy-header", "tls"];
 const LOGINS: &[&str] = &["ok", "wrong", "paced", "unavailable", "malformed"];
 const RECIPIENTS: &[&str] = &["sent", "refused", "limited"];
 const EVIDENCE_REJECTED: &[&str] = &["twice", "malformed", "not-entitled", "contradicted"];

@@ -43,6 +43,10 @@ impl Session {
     fn expire(&mut self, now: Timestamp) {
         let outlived = self.transaction().is_some_and(|transaction| now >= transaction.deadline);
         let reason = if outlived { EndReason::TooLong } else { EndReason::Closed };
+        if !outlived && self.too_slow_at().is_some_and(|due| now >= due) {
+            self.say("421 4.4.2 the text comes in too slowly, closing connection");
+            return self.end(CloseReason::Slow, reason);
+        }
         if !matches!(self.state, State::TlsHandshake) {
             self.say("421 4.4.2 timeout, closing connection");
         }
@@ -52,12 +56,18 @@ impl Session {
     pub(super) fn handle_answer(&mut self, answer: Answer, now: Timestamp) {
         self.waiting_since = now;
         match (std::mem::replace(&mut self.state, State::Command), answer) {
-            (State::AskedLogin, Answer::Login(answer)) => self.take_login(answer),
+            (State::AskedLogin(mechanism), Answer::Login(answer)) => {
+                self.take_login(mechanism, answer);
+            }
+            (State::AskedScram(first), Answer::Scram(answer)) => self.take_scram(*first, &answer),
             (State::AskedMail(transaction), Answer::Mail(reply)) => {
                 self.take_mail(&reply, transaction);
             }
             (State::AskedRecipients(transaction, slots), Answer::Recipients(replies)) => {
                 self.take_recipients(&replies, transaction, &slots);
+            }
+            (State::AskedText(transaction), Answer::Text(answer)) => {
+                self.take_text(answer, transaction, now);
             }
             (State::AskedMessage, Answer::Message(reply)) => {
                 reply.write_to(&mut self.replies);
@@ -68,8 +78,7 @@ impl Session {
             (State::Closed, answer) => self.take_late(&answer),
             (state, _) => {
                 self.state = state;
-                self.say("421 4.3.0 internal error");
-                self.end(CloseReason::Protocol, EndReason::Closed);
+                self.fail();
             }
         }
     }

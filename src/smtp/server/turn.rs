@@ -31,15 +31,18 @@ impl Session {
             _ => self.settings.timeout_command,
         };
         let due = self.waiting_since + wait;
+        let due = self.too_slow_at().map_or(due, |slow| due.min(slow));
         Some(self.transaction().map_or(due, |transaction| due.min(transaction.deadline)))
     }
 
     pub(super) const fn is_asking(&self) -> bool {
         matches!(
             self.state,
-            State::AskedLogin
+            State::AskedLogin(_)
+                | State::AskedScram(_)
                 | State::AskedMail(_)
                 | State::AskedRecipients(..)
+                | State::AskedText(_)
                 | State::AskedMessage
         )
     }
@@ -49,6 +52,7 @@ impl Session {
         match self.state {
             State::Envelope(transaction)
             | State::AskedRecipients(transaction, _)
+            | State::AskedText(transaction)
             | State::Body(transaction, _) => Some(transaction),
             _ => None,
         }
@@ -77,6 +81,12 @@ impl Session {
     pub(super) fn stop(&mut self) {
         self.say("421 4.3.2 server is stopping");
         self.end(CloseReason::Drain, EndReason::Closed);
+    }
+
+    /// An answer that nothing asked for.
+    pub(super) fn fail(&mut self) {
+        self.say("421 4.3.0 internal error");
+        self.end(CloseReason::Protocol, EndReason::Closed);
     }
 
     pub(super) fn refuse(&mut self, refusal: &Refusal) {
