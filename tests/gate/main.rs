@@ -24,3 +24,4 @@ mod proxy;
 mod relay;
 mod scram;
 mod trust;
+mod wire;
