@@ -10,6 +10,7 @@ use crate::{
     event::Evidence,
     intake::{ListenerKind, ListenerSettings},
     rules::identity::TrustRow,
+    smtp::data::LineEndings,
 };
 use std::{
     collections::HashSet,
@@ -73,6 +74,7 @@ fn check_listener(at: &mut At<'_>, section: &Section<Listener>) -> Option<Listen
     check_evidence(at, evidence.as_deref().unwrap_or_default());
     let proxy_protocol = at.or("proxy_protocol", &s.proxy_protocol, false);
     let plaintext_auth = at.or("plaintext_auth", &s.plaintext_auth, false);
+    let line_endings = at.value("line_endings", &s.line_endings);
     let (name, kind, address) = (name?.0, kind?, address?.0);
     Some(ListenerSettings {
         name: name.as_str().into(),
@@ -80,6 +82,7 @@ fn check_listener(at: &mut At<'_>, section: &Section<Listener>) -> Option<Listen
         addresses: address.into_iter().map(|parsed| parsed.0).collect(),
         proxy_protocol,
         plaintext_auth,
+        line_endings: line_endings.unwrap_or_default(),
         evidence: evidence.unwrap_or_else(|| default_evidence(kind)),
         connections_max: to_usize(connections_max),
         connections_per_client_max: to_usize(per_client),
@@ -150,6 +153,10 @@ fn check_trusted(at: &mut At<'_>, listener: &ListenerSettings, trust: &[Arc<Trus
     }
     let local = trust.iter().find(|row| trusts_loopback(row));
     let is_smarthost = listener.kind == ListenerKind::Smarthost;
+    if listener.line_endings == LineEndings::Normalise && !is_smarthost {
+        let detail = "line ends are put right for trusted servers only, on smarthost listeners";
+        at.wrong("line_endings", detail);
+    }
     if let (Some(row), Some(address), true) = (local, elsewhere(listener), is_smarthost) {
         let name = &row.name;
         let detail = format!(

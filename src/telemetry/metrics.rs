@@ -365,7 +365,7 @@ const EVIDENCE: [Evidence; 11] = [
     Evidence::ClientIp,
     Evidence::Peer,
 ];
-const REASONS: [RefusalReason; 18] = [
+const REASONS: [RefusalReason; 19] = [
     RefusalReason::Limit,
     RefusalReason::LimitNever,
     RefusalReason::Suspended,
@@ -377,6 +377,7 @@ const REASONS: [RefusalReason; 18] = [
     RefusalReason::Size,
     RefusalReason::Loop,
     RefusalReason::Malformed,
+    RefusalReason::LineTooLong,
     RefusalReason::NextHopBusy,
     RefusalReason::SpoolFull,
     RefusalReason::TextsBusy,
