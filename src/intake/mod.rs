@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     deliver::Deliverer,
     event::{Events, Evidence},
-    net::TlsServer,
+    net::{ClientCertificates, TlsServer},
     rules::{identity::Proxied, policy::Policy, verdict::Moment},
     smtp::server::SessionSettings,
     spool::Spool,
@@ -67,7 +67,7 @@ impl Gate {
     /// nobody can log in either.
     fn session_settings(&self, door: &Door, peer: IpAddr, proxied: Proxied) -> SessionSettings {
         let policy = self.policy.load();
-        let row = policy.row_of(peer, None).filter(|_| proxied == Proxied::Absent);
+        let row = policy.row_of_peer(peer).filter(|_| proxied == Proxied::Absent);
         let mut settings = SessionSettings {
             extensions: self.deliverer.load().offers(),
             xclient: row.is_some_and(|row| row.xclient),
@@ -117,6 +117,8 @@ pub struct ListenerSettings {
     pub proxy_protocol: bool,
     /// AUTH without TLS is allowed (loopback only).
     pub plaintext_auth: bool,
+    /// Whether clients are asked for a certificate.
+    pub client_certificates: ClientCertificates,
     /// What names the account, best first.
     pub evidence: Vec<Evidence>,
     /// Connections at a time.

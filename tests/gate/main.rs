@@ -20,4 +20,5 @@ mod operators;
 mod postfix;
 mod proxy;
 mod relay;
+mod tls;
 mod trust;

@@ -17,6 +17,7 @@ pub(crate) struct Settings {
     evidence: Option<Vec<String>>,
     connections_per_client_max: i64,
     submissions_proxied: bool,
+    client_certificates: &'static str,
     pub(super) environment: Vec<(String, String)>,
 }
 
@@ -56,6 +57,7 @@ impl Default for Settings {
             evidence: Some(words(&["auth", "mail-from"])),
             connections_per_client_max: 4000,
             submissions_proxied: false,
+            client_certificates: "none",
             environment: vec![],
         }
     }
@@ -133,6 +135,12 @@ impl Settings {
         self
     }
 
+    /// Its listeners ask for client certificates so.
+    pub(crate) fn client_certificates(mut self, ask: &'static str) -> Self {
+        self.client_certificates = ask;
+        self
+    }
+
     /// The program runs with this in its environment.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -206,6 +214,7 @@ impl Settings {
         }
         for listener in &mut listeners {
             let max = self.connections_per_client_max;
+            listener.insert("client_certificates".to_owned(), self.client_certificates.into());
             listener.insert("connections_per_client_max".to_owned(), max.into());
         }
         listeners
