@@ -15,7 +15,7 @@ use crate::{
     intake::{
         Door, Gate, ListenerKind, ListenerSettings, Phase, connection,
         ids::Ids,
-        places::{PlaceCounts, Places},
+        places::{PlaceCounts, Places, Room},
     },
     net::{Listener, TlsServer},
     spool::Spool,
@@ -314,6 +314,7 @@ impl App {
         }
         self.store.set_history(config.store.history);
         self.gate.policy.store(Arc::new(config.policy.clone()));
+        self.gate.texts.set_max(config.session.data_sessions_max);
         self.replace_doors(&config);
         self.config = config;
         Ok(())
@@ -368,6 +369,7 @@ fn build_gate(
         records: store.clone(),
         deliverer: ArcSwap::from_pointee(deliverer),
         spool: Spool::new(config.spool.clone()).named("spool")?,
+        texts: Room::new(config.session.data_sessions_max),
         authenticator: Arc::new(Authenticator::new(config.auth.clone()).named("auth.passwd_file")?),
         policy: Arc::new(ArcSwap::from_pointee(config.policy.clone())),
         ids: Ids::new(clock.now()),

@@ -109,7 +109,7 @@ pub struct SessionClosed {
     pub session: SessionId,
     /// The listener's name.
     pub listener: Arc<str>,
-    /// Why: `quit`, `peer-closed`, `timeout`, `too-many-errors`, `protocol`, `tls`, `drain`, `io`, `cut` (the drain time ran
+    /// Why: `quit`, `peer-closed`, `timeout`, `slow`, `too-many-errors`, `protocol`, `tls`, `drain`, `io`, `cut` (the drain time ran
     /// out, or a panic).
     pub reason: &'static str,
     /// How long it lasted.
@@ -435,6 +435,8 @@ pub enum RefusalReason {
     Malformed,
     /// Spool space is used up.
     SpoolFull,
+    /// As many texts are coming in as may come at a time.
+    TextsBusy,
     /// The store cannot decide.
     StoreDown,
     /// No next hop can be reached.
@@ -464,6 +466,7 @@ impl RefusalReason {
             Self::Loop => "loop",
             Self::Malformed => "malformed",
             Self::SpoolFull => "spool-full",
+            Self::TextsBusy => "texts-busy",
             Self::StoreDown => "store-down",
             Self::NextHopDown => "next-hop-down",
             Self::NextHopBusy => "next-hop-busy",

@@ -168,6 +168,7 @@ fn settings() -> SessionSettings {
         errors_max: 10,
         timeout_command: Duration::from_secs(300),
         timeout_data: Duration::from_secs(180),
+        data_rate_min: 0,
         transaction_time_max: Duration::from_secs(1800),
     }
 }
@@ -318,6 +319,7 @@ impl Pump {
                     })
                     .collect(),
             ),
+            Ask::Text => Answer::Text(Ok(())),
             Ask::Message { size_bytes } => {
                 assert_eq!(*size_bytes, self.text.len() as u64);
                 self.note(&format!("message {size_bytes} {}", self.text.escape_ascii()));
@@ -551,6 +553,11 @@ impl Judge {
             Ask::Recipients(requests) => {
                 assert!(self.transaction && !self.receiving && !requests.is_empty());
                 Answer::Recipients(vec![reply; requests.len()])
+            }
+            Ask::Text if good => Answer::Text(Ok(())),
+            Ask::Text => {
+                self.transaction = false;
+                Answer::Text(Err(reply))
             }
             Ask::Message { .. } => {
                 assert!(self.transaction && self.receiving);

@@ -318,6 +318,7 @@ fn check_session(root: &mut At<'_>, section: &Section<Session>) -> CheckedSessio
             WAITS,
         )),
         timeout_data: length(at.within("timeout_data", &s.timeout_data, minutes(5), WAITS)),
+        data_rate_min: at.within("data_rate_min", &s.data_rate_min, DATA_RATE_MIN, RATES).octets(),
         transaction_time_max: length(at.within(
             "transaction_time_max",
             &s.transaction_time_max,
@@ -326,6 +327,12 @@ fn check_session(root: &mut At<'_>, section: &Section<Session>) -> CheckedSessio
         )),
         recipients_max: to_usize(at.within("recipients_max", &s.recipients_max, 1000, 1..=100_000)),
         errors_max: at.within("errors_max", &s.errors_max, 20, 1..=10_000),
+        data_sessions_max: to_usize(at.within(
+            "data_sessions_max",
+            &s.data_sessions_max,
+            2000,
+            1..=1_000_000,
+        )),
         message_bytes_max: at
             .within("message_bytes_max", &s.message_bytes_max, MESSAGE_BYTES, sizes)
             .octets(),
@@ -362,6 +369,14 @@ fn check_spool(root: &mut At<'_>, section: &Section<Spool>, state_dir: &Path) ->
         memory_bytes_max: at
             .within("memory_bytes_max", &s.memory_bytes_max, memory, in_memory)
             .in_memory(),
+        memory_total_bytes_max: at
+            .within(
+                "memory_total_bytes_max",
+                &s.memory_total_bytes_max,
+                ByteCount::new(256 << 20),
+                ByteCount::new(1 << 20)..=ByteCount::new(1 << 40),
+            )
+            .octets(),
         total_bytes_max: at
             .within("total_bytes_max", &s.total_bytes_max, ByteCount::new(10 << 30), total)
             .octets(),
@@ -391,6 +406,9 @@ pub(super) const WAITS: std::ops::RangeInclusive<Span> =
 const DAY: Span = Span::from_secs(24 * 3600);
 /// 100 MiB.
 const MESSAGE_BYTES: ByteCount = ByteCount::new(100 << 20);
+/// Octets a second; the slowest modems that anybody still has are ten times faster.
+const DATA_RATE_MIN: ByteCount = ByteCount::new(100);
+const RATES: std::ops::RangeInclusive<ByteCount> = ByteCount::new(0)..=ByteCount::new(1 << 20);
 const HTTP_PORT: u16 = 8025;
 const CONTACT_BYTES_MAX: usize = 200;
 /// Certificates beside the first; each is read at every reload.

@@ -87,8 +87,12 @@ pub struct SessionLimits {
     pub timeout_command: Duration,
     /// Wait for the next piece of text during DATA.
     pub timeout_data: Duration,
+    /// Octets of text a second, on the average, below which a client is too slow; 0: none is.
+    pub data_rate_min: u64,
     /// From MAIL to the end of DATA at most.
     pub transaction_time_max: Duration,
+    /// Texts that come in at a time, over all listeners.
+    pub data_sessions_max: usize,
     /// Recipients of one transaction.
     pub recipients_max: usize,
     /// Errors of a client before it is sent away.
@@ -123,6 +127,7 @@ impl Config {
             errors_max: self.session.errors_max,
             timeout_command: self.session.timeout_command,
             timeout_data: self.session.timeout_data,
+            data_rate_min: self.session.data_rate_min,
             transaction_time_max: self.session.transaction_time_max,
         }
     }

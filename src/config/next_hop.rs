@@ -61,8 +61,8 @@ fn check_smarthost(at: &mut At<'_>, s: &NextHop, hostname: &Domain) -> Smarthost
         timeout_final: wait("timeout_final", &s.timeout_final, 300),
         timeout_after_dot: wait("timeout_after_dot", &s.timeout_after_dot, 510),
         idle_max: wait("idle_max", &s.idle_max, 30),
-        breaker_wait: wait("breaker_wait", &s.breaker_wait, 5),
-        breaker_wait_max: wait("breaker_wait_max", &s.breaker_wait_max, 300),
+        breaker_wait: wait("breaker_wait", &s.breaker_wait, 1),
+        breaker_wait_max: wait("breaker_wait_max", &s.breaker_wait_max, 5),
         probe_every: wait("probe_every", &s.probe_every, 60),
         messages_per_connection_max: at.within(
             "messages_per_connection_max",

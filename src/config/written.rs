@@ -120,10 +120,12 @@ tables! {
     Session {
         timeout_command: Key<Span>,
         timeout_data: Key<Span>,
+        data_rate_min: Key<ByteCount>,
         transaction_time_max: Key<Span>,
         park_after: Key<Span>,
         recipients_max: Key<u32>,
         errors_max: Key<u32>,
+        data_sessions_max: Key<u32>,
         message_bytes_max: Key<ByteCount>,
     }
     Limits {
@@ -209,6 +211,7 @@ tables! {
     Spool {
         folder: Key<PathBuf>,
         memory_bytes_max: Key<ByteCount>,
+        memory_total_bytes_max: Key<ByteCount>,
         total_bytes_max: Key<ByteCount>,
     }
 }

@@ -610,6 +610,7 @@ async fn head_and_cuts_and_a_body_from_a_file_arrive_as_they_should() {
     let limits = spool::Settings {
         folder: folder.path().to_owned(),
         memory_bytes_max: 1000,
+        memory_total_bytes_max: u64::MAX,
         total_bytes_max: u64::MAX,
     };
     let mut writer = Spool::new(limits).unwrap().begin();

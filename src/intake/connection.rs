@@ -322,6 +322,7 @@ impl<'a> Pump<'a> {
             Ask::Login(request) => Answer::Login(self.sender.login(request, &facts).await),
             Ask::Mail(request) => Answer::Mail(self.sender.mail(request, facts).await),
             Ask::Recipients(requests) => Answer::Recipients(self.sender.recipients(requests).await),
+            Ask::Text => Answer::Text(self.sender.text().await),
             Ask::Message { size_bytes } => Answer::Message(self.sender.message(size_bytes).await),
         }
     }
@@ -377,6 +378,7 @@ impl<'a> Pump<'a> {
             CloseReason::Quit => "quit",
             CloseReason::PeerClosed => "peer-closed",
             CloseReason::Timeout => "timeout",
+            CloseReason::Slow => "slow",
             CloseReason::TooManyErrors => "too-many-errors",
             CloseReason::Protocol => "protocol",
             CloseReason::Drain => "drain",

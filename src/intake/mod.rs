@@ -39,6 +39,8 @@ pub struct Gate {
     pub deliverer: ArcSwap<Deliverer>,
     /// Room for texts.
     pub spool: Spool,
+    /// How many texts may come in at a time.
+    pub texts: Arc<places::Room>,
     /// Passwords.
     pub authenticator: Arc<Authenticator>,
     /// What is read afresh at each MAIL.

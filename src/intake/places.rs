@@ -14,6 +14,50 @@ use std::{
     },
 };
 
+/// A number of places that anyone may take as long as there are any.
+#[derive(Debug)]
+pub struct Room {
+    taken: AtomicUsize,
+    max: AtomicUsize,
+}
+
+impl Room {
+    /// Room for so many.
+    #[must_use]
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { taken: AtomicUsize::new(0), max: AtomicUsize::new(max) })
+    }
+
+    /// Takes a place, which is free again when the seat is dropped; none if all are taken.
+    pub fn take(self: &Arc<Self>) -> Option<Seat> {
+        let max = self.max.load(Ordering::Acquire);
+        let fits = |taken: usize| (taken < max).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).ok()?;
+        Some(Seat(Arc::clone(self)))
+    }
+
+    /// How many places are taken.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Acquire)
+    }
+
+    /// From now on there are so many; whoever has a seat keeps it.
+    pub fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Release);
+    }
+}
+
+/// A taken place in a [`Room`].
+#[derive(Debug)]
+pub struct Seat(Arc<Room>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// The places of one listener.
 #[derive(Debug)]
 pub struct Places {
@@ -122,6 +166,18 @@ mod tests {
 
     fn client(address: &str) -> IpPrefix {
         address.parse::<ClientIp>().unwrap().prefix(64)
+    }
+
+    #[test]
+    fn a_room_has_as_many_seats_as_it_was_given_last() {
+        let room = Room::new(2);
+        let (first, _second) = (room.take().unwrap(), room.take().unwrap());
+        assert!(room.take().is_none());
+        room.set_max(1);
+        drop(first);
+        assert!(room.take().is_none() && room.taken() == 1);
+        room.set_max(2);
+        assert!(room.take().is_some());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{
     admission::{self, Admission, Denied, Question},
     hold::Hold,
     ids,
+    places::Seat,
     report::{Concern, End},
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
         server::{LoginAnswer, LoginRequest, Session},
         xclient::ClientClaim,
     },
-    spool::{Body, BodyWriter},
+    spool::{Body, BodyWriter, Promise},
     store::ledger::{Grant, Request, Reservation, Settlement},
     types::{
         AccountId, ByteCount, ClientCertificate, ClientIp, SessionId, Timestamp, TransactionId,
@@ -96,11 +97,20 @@ pub(super) struct Transaction {
     pub(super) accepted: u32,
     pub(super) refused: u32,
     pub(super) limited: u32,
+    /// What holds the place of a text that may come.
+    room: Option<TextRoom>,
     body: Option<BodyWriter>,
     /// When the next hop's connection was last used.
     held_since: Option<Timestamp>,
     park_at: Option<Timestamp>,
     pub(super) would_refuse: bool,
+}
+
+/// The place of a text while it comes in and until it is handed on.
+struct TextRoom {
+    _seat: Seat,
+    /// Kept where the client said how large it will be.
+    _promise: Option<Promise>,
 }
 
 /// Who is charged.
@@ -322,6 +332,7 @@ impl<'a> Sender<'a> {
             accepted: 0,
             refused: 0,
             limited: 0,
+            room: None,
             body: None,
             held_since: None,
             park_at: None,
@@ -454,6 +465,34 @@ impl<'a> Sender<'a> {
 
     // ── the text ──
 
+    /// Whether there is room for the text; if not, the transaction ends before it is sent.
+    pub(super) async fn text(&mut self) -> Result<(), Reply> {
+        let Some(mut transaction) = self.current.take() else {
+            return Err(verdict::store_down(&self.session).reply);
+        };
+        match self.find_room(transaction.mail.size) {
+            Ok(room) => {
+                transaction.room = Some(room);
+                self.current = Some(transaction);
+                Ok(())
+            }
+            Err(refusal) => {
+                let recipients = transaction.accepted;
+                let reply = self.refuse_in(&transaction, &refusal, recipients, Mode::Enforce);
+                self.close(transaction, 0, Some(&reply)).await;
+                Err(reply)
+            }
+        }
+    }
+
+    fn find_room(&self, announced: Option<u64>) -> Result<TextRoom, Refusal> {
+        let seat = self.gate.texts.take();
+        let seat = seat.ok_or_else(|| verdict::texts_busy(&self.session))?;
+        let promise = announced.map(|size| self.gate.spool.promise(size)).transpose();
+        let promise = promise.map_err(|_| verdict::spool_full(&self.session))?;
+        Ok(TextRoom { _seat: seat, _promise: promise })
+    }
+
     pub(super) fn body_begins(&mut self) {
         if let Some(transaction) = &mut self.current {
             transaction.body = Some(self.gate.spool.begin());
@@ -516,7 +555,8 @@ impl<'a> Sender<'a> {
         let full = |_| verdict::spool_full(&self.session);
         let body = transaction.body.take().ok_or(()).map_err(full)?;
         let body = body.finish().await.map_err(|_| verdict::spool_full(&self.session))?;
-        let header = body.head();
+        let opening = body.opening(message::HEADER_SCAN_BYTES_MAX).await;
+        let header = &opening.map_err(|_| verdict::spool_full(&self.session))?[..];
         let hops = message::received_count(header);
         if hops > transaction.policy.hops_max {
             return Err(verdict::loops(hops, &self.session).into());

@@ -44,7 +44,7 @@ impl Certificates {
         for files in others {
             let (pair, other_names) = load_pair(files)?;
             if other_names.is_empty() {
-                return Err(content(&files.certificate, "a host name", "nobody could ask for it"));
+                return Err(content(&files.certificate, "a host name", &"nobody could ask for it"));
             }
             all.add(&pair, &other_names);
         }
@@ -101,16 +101,16 @@ pub(super) fn load_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
     let wanted = "a certificate";
     let pem = read_pem(path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let chain = chain.map_err(|error| content(path, wanted, error))?;
-    if chain.is_empty() { Err(content(path, wanted, "there is none")) } else { Ok(chain) }
+    let chain = chain.map_err(|error| content(path, wanted, &error))?;
+    if chain.is_empty() { Err(content(path, wanted, &"there is none")) } else { Ok(chain) }
 }
 
 fn load_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&read_pem(path)?)
-        .map_err(|error| content(path, "a private key", error))
+        .map_err(|error| content(path, "a private key", &error))
 }
 
-fn content(path: &Path, wanted: &'static str, problem: impl ToString) -> TlsError {
+fn content(path: &Path, wanted: &'static str, problem: &dyn std::fmt::Display) -> TlsError {
     TlsError::Content { path: path.to_owned(), wanted, problem: problem.to_string() }
 }
 

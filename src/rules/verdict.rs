@@ -151,6 +151,13 @@ pub fn spool_full(session: &SessionId) -> Refusal {
     refuse(RefusalReason::SpoolFull, 452, "4.3.1", text)
 }
 
+/// As many texts are coming in as may come at a time.
+#[must_use]
+pub fn texts_busy(session: &SessionId) -> Refusal {
+    let text = format!("too many messages are coming in now, try again later [{session}]");
+    refuse(RefusalReason::TextsBusy, 452, "4.3.1", text)
+}
+
 /// The store cannot decide or record. No detail goes out.
 #[must_use]
 pub fn store_down(session: &SessionId) -> Refusal {
@@ -223,12 +230,16 @@ pub fn extension_missing(extension: &str, session: &SessionId) -> Refusal {
     refuse(RefusalReason::ExtensionMissing, 554, status, text)
 }
 
-/// The next hop's own answer as it is passed back: code and text as they are, except that 421 would say that *we* close, and
-/// that a missing enhanced status is filled in, because our EHLO promised one (RFC 2034 §4).
+/// The next hop's own answer as it is passed back: code and text as they are, except that 421 would say that *we* close, that
+/// a 2xx which does not belong to RCPT or a text becomes 250, because clients look for that (RFC 5321 §4.3.2), and that a
+/// missing enhanced status is filled in, because our EHLO promised one (RFC 2034 §4).
 #[must_use]
 pub fn passed_back(answer: &Reply) -> Reply {
     let answer = passed_on(answer.clone());
-    let code = answer.code();
+    let code = match answer.code() {
+        252..=299 | 200..=249 => 250,
+        code => code,
+    };
     let status = match (answer.status(), code / 100) {
         (Some(status), _) => status.to_owned(),
         (None, 2) => "2.0.0".to_owned(),
@@ -283,5 +294,9 @@ mod tests {
         assert_eq!(passed_back(&answer).to_string(), "451 4.0.0 busy");
         let answer = Reply::received(250, None, vec!["ok: queued as 1".into()]);
         assert_eq!(passed_back(&answer).to_string(), "250 2.0.0 ok: queued as 1");
+        for (code, heard) in [(220, 250), (250, 250), (251, 251), (252, 250), (452, 452)] {
+            let answer = Reply::received(code, None, vec!["x".into()]);
+            assert_eq!(passed_back(&answer).code(), heard);
+        }
     }
 }

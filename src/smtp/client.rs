@@ -53,7 +53,7 @@ pub enum ReplyError {
     /// The lines of one reply have different codes (RFC 5321 §4.2.1).
     #[error("the next hop mixed the codes {0} and {1} in one reply")]
     CodesDiffer(u16, u16),
-    /// [`REPLY_LINE_BYTES_MAX`] or [`REPLY_LINES_MAX`] was passed.
+    /// [`REPLY_LINE_BYTES_MAX`], [`REPLY_LINES_MAX`] or [`REPLY_BYTES_MAX`] was passed.
     #[error("the next hop's reply is too long")]
     TooLong,
     /// The reply is whole but does not fit the command, or no command was sent.
@@ -74,6 +74,8 @@ pub enum ReplyError {
 pub struct ReplyParser {
     code: u16,
     lines: Vec<String>,
+    /// Octets of text in those lines.
+    taken: usize,
     /// Octets of the present line that were looked at and hold no line end.
     seen: usize,
 }
@@ -116,10 +118,14 @@ impl ReplyParser {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let (code, last, text) = split_line(line).ok_or_else(|| malformed(line))?;
         match self.lines.len() {
-            0 => self.code = code,
+            0 => (self.code, self.taken) = (code, 0),
             REPLY_LINES_MAX.. => return Err(ReplyError::TooLong),
             _ if code != self.code => return Err(ReplyError::CodesDiffer(self.code, code)),
             _ => {}
+        }
+        self.taken += text.len();
+        if self.taken > REPLY_BYTES_MAX {
+            return Err(ReplyError::TooLong);
         }
         self.lines.push(String::from_utf8_lossy(text).into_owned());
         Ok(last)
@@ -369,6 +375,8 @@ pub const CODE_CLOSING: u16 = 421;
 pub const REPLY_LINE_BYTES_MAX: usize = 2048;
 /// Lines of one reply.
 pub const REPLY_LINES_MAX: usize = 100;
+/// Octets of text in one reply.
+pub const REPLY_BYTES_MAX: usize = 16 * 1024;
 /// Commands in one write: their replies fit into any socket's buffers, so that neither side waits for the other to read
 /// (RFC 2920 §3.1).
 const TOGETHER_MAX: usize = 100;
@@ -401,6 +409,10 @@ mod tests {
             }
         }
         Ok(replies)
+    }
+
+    fn check_length(wire: &str) -> bool {
+        read_all(wire.as_bytes(), 100).is_ok_and(|replies| replies.len() == 1)
     }
 
     fn replies(expected: &[&str]) -> Result<Vec<String>, ReplyError> {
@@ -447,7 +459,10 @@ mod tests {
         check("250-a\r\n251 b\r\n", &Err(ReplyError::CodesDiffer(250, 251)));
         check(&"x".repeat(REPLY_LINE_BYTES_MAX + 1), &Err(ReplyError::TooLong));
         check(&"250-x\r\n".repeat(REPLY_LINES_MAX + 1), &Err(ReplyError::TooLong));
-        assert_eq!(read_all(b"250 caf\xe9\r\n", 3), replies(&["250 - caf\u{fffd}"]));
+        let long = format!("250-{}\r\n", "x".repeat(1024));
+        check(&format!("{}250 y\r\n", long.repeat(16)), &Err(ReplyError::TooLong));
+        assert!(check_length(&format!("{}250\r\n", long.repeat(16))));
+        assert_eq!(read_all(b"250 caf\xe9\r\n", 3), replies(&["250 - caf?"]));
     }
 
     #[test]

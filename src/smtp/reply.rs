@@ -18,11 +18,24 @@ impl Reply {
         Self { code, status, lines: vec![printable(text.into())] }
     }
 
-    /// A reply as it was read from a next hop: the enhanced status, if any, taken from its first line.
+    /// A reply as it was read from a next hop: the enhanced status, if any, taken from its first line. What no reply may
+    /// hold (RFC 5321 §4.2: all but printable ASCII) becomes `?`, and a text beyond [`RECEIVED_BYTES_MAX`] is cut.
     #[must_use]
     pub fn received(code: u16, status: Option<String>, lines: Vec<String>) -> Self {
-        let lines = lines.into_iter().map(|line| printable(Cow::Owned(line))).collect();
-        Self { code, status: status.map(Cow::Owned), lines }
+        let mut room = RECEIVED_BYTES_MAX;
+        let mut kept = Vec::with_capacity(lines.len().min(4));
+        for line in lines {
+            let mut line: String = line.chars().map(plain).collect();
+            if line.len() > room {
+                line.truncate(room);
+                line.push_str("...");
+                kept.push(Cow::Owned(line));
+                break;
+            }
+            room -= line.len();
+            kept.push(Cow::Owned(line));
+        }
+        Self { code, status: status.map(Cow::Owned), lines: kept }
     }
 
     /// A reply of several lines, such as the answer to EHLO.
@@ -122,6 +135,17 @@ fn printable(text: Cow<'static, str>) -> Cow<'static, str> {
     }
 }
 
+/// A character as a next hop's reply may show it to a client that did not ask for more than ASCII.
+const fn plain(c: char) -> char {
+    match c {
+        ' '..='~' => c,
+        '\t' => ' ',
+        _ => '?',
+    }
+}
+
+/// Octets of a next hop's text that are passed on.
+pub const RECEIVED_BYTES_MAX: usize = 1500;
 /// RFC 5321 §4.5.3.1.5, with the CRLF.
 const LINE_BYTES_MAX: usize = 512;
 
@@ -144,6 +168,18 @@ mod tests {
             "250-gate\r\n250 SIZE 10\r\n",
         );
         check(&Reply::new(550, "5.7.1", "no\r\n250 ok"), "550 5.7.1 no??250 ok\r\n");
+    }
+
+    #[test]
+    fn a_next_hops_text_is_plain_and_short() {
+        let received = |lines: &[&str]| {
+            Reply::received(550, None, lines.iter().map(ToString::to_string).collect()).text()
+        };
+        assert_eq!(received(&["a\tb\r\x1b[2J \u{e9}\u{2028}", "c"]), "a b??[2J ?? c");
+        let (exact, more) = ("x".repeat(RECEIVED_BYTES_MAX), "x".repeat(RECEIVED_BYTES_MAX - 1));
+        assert_eq!(received(&[&exact]), exact);
+        assert_eq!(received(&[&more, "yz", "never"]), format!("{more} y..."));
+        assert_eq!(received(&[&exact, "", "y", "z"]), format!("{exact}  ..."));
     }
 
     #[test]

@@ -2,8 +2,11 @@
 //!
 //! [`Spool::begin`] gives a [`BodyWriter`]; its first octets stay in memory as the very pieces that came, what is more goes
 //! in large pieces to a file that has no name, so that nothing is left behind by a crash. Files are opened, written and
-//! read off the event loop. All files together have a cap. A [`Body`] can be read any number of times. Nothing here looks
-//! into a body. Input comes from `intake`, output goes to `deliver`.
+//! read off the event loop. All files together have a cap, and so has the memory of all bodies: once that is used up, what
+//! comes goes to the file at once and without a buffer. Whoever says beforehand how much will come can have that much of
+//! the files' cap promised ([`Spool::promise`]), so that large bodies that cannot all fit are turned away before they are
+//! sent. A [`Body`] can be read any number of times. Nothing here looks into a body. Input comes from `intake`, output goes
+//! to `deliver`.
 
 use bytes::{Bytes, BytesMut};
 use rustix::fs::{Mode, OFlags};
@@ -25,6 +28,8 @@ pub struct Settings {
     pub folder: PathBuf,
     /// Octets of one body that stay in memory.
     pub memory_bytes_max: usize,
+    /// Octets of all bodies in memory together, with what is on its way to and from files; beyond: straight to the file.
+    pub memory_total_bytes_max: u64,
     /// Octets of all bodies in files together; beyond: `452 4.3.1`.
     pub total_bytes_max: u64,
 }
@@ -47,7 +52,16 @@ pub struct Spool(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
-    used: AtomicU64,
+    files: AtomicU64,
+    memory: AtomicU64,
+    promised: AtomicU64,
+}
+
+impl Inner {
+    const fn new(settings: Settings) -> Self {
+        let (files, memory, promised) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { settings, files, memory, promised }
+    }
 }
 
 impl Spool {
@@ -58,21 +72,49 @@ impl Spool {
     pub fn new(settings: Settings) -> io::Result<Self> {
         std::fs::create_dir_all(&settings.folder)?;
         nameless_file(&settings.folder)?;
-        Ok(Self(Arc::new(Inner { settings, used: AtomicU64::new(0) })))
+        Ok(Self(Arc::new(Inner::new(settings))))
     }
 
     /// Begins a body.
     #[must_use]
     pub fn begin(&self) -> BodyWriter {
-        let space = Space { spool: Arc::clone(&self.0), octets: 0 };
-        BodyWriter { head: BytesMut::new(), pending: BytesMut::new(), file: None, space }
+        BodyWriter {
+            head: BytesMut::new(),
+            pending: BytesMut::new(),
+            file: None,
+            space: Share::none(&self.0, Cap::Files),
+            memory: Share::none(&self.0, Cap::Memory),
+        }
+    }
+
+    /// Promises room in files for a body of so many octets, until the promise is dropped. Promises are counted among
+    /// themselves: they never take room from a body that came without one.
+    ///
+    /// # Errors
+    /// [`SpoolError::Full`] if what is promised already leaves too little.
+    pub fn promise(&self, size_bytes: u64) -> Result<Promise, SpoolError> {
+        let mut share = Share::none(&self.0, Cap::Promised);
+        let beyond = size_bytes.saturating_sub(octets(self.0.settings.memory_bytes_max));
+        share.take(beyond).then_some(Promise { _share: share }).ok_or(SpoolError::Full)
     }
 
     /// Octets that bodies occupy in files now.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
-        self.0.used.load(Ordering::Relaxed)
+        self.0.files.load(Ordering::Relaxed)
     }
+
+    /// Octets that bodies occupy in memory now.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.0.memory.load(Ordering::Relaxed)
+    }
+}
+
+/// Room that is kept for a body that was announced.
+#[derive(Debug)]
+pub struct Promise {
+    _share: Share,
 }
 
 /// Takes a body as it comes. Dropping it gives all space back.
@@ -81,7 +123,8 @@ pub struct BodyWriter {
     head: BytesMut,
     pending: BytesMut,
     file: Option<Stored>,
-    space: Space,
+    space: Share,
+    memory: Share,
 }
 
 impl BodyWriter {
@@ -90,19 +133,37 @@ impl BodyWriter {
     /// # Errors
     /// [`SpoolError`]; the body is then incomplete and must be dropped.
     pub async fn write(&mut self, mut chunk: BytesMut) -> Result<(), SpoolError> {
-        let room = self.space.spool.settings.memory_bytes_max - self.head.len();
-        if chunk.len() <= room {
-            self.add_to_head(chunk);
-            return Ok(());
-        }
-        if room > 0 {
-            let first = chunk.split_to(room);
+        let first = self.head_room().min(chunk.len());
+        if first > 0 && self.memory.take(octets(first)) {
+            let first = chunk.split_to(first);
             self.add_to_head(first);
         }
-        self.space.take(chunk.len())?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        if !self.space.take(octets(chunk.len())) {
+            return Err(SpoolError::Full);
+        }
+        if self.has_buffer() { self.buffer(chunk).await } else { self.save(chunk).await.map(drop) }
+    }
+
+    /// What the head may still grow by; it is complete as soon as something went on.
+    fn head_room(&self) -> usize {
+        let max = self.space.spool.settings.memory_bytes_max;
+        if self.space.octets > 0 { 0 } else { max.saturating_sub(self.head.len()) }
+    }
+
+    /// Whether there is a buffer for the file; it is made as soon as there is memory for it.
+    fn has_buffer(&mut self) -> bool {
+        if self.pending.capacity() == 0 && self.memory.take(octets(FILE_PIECE_BYTES)) {
+            self.pending.reserve(FILE_PIECE_BYTES);
+        }
+        self.pending.capacity() > 0
+    }
+
+    async fn buffer(&mut self, mut chunk: BytesMut) -> Result<(), SpoolError> {
         while !chunk.is_empty() {
             let piece = chunk.split_to(chunk.len().min(FILE_PIECE_BYTES - self.pending.len()));
-            self.pending.reserve(FILE_PIECE_BYTES - self.pending.len());
             self.pending.extend_from_slice(&piece);
             if self.pending.len() == FILE_PIECE_BYTES {
                 self.save_pending().await?;
@@ -131,7 +192,10 @@ impl BodyWriter {
         if !self.pending.is_empty() {
             self.save_pending().await?;
         }
-        Ok(Body { head: self.head.freeze(), file: self.file, space: self.space })
+        drop(std::mem::take(&mut self.pending));
+        self.memory.shrink_to(octets(self.head.len()));
+        let Self { head, file, space, memory, .. } = self;
+        Ok(Body { head: head.freeze(), file, space, _memory: memory })
     }
 
     /// Pieces of one read buffer are neighbours and joined without a copy.
@@ -144,24 +208,30 @@ impl BodyWriter {
     }
 
     async fn save_pending(&mut self) -> Result<(), SpoolError> {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending = self.save(pending).await?;
+        Ok(())
+    }
+
+    /// Appends these octets to the file; returns their memory, empty.
+    async fn save(&mut self, mut piece: BytesMut) -> Result<BytesMut, SpoolError> {
         let spool = Arc::clone(&self.space.spool);
-        let mut pending = std::mem::take(&mut self.pending);
         let (file, end) = match self.file.take() {
             Some(stored) => (Some(stored.handle()), stored.end),
             None => (None, 0),
         };
-        let (file, pending) = off_the_loop(move || {
+        let (file, piece) = off_the_loop(move || {
             let file =
                 file.map_or_else(|| nameless_file(&spool.settings.folder).map(Arc::new), Ok)?;
-            file.write_all_at(&pending, end)?;
-            let written = octets(pending.len());
-            pending.clear();
-            Ok((Stored { file: Some(file), end: end + written }, pending))
+            file.write_all_at(&piece, end)?;
+            let written = octets(piece.len());
+            piece.clear();
+            Ok((Stored { file: Some(file), end: end + written }, piece))
         })
         .await
         .map_err(disk_error)?;
-        (self.file, self.pending) = (Some(file), pending);
-        Ok(())
+        self.file = Some(file);
+        Ok(piece)
     }
 }
 
@@ -170,7 +240,8 @@ impl BodyWriter {
 pub struct Body {
     head: Bytes,
     file: Option<Stored>,
-    space: Space,
+    space: Share,
+    _memory: Share,
 }
 
 impl Body {
@@ -186,26 +257,46 @@ impl Body {
         self.len() == 0
     }
 
-    /// The first octets, up to [`Settings::memory_bytes_max`] of them, in one piece.
-    #[must_use]
-    pub fn head(&self) -> &[u8] {
-        &self.head
+    /// The first octets in one piece: at least `wanted` of them, unless the body is shorter. They are read from the file where
+    /// memory had no room for them.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub async fn opening(&self, wanted: usize) -> io::Result<Bytes> {
+        let missing = wanted.saturating_sub(self.head.len());
+        let Some(stored) = self.file.as_ref().filter(|_| missing > 0) else {
+            return Ok(self.head.clone());
+        };
+        let length = missing.min(usize::try_from(stored.end).unwrap_or(usize::MAX));
+        let mut opening = BytesMut::with_capacity(self.head.len() + length);
+        opening.extend_from_slice(&self.head);
+        opening.unsplit(stored.read(0, length, BytesMut::new()).await?);
+        Ok(opening.freeze())
     }
 
     /// Reads the body from its beginning, as often as wanted.
     #[must_use]
     pub fn reader(&self) -> BodyReader<'_> {
-        BodyReader { body: self, head_done: false, at: 0, buffer: BytesMut::new() }
+        let mut memory = Share::none(&self.space.spool, Cap::Memory);
+        let roomy = self.file.is_none() || memory.take(octets(FILE_PIECE_BYTES));
+        let piece_bytes = if roomy { FILE_PIECE_BYTES } else { SMALL_PIECE_BYTES };
+        let buffer = BytesMut::new();
+        BodyReader { body: self, head_done: false, at: 0, buffer, piece_bytes, _memory: memory }
     }
 }
 
 /// A body of these octets, all in memory: for what the program writes itself and for tests.
 impl From<Bytes> for Body {
     fn from(head: Bytes) -> Self {
-        let settings =
-            Settings { folder: PathBuf::new(), memory_bytes_max: head.len(), total_bytes_max: 0 };
-        let spool = Arc::new(Inner { settings, used: AtomicU64::new(0) });
-        Self { head, file: None, space: Space { spool, octets: 0 } }
+        let settings = Settings {
+            folder: PathBuf::new(),
+            memory_bytes_max: head.len(),
+            memory_total_bytes_max: 0,
+            total_bytes_max: 0,
+        };
+        let spool = Arc::new(Inner::new(settings));
+        let (space, memory) = (Share::none(&spool, Cap::Files), Share::none(&spool, Cap::Memory));
+        Self { head, file: None, space, _memory: memory }
     }
 }
 
@@ -216,6 +307,8 @@ pub struct BodyReader<'a> {
     head_done: bool,
     at: u64,
     buffer: BytesMut,
+    piece_bytes: usize,
+    _memory: Share,
 }
 
 impl BodyReader<'_> {
@@ -236,14 +329,8 @@ impl BodyReader<'_> {
 
     async fn next_of_file(&mut self, stored: &Stored) -> io::Result<Bytes> {
         let left = usize::try_from(stored.end - self.at).unwrap_or(usize::MAX);
-        let length = left.min(FILE_PIECE_BYTES);
-        let (file, at, mut buffer) = (stored.handle(), self.at, std::mem::take(&mut self.buffer));
-        self.buffer = off_the_loop(move || {
-            buffer.resize(length, 0);
-            file.read_exact_at(&mut buffer, at)?;
-            Ok(buffer)
-        })
-        .await?;
+        let length = left.min(self.piece_bytes);
+        self.buffer = stored.read(self.at, length, std::mem::take(&mut self.buffer)).await?;
         self.at += octets(length);
         Ok(self.buffer.split().freeze())
     }
@@ -261,6 +348,17 @@ impl Stored {
     fn handle(&self) -> Arc<File> {
         Arc::clone(self.file.as_ref().expect("the file is there until the drop"))
     }
+
+    /// Reads so many octets from there on into a buffer that is given.
+    async fn read(&self, at: u64, length: usize, mut buffer: BytesMut) -> io::Result<BytesMut> {
+        let file = self.handle();
+        off_the_loop(move || {
+            buffer.resize(length, 0);
+            file.read_exact_at(&mut buffer, at)?;
+            Ok(buffer)
+        })
+        .await
+    }
 }
 
 impl Drop for Stored {
@@ -275,30 +373,61 @@ impl Drop for Stored {
     }
 }
 
-/// A share of the cap, given back on drop.
+/// What all bodies together may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cap {
+    /// [`Settings::total_bytes_max`].
+    Files,
+    /// [`Settings::memory_total_bytes_max`].
+    Memory,
+    /// [`Settings::total_bytes_max`] again, for what is only announced.
+    Promised,
+}
+
+/// A share of a cap, given back on drop.
 #[derive(Debug)]
-struct Space {
+struct Share {
     spool: Arc<Inner>,
+    cap: Cap,
     octets: u64,
 }
 
-impl Space {
-    fn take(&mut self, length: usize) -> Result<(), SpoolError> {
-        let more = octets(length);
-        let max = self.spool.settings.total_bytes_max;
+impl Share {
+    fn none(spool: &Arc<Inner>, cap: Cap) -> Self {
+        Self { spool: Arc::clone(spool), cap, octets: 0 }
+    }
+
+    fn used(&self) -> &AtomicU64 {
+        match self.cap {
+            Cap::Files => &self.spool.files,
+            Cap::Memory => &self.spool.memory,
+            Cap::Promised => &self.spool.promised,
+        }
+    }
+
+    /// Takes more of the cap; false if there is not so much.
+    fn take(&mut self, more: u64) -> bool {
+        let max = match self.cap {
+            Cap::Memory => self.spool.settings.memory_total_bytes_max,
+            Cap::Files | Cap::Promised => self.spool.settings.total_bytes_max,
+        };
         let fits = |used: u64| used.checked_add(more).filter(|&sum| sum <= max);
-        self.spool
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
-            .map_err(|_| SpoolError::Full)?;
-        self.octets += more;
-        Ok(())
+        let taken = self.used().fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        self.octets += if taken { more } else { 0 };
+        taken
+    }
+
+    /// Gives back what is more than so many octets.
+    fn shrink_to(&mut self, left: u64) {
+        let less = self.octets.saturating_sub(left);
+        self.used().fetch_sub(less, Ordering::Relaxed);
+        self.octets -= less;
     }
 }
 
-impl Drop for Space {
+impl Drop for Share {
     fn drop(&mut self) {
-        self.spool.used.fetch_sub(self.octets, Ordering::Relaxed);
+        self.shrink_to(0);
     }
 }
 
@@ -341,6 +470,8 @@ fn octets(length: usize) -> u64 {
 
 /// Octets that are written to or read from a file at a time.
 pub const FILE_PIECE_BYTES: usize = 256 * 1024;
+/// Octets that are read from a file at a time while memory is short.
+const SMALL_PIECE_BYTES: usize = 16 * 1024;
 /// A file of this many octets is closed off the event loop.
 const CLOSE_BYTES_OFF_LOOP: u64 = 1024 * 1024;
 
@@ -351,7 +482,21 @@ mod tests {
     fn spool(memory_bytes_max: usize, total_bytes_max: u64) -> (Spool, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("spool");
-        let settings = Settings { folder: path, memory_bytes_max, total_bytes_max };
+        let memory_total_bytes_max = u64::MAX;
+        let settings =
+            Settings { folder: path, memory_bytes_max, memory_total_bytes_max, total_bytes_max };
+        (Spool::new(settings).unwrap(), folder)
+    }
+
+    /// A spool where all bodies together have so much memory.
+    fn short_of_memory(memory_total_bytes_max: u64) -> (Spool, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            folder: folder.path().to_owned(),
+            memory_bytes_max: 1000,
+            memory_total_bytes_max,
+            total_bytes_max: u64::MAX,
+        };
         (Spool::new(settings).unwrap(), folder)
     }
 
@@ -379,12 +524,68 @@ mod tests {
         }
         let body = writer.finish().await.unwrap();
         assert_eq!(body.len(), length as u64);
-        assert_eq!(body.head(), &octets[..length.min(memory_bytes_max)]);
+        assert_eq!(body.opening(0).await.unwrap(), &octets[..length.min(memory_bytes_max)]);
+        let opening = body.opening(memory_bytes_max + 700).await.unwrap();
+        assert_eq!(opening, &octets[..length.min(memory_bytes_max + 700)]);
         assert_eq!(spool.used_bytes(), length.saturating_sub(memory_bytes_max) as u64);
         assert!(read(&body).await == octets && read(&body).await == octets);
         assert_eq!(std::fs::read_dir(folder.path().join("spool")).unwrap().count(), 0);
         drop(body);
-        assert_eq!(spool.used_bytes(), 0);
+        assert_eq!((spool.used_bytes(), spool.memory_bytes()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn bodies_go_straight_to_files_when_memory_is_used_up() {
+        let (spool, _folder) = short_of_memory(1500);
+        let mut first = spool.begin();
+        first.write(BytesMut::from(&pattern(1000)[..])).await.unwrap();
+        assert_eq!((spool.memory_bytes(), spool.used_bytes()), (1000, 0));
+        let octets = pattern(2000);
+        let mut second = spool.begin();
+        for piece in octets.chunks(400) {
+            second.write(BytesMut::from(piece)).await.unwrap();
+        }
+        // One piece had room; there was none for the next, nor for a buffer before the file.
+        assert_eq!((spool.memory_bytes(), spool.used_bytes()), (1400, 1600));
+        drop(first);
+        second.write(BytesMut::from(&b"end"[..])).await.unwrap();
+        assert_eq!(spool.memory_bytes(), 400, "what has begun to go to the file goes on so");
+        let body = second.finish().await.unwrap();
+        let whole = [&octets[..], b"end"].concat();
+        assert_eq!(read(&body).await, whole);
+        assert_eq!(body.opening(1000).await.unwrap(), &whole[..1000]);
+        drop(body);
+        assert_eq!((spool.memory_bytes(), spool.used_bytes()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn buffers_on_the_way_to_and_from_files_count() {
+        let piece = octets(FILE_PIECE_BYTES);
+        let (spool, _folder) = short_of_memory(piece + 1500);
+        let mut writer = spool.begin();
+        writer.write(BytesMut::from(&pattern(5000)[..])).await.unwrap();
+        assert_eq!(spool.memory_bytes(), 1000 + piece);
+        let body = writer.finish().await.unwrap();
+        assert_eq!(spool.memory_bytes(), 1000);
+        let reader = body.reader();
+        assert_eq!(spool.memory_bytes(), 1000 + piece);
+        assert_eq!(body.reader().piece_bytes, SMALL_PIECE_BYTES);
+        drop(reader);
+        assert_eq!(spool.memory_bytes(), 1000);
+    }
+
+    #[test]
+    fn no_more_is_promised_than_fits() {
+        let (spool, _folder) = spool(100, 1000);
+        let promise = |size| spool.promise(size);
+        let _small = promise(100).unwrap();
+        let first = promise(700).unwrap();
+        let _second = promise(500).unwrap();
+        assert!(matches!(promise(101), Err(SpoolError::Full)));
+        assert!(matches!(promise(u64::MAX), Err(SpoolError::Full)));
+        assert!(promise(100).is_ok(), "what fits in memory needs no promise");
+        drop(first);
+        assert!(promise(700).is_ok());
     }
 
     #[tokio::test]
@@ -413,7 +614,8 @@ mod tests {
             writer.write(buffer.split_to(length)).await.unwrap();
         }
         let body = writer.finish().await.unwrap();
-        assert_eq!((body.head().as_ptr(), body.len()), (start, 4096));
+        let head = body.opening(0).await.unwrap();
+        assert_eq!((head.as_ptr(), body.len()), (start, 4096));
     }
 
     #[tokio::test]

@@ -372,7 +372,7 @@ const EVIDENCE: [Evidence; 11] = [
     Evidence::ClientIp,
     Evidence::Peer,
 ];
-const REASONS: [RefusalReason; 17] = [
+const REASONS: [RefusalReason; 18] = [
     RefusalReason::Limit,
     RefusalReason::LimitNever,
     RefusalReason::Suspended,
@@ -386,13 +386,24 @@ const REASONS: [RefusalReason; 17] = [
     RefusalReason::Malformed,
     RefusalReason::NextHopBusy,
     RefusalReason::SpoolFull,
+    RefusalReason::TextsBusy,
     RefusalReason::StoreDown,
     RefusalReason::NextHopDown,
     RefusalReason::ExtensionMissing,
     RefusalReason::TooLong,
 ];
-const CLOSED: &[&str] =
-    &["quit", "peer-closed", "timeout", "too-many-errors", "protocol", "tls", "drain", "io", "cut"];
+const CLOSED: &[&str] = &[
+    "quit",
+    "peer-closed",
+    "timeout",
+    "slow",
+    "too-many-errors",
+    "protocol",
+    "tls",
+    "drain",
+    "io",
+    "cut",
+];
 const CONNECTIONS_REFUSED: &[&str] =
     &["connections-total", "connections-client", "connections-pace", "proxy-header", "tls"];
 const TLS_HANDSHAKES: &[&str] = &[

@@ -4,7 +4,7 @@
 
 use super::{WAIT_MAX, ports};
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread,
@@ -409,7 +409,7 @@ impl<'a> Conversation<'a> {
         }
         self.answer("354 go ahead");
         self.flush()?;
-        let (text, size) = self.text()?;
+        let (text, size) = read_text(&mut self.input)?;
         let taken = Taken {
             at: steady_now(),
             mail: std::mem::take(&mut self.mail),
@@ -435,22 +435,22 @@ impl<'a> Conversation<'a> {
         self.answer(&answer);
         self.flush()
     }
+}
 
-    /// The text up to the final dot, without the dots that were put in (RFC 5321 §4.5.2), and how long it was.
-    fn text(&mut self) -> io::Result<(Vec<u8>, usize)> {
-        let (mut text, mut size, mut line) = (Vec::new(), 0, Vec::new());
-        loop {
-            line.clear();
-            if self.input.by_ref().read_until(b'\n', &mut line)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            if line == b".\r\n" {
-                return Ok((text, size));
-            }
-            let kept = line.strip_prefix(b".").unwrap_or(&line);
-            size += kept.len();
-            text.extend_from_slice(kept);
+/// The text up to the final dot, without the dots that were put in (RFC 5321 §4.5.2), and how long it was.
+pub(super) fn read_text(input: &mut impl BufRead) -> io::Result<(Vec<u8>, usize)> {
+    let (mut text, mut size, mut line) = (Vec::new(), 0, Vec::new());
+    loop {
+        line.clear();
+        if input.read_until(b'\n', &mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        if line == b".\r\n" {
+            return Ok((text, size));
+        }
+        let kept = line.strip_prefix(b".").unwrap_or(&line);
+        size += kept.len();
+        text.extend_from_slice(kept);
     }
 }
 

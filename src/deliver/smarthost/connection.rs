@@ -204,7 +204,8 @@ impl Connection {
         self.expect(235, "AUTH").await.map(drop)
     }
 
-    /// Exchanges a group of commands and its replies.
+    /// Exchanges a group of commands and its replies. With more replies than commands nobody knows which is whose, so that none
+    /// of them counts.
     pub(super) async fn exchange(&mut self, mut group: Group) -> Result<Answers, Failure> {
         self.envelope = Envelope::Ours;
         while !group.is_done() {
@@ -213,6 +214,9 @@ impl Connection {
             }
             let reply = self.read_reply(self.waits.command, "the envelope").await?;
             group.take(reply)?;
+        }
+        if !self.input.is_empty() {
+            return Err(unasked("the envelope").into());
         }
         Ok(group.into_answers())
     }
@@ -435,7 +439,7 @@ fn checked_refusal(reply: RawReply, command: &'static str) -> Result<Reply, Repl
 }
 
 fn unasked(command: &'static str) -> ReplyError {
-    ReplyError::Unexpected { command, reply: String::from("something before it was asked") }
+    ReplyError::Unexpected { command, reply: String::from("more than it was asked") }
 }
 
 /// Octets of text that are gathered into one write.

@@ -80,8 +80,8 @@ impl Smarthost {
         // A host that was never seen has no say: a mail that it cannot take goes to another.
         let seen = self.0.hosts.iter().filter_map(|host| host.offers());
         let common = seen.reduce(|one, other| common(&one, &other)).unwrap_or_default();
-        // Our Received field goes on top of what the client sends.
-        let size = common.size.flatten().map(|size| size.saturating_sub(HEAD_BYTES_MAX));
+        // Our Received field goes on top of what the client sends; 0 would say that there is no maximum.
+        let size = common.size.flatten().map(|size| size.saturating_sub(HEAD_BYTES_MAX).max(1));
         Extensions {
             pipelining: true,
             size: Some(size),

@@ -67,7 +67,7 @@ impl Session {
                 return self.proceed_auth(mechanism, initial.as_deref());
             }
             Command::Rcpt(request) => self.proceed_rcpt(request),
-            Command::Data => self.proceed_data(now),
+            Command::Data => self.proceed_data(),
             Command::Ehlo(name) => self.proceed_ehlo(name),
             Command::Helo(name) => self.proceed_helo(name),
             Command::Rset => self.proceed_rset(),

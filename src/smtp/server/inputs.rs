@@ -43,6 +43,10 @@ impl Session {
     fn expire(&mut self, now: Timestamp) {
         let outlived = self.transaction().is_some_and(|transaction| now >= transaction.deadline);
         let reason = if outlived { EndReason::TooLong } else { EndReason::Closed };
+        if !outlived && self.too_slow_at().is_some_and(|due| now >= due) {
+            self.say("421 4.4.2 the text comes in too slowly, closing connection");
+            return self.end(CloseReason::Slow, reason);
+        }
         if !matches!(self.state, State::TlsHandshake) {
             self.say("421 4.4.2 timeout, closing connection");
         }
@@ -58,6 +62,9 @@ impl Session {
             }
             (State::AskedRecipients(transaction, slots), Answer::Recipients(replies)) => {
                 self.take_recipients(&replies, transaction, &slots);
+            }
+            (State::AskedText(transaction), Answer::Text(answer)) => {
+                self.take_text(answer, transaction, now);
             }
             (State::AskedMessage, Answer::Message(reply)) => {
                 reply.write_to(&mut self.replies);

@@ -61,6 +61,9 @@ pub struct SessionSettings {
     pub timeout_command: Duration,
     /// Wait for the next piece of text during DATA.
     pub timeout_data: Duration,
+    /// Octets of text a second, on the average, below which a client is too slow once [`SessionSettings::timeout_data`] has
+    /// passed; 0: none is.
+    pub data_rate_min: u64,
     /// From MAIL to the end of DATA at most.
     pub transaction_time_max: Duration,
 }
@@ -132,6 +135,8 @@ pub enum Ask {
     Mail(MailRequest),
     /// May these recipients be added? All RCPT commands that were complete in the buffer. Answer: [`Answer::Recipients`].
     Recipients(Vec<RcptRequest>),
+    /// May the text come? Answer: [`Answer::Text`].
+    Text,
     /// The text is complete. Answer: [`Answer::Message`].
     Message {
         /// The octets of the text as they came, without the final dot.
@@ -161,6 +166,8 @@ pub enum Answer {
     Mail(Reply),
     /// One answer for each recipient, in order.
     Recipients(Vec<Reply>),
+    /// The text may come, or the answer to DATA, which ends the transaction.
+    Text(Result<(), Reply>),
     /// The answer to the final dot.
     Message(Reply),
 }
@@ -202,6 +209,8 @@ pub enum CloseReason {
     PeerClosed,
     /// A wait was too long.
     Timeout,
+    /// The text came in more slowly than [`SessionSettings::data_rate_min`].
+    Slow,
     /// Too many errors.
     TooManyErrors,
     /// Something that no SMTP client says.
@@ -261,6 +270,8 @@ enum State {
     Envelope(Transaction),
     /// The answer to [`Ask::Recipients`].
     AskedRecipients(Transaction, Vec<Slot>),
+    /// The answer to [`Ask::Text`].
+    AskedText(Transaction),
     /// Text.
     Body(Transaction, Body),
     /// The answer to [`Ask::Message`].
@@ -284,10 +295,12 @@ struct Transaction {
 }
 
 /// The reception of a text.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Body {
     scanner: Scanner,
     fate: Fate,
+    /// When it was answered 354.
+    began: Timestamp,
 }
 
 /// What happens to the text.

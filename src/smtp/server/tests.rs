@@ -11,6 +11,14 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 
 fn session() -> Session {
+    session_with(0)
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::EPOCH + Duration::from_secs(seconds)
+}
+
+fn session_with(data_rate_min: u64) -> Session {
     let settings = SessionSettings {
         hostname: "gate.example".parse().unwrap(),
         extensions: Extensions { pipelining: true, size: Some(None), ..NO_EXTENSIONS.clone() },
@@ -26,6 +34,7 @@ fn session() -> Session {
         errors_max: 10,
         timeout_command: Duration::from_secs(300),
         timeout_data: Duration::from_secs(180),
+        data_rate_min,
         transaction_time_max: Duration::from_secs(1800),
     };
     let start = Start { tls: false, id: "s1".parse().unwrap() };
@@ -46,6 +55,7 @@ fn describe(output: &Output) -> String {
         Output::Deadline(due) => format!("due {}", due.as_millis() / 1000),
         Output::Ask(Ask::Mail(_)) => "mail?".to_owned(),
         Output::Ask(Ask::Recipients(requests)) => format!("{} recipients?", requests.len()),
+        Output::Ask(Ask::Text) => "text?".to_owned(),
         Output::Ask(Ask::Message { size_bytes }) => format!("{size_bytes} octets?"),
         Output::Body(piece) => format!("{} octets", piece.len()),
         other => format!("{other:?}"),
@@ -76,6 +86,7 @@ fn a_group_is_asked_once_and_answered_with_one_send() {
             (0, Input::Bytes(group)),
             (1, Input::Answer(Answer::Mail(yes()))),
             (2, Input::Answer(Answer::Recipients(vec![yes(), yes()]))),
+            (2, Input::Answer(Answer::Text(Ok(())))),
             (3, Input::Bytes(b"text\r\n.")),
             (4, Input::Bytes(b"\r\n")),
             (5, Input::Answer(Answer::Message(yes()))),
@@ -83,6 +94,7 @@ fn a_group_is_asked_once_and_answered_with_one_send() {
         &[
             &["mail?"],
             &["2 recipients?"],
+            &["text?"],
             &["250 250 250 250 250 501 250 354", "BodyBegins", "due 182"],
             &["6 octets", "due 183"],
             &["6 octets?"],
@@ -103,6 +115,64 @@ fn deadlines_follow_what_is_awaited() {
         ],
         &[&[], &["due 300"], &["250", "due 599"], &["421", "Close(Timeout)"]],
     );
+}
+
+/// A session that was just allowed to send its text.
+fn in_text(data_rate_min: u64) -> Session {
+    let mut session = session_with(data_rate_min);
+    session.handle(Input::Bytes(b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\n"), at(0));
+    session.handle(Input::Answer(Answer::Mail(yes())), at(0));
+    session.handle(Input::Answer(Answer::Recipients(vec![yes()])), at(0));
+    session.handle(Input::Answer(Answer::Text(Ok(()))), at(0));
+    outputs(&mut session);
+    session
+}
+
+#[test]
+fn text_that_trickles_is_not_waited_for() {
+    let mut session = in_text(10);
+    // 50 octets pay for 5 seconds beyond the 180 of silence that are always allowed.
+    for second in 1..=50 {
+        session.handle(Input::Bytes(b"x"), at(second * 3));
+        assert!(!outputs(&mut session).iter().any(|output| output.contains("Close")));
+    }
+    session.handle(Input::Deadline, at(184));
+    assert_eq!(outputs(&mut session), ["due 185"]);
+    session.handle(Input::Deadline, at(185));
+    assert_eq!(outputs(&mut session), ["421", "TransactionEnded(Closed)", "Close(Slow)"]);
+}
+
+#[test]
+fn text_that_comes_fast_enough_is_never_too_slow() {
+    let mut session = in_text(10);
+    for second in 1..=1000 {
+        session.handle(Input::Bytes(b"0123456789"), at(second));
+        session.handle(Input::Deadline, at(second));
+        assert!(!outputs(&mut session).iter().any(|output| output.contains("Close")), "{second}");
+    }
+}
+
+#[test]
+fn a_text_that_may_not_come_ends_the_transaction() {
+    let full = || Reply::new(452, "4.3.1", "full");
+    let envelope = b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\n";
+    let unasked = [&envelope[..], b"MAIL FROM:<x@y>\r\n"].concat();
+    for (bytes, expected) in [
+        (&envelope[..], &["250 250 250 452", "due 300"][..]),
+        // Whoever sends text without waiting to be asked for it must not have it read as commands.
+        (&unasked, &["250 250 250 452", "Close(Protocol)"]),
+    ] {
+        let asked = check(
+            vec![
+                (0, Input::Bytes(bytes)),
+                (0, Input::Answer(Answer::Mail(yes()))),
+                (0, Input::Answer(Answer::Recipients(vec![yes()]))),
+                (0, Input::Answer(Answer::Text(Err(full())))),
+            ],
+            &[&["mail?"], &["1 recipients?"], &["text?"], expected],
+        );
+        assert!(asked.transaction().is_none());
+    }
 }
 
 #[test]

@@ -3,8 +3,15 @@
 use super::{
     Ask, Body, CloseReason, EndReason, Fate, Output, Refusal, Session, State, Transaction,
 };
-use crate::{smtp::data::Scan, types::Timestamp};
+use crate::{
+    smtp::{
+        Reply,
+        data::{Scan, Scanner},
+    },
+    types::Timestamp,
+};
 use bytes::Buf;
+use std::time::Duration;
 
 impl Session {
     pub(super) fn check_data(&self) -> Result<(), Refusal> {
@@ -19,13 +26,35 @@ impl Session {
         }
     }
 
-    pub(super) fn proceed_data(&mut self, now: Timestamp) {
+    pub(super) fn proceed_data(&mut self) {
         let State::Envelope(transaction) = self.state else { return };
-        self.state = State::Body(transaction, Body::default());
-        self.waiting_since = now;
-        self.say("354 end with <CRLF>.<CRLF>");
-        self.flush();
-        self.outputs.push_back(Output::BodyBegins);
+        self.state = State::AskedText(transaction);
+        self.outputs.push_back(Output::Ask(Ask::Text));
+    }
+
+    pub(super) fn take_text(
+        &mut self,
+        answer: Result<(), Reply>,
+        transaction: Transaction,
+        now: Timestamp,
+    ) {
+        match answer {
+            Ok(()) => {
+                let (scanner, fate) = (Scanner::default(), Fate::default());
+                self.state = State::Body(transaction, Body { scanner, fate, began: now });
+                self.say("354 end with <CRLF>.<CRLF>");
+                self.flush();
+                self.outputs.push_back(Output::BodyBegins);
+            }
+            Err(reply) => {
+                reply.write_to(&mut self.replies);
+                self.forget_envelope();
+                // What came unasked is text that must not be taken for commands.
+                if !self.buffer.is_empty() {
+                    self.end(CloseReason::Protocol, EndReason::Closed);
+                }
+            }
+        }
     }
 
     pub(super) fn advance_body(&mut self) -> bool {
@@ -50,6 +79,14 @@ impl Session {
                 false
             }
         }
+    }
+
+    /// When the text that came so far is too little: the wait for a piece, and the time that it takes at the slowest pace.
+    pub(super) fn too_slow_at(&self) -> Option<Timestamp> {
+        let State::Body(_, body) = &self.state else { return None };
+        let paid = body.scanner.size_bytes().checked_div(self.settings.data_rate_min)?;
+        let paid = Duration::from_secs(paid.min(PAID_SECONDS_MAX));
+        Some(body.began + self.settings.timeout_data + paid)
     }
 
     fn pass(&mut self, octets: usize) {
@@ -77,4 +114,6 @@ impl Session {
 }
 
 pub(super) const TOO_LARGE: &str = "552 5.3.4 message too large";
+/// Text never pays for more time than this; a transaction's own deadline is earlier.
+const PAID_SECONDS_MAX: u64 = 86_400;
 const NO_RECIPIENT: &str = "554 5.5.1 no valid recipients";

@@ -31,6 +31,7 @@ impl Session {
             _ => self.settings.timeout_command,
         };
         let due = self.waiting_since + wait;
+        let due = self.too_slow_at().map_or(due, |slow| due.min(slow));
         Some(self.transaction().map_or(due, |transaction| due.min(transaction.deadline)))
     }
 
@@ -40,6 +41,7 @@ impl Session {
             State::AskedLogin
                 | State::AskedMail(_)
                 | State::AskedRecipients(..)
+                | State::AskedText(_)
                 | State::AskedMessage
         )
     }
@@ -49,6 +51,7 @@ impl Session {
         match self.state {
             State::Envelope(transaction)
             | State::AskedRecipients(transaction, _)
+            | State::AskedText(transaction)
             | State::Body(transaction, _) => Some(transaction),
             _ => None,
         }
