@@ -17,10 +17,12 @@ use crate::{
         ids::Ids,
         places::{PlaceCounts, Places, Room},
     },
-    net::{Listener, TlsServer},
+    net::{Listener, TlsServer, connect::Network},
     spool::Spool,
     store::{
         BoxFuture,
+        ledger::Ledger,
+        records::Records,
         sqlite::{self, SqliteStore},
     },
     telemetry::{self, Telemetry},
@@ -141,7 +143,9 @@ impl App {
         let store = opened.start(&clock, events.clone()).named(&store_name)?;
         let tls = config.tls.clone().map(TlsServer::new).transpose().named("tls")?.map(Arc::new);
         let test_login = make_test_user(&config)?;
-        let gate = Arc::new(build_gate(&config, &store, clock, events)?);
+        let (ledger, records) = (store.clone(), store.clone());
+        let ground = Ground { ledger, records, network: Network::System, clock, events };
+        let gate = Arc::new(build_gate(&config, ground)?);
         let doors = open_doors(&config, tls.as_ref())?;
         let (deliverers, _) = watch::channel(0);
         Ok(Self {
@@ -357,16 +361,32 @@ impl Gate {
     }
 }
 
-fn build_gate(
-    config: &Config,
-    store: &Arc<SqliteStore>,
-    clock: Clock,
-    events: Events,
-) -> Result<Gate, AppError> {
-    let deliverer = build_deliverer(config, &clock, &events)?;
+/// What a gate stands on: the program's own store, network and clock, or those of a simulation.
+pub struct Ground {
+    /// Charges.
+    pub ledger: Arc<dyn Ledger>,
+    /// States, overrides, assignments.
+    pub records: Arc<dyn Records>,
+    /// Where connections to next hops lead.
+    pub network: Network,
+    /// The time.
+    pub clock: Clock,
+    /// Who wants to know.
+    pub events: Events,
+}
+
+/// Builds what connections share, as it is configured.
+///
+/// # Errors
+/// [`AppError::Start`] if something that the configuration names cannot be used.
+pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
+    let Ground { ledger, records, network, clock, events } = ground;
+    let deliverer =
+        Deliverer::over(&network, config.next_hop.clone(), clock.clone(), events.clone());
+    let deliverer = deliverer.named("next_hop")?;
     Ok(Gate {
-        ledger: store.clone(),
-        records: store.clone(),
+        ledger,
+        records,
         deliverer: ArcSwap::from_pointee(deliverer),
         spool: Spool::new(config.spool.clone()).named("spool")?,
         texts: Room::new(config.session.data_sessions_max),
@@ -456,7 +476,13 @@ fn open_door(
     Ok(OpenDoor { door, sockets })
 }
 
-fn build_door(config: &Config, settings: &ListenerSettings, tls: Option<&Arc<TlsServer>>) -> Door {
+/// A listener as its connections see it.
+#[must_use]
+pub fn build_door(
+    config: &Config,
+    settings: &ListenerSettings,
+    tls: Option<&Arc<TlsServer>>,
+) -> Door {
     Door {
         session: config.session_settings(settings),
         places: Places::new(places_of(settings)),

@@ -171,7 +171,7 @@ pub struct Login {
     pub login: String,
     /// The real sender's host.
     pub client: ClientIp,
-    /// `PLAIN`, `LOGIN`.
+    /// `PLAIN`, `LOGIN`, `SCRAM-SHA-256`.
     pub mechanism: &'static str,
     /// `ok`, `wrong`, `paced`, `unavailable`.
     pub result: &'static str,

@@ -15,8 +15,10 @@ use tollgate::{
         Extensions, Reply,
         command::{self, Command, CommandError, Context, Offer, Verb},
         proxy_header, sasl,
+        scram::ScramParameters,
         server::{
-            Answer, Ask, Input, LoginAnswer, Mechanism, Output, Session, SessionSettings, Start,
+            Answer, Ask, Credential, Input, LoginAnswer, Mechanism, Output, ScramAnswer, Session,
+            SessionSettings, Start,
         },
     },
     types::Timestamp,
@@ -161,6 +163,7 @@ fn settings() -> SessionSettings {
         auth_mechanisms: Vec::new(),
         require_tls: false,
         require_auth: false,
+        login_failures_max: 10,
         allow_plaintext_auth: false,
         xclient: false,
         xforward: false,
@@ -180,6 +183,8 @@ fn set(settings: &mut SessionSettings, word: &str) {
         "tls" => {}
         "starttls" => settings.starttls = true,
         "auth" => settings.auth_mechanisms = vec![Mechanism::Plain, Mechanism::Login],
+        "scram" => settings.auth_mechanisms = Mechanism::ALL.to_vec(),
+        "login-failures" => settings.login_failures_max = u32::try_from(number).unwrap(),
         "require-tls" => settings.require_tls = true,
         "require-auth" => settings.require_auth = true,
         "plaintext-auth" => settings.allow_plaintext_auth = true,
@@ -294,14 +299,33 @@ impl Pump {
     fn answer(&mut self, ask: &Ask) -> Answer {
         match ask {
             Ask::Login(request) => {
-                let password = String::from_utf8_lossy(request.password.expose()).into_owned();
+                let shown = match &request.credential {
+                    Credential::Password(password) => {
+                        String::from_utf8_lossy(password.expose()).into_owned()
+                    }
+                    Credential::Scram(proof) => proof.auth_message.to_string(),
+                };
                 let whom = request.authorization.as_deref().unwrap_or("-");
                 let (mechanism, login) = (request.mechanism.name(), &request.login);
-                self.note(&format!("login {mechanism} {whom} {login} {password}"));
+                self.note(&format!("login {mechanism} {whom} {login} {shown}"));
+                let proven = matches!(request.credential, Credential::Scram(_));
                 Answer::Login(match self.answers.pop_front().as_deref() {
-                    None => LoginAnswer::Accepted,
+                    None | Some("") if proven => LoginAnswer::Proven([7; 32]),
+                    None | Some("") => LoginAnswer::Accepted,
                     Some("rejected") => LoginAnswer::Rejected,
                     Some("unavailable") => LoginAnswer::Unavailable,
+                    Some(other) => panic!("no such answer: {other}"),
+                })
+            }
+            Ask::Scram { login } => {
+                self.note(&format!("scram {login}"));
+                Answer::Scram(match self.answers.pop_front().as_deref() {
+                    None | Some("") => ScramAnswer::Parameters(ScramParameters {
+                        nonce: "srv".to_owned(),
+                        salt: b"salt".to_vec(),
+                        iterations: 4096,
+                    }),
+                    Some("unavailable") => ScramAnswer::Unavailable,
                     Some(other) => panic!("no such answer: {other}"),
                 })
             }
@@ -467,6 +491,8 @@ fn scrap() -> impl Strategy<Value = Vec<u8>> {
         "STARTTLS\r\n",
         "AUTH PLAIN\r\n",
         "AUTH LOGIN dXNlcg==\r\n",
+        "AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9Y2xp\r\n",
+        "Yz1iaXdzLHI9Y2xpc3J2LHA9QndjSEJ3Y0hCd2NIQndjSEJ3Y0hCd2NIQndjSEJ3Y0hCd2NIQndjSEJ3Yz0=\r\n",
         "c2VjcmV0\r\n",
         "*\r\n",
         "XCLIENT ADDR=192.0.2.1\r\n",
@@ -543,7 +569,16 @@ impl Judge {
         let reply =
             if good { Reply::new(250, "2.0.0", "ok") } else { Reply::new(450, "4.7.1", "not now") };
         match ask {
-            Ask::Login(_) if good => Answer::Login(LoginAnswer::Accepted),
+            Ask::Login(request) if good => Answer::Login(match request.credential {
+                Credential::Password(_) => LoginAnswer::Accepted,
+                Credential::Scram(_) => LoginAnswer::Proven([7; 32]),
+            }),
+            Ask::Scram { .. } if good => Answer::Scram(ScramAnswer::Parameters(ScramParameters {
+                nonce: "srv".to_owned(),
+                salt: b"salt".to_vec(),
+                iterations: 4096,
+            })),
+            Ask::Scram { .. } => Answer::Scram(ScramAnswer::Unavailable),
             Ask::Login(_) => Answer::Login(LoginAnswer::Rejected),
             Ask::Mail(_) => {
                 assert!(!self.transaction);
@@ -592,7 +627,9 @@ proptest! {
         for line in [line.as_bytes(), &octets, &[line.as_bytes(), &octets].concat()] {
             let _ = proxy_header::parse(line);
             let _ = proxy_header::parse(&[b"\r\n\r\n\0\r\nQUIT\n", line].concat());
-            let _ = sasl::begin(Mechanism::Plain, str::from_utf8(line).ok());
+            for mechanism in Mechanism::ALL {
+                let _ = sasl::begin(mechanism, str::from_utf8(line).ok());
+            }
             let read = read(line);
             prop_assert_eq!(&read, &written(&read).map_or(read.clone(), |again| self::read(&again)));
         }

@@ -21,7 +21,8 @@ pub(super) struct Cache {
 }
 
 struct Remembered {
-    digest: Digest,
+    /// Missing after a login by SCRAM, which shows no password.
+    digest: Option<Digest>,
     until: Timestamp,
     /// Where the right password came from last.
     network: IpPrefix,
@@ -60,7 +61,8 @@ impl Cache {
         let Some(entry) = entries.get_mut(account).filter(|entry| entry.until > now) else {
             return false;
         };
-        let same = bool::from(entry.digest.0.as_ref().ct_eq(digest.0.as_ref()));
+        let Some(remembered) = &entry.digest else { return false };
+        let same = bool::from(remembered.0.as_ref().ct_eq(digest.0.as_ref()));
         if same {
             entry.network = network;
         }
@@ -80,6 +82,26 @@ impl Cache {
         &self,
         account: &AccountId,
         digest: Digest,
+        network: IpPrefix,
+        now: Timestamp,
+    ) {
+        self.insert(account, Some(digest), network, now);
+    }
+
+    /// Remembers where the account was proven just now, without its password. A password that is remembered already stays.
+    pub(super) fn remember_home(&self, account: &AccountId, network: IpPrefix, now: Timestamp) {
+        if let Some(entry) = self.entries.lock().get_mut(account).filter(|entry| entry.until > now)
+        {
+            entry.network = network;
+            return;
+        }
+        self.insert(account, None, network, now);
+    }
+
+    fn insert(
+        &self,
+        account: &AccountId,
+        digest: Option<Digest>,
         network: IpPrefix,
         now: Timestamp,
     ) {
@@ -152,6 +174,20 @@ mod tests {
         cache.recalls(&ann, &cache.digest(&ann, "$1", b"right"), hotel, at(0));
         assert!(!cache.is_home(&ann, home, at(0)) && cache.is_home(&ann, hotel, at(0)));
         assert!(!cache.is_home(&ann, hotel, at(60)));
+    }
+
+    #[test]
+    fn a_proof_leaves_its_home_and_no_password() {
+        let cache = Cache::new(10, Duration::from_secs(60)).unwrap();
+        let (ann, home, hotel) = (id("ann"), network("192.0.2.1"), network("2001:db8::1"));
+        cache.remember_home(&ann, home, at(0));
+        assert!(cache.is_home(&ann, home, at(59)) && !cache.is_home(&ann, home, at(60)));
+        assert!(!cache.recalls(&ann, &cache.digest(&ann, "$1", b""), home, at(0)));
+
+        let digest = || cache.digest(&ann, "$1", b"right");
+        cache.remember(&ann, digest(), home, at(0));
+        cache.remember_home(&ann, hotel, at(0));
+        assert!(cache.is_home(&ann, hotel, at(0)) && cache.recalls(&ann, &digest(), home, at(0)));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Is this password right? Asked by `intake` for each AUTH, answered from a passwd-file in Dovecot's format.
 //!
 //! Hashes are computed on threads of their own, a bounded number at a time, with a bounded number waiting. A password that
-//! was right a short while ago is known again without hashing. An unknown user costs a hash of the
-//! scheme and cost that most users have, so that the time to an answer does not tell who exists.
+//! was right a short while ago is known again without hashing. An unknown user costs a hash of a scheme and cost that users
+//! have, and is shown a salt like theirs, so that neither the time to an answer nor its text tells who exists.
 //! Failures are paced, so that passwords cannot be guessed fast and nobody can lock out somebody else:
 //!
 //! - A client network (an IPv4 address, an IPv6 /64) with too many failures is put off, right or wrong. The exception is an
@@ -14,19 +14,26 @@
 //! This module never decides what an account may do, never logs, and never keeps a password.
 
 mod cache;
+mod disguise;
+pub mod dovecot;
 mod pace;
 mod passwd_file;
 mod scheme;
+mod scram;
 
 pub use passwd_file::set_password;
 pub use scheme::{PASSWORD_BYTES_MAX, Scheme, hash_password};
 
-use crate::types::{AccountId, ClientIp, IpPrefix, Secret, Timestamp};
+use crate::{
+    smtp::scram::{KEY_BYTES, ScramParameters, ScramProof},
+    types::{AccountId, ClientIp, IpPrefix, Secret, Timestamp},
+};
 use arc_swap::ArcSwap;
 use cache::Cache;
+use disguise::Disguise;
 use pace::Pace;
 use parking_lot::Mutex;
-use passwd_file::{Stamp, Users};
+use passwd_file::{Stamp, Users, Whose};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -40,6 +47,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct Settings {
     /// Dovecot's passwd-file; none: every login is refused.
     pub passwd_file: Option<PathBuf>,
+    /// Where the key is kept from which the salts of unknown users are drawn; none: it is made anew at each start.
+    pub disguise_file: Option<PathBuf>,
     /// Verified passwords that are remembered (as keyed digests).
     pub cache_entries_max: usize,
     /// How long they are remembered.
@@ -55,6 +64,8 @@ pub struct Settings {
 pub enum Verdict {
     /// The password is this account's.
     Accepted(AccountId),
+    /// The client knows this account's password, and this shows it that we have the account's keys.
+    Proven(AccountId, [u8; KEY_BYTES]),
     /// Unknown user or wrong password; which of them is nobody's business.
     Rejected,
     /// Too many failures; it was not looked whether the password is right.
@@ -110,6 +121,7 @@ pub enum AuthError {
 pub struct Authenticator {
     passwd_file: Option<PathBuf>,
     users: ArcSwap<Users>,
+    disguise: Arc<Disguise>,
     /// The state of the file that was last looked at, whether or not it was good.
     stamp: Mutex<Option<Stamp>>,
     /// Keeps reloads in order.
@@ -133,6 +145,7 @@ impl Authenticator {
         let checks_max = settings.checks_max.clamp(1, CHECKS_MAX);
         Ok(Self {
             cache: Cache::new(settings.cache_entries_max, settings.cache_ttl)?,
+            disguise: Arc::new(Disguise::open(settings.disguise_file.as_deref())?),
             passwd_file: settings.passwd_file,
             users: ArcSwap::from_pointee(users.unwrap_or_default()),
             stamp: Mutex::new(stamp),
@@ -147,6 +160,58 @@ impl Authenticator {
     #[must_use]
     pub fn users_count(&self) -> usize {
         self.users.load().count()
+    }
+
+    /// How many of them can log in by SCRAM.
+    #[must_use]
+    pub fn scram_users_count(&self) -> usize {
+        self.users.load().scram_count()
+    }
+
+    /// What SCRAM's challenge to a login says: the salt and iterations of its keys, and of a login without any (also one that
+    /// does not exist) what always looks the same.
+    ///
+    /// # Errors
+    /// [`Verdict::Paced`] or [`Verdict::Unavailable`], if the exchange is not to go on.
+    pub fn scram_parameters(
+        &self,
+        login: &str,
+        client: ClientIp,
+        now: Timestamp,
+    ) -> Result<ScramParameters, Verdict> {
+        let account = login.parse().unwrap_or_else(|_| nobody());
+        let network = client.prefix(NETWORK_V6_BITS);
+        if matches!(self.gate(&account, network, now), Gate::Shut) {
+            return Err(Verdict::Paced);
+        }
+        let nonce = scram::fresh_nonce().map_err(|_| Verdict::Unavailable)?;
+        let (keys, _) = self.users.load().scram(&account, &self.disguise);
+        let iterations = keys.iterations.get();
+        Ok(ScramParameters { nonce, salt: keys.salt.into(), iterations })
+    }
+
+    /// Says whether a proof is right. Costs no hash, so nothing waits.
+    pub fn check_proof(
+        &self,
+        login: &str,
+        proof: &ScramProof,
+        client: ClientIp,
+        now: Timestamp,
+    ) -> Verdict {
+        let network = client.prefix(NETWORK_V6_BITS);
+        let account: AccountId = login.parse().unwrap_or_else(|_| nobody());
+        let gate = self.gate(&account, network, now);
+        if matches!(gate, Gate::Shut) {
+            return Verdict::Paced;
+        }
+        let (keys, whose) = self.users.load().scram(&account, &self.disguise);
+        let signature = keys.check(proof).filter(|_| whose == Whose::TheirOwn);
+        if let Some(signature) = signature {
+            self.cache.remember_home(&account, network, now);
+            return Verdict::Proven(account, signature);
+        }
+        self.failures.note(Some(&account), network, now);
+        if matches!(gate, Gate::Open) { Verdict::Rejected } else { Verdict::Paced }
     }
 
     /// Says whether a password is right. Users are compared without regard to case.
@@ -168,7 +233,7 @@ impl Authenticator {
             return Verdict::Rejected;
         }
         let attempt = Attempt { account, password, network, now };
-        match self.gate(&attempt) {
+        match self.gate(&attempt.account, network, now) {
             Gate::Shut => Verdict::Paced,
             _ if self.is_remembered(&attempt) => Verdict::Accepted(attempt.account),
             Gate::RememberedOnly => {
@@ -217,14 +282,13 @@ impl Authenticator {
         }
     }
 
-    fn gate(&self, attempt: &Attempt<'_>) -> Gate {
-        let Attempt { account, network, now, .. } = attempt;
-        let login_exhausted = self.failures.logins.is_exhausted(account, *now);
-        if self.failures.networks.is_exhausted(network, *now) {
-            let owner = !login_exhausted && self.cache.is_home(account, *network, *now);
+    fn gate(&self, account: &AccountId, network: IpPrefix, now: Timestamp) -> Gate {
+        let login_exhausted = self.failures.logins.is_exhausted(account, now);
+        if self.failures.networks.is_exhausted(&network, now) {
+            let owner = !login_exhausted && self.cache.is_home(account, network, now);
             return if owner { Gate::RememberedOnly } else { Gate::Shut };
         }
-        if login_exhausted && self.failures.networks.has_failed(network, *now) {
+        if login_exhausted && self.failures.networks.has_failed(&network, now) {
             return Gate::Shut;
         }
         Gate::Open
@@ -241,12 +305,13 @@ impl Authenticator {
     async fn compute(&self, attempt: Attempt<'_>) -> Verdict {
         let Some(turn) = self.take_turn().await else { return Verdict::Unavailable };
         // Others of this network may have failed while this one waited.
-        if !matches!(self.gate(&attempt), Gate::Open) {
+        if !matches!(self.gate(&attempt.account, attempt.network, attempt.now), Gate::Open) {
             return Verdict::Paced;
         }
         let users = self.users.load_full();
         let job = Job {
             users: Arc::clone(&users),
+            disguise: Arc::clone(&self.disguise),
             failures: Arc::clone(&self.failures),
             account: attempt.account.clone(),
             password: attempt.password.clone(),
@@ -311,7 +376,7 @@ struct Attempt<'a> {
 /// What pacing lets an attempt do.
 enum Gate {
     Open,
-    /// Only a remembered password is compared; nothing is hashed.
+    /// Only a remembered password or a proof is compared; nothing is hashed.
     RememberedOnly,
     Shut,
 }
@@ -325,6 +390,7 @@ struct Turn {
 /// One hash to compute on a thread of its own.
 struct Job {
     users: Arc<Users>,
+    disguise: Arc<Disguise>,
     failures: Arc<Failures>,
     account: AccountId,
     password: Secret,
@@ -337,12 +403,17 @@ impl Job {
     /// Says whether the password is right. A failure is noted before the turn ends, so that who waits behind it knows, and
     /// also if the client has gone by then.
     fn run(self) -> bool {
-        let right = self.users.verify(&self.account, self.password.expose());
+        let right = self.users.verify(&self.account, self.password.expose(), &self.disguise);
         if !right {
             self.failures.note(Some(&self.account), self.network, self.now);
         }
         right
     }
+}
+
+/// Whom a login stands for that is no name at all.
+fn nobody() -> AccountId {
+    "nobody".parse().expect("it is a name")
 }
 
 async fn stamp_of(path: &Path) -> Option<Stamp> {

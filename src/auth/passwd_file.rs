@@ -5,10 +5,15 @@
 //! that begin with `#` or `:` are skipped. One bad line makes the whole file bad: a half-read file would lock out customers
 //! without a word, while a refused one leaves the former in force and says which line it is.
 
-use super::{AuthError, scheme::StoredHash};
+use super::{
+    AuthError,
+    disguise::{Disguise, Purpose},
+    scheme::{Scheme, StoredHash},
+    scram::ScramKeys,
+};
 use crate::types::AccountId;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
@@ -20,8 +25,10 @@ use std::{
 #[derive(Default)]
 pub(super) struct Users {
     hashes: HashMap<AccountId, StoredHash>,
-    /// Whose hash is computed for a user that does not exist: one with the scheme and cost of most.
-    stand_in: Option<AccountId>,
+    /// Whose hash is computed for a user that does not exist.
+    stand_ins: StandIns,
+    /// Whose iterations SCRAM names for a user that does not exist, or has no keys for it.
+    scram_stand_ins: StandIns,
 }
 
 impl Users {
@@ -33,12 +40,37 @@ impl Users {
         self.hashes.get(account)
     }
 
+    /// How many users have keys for SCRAM.
+    pub(super) fn scram_count(&self) -> usize {
+        self.scram_stand_ins.count()
+    }
+
     /// True if the user exists and the password is right. Takes as long for a user that does not exist.
-    pub(super) fn verify(&self, account: &AccountId, password: &[u8]) -> bool {
-        let known = self.find(account);
-        let stand_in = || self.stand_in.as_ref().and_then(|someone| self.find(someone));
-        let right = known.or_else(stand_in).is_some_and(|stored| stored.verify(password));
-        right && known.is_some()
+    pub(super) fn verify(&self, account: &AccountId, password: &[u8], disguise: &Disguise) -> bool {
+        let right = self.looked_at(account, disguise).is_some_and(|hash| hash.verify(password));
+        right && self.find(account).is_some()
+    }
+
+    /// The hash that is computed for this name: the user's own, or that of the user whom an unknown name looks like. Each
+    /// scheme and cost stands in for unknown names as often as users have it, so that the time that a name takes says
+    /// nothing about it.
+    fn looked_at(&self, account: &AccountId, disguise: &Disguise) -> Option<&StoredHash> {
+        let stand_in = || self.find(self.stand_ins.choose(account, disguise)?);
+        self.find(account).or_else(stand_in)
+    }
+
+    /// The keys that a SCRAM exchange with this name is about, and whether they are its own. Those of a name without any
+    /// are always the same and fit no password.
+    pub(super) fn scram(&self, account: &AccountId, disguise: &Disguise) -> (ScramKeys, Whose) {
+        let stand_in = self.scram_stand_ins.choose(account, disguise);
+        let like = stand_in.and_then(|someone| self.find(someone)?.scram());
+        let drawn = disguise.draw(Purpose::Salt, account);
+        // Made for those who have keys, too, so that it takes as long.
+        let nobodys = ScramKeys::of_nobody(like.as_ref(), &drawn);
+        match self.find(account).and_then(StoredHash::scram) {
+            Some(keys) => (keys, Whose::TheirOwn),
+            None => (nobodys, Whose::Nobodys),
+        }
     }
 
     /// Reads the text of a file.
@@ -59,18 +91,48 @@ impl Users {
                 hashes.insert(entry.account, entry.hash);
             }
         }
-        let stand_in = choose_stand_in(&hashes);
-        Ok(Self { hashes, stand_in })
+        let stand_ins = StandIns::among(hashes.iter());
+        let with_keys = hashes.iter().filter(|(_, hash)| hash.scheme() == Scheme::ScramSha256);
+        let scram_stand_ins = StandIns::among(with_keys);
+        Ok(Self { hashes, stand_ins, scram_stand_ins })
     }
 }
 
-/// A user with the scheme and cost that most users have.
-fn choose_stand_in(hashes: &HashMap<AccountId, StoredHash>) -> Option<AccountId> {
-    let mut tally: HashMap<_, (usize, &AccountId)> = HashMap::new();
-    for (account, stored) in hashes {
-        tally.entry(stored.work()).or_insert((0, account)).0 += 1;
+/// Whose keys a SCRAM exchange is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    TheirOwn,
+    Nobodys,
+}
+
+/// One user of each scheme and cost, with the number of users that have this or one before it.
+#[derive(Default)]
+struct StandIns(Vec<(usize, AccountId)>);
+
+impl StandIns {
+    fn among<'u>(users: impl Iterator<Item = (&'u AccountId, &'u StoredHash)>) -> Self {
+        let mut tally: BTreeMap<_, (usize, &AccountId)> = BTreeMap::new();
+        for (account, stored) in users {
+            tally.entry(stored.work()).or_insert((0, account)).0 += 1;
+        }
+        let mut so_far = 0;
+        let counted = tally.into_values().map(|(count, account)| {
+            so_far += count;
+            (so_far, account.clone())
+        });
+        Self(counted.collect())
     }
-    tally.into_values().max_by_key(|&(count, _)| count).map(|(_, account)| account.clone())
+
+    fn count(&self) -> usize {
+        self.0.last().map_or(0, |&(count, _)| count)
+    }
+
+    /// Whom an unknown name looks like; none if there is nobody.
+    fn choose(&self, account: &AccountId, disguise: &Disguise) -> Option<&AccountId> {
+        let place = disguise.draw_below(Purpose::Work, account, self.count());
+        let index = self.0.partition_point(|&(count, _)| count <= place);
+        self.0.get(index).map(|(_, someone)| someone)
+    }
 }
 
 struct Entry {
@@ -262,7 +324,9 @@ const EXTRA_FIELD: usize = 7;
 
 #[cfg(test)]
 mod tests {
+    use super::super::scram;
     use super::*;
+    use std::num::NonZeroU32;
 
     /// crypt(3) of `correct horse`.
     const HASH: &str = "$2y$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e";
@@ -272,14 +336,18 @@ mod tests {
         name.parse().unwrap()
     }
 
+    fn disguise() -> Disguise {
+        Disguise::open(None).unwrap()
+    }
+
     fn check(line: &str, user: Option<&str>) {
         let users = Users::parse(line.as_bytes()).unwrap_or_else(|bad| panic!("{line}: {bad:?}"));
         assert_eq!(users.count(), usize::from(user.is_some()), "{line}");
         if let Some(user) = user {
-            assert!(users.verify(&id(user), b"correct horse"), "{line}");
-            assert!(!users.verify(&id(user), b"wrong"), "{line}");
+            assert!(users.verify(&id(user), b"correct horse", &disguise()), "{line}");
+            assert!(!users.verify(&id(user), b"wrong", &disguise()), "{line}");
         }
-        assert!(!users.verify(&id("nobody"), b"correct horse"), "{line}");
+        assert!(!users.verify(&id("nobody"), b"correct horse", &disguise()), "{line}");
     }
 
     #[test]
@@ -324,13 +392,58 @@ mod tests {
         }
     }
 
+    /// Work and not time: what is computed for unknown names is spread over the schemes and costs as users are, and is
+    /// always the same for one name, so that neither one look nor many tell who exists.
     #[test]
-    fn the_stand_in_costs_what_most_cost() {
-        let text = format!("a:{HASH}\nb:{OTHER}\nc:{OTHER}\n");
+    fn unknown_names_cost_what_users_cost() {
+        let (one, three) = (format!("a:{HASH}\n"), format!("b:{OTHER}\nc:{OTHER}\nd:{OTHER}\n"));
+        let closed = format!("e:{OTHER}::::::nologin\n");
+        let users = Users::parse((one + &three + &closed).as_bytes()).unwrap();
+        let disguise = disguise();
+        let work = |name: &str| users.looked_at(&id(name), &disguise).unwrap().work();
+        assert_eq!(
+            (work("a"), work("b")),
+            (users.hashes[&id("a")].work(), users.hashes[&id("c")].work())
+        );
+        let costly = (0..1000).filter(|n| work(&format!("nobody{n}")) == work("b")).count();
+        assert!((650..850).contains(&costly), "three of four users have it: {costly} of 1000");
+        for name in ["e", "nobody", "x"] {
+            assert_eq!(work(name), work(name));
+            assert!(
+                !users.verify(&id(name), b"correct horse", &disguise),
+                "even with its password"
+            );
+        }
+        let nobody = Users::parse(b"").unwrap();
+        assert!(nobody.looked_at(&id("a"), &disguise).is_none());
+    }
+
+    #[test]
+    fn unknown_names_have_a_salt_like_users() {
+        let keys =
+            |salt: &[u8], n| ScramKeys::derive(b"x", salt, NonZeroU32::new(n).unwrap()).text();
+        let (few, many) = (keys(b"twelve bytes", 4096), keys(b"sixteen bytes ok", 5000));
+        let text = format!("a:{{SCRAM-SHA-256}}{few}\nb:{{scram-sha-256}}{many}\nc:{HASH}\n");
         let users = Users::parse(text.as_bytes()).unwrap();
-        let stand_in = users.stand_in.clone().unwrap();
-        assert_eq!(users.find(&stand_in).unwrap().text(), OTHER);
-        assert!(!users.verify(&id("nobody"), b"correct horse"), "even with its password");
+        let disguise = disguise();
+        let shown = |name: &str| {
+            let (keys, whose) = users.scram(&id(name), &disguise);
+            (keys.iterations.get(), keys.salt.to_vec(), whose)
+        };
+        assert_eq!(users.scram_count(), 2);
+        assert_eq!(shown("a"), (4096, b"twelve bytes".to_vec(), Whose::TheirOwn));
+        let mut seen = BTreeMap::new();
+        for name in (0..200).map(|n| format!("nobody{n}")).chain(["c".to_owned()]) {
+            let (iterations, salt, whose) = shown(&name);
+            assert_eq!((whose, &shown(&name).1), (Whose::Nobodys, &salt), "the same each time");
+            *seen.entry((iterations, salt.len())).or_insert(0) += 1;
+        }
+        assert_eq!(Vec::from_iter(seen.keys()), [&(4096, 12), &(5000, 16)]);
+        assert_ne!(shown("nobody1").1, shown("nobody2").1);
+
+        let without = Users::parse(format!("c:{HASH}").as_bytes()).unwrap();
+        let (keys, _) = without.scram(&id("c"), &disguise);
+        assert_eq!((keys.iterations, keys.salt.len()), (scram::ITERATIONS, scram::SALT_BYTES));
     }
 
     proptest::proptest! {

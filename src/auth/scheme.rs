@@ -1,11 +1,15 @@
 //! Password hashes as a passwd-file holds them: reading, checking, making.
 //!
 //! The schemes are those that Dovecot names ARGON2ID, ARGON2I, BLF-CRYPT, SHA512-CRYPT and SHA256-CRYPT, with or without
-//! the `{SCHEME}` in front, since the hash names itself (`$argon2id$`, `$2y$`, `$6$`, `$5$`). Costs beyond the maxima below
+//! the `{SCHEME}` in front, since the hash names itself (`$argon2id$`, `$2y$`, `$6$`, `$5$`), and SCRAM-SHA-256, which must be
+//! named. Costs beyond the maxima below
 //! are refused when the file is read, so that one line cannot take the machine's memory or a minute of its time at each
 //! login. Hashing takes tens of milliseconds: callers keep it off the event loop. Errors never repeat a hash.
 
-use super::AuthError;
+use super::{
+    AuthError,
+    scram::{self, ScramKeys},
+};
 use crate::types::Secret;
 use argon2::{
     Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version,
@@ -15,7 +19,7 @@ use sha_crypt::{PasswordHashRef, ShaCrypt};
 use std::{fmt, str::FromStr};
 
 /// How a password is hashed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
     /// Argon2id (RFC 9106), the one to choose.
     Argon2id,
@@ -27,6 +31,8 @@ pub enum Scheme {
     Sha512Crypt,
     /// SHA-256 crypt: `$5$`.
     Sha256Crypt,
+    /// SCRAM's keys (RFC 7677): for logins by SCRAM, and good for passwords, too.
+    ScramSha256,
 }
 
 impl Scheme {
@@ -39,6 +45,7 @@ impl Scheme {
             Self::BlfCrypt => "BLF-CRYPT",
             Self::Sha512Crypt => "SHA512-CRYPT",
             Self::Sha256Crypt => "SHA256-CRYPT",
+            Self::ScramSha256 => "SCRAM-SHA-256",
         }
     }
 
@@ -65,6 +72,7 @@ impl FromStr for Scheme {
             "BLF-CRYPT" => Ok(Self::BlfCrypt),
             "SHA512-CRYPT" => Ok(Self::Sha512Crypt),
             "SHA256-CRYPT" => Ok(Self::Sha256Crypt),
+            "SCRAM-SHA-256" => Ok(Self::ScramSha256),
             _ => Err(AuthError::UnknownScheme(name.chars().take(SCHEME_CHARS_MAX).collect())),
         }
     }
@@ -73,7 +81,7 @@ impl FromStr for Scheme {
 /// A hash that was read and found well-formed.
 pub(super) struct StoredHash {
     scheme: Scheme,
-    /// From the first `$` on.
+    /// From the first `$` on; of SCRAM all that stands behind the scheme.
     text: Box<str>,
 }
 
@@ -84,7 +92,10 @@ impl StoredHash {
     /// What is wrong with it, in words that do not repeat it.
     pub(super) fn parse(field: &str) -> Result<Self, String> {
         let (declared, hash) = split_scheme(field)?;
-        let scheme = Scheme::of_hash(hash).ok_or_else(|| unreadable(declared))?;
+        let scheme = match declared.map(str::parse) {
+            Some(Ok(Scheme::ScramSha256)) => Scheme::ScramSha256,
+            _ => Scheme::of_hash(hash).ok_or_else(|| unreadable(declared))?,
+        };
         if !declared.is_none_or(|name| may_hold(name, scheme)) {
             return Err(format!("the hash is {scheme}, but its line says otherwise"));
         }
@@ -92,7 +103,11 @@ impl StoredHash {
         Ok(Self { scheme, text: hash.into() })
     }
 
-    /// The hash from the first `$` on: what a remembered password depends on.
+    pub(super) const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The hash without its scheme: what a remembered password depends on.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
@@ -105,6 +120,7 @@ impl StoredHash {
             Scheme::Sha512Crypt | Scheme::Sha256Crypt => {
                 self.text.split('$').nth(2).filter(|field| field.starts_with(ROUNDS))
             }
+            Scheme::ScramSha256 => self.text.split(',').next(),
         };
         (self.scheme, parameters.unwrap_or_default())
     }
@@ -119,7 +135,14 @@ impl StoredHash {
             Scheme::Sha512Crypt | Scheme::Sha256Crypt => {
                 ShaCrypt::default().verify_password(password, &*self.text).is_ok()
             }
+            Scheme::ScramSha256 => self.scram().is_some_and(|keys| keys.fit_password(password)),
         }
+    }
+
+    /// SCRAM's keys, where that is the scheme.
+    pub(super) fn scram(&self) -> Option<ScramKeys> {
+        let is_scram = self.scheme == Scheme::ScramSha256;
+        is_scram.then(|| ScramKeys::parse(&self.text).ok()).flatten()
     }
 }
 
@@ -142,6 +165,7 @@ pub fn hash_password(scheme: Scheme, password: &Secret) -> Result<String, AuthEr
             .format_for_version(bcrypt::Version::TwoY),
         Scheme::Sha512Crypt => hash_sha(ShaCrypt::SHA512, octets)?,
         Scheme::Sha256Crypt => hash_sha(ShaCrypt::SHA256, octets)?,
+        Scheme::ScramSha256 => ScramKeys::derive(octets, &salt()?, scram::ITERATIONS).text(),
     };
     Ok(format!("{{{scheme}}}{hash}"))
 }
@@ -164,8 +188,8 @@ fn hash_sha(hasher: ShaCrypt, password: &[u8]) -> Result<String, AuthError> {
         .map_err(|error| AuthError::Hashing(error.to_string()))
 }
 
-fn salt() -> Result<[u8; 16], AuthError> {
-    let mut salt = [0; 16];
+fn salt() -> Result<[u8; scram::SALT_BYTES], AuthError> {
+    let mut salt = [0; scram::SALT_BYTES];
     getrandom::fill(&mut salt).map_err(|error| AuthError::Hashing(error.to_string()))?;
     Ok(salt)
 }
@@ -191,7 +215,7 @@ fn split_scheme(field: &str) -> Result<(Option<&str>, &str), String> {
 
 /// True if a hash of this scheme may stand behind `{name}`; `{CRYPT}` is whatever crypt(3) knows.
 fn may_hold(name: &str, scheme: Scheme) -> bool {
-    let crypt = !matches!(scheme, Scheme::Argon2id | Scheme::Argon2i);
+    let crypt = !matches!(scheme, Scheme::Argon2id | Scheme::Argon2i | Scheme::ScramSha256);
     name.eq_ignore_ascii_case(ANY_CRYPT) && crypt || name.parse().is_ok_and(|s: Scheme| s == scheme)
 }
 
@@ -208,6 +232,7 @@ fn check_form(scheme: Scheme, hash: &str) -> Result<(), String> {
         Scheme::BlfCrypt => check_bcrypt(hash),
         Scheme::Sha512Crypt => check_sha(hash, 86),
         Scheme::Sha256Crypt => check_sha(hash, 43),
+        Scheme::ScramSha256 => ScramKeys::parse(hash).map(drop),
     }
 }
 
@@ -265,7 +290,8 @@ const fn is_crypt_digit(byte: u8) -> bool {
 /// The longest password that is looked at. SHA-crypt's work grows with the square of the length.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 /// The schemes, for messages.
-pub(super) const SCHEMES: &str = "ARGON2ID, ARGON2I, BLF-CRYPT, SHA512-CRYPT, SHA256-CRYPT";
+pub(super) const SCHEMES: &str =
+    "ARGON2ID, ARGON2I, BLF-CRYPT, SHA512-CRYPT, SHA256-CRYPT, SCRAM-SHA-256";
 
 const HASH_PREFIXES: [(&str, Scheme); 7] = [
     ("$argon2id$", Scheme::Argon2id),
@@ -375,6 +401,10 @@ mod tests {
             ("$2x$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e", "no {SCHEME}"),
             ("$2y$04$hunter2", "malformed"),
             ("$argon2id$hunter2", "malformed"),
+            ("{SCRAM-SHA-256}hunter2", "malformed"),
+            ("{SCRAM-SHA-256}1,c2FsdA==,hunter2,hunter2", "iterations"),
+            ("{SCRAM-SHA-1}4096,hunter2", "SCRAM-SHA-1"),
+            ("{CRYPT}4096,c2FsdA==,hunter2,hunter2", "begin"),
             ("$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ", "malformed"),
             (
                 "$argon2id$v=19$m=4194304,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
@@ -410,9 +440,11 @@ mod tests {
             Scheme::BlfCrypt,
             Scheme::Sha512Crypt,
             Scheme::Sha256Crypt,
+            Scheme::ScramSha256,
         ] {
             let field = hash_password(scheme, &Secret::new(HORSE.as_bytes())).unwrap();
-            assert!(field.starts_with(&format!("{{{scheme}}}$")), "{field}");
+            let begins = if scheme == Scheme::ScramSha256 { "100000," } else { "$" };
+            assert!(field.starts_with(&format!("{{{scheme}}}{begins}")), "{field}");
             check(&field, HORSE);
             let again = hash_password(scheme, &Secret::new(HORSE.as_bytes())).unwrap();
             assert_ne!(field, again, "the salt is fresh");

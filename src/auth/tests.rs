@@ -24,6 +24,7 @@ impl Desk {
         fs::write(&file, users).unwrap();
         let mut settings = Settings {
             passwd_file: Some(file.clone()),
+            disguise_file: None,
             cache_entries_max: 100,
             cache_ttl: Duration::from_secs(600),
             checks_max: 2,
@@ -237,6 +238,7 @@ fn a_bad_file_is_an_error_at_start() {
     let file = dir.path().join("users");
     let settings = Settings {
         passwd_file: Some(file.clone()),
+        disguise_file: None,
         cache_entries_max: 1,
         cache_ttl: Duration::from_secs(1),
         checks_max: 1,

@@ -267,7 +267,7 @@ pub(super) struct Passwd {
     /// Put the line into this passwd-file; without it the line is printed
     #[arg(long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
-    /// How the password is hashed: argon2id, blf-crypt, sha512-crypt or sha256-crypt
+    /// How the password is hashed: argon2id, blf-crypt, sha512-crypt, sha256-crypt or scram-sha-256
     #[arg(long, default_value = "argon2id")]
     pub(super) scheme: String,
 }

@@ -1,7 +1,7 @@
 //! Written → checked: server, log, sockets, sessions, logins and storage; the defaults stand here, beside their keys.
 
 use super::{
-    Config, HttpSettings, Moves, Problem, SessionLimits,
+    Config, HttpSettings, LoginOffer, Moves, Problem, SessionLimits,
     checker::{At, Checker},
     listeners, next_hop,
     parties::{self, Parties},
@@ -12,6 +12,7 @@ use crate::{
     intake::{ListenerKind, ListenerSettings},
     message, net,
     rules::policy::{Policy, ReceivedClient, SenderMismatch, StripIdentityHeaders},
+    smtp::server::Mechanism,
     spool,
     store::sqlite,
     telemetry,
@@ -51,6 +52,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         http: check_http(root, file, &server.state_dir),
         spool: check_spool(root, &file.spool, &server.state_dir),
         test_user: logins.test_user.clone(),
+        logins: logins.offer.clone(),
         hostname: server.hostname.clone(),
         state_dir: server.state_dir.clone(),
         drain_time_max: server.drain_time_max,
@@ -247,6 +249,7 @@ fn check_vouched(root: &mut At<'_>, parties: &Parties, tls: Option<&net::TlsSett
 struct Logins {
     test_user: Option<crate::types::AccountId>,
     sender_login_mismatch: crate::rules::policy::SenderMismatch,
+    offer: LoginOffer,
 }
 
 fn check_auth(
@@ -262,11 +265,13 @@ fn check_auth(
     let logins = Logins {
         test_user: check_test_user(&mut at, s, listeners),
         sender_login_mismatch: mismatch,
+        offer: check_offer(&mut at, s),
     };
     let beside_state = logins.test_user.as_ref().map(|_| server.state_dir.join("users"));
     let (cached, seconds) = (&s.cache_entries_max, Span::from_secs);
     let settings = auth::Settings {
         passwd_file: check_passwd_file(&mut at, s, listeners).or(beside_state),
+        disguise_file: Some(server.state_dir.join("login-disguise")),
         cache_entries_max: to_usize(at.within("cache_entries_max", cached, 10_000, 0..=10_000_000)),
         cache_ttl: length(at.within("cache_ttl", &s.cache_ttl, seconds(300), seconds(0)..=DAY)),
         checks_max: usize::from(at.within("checks_max", &s.checks_max, 4, 1..=256)),
@@ -278,6 +283,23 @@ fn check_auth(
         ),
     };
     (settings, logins)
+}
+
+fn check_offer(at: &mut At<'_>, s: &Auth) -> LoginOffer {
+    let usual = || vec![Mechanism::Plain, Mechanism::Login];
+    let mechanisms = at.value("mechanisms", &s.mechanisms).unwrap_or_else(usual);
+    if mechanisms.is_empty() {
+        at.wrong("mechanisms", "the list is empty, so nobody could log in");
+    }
+    let twice = |(n, mechanism): (usize, &Mechanism)| mechanisms[..n].contains(mechanism);
+    if mechanisms.iter().enumerate().any(twice) {
+        at.wrong("mechanisms", "one of them stands twice");
+    }
+    let failures = &s.failures_per_connection;
+    LoginOffer {
+        mechanisms,
+        failures_max: at.within("failures_per_connection", failures, 5, 1..=10_000),
+    }
 }
 
 fn check_passwd_file(at: &mut At<'_>, s: &Auth, listeners: &[ListenerSettings]) -> Option<PathBuf> {

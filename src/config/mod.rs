@@ -59,6 +59,8 @@ pub struct Config {
     pub listeners: Vec<ListenerSettings>,
     /// What sessions of all listeners have in common.
     pub session: SessionLimits,
+    /// What is offered to whoever wants to log in.
+    pub logins: LoginOffer,
     /// Passwords.
     pub auth: auth::Settings,
     /// What is read afresh at each MAIL.
@@ -101,6 +103,15 @@ pub struct SessionLimits {
     pub message_bytes_max: u64,
 }
 
+/// What is offered to whoever wants to log in, where there are logins at all.
+#[derive(Debug, Clone)]
+pub struct LoginOffer {
+    /// The mechanisms, in the order in which EHLO names them.
+    pub mechanisms: Vec<Mechanism>,
+    /// Logins that may fail on one connection.
+    pub failures_max: u32,
+}
+
 impl Config {
     /// What all sessions on this listener have in common; what the next hops offer and what the peer may say is added when a
     /// session begins.
@@ -113,13 +124,10 @@ impl Config {
             extensions: Extensions::default(),
             size_bytes_max: self.session.message_bytes_max,
             starttls: self.tls.is_some() && listener.kind != ListenerKind::Submissions,
-            auth_mechanisms: if has_logins {
-                vec![Mechanism::Plain, Mechanism::Login]
-            } else {
-                Vec::new()
-            },
+            auth_mechanisms: if has_logins { self.logins.mechanisms.clone() } else { Vec::new() },
             require_tls: is_submission && !listener.plaintext_auth,
             require_auth: is_submission,
+            login_failures_max: self.logins.failures_max,
             allow_plaintext_auth: listener.plaintext_auth,
             xclient: false,
             xforward: false,

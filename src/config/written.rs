@@ -11,6 +11,7 @@ use crate::{
     net::ClientCertificates,
     rules::limits::{Mode, PhpMail},
     rules::policy::{ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts},
+    smtp::server::Mechanism,
     store::sqlite::Synchronous,
     telemetry::LogFormat,
     types::{
@@ -110,11 +111,13 @@ tables! {
     }
     Auth {
         passwd_file: Key<PathBuf>,
+        mechanisms: Key<Vec<Mechanism>>,
         test_user: Key<AccountId>,
         cache_entries_max: Key<u32>,
         cache_ttl: Key<Span>,
         checks_max: Key<u16>,
         failures_per_minute: Key<u32>,
+        failures_per_connection: Key<u32>,
         sender_login_mismatch: Key<SenderMismatch>,
     }
     Session {

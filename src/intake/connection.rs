@@ -320,6 +320,7 @@ impl<'a> Pump<'a> {
         let facts = self.sender.wire_facts(&self.session);
         match ask {
             Ask::Login(request) => Answer::Login(self.sender.login(request, &facts).await),
+            Ask::Scram { login } => Answer::Scram(self.sender.scram_parameters(&login, &facts)),
             Ask::Mail(request) => Answer::Mail(self.sender.mail(request, facts).await),
             Ask::Recipients(requests) => Answer::Recipients(self.sender.recipients(requests).await),
             Ask::Text => Answer::Text(self.sender.text().await),

@@ -8,10 +8,7 @@ use crate::{
         RecipientReport, Refusal as RefusalEvent,
     },
     rules::{limits::Mode, verdict::Refusal},
-    smtp::{
-        RcptRequest, Reply,
-        server::{LoginRequest, Mechanism},
-    },
+    smtp::{RcptRequest, Reply, server::Mechanism},
     types::{ClientIp, ReversePath, TransactionId},
 };
 
@@ -42,15 +39,13 @@ impl End<'_> {
 impl Sender<'_> {
     pub(super) fn tell_login(
         &self,
-        request: &LoginRequest,
+        login: &str,
+        mechanism: Mechanism,
         client: ClientIp,
         result: &'static str,
     ) {
-        let mechanism = match request.mechanism {
-            Mechanism::Plain => "PLAIN",
-            Mechanism::Login => "LOGIN",
-        };
-        let login = request.login.chars().take(LOGIN_CHARS_SHOWN_MAX).collect();
+        let mechanism = mechanism.name();
+        let login = login.chars().take(LOGIN_CHARS_SHOWN_MAX).collect();
         let login = Login { session: self.session.clone(), login, client, mechanism, result };
         let event =
             if result == "ok" { Event::LoginSucceeded(login) } else { Event::LoginFailed(login) };

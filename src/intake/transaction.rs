@@ -10,6 +10,7 @@ use super::{
     report::{Concern, End},
 };
 use crate::{
+    auth,
     deliver::{self, Handover, RecipientAnswer, Text, Verdict},
     event::{AnswerBy, Event, EvidenceRejected, LimitHit, Outcome, RecipientReport, RefusalReason},
     message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
@@ -21,7 +22,7 @@ use crate::{
     },
     smtp::{
         MailAuth, MailRequest, RcptRequest, Reply,
-        server::{LoginAnswer, LoginRequest, Session},
+        server::{Credential, LoginAnswer, LoginRequest, Mechanism, ScramAnswer, Session},
         xclient::ClientClaim,
     },
     spool::{Body, BodyWriter, Promise},
@@ -142,7 +143,12 @@ impl<'a> Sender<'a> {
         }
     }
 
-    pub(super) fn wire_facts(&self, session: &Session) -> WireFacts {
+    /// What the wire shows now. The session has the last word on whether a login holds: a client may give SCRAM up after its
+    /// proof was found right.
+    pub(super) fn wire_facts(&mut self, session: &Session) -> WireFacts {
+        if !session.is_authenticated() {
+            self.login = None;
+        }
         WireFacts {
             helo: session.helo().map(str::to_owned),
             esmtp: session.used_esmtp(),
@@ -195,22 +201,43 @@ impl<'a> Sender<'a> {
             .authorization
             .as_ref()
             .is_none_or(|name| name.eq_ignore_ascii_case(&request.login));
-        let verdict = if acts_for_itself {
-            self.gate.authenticator.check(&request.login, &request.password, client, now).await
-        } else {
-            crate::auth::Verdict::Rejected
+        let (login, authenticator) = (&request.login, &self.gate.authenticator);
+        let verdict = match &request.credential {
+            _ if !acts_for_itself => auth::Verdict::Rejected,
+            Credential::Password(password) => {
+                authenticator.check(login, password, client, now).await
+            }
+            Credential::Scram(proof) => authenticator.check_proof(login, proof, client, now),
         };
         let (answer, result) = match verdict {
-            crate::auth::Verdict::Accepted(account) => {
+            auth::Verdict::Accepted(account) => {
                 self.login = Some(account);
                 (LoginAnswer::Accepted, "ok")
             }
-            crate::auth::Verdict::Rejected => (LoginAnswer::Rejected, "wrong"),
-            crate::auth::Verdict::Paced => (LoginAnswer::Unavailable, "paced"),
-            crate::auth::Verdict::Unavailable => (LoginAnswer::Unavailable, "unavailable"),
+            auth::Verdict::Proven(account, signature) => {
+                self.login = Some(account);
+                (LoginAnswer::Proven(signature), "ok")
+            }
+            auth::Verdict::Rejected => (LoginAnswer::Rejected, "wrong"),
+            auth::Verdict::Paced => (LoginAnswer::Unavailable, "paced"),
+            auth::Verdict::Unavailable => (LoginAnswer::Unavailable, "unavailable"),
         };
-        self.tell_login(&request, client, result);
+        self.tell_login(&request.login, request.mechanism, client, result);
         answer
+    }
+
+    pub(super) fn scram_parameters(&self, login: &str, wire: &WireFacts) -> ScramAnswer {
+        let client = self.origin(&self.gate.policy.load(), wire).client;
+        let now = self.gate.clock.now();
+        match self.gate.authenticator.scram_parameters(login, client, now) {
+            Ok(parameters) => ScramAnswer::Parameters(parameters),
+            Err(verdict) => {
+                let paced = verdict == auth::Verdict::Paced;
+                let result = if paced { "paced" } else { "unavailable" };
+                self.tell_login(login, Mechanism::ScramSha256, client, result);
+                ScramAnswer::Unavailable
+            }
+        }
     }
 
     // ── MAIL ──

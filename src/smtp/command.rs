@@ -390,8 +390,8 @@ fn parse_auth(arguments: &str) -> Result<Command, CommandError> {
     if words.next().is_some() {
         return Err(CommandError::Argument);
     }
-    let known = [Mechanism::Plain, Mechanism::Login];
-    let found = known.into_iter().find(|mechanism| name.eq_ignore_ascii_case(mechanism.name()));
+    let found =
+        Mechanism::ALL.into_iter().find(|mechanism| name.eq_ignore_ascii_case(mechanism.name()));
     found.map(|mechanism| Command::Auth { mechanism, initial }).ok_or(CommandError::Mechanism)
 }
 

@@ -11,6 +11,7 @@ pub mod path;
 pub mod proxy_header;
 pub mod reply;
 pub mod sasl;
+pub mod scram;
 pub mod server;
 pub mod xclient;
 pub mod xtext;

@@ -22,5 +22,6 @@ mod operators;
 mod postfix;
 mod proxy;
 mod relay;
+mod scram;
 mod tls;
 mod trust;

@@ -153,6 +153,12 @@ impl Settings {
         self
     }
 
+    /// A login with this password field.
+    pub(crate) fn user_with(mut self, login: &str, field: &str) -> Self {
+        self.users.push((login.to_owned(), field.to_owned()));
+        self
+    }
+
     /// Any key of the file, by its path such as `session.park_after`.
     pub(crate) fn set(mut self, path: &str, value: impl Into<Value>) -> Self {
         let (sections, key) = path.rsplit_once('.').expect("a key stands in a table");

@@ -56,7 +56,10 @@ impl Session {
     pub(super) fn handle_answer(&mut self, answer: Answer, now: Timestamp) {
         self.waiting_since = now;
         match (std::mem::replace(&mut self.state, State::Command), answer) {
-            (State::AskedLogin, Answer::Login(answer)) => self.take_login(answer),
+            (State::AskedLogin(mechanism), Answer::Login(answer)) => {
+                self.take_login(mechanism, answer);
+            }
+            (State::AskedScram(first), Answer::Scram(answer)) => self.take_scram(*first, &answer),
             (State::AskedMail(transaction), Answer::Mail(reply)) => {
                 self.take_mail(&reply, transaction);
             }
@@ -75,8 +78,7 @@ impl Session {
             (State::Closed, answer) => self.take_late(&answer),
             (state, _) => {
                 self.state = state;
-                self.say("421 4.3.0 internal error");
-                self.end(CloseReason::Protocol, EndReason::Closed);
+                self.fail();
             }
         }
     }

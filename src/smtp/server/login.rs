@@ -1,9 +1,13 @@
 //! AUTH (RFC 4954): when it may be used, its exchange, its end.
 
-use super::{Ask, Login, LoginAnswer, Mechanism, Output, Refusal, Session, State};
+use super::{
+    Ask, CloseReason, EndReason, Login, LoginAnswer, Mechanism, Output, Refusal, ScramAnswer,
+    Session, State,
+};
 use crate::smtp::{
     command::CommandError,
     sasl::{self, SaslError, Step},
+    scram::ClientFirst,
 };
 
 impl Session {
@@ -51,9 +55,13 @@ impl Session {
     }
 
     pub(super) fn obey_sasl(&mut self, line: &[u8]) {
-        if let State::Sasl(exchange) = std::mem::replace(&mut self.state, State::Command)
-            && let Err(refusal) = self.take_step(exchange.respond(line))
-        {
+        if let State::Sasl(exchange) = std::mem::replace(&mut self.state, State::Command) {
+            self.go_on(exchange.respond(line));
+        }
+    }
+
+    fn go_on(&mut self, step: Step) {
+        if let Err(refusal) = self.take_step(step) {
             self.refuse(&refusal);
         }
     }
@@ -63,29 +71,65 @@ impl Session {
             Step::Challenge(exchange, challenge) => {
                 self.state = State::Sasl(exchange);
                 self.replies.extend_from_slice(b"334 ");
-                self.say(challenge);
+                self.say(&challenge);
+            }
+            Step::Salt(first) => {
+                let login = first.login().to_owned();
+                self.state = State::AskedScram(first);
+                self.outputs.push_back(Output::Ask(Ask::Scram { login }));
             }
             Step::Done(request) => {
-                self.state = State::AskedLogin;
+                self.state = State::AskedLogin(request.mechanism);
                 self.outputs.push_back(Output::Ask(Ask::Login(request)));
             }
+            Step::Confirmed => self.authenticate(),
             Step::Failed(error) => return Err(Refusal::Fault(sasl_reply(error))),
         }
         Ok(())
     }
 
-    pub(super) fn take_login(&mut self, answer: LoginAnswer) {
+    fn authenticate(&mut self) {
+        self.login = Login::Authenticated;
+        self.say("235 2.7.0 authentication succeeded");
+    }
+
+    pub(super) fn take_login(&mut self, mechanism: Mechanism, answer: LoginAnswer) {
+        let by_proof = mechanism == Mechanism::ScramSha256;
         match answer {
-            LoginAnswer::Accepted => {
-                self.login = Login::Authenticated;
-                self.say("235 2.7.0 authentication succeeded");
-            }
+            LoginAnswer::Accepted if !by_proof => self.authenticate(),
+            LoginAnswer::Proven(signature) if by_proof => self.go_on(sasl::prove_scram(&signature)),
+            LoginAnswer::Accepted | LoginAnswer::Proven(_) => self.fail(),
             LoginAnswer::Rejected => {
                 self.refuse(&Refusal::Fault("535 5.7.8 authentication failed"));
+                self.note_login_failure();
             }
-            LoginAnswer::Unavailable => self.say("454 4.7.0 temporary authentication failure"),
+            LoginAnswer::Unavailable => self.put_login_off(),
         }
         self.check_errors();
+    }
+
+    pub(super) fn take_scram(&mut self, first: ClientFirst, answer: &ScramAnswer) {
+        match answer {
+            ScramAnswer::Parameters(parameters) => {
+                self.go_on(sasl::challenge_scram(first, parameters));
+            }
+            ScramAnswer::Unavailable => self.put_login_off(),
+        }
+        self.check_errors();
+    }
+
+    fn put_login_off(&mut self) {
+        self.say("454 4.7.0 temporary authentication failure");
+        self.note_login_failure();
+    }
+
+    /// Whoever guesses begins anew, which the listener paces; whoever mistyped has had a few tries.
+    fn note_login_failure(&mut self) {
+        self.login_failures += 1;
+        if self.login_failures >= self.settings.login_failures_max {
+            self.say("421 4.7.0 too many failed logins");
+            self.end(CloseReason::TooManyErrors, EndReason::Closed);
+        }
     }
 }
 
@@ -95,5 +139,6 @@ pub(super) const fn sasl_reply(error: SaslError) -> &'static str {
         SaslError::Cancelled => "501 5.7.0 authentication cancelled",
         SaslError::Malformed => "501 5.5.2 malformed authentication response",
         SaslError::TooLong => "500 5.5.6 authentication response too long",
+        SaslError::ChannelBinding => "504 5.5.4 channel binding is not offered",
     }
 }

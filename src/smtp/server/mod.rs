@@ -23,6 +23,7 @@ use super::{
     command::{CommandError, Offer},
     data::Scanner,
     sasl::Exchange,
+    scram::{ClientFirst, KEY_BYTES, ScramParameters, ScramProof},
     xclient::ClientClaim,
 };
 use crate::types::{Domain, Secret, SessionId, Timestamp};
@@ -47,6 +48,8 @@ pub struct SessionSettings {
     pub require_tls: bool,
     /// MAIL is refused before AUTH (`530 5.7.0`).
     pub require_auth: bool,
+    /// Logins that may fail before `421 4.7.0`.
+    pub login_failures_max: u32,
     /// AUTH may be offered and used without TLS (loopback and trusted networks only).
     pub allow_plaintext_auth: bool,
     /// XCLIENT is offered and obeyed.
@@ -69,21 +72,30 @@ pub struct SessionSettings {
 }
 
 /// A SASL mechanism.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 pub enum Mechanism {
     /// RFC 4616.
+    #[serde(rename = "PLAIN")]
     Plain,
     /// The de-facto standard of old mail programs (draft-murchison-sasl-login).
+    #[serde(rename = "LOGIN")]
     Login,
+    /// RFC 7677: the password itself never crosses the wire.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
 }
 
 impl Mechanism {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Login, Self::ScramSha256];
+
     /// The name as it stands in EHLO and AUTH.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
             Self::Login => "LOGIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
         }
     }
 }
@@ -131,6 +143,11 @@ pub enum Output {
 pub enum Ask {
     /// Is this password right? Answer: [`Answer::Login`].
     Login(LoginRequest),
+    /// What does SCRAM's challenge to this login say? It must not tell whether the login exists. Answer: [`Answer::Scram`].
+    Scram {
+        /// The login.
+        login: String,
+    },
     /// May this sender begin? Answer: [`Answer::Mail`].
     Mail(MailRequest),
     /// May these recipients be added? All RCPT commands that were complete in the buffer. Answer: [`Answer::Recipients`].
@@ -153,8 +170,17 @@ pub struct LoginRequest {
     pub authorization: Option<String>,
     /// The login.
     pub login: String,
+    /// What is to show that the client is who it says.
+    pub credential: Credential,
+}
+
+/// What a client shows.
+#[derive(Debug)]
+pub enum Credential {
     /// The password.
-    pub password: Secret,
+    Password(Secret),
+    /// That it knows the password.
+    Scram(ScramProof),
 }
 
 /// The answer to an [`Ask`].
@@ -162,6 +188,8 @@ pub struct LoginRequest {
 pub enum Answer {
     /// Whether the login holds.
     Login(LoginAnswer),
+    /// What SCRAM's challenge says.
+    Scram(ScramAnswer),
     /// The answer to MAIL; 2xx begins the transaction.
     Mail(Reply),
     /// One answer for each recipient, in order.
@@ -175,10 +203,22 @@ pub enum Answer {
 /// Whether a login holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoginAnswer {
-    /// `235 2.7.0`.
+    /// `235 2.7.0`. Of a password.
     Accepted,
+    /// The proof is right, and this is the server's own (`ServerSignature` of RFC 5802 §3), which the client hears before
+    /// `235 2.7.0`.
+    Proven([u8; KEY_BYTES]),
     /// `535 5.7.8`: unknown user, wrong password or not entitled; counts as an error.
     Rejected,
+    /// `454 4.7.0`: the password store cannot be asked, or too many attempts.
+    Unavailable,
+}
+
+/// Whether a SCRAM exchange goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScramAnswer {
+    /// It does.
+    Parameters(ScramParameters),
     /// `454 4.7.0`: the password store cannot be asked, or too many attempts.
     Unavailable,
 }
@@ -246,6 +286,7 @@ pub struct Session {
     replies: BytesMut,
     outputs: VecDeque<Output>,
     errors: u32,
+    login_failures: u32,
     /// How many RCPT and DATA commands may still have been pipelined behind a MAIL that was refused.
     orphans_left: usize,
     idle_commands: u32,
@@ -262,8 +303,10 @@ enum State {
     Command,
     /// A response within AUTH.
     Sasl(Exchange),
-    /// The answer to [`Ask::Login`].
-    AskedLogin,
+    /// The answer to [`Ask::Login`], by this mechanism.
+    AskedLogin(Mechanism),
+    /// The answer to [`Ask::Scram`].
+    AskedScram(Box<ClientFirst>),
     /// The answer to [`Ask::Mail`].
     AskedMail(Transaction),
     /// RCPT or DATA.
@@ -407,6 +450,7 @@ impl Session {
             replies: BytesMut::new(),
             outputs: VecDeque::new(),
             errors: 0,
+            login_failures: 0,
             idle_commands: 0,
             orphans_left: 0,
             waiting_since: now,

@@ -27,6 +27,7 @@ fn session_with(data_rate_min: u64) -> Session {
         auth_mechanisms: Vec::new(),
         require_tls: false,
         require_auth: false,
+        login_failures_max: 10,
         allow_plaintext_auth: false,
         xclient: false,
         xforward: false,

@@ -38,7 +38,8 @@ impl Session {
     pub(super) const fn is_asking(&self) -> bool {
         matches!(
             self.state,
-            State::AskedLogin
+            State::AskedLogin(_)
+                | State::AskedScram(_)
                 | State::AskedMail(_)
                 | State::AskedRecipients(..)
                 | State::AskedText(_)
@@ -80,6 +81,12 @@ impl Session {
     pub(super) fn stop(&mut self) {
         self.say("421 4.3.2 server is stopping");
         self.end(CloseReason::Drain, EndReason::Closed);
+    }
+
+    /// An answer that nothing asked for.
+    pub(super) fn fail(&mut self) {
+        self.say("421 4.3.0 internal error");
+        self.end(CloseReason::Protocol, EndReason::Closed);
     }
 
     pub(super) fn refuse(&mut self, refusal: &Refusal) {
