@@ -433,6 +433,8 @@ pub enum RefusalReason {
     Loop,
     /// The text has a bare CR, bare LF or NUL.
     Malformed,
+    /// A line of the text is longer than allowed.
+    LineTooLong,
     /// Spool space is used up.
     SpoolFull,
     /// As many texts are coming in as may come at a time.
@@ -465,6 +467,7 @@ impl RefusalReason {
             Self::Size => "size",
             Self::Loop => "loop",
             Self::Malformed => "malformed",
+            Self::LineTooLong => "line-too-long",
             Self::SpoolFull => "spool-full",
             Self::TextsBusy => "texts-busy",
             Self::StoreDown => "store-down",

@@ -347,6 +347,7 @@ fn check_session(root: &mut At<'_>, section: &Section<Session>) -> CheckedSessio
             minutes(30),
             Span::from_secs(1)..=minutes(120),
         )),
+        text_line_bytes_max: check_line_bytes(&mut at, s),
         recipients_max: to_usize(at.within("recipients_max", &s.recipients_max, 1000, 1..=100_000)),
         errors_max: at.within("errors_max", &s.errors_max, 20, 1..=10_000),
         data_sessions_max: to_usize(at.within(
@@ -361,6 +362,17 @@ fn check_session(root: &mut At<'_>, section: &Section<Session>) -> CheckedSessio
     };
     let park_after = at.within("park_after", &s.park_after, Span::from_secs(10), WAITS);
     CheckedSession { limits, park_after: length(park_after) }
+}
+
+/// 0 passes lines of any length on; nobody may be refused for what RFC 5321 §4.5.3.1.6 allows.
+fn check_line_bytes(at: &mut At<'_>, session: &Session) -> Option<u64> {
+    let key = &session.text_line_bytes_max;
+    let bytes = at.within("text_line_bytes_max", key, 0, 0..=LINE_BYTES_MAX);
+    if (1..LINE_BYTES_MIN).contains(&bytes) {
+        let detail = format!("got {bytes}; wanted 0 (any length) or at least {LINE_BYTES_MIN}");
+        at.wrong("text_line_bytes_max", detail);
+    }
+    (bytes > 0).then_some(u64::from(bytes))
 }
 
 fn check_store(
@@ -428,6 +440,9 @@ pub(super) const WAITS: std::ops::RangeInclusive<Span> =
 const DAY: Span = Span::from_secs(24 * 3600);
 /// 100 MiB.
 const MESSAGE_BYTES: ByteCount = ByteCount::new(100 << 20);
+/// What a text line has room for in any case, with its CRLF and a stuffed dot (RFC 5321 §4.5.3.1.6).
+const LINE_BYTES_MIN: u32 = 1001;
+const LINE_BYTES_MAX: u32 = 1 << 30;
 /// Octets a second; the slowest modems that anybody still has are ten times faster.
 const DATA_RATE_MIN: ByteCount = ByteCount::new(100);
 const RATES: std::ops::RangeInclusive<ByteCount> = ByteCount::new(0)..=ByteCount::new(1 << 20);

@@ -11,6 +11,7 @@ use crate::{
     intake::{ListenerKind, ListenerSettings},
     net::ClientCertificates,
     rules::identity::TrustRow,
+    smtp::data::LineEndings,
 };
 use std::{
     collections::HashSet,
@@ -76,6 +77,7 @@ fn check_listener(at: &mut At<'_>, section: &Section<Listener>) -> Option<Listen
     let plaintext_auth = at.or("plaintext_auth", &s.plaintext_auth, false);
     let client_certificates =
         at.or("client_certificates", &s.client_certificates, ClientCertificates::default());
+    let line_endings = at.value("line_endings", &s.line_endings);
     let (name, kind, address) = (name?.0, kind?, address?.0);
     Some(ListenerSettings {
         name: name.as_str().into(),
@@ -84,6 +86,7 @@ fn check_listener(at: &mut At<'_>, section: &Section<Listener>) -> Option<Listen
         proxy_protocol,
         plaintext_auth,
         client_certificates,
+        line_endings: line_endings.unwrap_or_default(),
         evidence: evidence.unwrap_or_else(|| default_evidence(kind)),
         connections_max: to_usize(connections_max),
         connections_per_client_max: to_usize(per_client),
@@ -157,6 +160,10 @@ fn check_trusted(at: &mut At<'_>, listener: &ListenerSettings, trust: &[Arc<Trus
     }
     let local = trust.iter().find(|row| trusts_loopback(row));
     let is_smarthost = listener.kind == ListenerKind::Smarthost;
+    if listener.line_endings == LineEndings::Normalise && !is_smarthost {
+        let detail = "line ends are put right for trusted servers only, on smarthost listeners";
+        at.wrong("line_endings", detail);
+    }
     if let (Some(row), Some(address), true) = (local, elsewhere(listener), is_smarthost) {
         let name = &row.name;
         let detail = format!(

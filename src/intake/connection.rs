@@ -331,6 +331,7 @@ impl<'a> Pump<'a> {
     async fn end(&mut self, reason: EndReason) {
         let how = match reason {
             EndReason::TooLarge => Abandon::TooLarge,
+            EndReason::LineTooLong => Abandon::LineTooLong,
             EndReason::Malformed => Abandon::Malformed,
             EndReason::TooLong => Abandon::TooLong,
             EndReason::Reset | EndReason::Quit | EndReason::Closed => Abandon::ByClient,

@@ -19,7 +19,7 @@ use crate::{
     event::{Events, Evidence},
     net::{ClientCertificates, TlsServer},
     rules::{identity::Proxied, policy::Policy, verdict::Moment},
-    smtp::server::SessionSettings,
+    smtp::{data::LineEndings, server::SessionSettings},
     spool::Spool,
     store::{ledger::Ledger, records::Records},
 };
@@ -74,12 +74,25 @@ impl Gate {
             extensions: self.deliverer.load().offers(),
             xclient: row.is_some_and(|row| row.xclient),
             xforward: row.is_some_and(|row| row.xforward),
+            line_endings: self.line_endings(door, peer, proxied),
             ..door.session.clone()
         };
         if proxied == Proxied::Nobody {
             settings.auth_mechanisms.clear();
         }
         settings
+    }
+
+    /// Line ends are put right only for a peer, or a client that a PROXY header names, that may relay by its address; from
+    /// anybody else they are refused.
+    fn line_endings(&self, door: &Door, peer: IpAddr, proxied: Proxied) -> LineEndings {
+        let source = match proxied {
+            Proxied::Absent => peer,
+            Proxied::Client(address) => address,
+            Proxied::Nobody => return LineEndings::Strict,
+        };
+        let is_trusted = self.policy.load().row_of_peer(source).is_some_and(|row| row.relay);
+        if is_trusted { door.settings.line_endings } else { LineEndings::Strict }
     }
 }
 
@@ -121,6 +134,8 @@ pub struct ListenerSettings {
     pub plaintext_auth: bool,
     /// Whether clients are asked for a certificate.
     pub client_certificates: ClientCertificates,
+    /// What is done about bare ends of line from peers that may relay.
+    pub line_endings: LineEndings,
     /// What names the account, best first.
     pub evidence: Vec<Evidence>,
     /// Connections at a time.

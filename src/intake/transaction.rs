@@ -77,6 +77,8 @@ pub(super) enum Abandon {
     ByClient,
     /// The session answered 552 5.3.4.
     TooLarge,
+    /// The session answered 550 5.6.0.
+    LineTooLong,
     /// The session answered 550 5.5.2.
     Malformed,
     /// The session answered 421 4.4.2.
@@ -770,6 +772,7 @@ impl<'a> Sender<'a> {
         let refusal = match how {
             Abandon::ByClient => None,
             Abandon::TooLarge => Some(verdict::grew_too_large()),
+            Abandon::LineTooLong => Some(verdict::line_too_long()),
             Abandon::Malformed => Some(verdict::malformed()),
             Abandon::TooLong => Some(verdict::too_long()),
         };

@@ -372,7 +372,7 @@ const EVIDENCE: [Evidence; 11] = [
     Evidence::ClientIp,
     Evidence::Peer,
 ];
-const REASONS: [RefusalReason; 18] = [
+const REASONS: [RefusalReason; 19] = [
     RefusalReason::Limit,
     RefusalReason::LimitNever,
     RefusalReason::Suspended,
@@ -384,6 +384,7 @@ const REASONS: [RefusalReason; 18] = [
     RefusalReason::Size,
     RefusalReason::Loop,
     RefusalReason::Malformed,
+    RefusalReason::LineTooLong,
     RefusalReason::NextHopBusy,
     RefusalReason::SpoolFull,
     RefusalReason::TextsBusy,

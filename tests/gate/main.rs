@@ -25,3 +25,4 @@ mod relay;
 mod scram;
 mod tls;
 mod trust;
+mod wire;

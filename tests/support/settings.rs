@@ -16,6 +16,7 @@ pub(crate) struct Settings {
     users: Vec<(String, String)>,
     evidence: Option<Vec<String>>,
     connections_per_client_max: i64,
+    smarthost: Table,
     submissions_proxied: bool,
     client_certificates: &'static str,
     pub(super) environment: Vec<(String, String)>,
@@ -56,6 +57,7 @@ impl Default for Settings {
             users: vec![],
             evidence: Some(words(&["auth", "mail-from"])),
             connections_per_client_max: 4000,
+            smarthost: Table::new(),
             submissions_proxied: false,
             client_certificates: "none",
             environment: vec![],
@@ -184,6 +186,12 @@ impl Settings {
             .set("tls.self_signed", false)
     }
 
+    /// Any key of the listener for servers.
+    pub(crate) fn smarthost(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.smarthost.insert(key.to_owned(), value.into());
+        self
+    }
+
     /// The file of logins.
     pub(super) fn passwd(&self) -> String {
         self.users.iter().map(|(login, hash)| format!("{login}:{hash}::::::\n")).collect()
@@ -210,6 +218,7 @@ impl Settings {
         let mut smarthost = listener("smarthost", "smarthost", smarthost, self.evidence.as_deref());
         // A server that logs in over the loopback address needs no TLS for its password.
         smarthost.insert("plaintext_auth".to_owned(), true.into());
+        smarthost.extend(self.smarthost.clone());
         let mut submissions = listener("submissions", "submissions", submissions, None);
         submissions.insert("proxy_protocol".to_owned(), self.submissions_proxied.into());
         let mut listeners =
