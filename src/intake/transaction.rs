@@ -15,7 +15,7 @@ use crate::{
     event::{AnswerBy, Event, EvidenceRejected, LimitHit, Outcome, RecipientReport, RefusalReason},
     message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
     rules::{
-        identity::{self, Addresses, AtMail, Facts, Identity, Proxied, TrustRow},
+        identity::{self, Addresses, AtMail, Facts, Identity, Proxied, Shown, TrustRow},
         limits::{Mode, PhpMail},
         policy::{Policy, ReceivedClient},
         verdict::{self, Refusal},
@@ -27,7 +27,9 @@ use crate::{
     },
     spool::{Body, BodyWriter, Promise},
     store::ledger::{Grant, Request, Reservation, Settlement},
-    types::{AccountId, ByteCount, ClientIp, SessionId, Timestamp, TransactionId},
+    types::{
+        AccountId, ByteCount, ClientCertificate, ClientIp, SessionId, Timestamp, TransactionId,
+    },
 };
 use bytes::BytesMut;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -41,6 +43,7 @@ pub(super) struct Sender<'a> {
     proxied: Proxied,
     login: Option<AccountId>,
     login_place: Option<LoginPlace>,
+    certificate: Option<ClientCertificate>,
     transactions: u32,
     current: Option<Box<Transaction>>,
 }
@@ -138,6 +141,7 @@ impl<'a> Sender<'a> {
             proxied,
             login: None,
             login_place: None,
+            certificate: None,
             transactions: 0,
             current: None,
         }
@@ -159,14 +163,19 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// After STARTTLS nothing that was said before counts (RFC 3207 §4.2).
-    pub(super) fn forget_login(&mut self) {
+    fn forget_login(&mut self) {
         (self.login, self.login_place) = (None, None);
+    }
+
+    /// From now on the connection is under TLS, where the client showed this. Nothing that was said before counts (RFC 3207 §4.2).
+    pub(super) fn tls_begins(&mut self, certificate: Option<ClientCertificate>) {
+        self.forget_login();
+        self.certificate = certificate;
     }
 
     /// Where the connection comes from, as far as each statement about it is believed.
     fn origin<'p>(&self, policy: &'p Policy, wire: &'p WireFacts) -> Origin<'p> {
-        let tcp_row = policy.row_of(self.remote.ip(), None).map(|row| &**row);
+        let tcp_row = policy.row_of_peer(self.remote.ip()).map(|row| &**row);
         let addresses = Addresses {
             tcp: self.remote.ip(),
             proxy: self.proxied,
@@ -174,7 +183,15 @@ impl<'a> Sender<'a> {
             xforward: wire.xforward.addr.map(ClientIp::address),
         };
         let source = identity::source_address(tcp_row, &addresses);
-        let row = source.and_then(|source| policy.row_of(source, self.login.as_ref()));
+        let shown = Shown {
+            login: self.login.as_ref(),
+            // After XCLIENT it is another host that speaks, and the certificate is not its own.
+            certificate: self
+                .certificate
+                .as_ref()
+                .filter(|_| wire.xclient == ClientClaim::default()),
+        };
+        let row = source.and_then(|source| policy.row_of(source, shown));
         let obeyed = tcp_row.is_some_and(|row| row.xclient);
         Origin {
             row: row.map(|row| &**row),
