@@ -168,6 +168,12 @@ fn check_log(root: &mut At<'_>, file: &File) -> telemetry::Settings {
     telemetry::Settings {
         format: at.or("format", &s.format, telemetry::LogFormat::default()),
         level: at.value("level", &s.level).map_or(tracing::Level::INFO, |parsed| parsed.0),
+        lines_per_client_minute: at.within(
+            "lines_per_client_minute",
+            &s.lines_per_client_minute,
+            600,
+            0..=1_000_000,
+        ),
         file: at.value("file", &s.file),
     }
 }

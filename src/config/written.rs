@@ -78,6 +78,7 @@ tables! {
     Log {
         format: Key<LogFormat>,
         level: Key<Parsed<tracing::Level>>,
+        lines_per_client_minute: Key<u32>,
         file: Key<PathBuf>,
     }
     Http {

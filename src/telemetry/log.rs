@@ -3,9 +3,10 @@
 //! Passwords and bodies never stand here, because events do not hold them.
 
 use super::{
-    LogFormat,
+    LogFormat, Settings,
     diagnostics::level_name,
     line::{Flag, Line},
+    quota::{Quota, Suppressed},
     sink::Sink,
 };
 use crate::{
@@ -14,7 +15,9 @@ use crate::{
         Listener, Login, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal,
         SessionClosed, SessionOpened, SubjectChanged, TlsFailed, TlsStarted, Trouble,
     },
-    types::{Address, CaseId, Domain, PeerName, SessionId, SubjectId, Timestamp, TransactionId},
+    types::{
+        Address, CaseId, ClientIp, Domain, PeerName, SessionId, SubjectId, Timestamp, TransactionId,
+    },
 };
 use std::time::Duration;
 use tracing::Level;
@@ -24,11 +27,24 @@ pub struct Log {
     sink: Sink,
     format: LogFormat,
     level: Level,
+    quota: Quota,
 }
 
 impl Log {
-    pub(super) const fn new(sink: Sink, format: LogFormat, level: Level) -> Self {
-        Self { sink, format, level }
+    pub(super) fn new(sink: Sink, settings: &Settings) -> Self {
+        let quota = Quota::new(settings.lines_per_client_minute);
+        Self { sink, format: settings.format, level: settings.level, quota }
+    }
+
+    fn tell_suppressed(&self, at: Timestamp, suppressed: &Suppressed) {
+        self.sink.write_line(self.format, at, |line| {
+            line.word("level", level_name(Level::WARN));
+            line.word("event", "log-lines-suppressed");
+            if let Some(client) = &suppressed.client {
+                line.bare("client", client);
+            }
+            line.number("lines", suppressed.lines);
+        });
     }
 }
 
@@ -38,11 +54,29 @@ impl Listener for Log {
         if level > self.level {
             return;
         }
+        for suppressed in self.quota.turn(at) {
+            self.tell_suppressed(at, &suppressed);
+        }
+        if client_of(event).is_some_and(|client| !self.quota.admits(client.prefix(IPV6_BITS))) {
+            return self.sink.count_suppressed();
+        }
         self.sink.write_line(self.format, at, |line| {
             line.word("level", level_name(level));
             line.word("event", event.name());
             write_event(line, event);
         });
+    }
+}
+
+/// Whose doing an event is that clients can cause at will; none of those that must be told whatever a client does.
+fn client_of(event: &Event) -> Option<ClientIp> {
+    match event {
+        Event::ConnectionRefused(refused) => Some(ClientIp::new(refused.remote.ip())),
+        Event::SessionOpened(opened) => Some(ClientIp::new(opened.remote.ip())),
+        Event::TlsFailed(failed) => Some(ClientIp::new(failed.remote.ip())),
+        Event::LoginSucceeded(login) | Event::LoginFailed(login) => Some(login.client),
+        Event::Refused(refusal) => Some(refusal.client),
+        _ => None,
     }
 }
 
@@ -73,6 +107,9 @@ const fn level_of(event: &Event) -> Level {
         Event::ConfigRejected(_) | Event::StoreFailed(_) | Event::TaskPanicked(_) => Level::ERROR,
     }
 }
+
+/// What counts as one client among IPv6 addresses.
+const IPV6_BITS: u8 = 64;
 
 fn write_event(line: &mut Line<'_>, event: &Event) {
     match event {
@@ -347,7 +384,8 @@ pub(super) mod tests {
         let path = folder.path().join("log");
         let writer = Writer::start(Some(&path)).unwrap();
         let at = "2026-11-22T09:14:07.042Z".parse().unwrap();
-        Log::new(writer.sink(), format, level).notice(at, event);
+        let settings = Settings { format, level, lines_per_client_minute: 0, file: None };
+        Log::new(writer.sink(), &settings).notice(at, event);
         drop(writer);
         assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
     }
@@ -391,6 +429,31 @@ pub(super) mod tests {
              tenant=shop.example plan=shared-hosting evidence=auth peer=web01 client=192.0.2.7 from=\"\" recipients=1 \
              reply=\"450 4.7.1 account a@shop.example: 50 of 50 recipients in 1 h\" limit_key=account/r/a@shop.example \
              limit_max=50 limit_window_s=3600 limit_used=50 next_slot=2026-11-22T09:37:50.000Z\n",
+        );
+    }
+
+    #[test]
+    fn a_client_cannot_flood_the_log_and_messages_are_always_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let writer = Writer::start(Some(&path)).unwrap();
+        let (format, level) = (LogFormat::Text, Level::INFO);
+        let settings = Settings { format, level, lines_per_client_minute: 5, file: None };
+        let log = Log::new(writer.sink(), &settings);
+        let at = |seconds| Timestamp::from_millis(seconds * 1000);
+        for _ in 0..100 {
+            log.notice(at(61), &Event::Refused(Box::new(refusal())));
+            log.notice(at(61), &Event::Message(Box::new(message())));
+        }
+        log.notice(at(121), &Event::ConfigReloaded);
+        assert_eq!(writer.sink().counts().lines_suppressed, 95);
+        drop((log, writer));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let count = |what: &str| text.matches(what).count();
+        assert_eq!((count("event=refused"), count("event=message")), (5, 100));
+        assert_eq!(
+            count("level=warn event=log-lines-suppressed client=192.0.2.7/32 lines=95\n"),
+            1
         );
     }
 

@@ -22,6 +22,7 @@ pub struct Metrics {
     handle: PrometheusHandle,
     log: Sink,
     log_lines_lost: Counter,
+    log_lines_suppressed: Counter,
     log_write_errors: Counter,
     sessions_opened: ByName<Counter>,
     sessions_open: ByName<Gauge>,
@@ -67,6 +68,7 @@ impl Metrics {
             handle: recorder.handle(),
             log,
             log_lines_lost: single(r, "tollgate_log_lines_lost_total"),
+            log_lines_suppressed: single(r, "tollgate_log_lines_suppressed_total"),
             log_write_errors: single(r, "tollgate_log_write_errors_total"),
             sessions_opened: ByName::new("tollgate_sessions_opened_total", "listener"),
             sessions_open: ByName::new("tollgate_sessions_open", "listener"),
@@ -131,6 +133,7 @@ impl Metrics {
     pub fn render(&self) -> String {
         let log = self.log.counts();
         self.log_lines_lost.absolute(log.lines_lost);
+        self.log_lines_suppressed.absolute(log.lines_suppressed);
         self.log_write_errors.absolute(log.write_errors);
         self.handle.render()
     }
@@ -482,6 +485,10 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_store_failures_total", "Times that the store could not do its work"),
     ("tollgate_tasks_panicked_total", "Tasks that ended by a panic"),
     ("tollgate_log_lines_lost_total", "Log lines that were dropped because too much was waiting"),
+    (
+        "tollgate_log_lines_suppressed_total",
+        "Log lines that were held back because their client had caused too many",
+    ),
     ("tollgate_log_write_errors_total", "Writes of the log that failed"),
 ];
 

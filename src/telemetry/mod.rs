@@ -9,6 +9,7 @@ mod diagnostics;
 mod line;
 mod log;
 mod metrics;
+mod quota;
 mod sink;
 
 pub use log::Log;
@@ -25,6 +26,8 @@ pub struct Settings {
     pub format: LogFormat,
     /// The least level that is written.
     pub level: tracing::Level,
+    /// Lines that one client network may cause in a minute, beside those about messages; 0: any number.
+    pub lines_per_client_minute: u32,
     /// The file that is appended to (opened again at SIGHUP); none: standard error.
     pub file: Option<PathBuf>,
 }
@@ -67,7 +70,7 @@ impl Telemetry {
     /// The listeners for [`crate::event::Events::new`]: the log and the metrics.
     #[must_use]
     pub fn listeners(&self) -> Vec<Box<dyn Listener>> {
-        let log = Log::new(self.writer.sink(), self.settings.format, self.settings.level);
+        let log = Log::new(self.writer.sink(), &self.settings);
         vec![Box::new(log), Box::new(Arc::clone(&self.metrics))]
     }
 
@@ -110,7 +113,12 @@ mod tests {
     use crate::{event::Event, types::Timestamp};
 
     fn to_file(path: PathBuf) -> Settings {
-        Settings { format: LogFormat::Text, level: tracing::Level::INFO, file: Some(path) }
+        Settings {
+            format: LogFormat::Text,
+            level: tracing::Level::INFO,
+            lines_per_client_minute: 0,
+            file: Some(path),
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ impl Writer {
             output: Mutex::new(Output::open(path)?),
             path: path.map(Path::to_owned),
             lines_lost: AtomicU64::new(0),
+            lines_suppressed: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
         }));
         let shared = sink.clone();
@@ -75,6 +76,8 @@ pub(super) struct Sink(Arc<Shared>);
 pub struct LogCounts {
     /// Lines that were dropped because too much was waiting.
     pub lines_lost: u64,
+    /// Lines that were held back because their client had caused too many.
+    pub lines_suppressed: u64,
     /// Writes that failed.
     pub write_errors: u64,
 }
@@ -85,6 +88,7 @@ struct Shared {
     output: Mutex<Output>,
     path: Option<PathBuf>,
     lines_lost: AtomicU64,
+    lines_suppressed: AtomicU64,
     write_errors: AtomicU64,
 }
 
@@ -134,9 +138,15 @@ impl Sink {
         Ok(())
     }
 
+    /// Counts a line that is not written.
+    pub(super) fn count_suppressed(&self) {
+        self.0.lines_suppressed.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn counts(&self) -> LogCounts {
         LogCounts {
             lines_lost: self.0.lines_lost.load(Ordering::Relaxed),
+            lines_suppressed: self.0.lines_suppressed.load(Ordering::Relaxed),
             write_errors: self.0.write_errors.load(Ordering::Relaxed),
         }
     }
@@ -244,6 +254,7 @@ mod tests {
             output: Mutex::new(Output::open(Some(path)).unwrap()),
             path: None,
             lines_lost: AtomicU64::new(0),
+            lines_suppressed: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
         }))
     }
