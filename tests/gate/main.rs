@@ -23,5 +23,6 @@ mod postfix;
 mod proxy;
 mod relay;
 mod scram;
+mod smuggling;
 mod trust;
 mod wire;
