@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     deliver::Deliverer,
     event::{Events, Evidence},
-    net::TlsServer,
+    net::{ClientCertificates, TlsServer},
     rules::{identity::Proxied, policy::Policy, verdict::Moment},
     smtp::{data::LineEndings, server::SessionSettings},
     spool::Spool,
@@ -69,7 +69,7 @@ impl Gate {
     /// nobody can log in either.
     fn session_settings(&self, door: &Door, peer: IpAddr, proxied: Proxied) -> SessionSettings {
         let policy = self.policy.load();
-        let row = policy.row_of(peer, None).filter(|_| proxied == Proxied::Absent);
+        let row = policy.row_of_peer(peer).filter(|_| proxied == Proxied::Absent);
         let mut settings = SessionSettings {
             extensions: self.deliverer.load().offers(),
             xclient: row.is_some_and(|row| row.xclient),
@@ -91,7 +91,7 @@ impl Gate {
             Proxied::Client(address) => address,
             Proxied::Nobody => return LineEndings::Strict,
         };
-        let is_trusted = self.policy.load().row_of(source, None).is_some_and(|row| row.relay);
+        let is_trusted = self.policy.load().row_of_peer(source).is_some_and(|row| row.relay);
         if is_trusted { door.settings.line_endings } else { LineEndings::Strict }
     }
 }
@@ -132,6 +132,8 @@ pub struct ListenerSettings {
     pub proxy_protocol: bool,
     /// AUTH without TLS is allowed (loopback only).
     pub plaintext_auth: bool,
+    /// Whether clients are asked for a certificate.
+    pub client_certificates: ClientCertificates,
     /// What is done about bare ends of line from peers that may relay.
     pub line_endings: LineEndings,
     /// What names the account, best first.

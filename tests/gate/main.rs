@@ -24,5 +24,6 @@ mod proxy;
 mod relay;
 mod scram;
 mod smuggling;
+mod tls;
 mod trust;
 mod wire;

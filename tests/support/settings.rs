@@ -18,6 +18,7 @@ pub(crate) struct Settings {
     connections_per_client_max: i64,
     smarthost: Table,
     submissions_proxied: bool,
+    client_certificates: &'static str,
     pub(super) environment: Vec<(String, String)>,
 }
 
@@ -58,6 +59,7 @@ impl Default for Settings {
             connections_per_client_max: 4000,
             smarthost: Table::new(),
             submissions_proxied: false,
+            client_certificates: "none",
             environment: vec![],
         }
     }
@@ -132,6 +134,12 @@ impl Settings {
     /// Connections to the listener with TLS from the first octet begin with a PROXY header, before TLS.
     pub(crate) fn submissions_proxied(mut self) -> Self {
         self.submissions_proxied = true;
+        self
+    }
+
+    /// Its listeners ask for client certificates so.
+    pub(crate) fn client_certificates(mut self, ask: &'static str) -> Self {
+        self.client_certificates = ask;
         self
     }
 
@@ -221,6 +229,7 @@ impl Settings {
         }
         for listener in &mut listeners {
             let max = self.connections_per_client_max;
+            listener.insert("client_certificates".to_owned(), self.client_certificates.into());
             listener.insert("connections_per_client_max".to_owned(), max.into());
         }
         listeners
