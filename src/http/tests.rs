@@ -170,6 +170,7 @@ impl Health for Is {
 async fn public(readiness: Readiness, path: &str) -> Answer {
     let folder = tempfile::tempdir().unwrap();
     let settings = telemetry::Settings {
+        lines_per_client_minute: 0,
         format: telemetry::LogFormat::Text,
         level: tracing::Level::INFO,
         file: Some(folder.path().join("log")),

@@ -440,7 +440,7 @@ pub(super) mod tests {
         let (format, level) = (LogFormat::Text, Level::INFO);
         let settings = Settings { format, level, lines_per_client_minute: 5, file: None };
         let log = Log::new(writer.sink(), &settings);
-        let at = |seconds| Timestamp::from_millis(seconds * 1000);
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
         for _ in 0..100 {
             log.notice(at(61), &Event::Refused(Box::new(refusal())));
             log.notice(at(61), &Event::Message(Box::new(message())));

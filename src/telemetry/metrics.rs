@@ -420,6 +420,7 @@ const CONNECTIONS_REFUSED: &[&str] = &[
     "connections-pace",
     "proxy-header",
     "tls",
+    "early-talker",
 ];
 const LOGINS: &[&str] = &["ok", "wrong", "paced", "unavailable", "too-many"];
 const TLS_HANDSHAKES: &[&str] = &[
