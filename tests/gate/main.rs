@@ -22,6 +22,7 @@ mod operators;
 mod postfix;
 mod proxy;
 mod relay;
+mod scanners;
 mod scram;
 mod smuggling;
 mod tls;
