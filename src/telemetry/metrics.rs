@@ -405,8 +405,14 @@ const CLOSED: &[&str] = &[
     "io",
     "cut",
 ];
-const CONNECTIONS_REFUSED: &[&str] =
-    &["connections-total", "connections-client", "connections-pace", "proxy-header", "tls"];
+const CONNECTIONS_REFUSED: &[&str] = &[
+    "connections-total",
+    "connections-client",
+    "connections-pace",
+    "proxy-header",
+    "tls",
+    "early-talker",
+];
 const TLS_HANDSHAKES: &[&str] = &[
     "full",
     "resumed",
