@@ -26,6 +26,8 @@ mod hop;
 mod play;
 #[path = "sim/plot.rs"]
 mod plot;
+#[path = "sim/shadow.rs"]
+mod shadow;
 #[path = "sim/world.rs"]
 mod world;
 

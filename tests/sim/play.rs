@@ -184,6 +184,7 @@ async fn set_override(world: &World, line: usize, name: &str, max: Option<u32>, 
     if !change(world, subject, What::SetOverride(given)).await {
         return;
     }
+    world.note_change();
     world.with_book(|book| {
         let at = world.now();
         let rule = book.rules.iter_mut().find(|rule| (rule.class, rule.window) == (class, window));
@@ -202,6 +203,7 @@ async fn check_the_end(world: &Arc<World>) {
         world.blame("the gate does not run at the end".to_owned());
         return;
     };
+    world.check_ledger(true);
     let connections = world.open_connections();
     if connections > 0 {
         world.blame(format!("{connections} connections are still served"));

@@ -294,6 +294,7 @@ timeout_after_dot = "{after_dot}s"
         });
         (0..TENANTS)
             .flat_map(|tenant| (0..ACCOUNTS).map(move |account| name_of(account, tenant)))
+            .chain([PATIENT.to_owned()])
             .map(|account| format!("{account}:{hash}\n"))
             .collect()
     }
@@ -379,7 +380,32 @@ fn customers(chance: &mut Chance, length: Millis) -> Vec<Customer> {
     // So that a run has about as much traffic, however long it is.
     let sessions = chance.spread(5, 40);
     let pause = (2 * length * count / sessions).max(1_000);
-    (0..count).map(|number| customer(chance, number, pause)).collect()
+    let mut customers: Vec<Customer> =
+        (0..count).map(|number| customer(chance, number, pause)).collect();
+    if chance.permille(500) {
+        customers.push(patient(chance, pause));
+    }
+    customers
+}
+
+fn patient(chance: &mut Chance, pause: u64) -> Customer {
+    let party = Party {
+        account: PATIENT.to_owned(),
+        tenant: "patient.example".to_owned(),
+        client: Some("203.0.113.77".to_owned()),
+        peer: None,
+        null_sender: false,
+    };
+    Customer {
+        name: "patient".to_owned(),
+        door: "submission",
+        remote: "203.0.113.77:4711".parse().unwrap(),
+        proof: Proof::Login,
+        party: Some(party),
+        manner: Manner::Patient,
+        pause: pause / 2 + 1,
+        recipients: chance.spread(1, 10),
+    }
 }
 
 fn customer(chance: &mut Chance, number: u64, pause: u64) -> Customer {
@@ -438,6 +464,7 @@ fn customer(chance: &mut Chance, number: u64, pause: u64) -> Customer {
     }
 }
 
+const PATIENT: &str = "alone@patient.example";
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 const TENANTS: u64 = 3;

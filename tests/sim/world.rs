@@ -6,6 +6,7 @@ use super::{
     disk::{Disk, Store},
     hop::Visit,
     plot::Plot,
+    shadow::Shadow,
 };
 use parking_lot::Mutex;
 use std::{
@@ -45,7 +46,9 @@ pub(crate) struct World {
     chance: Mutex<Chance>,
     running: Mutex<Option<Running>>,
     epoch: Mutex<u64>,
+    changes: Mutex<u64>,
     memory: Option<Arc<MemoryStore>>,
+    shadow: Arc<Mutex<Shadow>>,
     told: Arc<Mutex<Vec<Told>>>,
 }
 
@@ -131,7 +134,9 @@ impl World {
             chance: Mutex::new(chance.fork()),
             running: Mutex::new(None),
             epoch: Mutex::new(0),
+            changes: Mutex::new(0),
             memory,
+            shadow: Arc::default(),
             told: Arc::default(),
         })
     }
@@ -149,6 +154,15 @@ impl World {
     /// Changes whenever the gate is killed or stopped.
     pub(crate) fn epoch(&self) -> u64 {
         *self.epoch.lock()
+    }
+
+    /// Counts what moves limits or histories: reloads, overrides, ends of the program.
+    pub(crate) fn changes(&self) -> u64 {
+        *self.changes.lock() + self.epoch()
+    }
+
+    pub(crate) fn note_change(&self) {
+        *self.changes.lock() += 1;
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -176,8 +190,9 @@ impl World {
             (None, None) => unreachable!("there is one or the other"),
         };
         let (failing, slow) = (self.plot.disk_failing, self.plot.disk_slow);
-        let disk = Disk::new(store, self.chance.lock().fork(), failing, slow);
-        let network = Network::Simulated(Arc::new(Wires(self.me.clone())));
+        let shadow = self.shadow.clone();
+        let disk = Disk::new(store, shadow, self.chance.lock().fork(), failing, slow);
+        let network = self.network();
         let (ledger, records) = (disk.clone(), disk.clone());
         let ground = Ground { ledger, records, network, clock, events };
         let gate = Arc::new(build_gate(&config, ground).unwrap());
@@ -189,6 +204,10 @@ impl World {
         let connections = JoinSet::new();
         self.note(|| "the gate starts".into());
         *self.running.lock() = Some(Running { gate, doors, disk, phase, connections, probes });
+    }
+
+    fn network(&self) -> Network {
+        Network::Simulated(Arc::new(Wires(self.me.clone())))
     }
 
     fn config(&self, folder: &Path) -> Config {
@@ -252,11 +271,19 @@ impl World {
         self.note(|| "the gate has stopped".into());
     }
 
-    /// Reads the configuration of this moment.
+    /// Reads the configuration of this moment; the next hops are new ones, as if something about them had changed, too.
     pub(crate) fn reload(&self, folder: &Path) {
         let config = self.config(folder);
-        if let Some(running) = &*self.running.lock() {
-            running.gate.policy.store(Arc::new(config.policy));
+        self.note_change();
+        if let Some(running) = &mut *self.running.lock() {
+            let gate = &running.gate;
+            let (clock, events) = (gate.clock.clone(), gate.events.clone());
+            let deliverer = Deliverer::over(&self.network(), config.next_hop, clock, events);
+            let deliverer = deliverer.unwrap();
+            running.probes.abort();
+            running.probes = tokio::spawn(probe_now_and_then(deliverer.clone())).abort_handle();
+            gate.deliverer.store(Arc::new(deliverer));
+            gate.policy.store(Arc::new(config.policy));
         }
     }
 
@@ -350,11 +377,12 @@ impl World {
         self.book.lock().dot(id, self.now());
     }
 
-    pub(crate) fn heard(&self, id: usize, code: u16, _text: &str) {
+    pub(crate) fn heard(&self, id: usize, code: u16) {
         self.book.lock().heard(id, code, self.now());
+        self.check_ledger(false);
     }
 
-    pub(crate) fn limited(&self, _id: usize, _text: &str) {
+    pub(crate) fn limited(&self) {
         self.book.lock().tally.limited += 1;
     }
 
@@ -368,6 +396,16 @@ impl World {
 
     pub(crate) fn answered(&self, id: usize) {
         self.book.lock().answered(id, self.now());
+    }
+
+    /// Blames the ledger for what its shadow would have answered otherwise, and at the end for what is still open.
+    pub(crate) fn check_ledger(&self, at_the_end: bool) {
+        let mut shadow = self.shadow.lock();
+        let mut wrong = std::mem::take(&mut shadow.wrong);
+        if at_the_end {
+            wrong.extend(shadow.open().into_iter().map(|open| format!("never settled: {open}")));
+        }
+        wrong.into_iter().for_each(|wrong| self.blame(wrong));
     }
 
     /// Looks into the book.
