@@ -110,6 +110,12 @@ async fn let_happen(world: Arc<World>, folder: std::path::PathBuf) {
                 world.kill().await;
                 come_back(&world, &folder, pause).await;
             }
+            Incident::CrashAtDot(pause) => {
+                if world.wait_for_dot().await {
+                    world.kill().await;
+                    come_back(&world, &folder, pause).await;
+                }
+            }
             Incident::Restart(pause) => {
                 world.stop().await;
                 come_back(&world, &folder, pause).await;

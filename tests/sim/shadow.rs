@@ -18,7 +18,7 @@ pub(crate) struct Shadow {
     windows: BTreeMap<String, Window>,
     /// What differed.
     pub(crate) wrong: Vec<String>,
-    /// A crash or a cut has settled what this does not know of.
+    /// A crash or a cut has settled what this does not know of, or an answer was wrong; from then on it is silent.
     lost_track: bool,
 }
 
@@ -65,6 +65,9 @@ impl Shadow {
         granted: &Granted,
         now: Millis,
     ) {
+        if self.lost_track {
+            return;
+        }
         let (step, most) = match request.grant {
             Grant::InOrder => (1, request.recipients),
             Grant::AllOrNothing => (request.recipients, 1),
@@ -78,12 +81,10 @@ impl Shadow {
             count += step;
             steps += 1;
         }
-        if self.lost_track {
-            return;
-        }
         if granted.recipients != count {
             let (got, wanted) = (granted.recipients, request.recipients);
             self.wrong.push(format!("{got} of {wanted} recipients were granted, not {count}"));
+            self.lost_track = true;
         } else if count < request.recipients {
             self.check_hit(demands, had + count, step, granted, now);
         }
@@ -135,6 +136,9 @@ impl Shadow {
     }
 
     pub(crate) fn release(&mut self, reservation: &Reservation, recipients: u32) {
+        if self.lost_track {
+            return;
+        }
         let had = reservation.recipients();
         let left = had - recipients.min(had);
         for demand in reservation.demands() {
@@ -148,6 +152,9 @@ impl Shadow {
         settlement: Settlement,
         now: Millis,
     ) {
+        if self.lost_track {
+            return;
+        }
         let stamp = match settlement {
             Settlement::Sent => Some(now + 1),
             Settlement::Unknown => Some(now + UNKNOWN_MARGIN),
@@ -163,10 +170,8 @@ impl Shadow {
 
     /// What is still open.
     pub(crate) fn open(&self) -> Vec<String> {
-        let open = self.windows.iter().filter(|(_, window)| window.open > 0);
-        open.filter(|_| !self.lost_track)
-            .map(|(key, window)| format!("{key}: {}", window.open))
-            .collect()
+        let open = self.windows.iter().filter(|(_, window)| window.open > 0 && !self.lost_track);
+        open.map(|(key, window)| format!("{key}: {}", window.open)).collect()
     }
 
     fn window(&mut self, demand: &Demand) -> &mut Window {

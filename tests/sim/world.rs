@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::{AbortHandle, JoinSet},
 };
 use tollgate::{
@@ -50,6 +50,8 @@ pub(crate) struct World {
     memory: Option<Arc<MemoryStore>>,
     shadow: Arc<Mutex<Shadow>>,
     told: Arc<Mutex<Vec<Told>>>,
+    /// Whoever waits for the next final dot.
+    dots: Notify,
 }
 
 /// How far the clocks are ahead of the time since boot, in milliseconds.
@@ -138,6 +140,7 @@ impl World {
             memory,
             shadow: Arc::default(),
             told: Arc::default(),
+            dots: Notify::new(),
         })
     }
 
@@ -406,6 +409,18 @@ impl World {
             wrong.extend(shadow.open().into_iter().map(|open| format!("never settled: {open}")));
         }
         wrong.into_iter().for_each(|wrong| self.blame(wrong));
+    }
+
+    /// A next hop has read a final dot.
+    pub(crate) fn dot_arrived(&self) {
+        self.dots.notify_waiters();
+    }
+
+    /// Waits until a next hop reads a final dot; false if none does before everybody goes home.
+    pub(crate) async fn wait_for_dot(&self) -> bool {
+        let left = u64::try_from(self.plot.length - self.now()).unwrap_or(0);
+        let wait = Duration::from_millis(left);
+        tokio::time::timeout(wait, self.dots.notified()).await.is_ok()
     }
 
     /// Looks into the book.
