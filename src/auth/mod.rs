@@ -15,6 +15,7 @@
 
 mod cache;
 mod disguise;
+pub mod dovecot;
 mod pace;
 mod passwd_file;
 mod scheme;
