@@ -7,7 +7,7 @@
 use crate::{
     deliver::TlsMode,
     event::Evidence,
-    intake::ListenerKind,
+    intake::{EarlyTalkers, ListenerKind},
     net::ClientCertificates,
     rules::limits::{Mode, PhpMail},
     rules::policy::{ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts},
@@ -105,6 +105,8 @@ tables! {
         plaintext_auth: Key<bool>,
         client_certificates: Key<ClientCertificates>,
         evidence: Key<Vec<Evidence>>,
+        early_talkers: Key<EarlyTalkers>,
+        banner_delay: Key<Span>,
         line_endings: Key<LineEndings>,
         connections_max: Key<u32>,
         connections_per_client_max: Key<u32>,
