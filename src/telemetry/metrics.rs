@@ -50,6 +50,8 @@ pub struct Metrics {
     certificate_reloads: Counter,
     store_up: Gauge,
     store_failures: Counter,
+    spool_up: Gauge,
+    spool_failures: Counter,
     tasks_panicked: Counter,
 }
 
@@ -62,6 +64,8 @@ impl Metrics {
             .absolute(1);
         let store_up = r.register_gauge(&Key::from_name("tollgate_store_up"), &METADATA);
         store_up.set(1.0);
+        let spool_up = r.register_gauge(&Key::from_name("tollgate_spool_up"), &METADATA);
+        spool_up.set(1.0);
         Self {
             handle: recorder.handle(),
             log,
@@ -119,6 +123,8 @@ impl Metrics {
             certificate_reloads: single(r, "tollgate_certificate_reloads_total"),
             store_up,
             store_failures: single(r, "tollgate_store_failures_total"),
+            spool_up,
+            spool_failures: single(r, "tollgate_spool_failures_total"),
             tasks_panicked: single(r, "tollgate_tasks_panicked_total"),
             recorder,
         }
@@ -221,6 +227,11 @@ impl Listener for Metrics {
                 self.store_up.set(0.0);
             }
             Event::StoreRecovered => self.store_up.set(1.0),
+            Event::SpoolFailed(_) => {
+                self.spool_failures.increment(1);
+                self.spool_up.set(0.0);
+            }
+            Event::SpoolRecovered => self.spool_up.set(1.0),
             Event::TaskPanicked(_) => self.tasks_panicked.increment(1),
         }
     }
@@ -474,6 +485,8 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_certificate_reloads_total", "Reloads of certificates"),
     ("tollgate_store_up", "1 while the store works"),
     ("tollgate_store_failures_total", "Times that the store could not do its work"),
+    ("tollgate_spool_up", "1 while the spool's files work"),
+    ("tollgate_spool_failures_total", "Times that the spool's files began to fail"),
     ("tollgate_tasks_panicked_total", "Tasks that ended by a panic"),
     ("tollgate_log_lines_lost_total", "Log lines that were dropped because too much was waiting"),
     ("tollgate_log_write_errors_total", "Writes of the log that failed"),

@@ -8,9 +8,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clock;
 mod crash;
 mod delivery;
 mod exim;
+mod faults;
 mod harness;
 mod lifecycle;
 mod limits;
