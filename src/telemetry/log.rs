@@ -59,6 +59,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::Resumed(_)
         | Event::SubjectChanged(_)
         | Event::NextHopUp(_)
+        | Event::LoginBackendUp(_)
         | Event::ConfigReloaded
         | Event::CertificatesReloaded
         | Event::StoreRecovered => Level::INFO,
@@ -66,7 +67,10 @@ const fn level_of(event: &Event) -> Level {
         | Event::LimitReached(_)
         | Event::EvidenceRejected(_)
         | Event::NextHopDown(_) => Level::WARN,
-        Event::ConfigRejected(_) | Event::StoreFailed(_) | Event::TaskPanicked(_) => Level::ERROR,
+        Event::LoginBackendDown(_)
+        | Event::ConfigRejected(_)
+        | Event::StoreFailed(_)
+        | Event::TaskPanicked(_) => Level::ERROR,
     }
 }
 
@@ -84,6 +88,10 @@ fn write_event(line: &mut Line<'_>, event: &Event) {
         Event::Resumed(s) => write_case(line, (&s.subject, &s.case), &s.reason, &s.actor),
         Event::SubjectChanged(changed) => write_changed(line, changed),
         Event::NextHopUp(state) | Event::NextHopDown(state) => write_next_hop(line, state),
+        Event::LoginBackendUp(state) | Event::LoginBackendDown(state) => {
+            line.text("backend", &state.backend);
+            line.text_if("detail", Some(&*state.detail).filter(|detail| !detail.is_empty()));
+        }
         Event::ConfigRejected(trouble)
         | Event::StoreFailed(trouble)
         | Event::TaskPanicked(trouble) => write_trouble(line, trouble),

@@ -10,6 +10,7 @@ mod support;
 
 mod crash;
 mod delivery;
+mod dovecot;
 mod exim;
 mod harness;
 mod lifecycle;
