@@ -4,8 +4,8 @@
 //! events and from nothing else, so they cannot disagree. Events flow one way: a listener never calls back.
 
 use crate::types::{
-    AccountId, Address, CaseId, ClientIp, Key, Limit, PeerName, PlanName, ReversePath, SessionId,
-    SubjectId, TenantId, Timestamp, TransactionId, Unit,
+    AccountId, Address, CaseId, ClientCertificate, ClientIp, Key, Limit, PeerName, PlanName,
+    ReversePath, SessionId, SubjectId, TenantId, Timestamp, TransactionId, Unit,
 };
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,6 +18,10 @@ pub enum Event {
     SessionClosed(SessionClosed),
     /// A connection was turned away before a session began.
     ConnectionRefused(ConnectionRefused),
+    /// A TLS handshake succeeded.
+    TlsStarted(Box<TlsStarted>),
+    /// A TLS handshake failed.
+    TlsFailed(TlsFailed),
     /// A login succeeded.
     LoginSucceeded(Login),
     /// A login failed.
@@ -66,6 +70,8 @@ impl Event {
             Self::SessionOpened(_) => "session-opened",
             Self::SessionClosed(_) => "session-closed",
             Self::ConnectionRefused(_) => "connection-refused",
+            Self::TlsStarted(_) => "tls-started",
+            Self::TlsFailed(_) => "tls-failed",
             Self::LoginSucceeded(_) => "login-succeeded",
             Self::LoginFailed(_) => "login-failed",
             Self::Message(_) => "message",
@@ -125,6 +131,41 @@ pub struct ConnectionRefused {
     pub remote: SocketAddr,
     /// Why: `connections-total`, `connections-client`, `connections-pace`, `proxy-header`, `tls`.
     pub reason: &'static str,
+}
+
+/// A TLS handshake succeeded.
+#[derive(Debug, Clone)]
+pub struct TlsStarted {
+    /// The session's id.
+    pub session: SessionId,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// `TLSv1.2`, `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite.
+    pub cipher: &'static str,
+    /// An earlier session was resumed.
+    pub resumed: bool,
+    /// The name that the client asked for.
+    pub server_name: Option<String>,
+    /// The certificate that the client showed.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// A TLS handshake failed.
+#[derive(Debug, Clone)]
+pub struct TlsFailed {
+    /// The session's id, if one had begun.
+    pub session: Option<SessionId>,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The other end of the TCP connection.
+    pub remote: SocketAddr,
+    /// Why: `timeout`, `not-tls`, `no-common-version`, `nothing-in-common`, `client-refused`, `client-gone`,
+    /// `bad-certificate`, `no-certificate`, `other`.
+    pub reason: &'static str,
+    /// The same in words.
+    pub detail: String,
 }
 
 /// An attempt to log in.
@@ -398,6 +439,8 @@ pub enum RefusalReason {
     Loop,
     /// The text has a bare CR, bare LF or NUL.
     Malformed,
+    /// A line of the text is longer than allowed.
+    LineTooLong,
     /// Spool space is used up.
     SpoolFull,
     /// As many texts are coming in as may come at a time.
@@ -430,6 +473,7 @@ impl RefusalReason {
             Self::Size => "size",
             Self::Loop => "loop",
             Self::Malformed => "malformed",
+            Self::LineTooLong => "line-too-long",
             Self::SpoolFull => "spool-full",
             Self::TextsBusy => "texts-busy",
             Self::StoreDown => "store-down",

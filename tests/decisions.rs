@@ -28,7 +28,7 @@ use tollgate::{
     event::LimitHit,
     intake::admission::{self, Admission, Books, Question},
     rules::{
-        identity::{self, Addresses, AtMail, Facts, Proxied},
+        identity::{self, Addresses, AtMail, Facts, Proxied, Shown},
         limits::LimitOverride,
         verdict::Moment,
     },
@@ -200,12 +200,14 @@ impl Stage {
                 address => ReversePath::Mailbox(address.parse().unwrap()),
             }
         });
-        let tcp_row = policy.row_of(tcp, None).map(|row| &**row);
+        let tcp_row = policy.row_of_peer(tcp).map(|row| &**row);
         let client = identity::client_ip(tcp_row, &addresses);
         let facts = Facts {
             evidence: &self.config.listeners[0].evidence,
             row: identity::source_address(tcp_row, &addresses)
-                .and_then(|source| policy.row_of(source, login.as_ref()))
+                .and_then(|source| {
+                    policy.row_of(source, Shown { login: login.as_ref(), certificate: None })
+                })
                 .map(|row| &**row),
             login: login.as_ref(),
             xclient_login: None,

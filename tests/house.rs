@@ -186,6 +186,34 @@ fn links(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn every_proof_that_security_names_exists() {
+    let page = read(&root().join("docs/security.md"));
+    let code: String = ["src", "tests"]
+        .iter()
+        .flat_map(|folder| files(&root().join(folder), "rs"))
+        .map(|file| read(&file))
+        .collect();
+    let proofs: Vec<&str> = page.lines().flat_map(proofs).collect();
+    assert!(proofs.len() > 100, "the test finds the proofs no longer: {proofs:?}");
+    let exists = |proof: &str| match proof.strip_suffix(".smtp") {
+        Some(_) => root().join("tests/dialogs").join(proof).exists(),
+        None => {
+            code.contains(&format!("fn {proof}("))
+                || root().join(format!("fuzz/fuzz_targets/{proof}.rs")).exists()
+        }
+    };
+    let missing: Vec<&str> = proofs.into_iter().filter(|proof| !exists(proof)).collect();
+    assert!(missing.is_empty(), "docs/security.md names what is not there: {missing:?}");
+}
+
+/// What stands in backticks in the last column of a row.
+fn proofs(line: &str) -> impl Iterator<Item = &str> {
+    let row = line.strip_prefix("| ").and_then(|row| row.strip_suffix(" |"));
+    let last = row.and_then(|row| row.rsplit(" | ").next()).unwrap_or_default();
+    last.split('`').skip(1).step_by(2).filter(|proof| !proof.contains("::"))
+}
+
+#[test]
 fn every_reply_is_documented() {
     let table = read(&root().join("docs/smtp-replies.md"));
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with('|')).collect();

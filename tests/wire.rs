@@ -2,7 +2,8 @@
 //!
 //! A dialog is a list of blocks. `set: …` lines at its top change the settings. In a block `C:` is what the client sends (with
 //! CRLF; `C|` is sent as it stands, with `\r`, `\n`, `\0` and `\xNN` for octets), `I:` what else happens (`tls-ready`,
-//! `closed`, `drain`, `wait SECONDS`), `R:` the scripted answers to the asks of the block, in order (default: yes).
+//! `closed`, `drain`, `wait SECONDS`), `R:` the scripted answers to the asks of the block, in order (default: yes;
+//! `text` in front of one that refuses the text before it comes).
 //! Then comes what the session does: `E:` for everything but sending, `S:` for what it sends. Each dialog is run with whole
 //! blocks, octet by octet and at random splits, and has to give the same. `UPDATE=1` rewrites the `E:` and `S:` lines.
 
@@ -14,6 +15,7 @@ use tollgate::{
     smtp::{
         Extensions, Reply,
         command::{self, Command, CommandError, Context, Offer, Verb},
+        data::{self, LineEndings},
         proxy_header, sasl,
         scram::ScramParameters,
         server::{
@@ -167,6 +169,8 @@ fn settings() -> SessionSettings {
         allow_plaintext_auth: false,
         xclient: false,
         xforward: false,
+        line_endings: LineEndings::Strict,
+        text_line_bytes_max: None,
         recipients_max: 100,
         errors_max: 10,
         timeout_command: Duration::from_secs(300),
@@ -191,6 +195,8 @@ fn set(settings: &mut SessionSettings, word: &str) {
         "xclient" => settings.xclient = true,
         "xforward" => settings.xforward = true,
         "bare-extensions" => settings.extensions = Extensions::default(),
+        "normalise" => settings.line_endings = LineEndings::Normalise,
+        "line" => settings.text_line_bytes_max = Some(number as u64),
         "size" => settings.size_bytes_max = number as u64,
         "recipients" => settings.recipients_max = number,
         "errors" => settings.errors_max = u32::try_from(number).unwrap(),
@@ -343,11 +349,23 @@ impl Pump {
                     })
                     .collect(),
             ),
-            Ask::Text => Answer::Text(Ok(())),
+            Ask::Text => Answer::Text(self.room()),
             Ask::Message { size_bytes } => {
                 assert_eq!(*size_bytes, self.text.len() as u64);
                 self.note(&format!("message {size_bytes} {}", self.text.escape_ascii()));
                 Answer::Message(self.reply("250 2.0.0 queued"))
+            }
+        }
+    }
+
+    /// There is room for a text unless the next answer is `text` and a refusal.
+    fn room(&mut self) -> Result<(), Reply> {
+        match self.answers.front().and_then(|answer| answer.strip_prefix("text ")) {
+            None => Ok(()),
+            Some(refusal) => {
+                let refusal = refusal.to_owned();
+                self.answers[0] = refusal;
+                Err(self.reply(""))
             }
         }
     }
@@ -497,6 +515,13 @@ fn scrap() -> impl Strategy<Value = Vec<u8>> {
         "*\r\n",
         "XCLIENT ADDR=192.0.2.1\r\n",
         "XFORWARD NAME=x\r\n",
+        "BDAT 6\r\nQUIT\r\n",
+        "BDAT 3 LAST\r\na\r\n",
+        "BDAT 2\r\n.\r",
+        "BDAT 2 LAST\r\n\n.",
+        "BDAT 0 LAST\r\n",
+        "BDAT 20000\r\n",
+        "BDAT -1\r\n",
         "\r\n.\r\n",
         ".\r\n",
         "..\r\n",
@@ -616,7 +641,55 @@ fn check_replies(bytes: &[u8]) {
     assert_eq!(last, " ", "a reply without its last line: {text:?}");
 }
 
+/// What goes on of the first message of a conversation that comes in pieces of any length.
+fn text_of(conversation: &[u8], chance: &mut Random) -> Vec<u8> {
+    let settings = SessionSettings { size_bytes_max: 1 << 20, ..settings() };
+    let mut pump = Pump::new(&settings, false);
+    let mut rest = conversation;
+    for length in chance.split(conversation.len()) {
+        let (piece, after) = rest.split_at(length);
+        pump.handle(Input::Bytes(piece));
+        rest = after;
+    }
+    assert_eq!(pump.events.matches("E: message").count(), 1, "{}", pump.events);
+    pump.text
+}
+
+const ENVELOPE: &[u8] = b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n";
+
+/// Lines as DATA can carry them, with what is special at their beginning.
+fn lines() -> impl Strategy<Value = Vec<u8>> {
+    let octet = any::<u8>().prop_map(|octet| if b"\0\r\n".contains(&octet) { b'.' } else { octet });
+    let line = (0..3_usize, proptest::collection::vec(octet, 0..50))
+        .prop_map(|(dots, rest)| [&b"..."[..dots], &rest, b"\r\n"].concat());
+    proptest::collection::vec(line, 0..20).prop_map(|lines| lines.concat())
+}
+
 proptest! {
+    #[test]
+    fn a_text_in_any_chunks_is_the_text_of_data(
+        text in lines(),
+        keep_last_line_end in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let mut chance = Random(seed);
+        let by_data = [ENVELOPE, b"DATA\r\n", &data::stuff_lines(&text), b".\r\n"].concat();
+        let by_data = text_of(&by_data, &mut chance);
+        let sent = if keep_last_line_end { &text } else { text.strip_suffix(b"\r\n").unwrap_or(&text) };
+        let mut by_bdat = ENVELOPE.to_vec();
+        let mut rest = sent;
+        for length in chance.split(sent.len()) {
+            let (chunk, after) = rest.split_at(length);
+            let empty = if chance.below(5) == 0 { "BDAT 0\r\n" } else { "" };
+            by_bdat.extend(format!("{empty}BDAT {length}\r\n").bytes().chain(chunk.iter().copied()));
+            rest = after;
+        }
+        by_bdat.extend(b"BDAT 0 LAST\r\n");
+        // Without its end a last line that is empty is no line.
+        let expected = if sent.is_empty() || sent.ends_with(b"\r\n") { data::stuff_lines(sent) } else { by_data };
+        prop_assert_eq!(text_of(&by_bdat, &mut chance), expected);
+    }
+
     #[test]
     fn no_parser_panics_and_what_is_read_can_be_written(
         begin in proptest::sample::select(vec!["MAIL FROM:<a@b>", "MAIL FROM:<>", "RCPT TO:<a@b>", "MAIL FROM:", ""]),

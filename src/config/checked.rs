@@ -43,6 +43,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let parties = parties::check(root, file, session_limits.message_bytes_max);
     let tls = check_tls(root, &file.tls, &server);
     let listeners = listeners::check(root, file, &parties.trust, tls.is_some());
+    check_vouched(root, &parties, tls.as_ref());
     let (auth, logins) = check_auth(root, &file.auth, &server, &listeners);
     let next_hop = next_hop::check(root, &file.next_hop, &server.hostname, &server.state_dir);
     let store = check_store(root, &file.store, &server.state_dir, &parties);
@@ -190,24 +191,58 @@ fn check_tls(
     let self_signed = at.or("self_signed", &s.self_signed, false);
     let timeout_handshake =
         at.within("timeout_handshake", &s.timeout_handshake, Span::from_secs(30), WAITS);
+    let client_ca = at.value("client_ca", &s.client_ca);
+    let more = check_certificates(&mut at, s);
     let written = (at.value("certificate", &s.certificate), at.value("key", &s.key));
     let (certificate, key) = match written {
         (Some(certificate), Some(key)) => (certificate, key),
         (None, None) if self_signed => {
             (server.state_dir.join("tls-certificate.pem"), server.state_dir.join("tls-key.pem"))
         }
-        (None, None) => return None,
+        (None, None) if more.is_empty() && client_ca.is_none() => return None,
+        (None, None) => {
+            at.note("wanted certificate and key: without them no TLS is offered");
+            return None;
+        }
         _ => {
             at.note("certificate and key belong together: both or neither");
             return None;
         }
     };
+    let first = net::CertificateFiles { certificate, key };
     Some(net::TlsSettings {
-        certificate,
-        key,
+        certificates: std::iter::once(first).chain(more).collect(),
         self_signed_for: self_signed.then(|| server.hostname.clone()),
+        client_ca,
         timeout_handshake: timeout_handshake.length(),
     })
+}
+
+/// `[[tls.certificates]]`: those for further names.
+fn check_certificates(at: &mut At<'_>, s: &Tls) -> Vec<net::CertificateFiles> {
+    let sections = at.tables("certificates", &s.certificates);
+    if sections.len() > CERTIFICATES_MAX {
+        at.wrong("certificates", format!("wanted at most {CERTIFICATES_MAX}"));
+    }
+    let mut files = Vec::new();
+    for (number, section) in sections.iter().enumerate() {
+        let mut at = at.inside(&format!("certificates[{number}]"));
+        let s = at.open(section);
+        let certificate = at.required("certificate", &s.certificate, "a PEM file");
+        let key = at.required("key", &s.key, "a PEM file");
+        let pair = certificate.zip(key);
+        files.extend(pair.map(|(certificate, key)| net::CertificateFiles { certificate, key }));
+    }
+    files
+}
+
+/// Names in certificates count only if somebody vouches for them.
+fn check_vouched(root: &mut At<'_>, parties: &Parties, tls: Option<&net::TlsSettings>) {
+    let named = parties.trust.iter().find(|row| row.certificate_name.is_some());
+    if let Some(row) = named.filter(|_| tls.is_none_or(|tls| tls.client_ca.is_none())) {
+        let detail = format!("missing; trust row \"{}\" has a certificate_name", row.name);
+        root.inside("tls").wrong("client_ca", detail);
+    }
 }
 
 /// What `[auth]` says to others than `auth`.
@@ -354,6 +389,7 @@ fn check_session(root: &mut At<'_>, section: &Section<Session>) -> CheckedSessio
             minutes(30),
             Span::from_secs(1)..=minutes(120),
         )),
+        text_line_bytes_max: check_line_bytes(&mut at, s),
         recipients_max: to_usize(at.within("recipients_max", &s.recipients_max, 1000, 1..=100_000)),
         errors_max: at.within("errors_max", &s.errors_max, 20, 1..=10_000),
         data_sessions_max: to_usize(at.within(
@@ -368,6 +404,17 @@ fn check_session(root: &mut At<'_>, section: &Section<Session>) -> CheckedSessio
     };
     let park_after = at.within("park_after", &s.park_after, Span::from_secs(10), WAITS);
     CheckedSession { limits, park_after: length(park_after) }
+}
+
+/// 0 passes lines of any length on; nobody may be refused for what RFC 5321 §4.5.3.1.6 allows.
+fn check_line_bytes(at: &mut At<'_>, session: &Session) -> Option<u64> {
+    let key = &session.text_line_bytes_max;
+    let bytes = at.within("text_line_bytes_max", key, 0, 0..=LINE_BYTES_MAX);
+    if (1..LINE_BYTES_MIN).contains(&bytes) {
+        let detail = format!("got {bytes}; wanted 0 (any length) or at least {LINE_BYTES_MIN}");
+        at.wrong("text_line_bytes_max", detail);
+    }
+    (bytes > 0).then_some(u64::from(bytes))
 }
 
 fn check_store(
@@ -435,10 +482,15 @@ pub(super) const WAITS: std::ops::RangeInclusive<Span> =
 const DAY: Span = Span::from_secs(24 * 3600);
 /// 100 MiB.
 const MESSAGE_BYTES: ByteCount = ByteCount::new(100 << 20);
+/// What a text line has room for in any case, with its CRLF and a stuffed dot (RFC 5321 §4.5.3.1.6).
+const LINE_BYTES_MIN: u32 = 1001;
+const LINE_BYTES_MAX: u32 = 1 << 30;
 /// Octets a second; the slowest modems that anybody still has are ten times faster.
 const DATA_RATE_MIN: ByteCount = ByteCount::new(100);
 const RATES: std::ops::RangeInclusive<ByteCount> = ByteCount::new(0)..=ByteCount::new(1 << 20);
 const HTTP_PORT: u16 = 8025;
 const CONTACT_BYTES_MAX: usize = 200;
+/// Certificates beside the first; each is read at every reload.
+const CERTIFICATES_MAX: usize = 1000;
 /// `sun_path` holds 108 octets with its final NUL (unix(7)).
 const SOCKET_PATH_BYTES_MAX: usize = 107;

@@ -9,7 +9,9 @@ use super::{
 use crate::{
     event::Evidence,
     intake::{ListenerKind, ListenerSettings},
+    net::ClientCertificates,
     rules::identity::TrustRow,
+    smtp::data::LineEndings,
 };
 use std::{
     collections::HashSet,
@@ -73,6 +75,9 @@ fn check_listener(at: &mut At<'_>, section: &Section<Listener>) -> Option<Listen
     check_evidence(at, evidence.as_deref().unwrap_or_default());
     let proxy_protocol = at.or("proxy_protocol", &s.proxy_protocol, false);
     let plaintext_auth = at.or("plaintext_auth", &s.plaintext_auth, false);
+    let client_certificates =
+        at.or("client_certificates", &s.client_certificates, ClientCertificates::default());
+    let line_endings = at.value("line_endings", &s.line_endings);
     let (name, kind, address) = (name?.0, kind?, address?.0);
     Some(ListenerSettings {
         name: name.as_str().into(),
@@ -80,6 +85,8 @@ fn check_listener(at: &mut At<'_>, section: &Section<Listener>) -> Option<Listen
         addresses: address.into_iter().map(|parsed| parsed.0).collect(),
         proxy_protocol,
         plaintext_auth,
+        client_certificates,
+        line_endings: line_endings.unwrap_or_default(),
         evidence: evidence.unwrap_or_else(|| default_evidence(kind)),
         connections_max: to_usize(connections_max),
         connections_per_client_max: to_usize(per_client),
@@ -135,6 +142,9 @@ fn check_secrecy(at: &mut At<'_>, listener: &ListenerSettings, has_tls: bool) {
     if needs_tls && !has_tls {
         at.wrong("kind", "this listener needs [tls]: certificate and key, or self_signed = true");
     }
+    if listener.client_certificates != ClientCertificates::None && !has_tls {
+        at.wrong("client_certificates", "clients are asked within TLS, and there is no [tls]");
+    }
     if let Some(address) = elsewhere(listener).filter(|_| listener.plaintext_auth) {
         let detail =
             format!("passwords without TLS are for loopback only, but this listens on {address}");
@@ -150,6 +160,10 @@ fn check_trusted(at: &mut At<'_>, listener: &ListenerSettings, trust: &[Arc<Trus
     }
     let local = trust.iter().find(|row| trusts_loopback(row));
     let is_smarthost = listener.kind == ListenerKind::Smarthost;
+    if listener.line_endings == LineEndings::Normalise && !is_smarthost {
+        let detail = "line ends are put right for trusted servers only, on smarthost listeners";
+        at.wrong("line_endings", detail);
+    }
     if let (Some(row), Some(address), true) = (local, elsewhere(listener), is_smarthost) {
         let name = &row.name;
         let detail = format!(
@@ -159,12 +173,12 @@ fn check_trusted(at: &mut At<'_>, listener: &ListenerSettings, trust: &[Arc<Trus
     }
 }
 
-/// True of a row that gives rights to a loopback address without a login.
+/// True of a row that gives rights to a loopback address without a login or a certificate.
 fn trusts_loopback(row: &TrustRow) -> bool {
     let has_loopback = |network: &ipnet::IpNet| {
         network.network().is_loopback() || network.contains(&IpAddr::from(Ipv6Addr::LOCALHOST))
     };
-    row.login.is_none() && row.networks.iter().any(has_loopback)
+    row.holds_by_address() && row.networks.iter().any(has_loopback)
 }
 
 fn elsewhere(listener: &ListenerSettings) -> Option<&SocketAddr> {

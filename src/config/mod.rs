@@ -23,6 +23,7 @@ use crate::{
     rules::policy::Policy,
     smtp::{
         Extensions,
+        data::LineEndings,
         server::{Mechanism, SessionSettings},
     },
     spool, store, telemetry,
@@ -93,6 +94,8 @@ pub struct SessionLimits {
     pub data_rate_min: u64,
     /// From MAIL to the end of DATA at most.
     pub transaction_time_max: Duration,
+    /// The longest line of a text in octets with its CRLF; longer ones are refused. None: any length is passed on.
+    pub text_line_bytes_max: Option<u64>,
     /// Texts that come in at a time, over all listeners.
     pub data_sessions_max: usize,
     /// Recipients of one transaction.
@@ -131,6 +134,8 @@ impl Config {
             allow_plaintext_auth: listener.plaintext_auth,
             xclient: false,
             xforward: false,
+            line_endings: LineEndings::Strict,
+            text_line_bytes_max: self.session.text_line_bytes_max,
             recipients_max: self.session.recipients_max,
             errors_max: self.session.errors_max,
             timeout_command: self.session.timeout_command,

@@ -178,6 +178,8 @@ fn check_row(at: &mut At<'_>, section: &Section<Trust>) -> Option<TrustRow> {
     let row = TrustRow {
         networks: networks.into_iter().map(|network| network.0.trunc()).collect(),
         login: at.value("login", &s.login),
+        certificate: at.value("certificate", &s.certificate),
+        certificate_name: at.value("certificate_name", &s.certificate_name).map(|name| name.0),
         relay: at.or("relay", &s.relay, false),
         xclient: at.or("xclient", &s.xclient, false),
         xforward: at.or("xforward", &s.xforward, false),
@@ -196,20 +198,22 @@ fn check_row_as_a_whole(at: &mut At<'_>, row: &TrustRow) {
     if row.name.as_str().contains(['.', ':']) {
         at.wrong("name", "a name has no dot and no colon, so that 1042@name is no mail address");
     }
-    if row.networks.is_empty() && row.login.is_none() {
-        at.note("wanted networks, a login, or both: a row without either would hold for everyone");
+    if row.networks.is_empty() && row.holds_by_address() {
+        at.note(
+            "wanted networks, a login or a certificate: a row without any would hold for everyone",
+        );
     }
-    if let Some(network) = row.networks.iter().find(|n| row.login.is_none() && is_too_wide(n)) {
+    if let Some(network) = row.networks.iter().find(|n| row.holds_by_address() && is_too_wide(n)) {
         let detail = format!("{network} is too wide to be trusted by address alone");
         at.wrong("networks", detail);
     }
     for (key, is_set) in
         [("xclient", row.xclient), ("xforward", row.xforward), ("proxy", row.proxy)]
     {
-        if is_set && row.login.is_some() {
+        if is_set && !row.holds_by_address() {
             at.wrong(
                 key,
-                "this right goes by the address of the TCP peer; a row with a login cannot give it",
+                "this right goes by the address of the TCP peer; a row with a login or a certificate cannot give it",
             );
         }
     }

@@ -67,6 +67,7 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("http", field_names::<written::Http>()),
         ("control", field_names::<written::Control>()),
         ("tls", field_names::<written::Tls>()),
+        ("tls.certificates", field_names::<written::TlsCertificate>()),
         ("listener", field_names::<written::Listener>()),
         ("auth", field_names::<written::Auth>()),
         ("session", field_names::<written::Session>()),
@@ -290,6 +291,9 @@ fn every_key_names_itself_when_it_is_wrong() {
                     format!("[[trust]]\n[[trust.limits]]\n{bad}"),
                     String::from("trust[0].limits[0]"),
                 ),
+                "tls.certificates" => {
+                    (format!("[[tls.certificates]]\n{bad}"), String::from("tls.certificates[0]"))
+                }
                 "next_hop.hosts" => {
                     (format!("[[next_hop.hosts]]\n{bad}"), String::from("next_hop.hosts[0]"))
                 }
@@ -307,7 +311,10 @@ fn every_key_names_itself_when_it_is_wrong() {
 #[test]
 fn no_mistake_opens_the_relay() {
     for (change, expected) in [
-        ("[[trust]]\nname = \"all\"\nrelay = true", "trust[0]: wanted networks, a login, or both"),
+        (
+            "[[trust]]\nname = \"all\"\nrelay = true",
+            "trust[0]: wanted networks, a login or a certificate",
+        ),
         (
             "[[trust]]\nname = \"all\"\nnetworks = [\"0.0.0.0/0\"]\nrelay = true",
             "0.0.0.0/0 is too wide",
@@ -325,6 +332,14 @@ fn no_mistake_opens_the_relay() {
         ),
         ("[[trust]]\nname = \"a\"\nlogin = \"srv\"\nxclient = true", "trust[0].xclient"),
         ("[[trust]]\nname = \"a\"\nlogin = \"srv\"\nproxy = true", "trust[0].proxy"),
+        ("[[trust]]\nname = \"a\"\ncertificate = \"64:F2\"", "trust[0].certificate: "),
+        ("[[trust]]\nname = \"a\"\ncertificate_name = \"web01.example\"", "tls.client_ca: missing"),
+        (
+            "[[trust]]\nname = \"a\"\ncertificate_name = \"web01.example\"\nxforward = true",
+            "trust[0].xforward",
+        ),
+        ("[tls]\nclient_ca = \"/nonexistent/ca.pem\"", "tls: wanted certificate and key"),
+        ("[[tls.certificates]]\ncertificate = \"a\"", "tls.certificates[0].key: missing"),
         (
             "[[trust]]\nname = \"a\"\nlogin = \"srv\"\nidentity_headers = [\"mail-from\"]",
             "does not stand in a header",
@@ -503,7 +518,8 @@ fn a_longer_window_keeps_a_longer_history() {
 fn doubtful_settings_are_warned_of() {
     let by_address = "[[trust]]\nname = \"w\"\nnetworks = [\"192.0.2.1\"]\nidentity_headers = [\"php-script\"]\nlimits = []\n";
     let shadowed = "[[trust]]\nname = \"v\"\nnetworks = [\"192.0.2.1\"]\nlogin = \"srv\"\n[http]\nlisten = \"0.0.0.0:80\"\n";
-    let text = changed("", &format!("{by_address}{shadowed}"));
+    let unasked = format!("[[trust]]\nname = \"u\"\ncertificate = \"{}\"\n", "0".repeat(64));
+    let text = changed("", &format!("{by_address}{unasked}{shadowed}"));
     let text = text.replace(
         "kind = \"folder\"",
         "kind = \"smarthost\"\nhosts = [{ host = \"mx.example:25\", tls = \"none\", login = \"a\", password = \"b\" }]",
@@ -515,13 +531,14 @@ fn doubtful_settings_are_warned_of() {
         "trust \"w\": limits = []",
         "trust \"v\": never used, \"w\" above it holds first",
         "trust \"v\": never used, without auth.passwd_file",
+        "trust \"u\": never used, no listener has client_certificates",
         "plan.p: neither tenants nor accounts",
         "next_hop host mx.example:25: the password is sent without TLS",
         "http.listen: 0.0.0.0:80",
     ] {
         assert!(found.contains(expected), "{expected:?} is missing in:\n{found}");
     }
-    assert_eq!(found.lines().count(), 8, "{found}");
+    assert_eq!(found.lines().count(), 9, "{found}");
 }
 
 #[test]

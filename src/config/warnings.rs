@@ -5,6 +5,7 @@ use crate::{
     deliver::{HostSettings, Settings, TlsMode},
     event::Evidence,
     intake::ListenerKind,
+    net::ClientCertificates,
     rules::{identity::TrustRow, limits::Plan},
     types::Scope,
 };
@@ -18,6 +19,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
     }
     found.extend(shadowed_rows(config));
     found.extend(idle_logins(config));
+    found.extend(idle_certificates(config));
     let mut plans: Vec<&Plan> = config.policy.plans.values().map(AsRef::as_ref).collect();
     plans.sort_by(|a, b| a.name.cmp(&b.name));
     found.extend(plans.into_iter().filter_map(plan_warning));
@@ -34,12 +36,12 @@ pub fn warnings(config: &Config) -> Vec<String> {
 fn row_warnings(row: &TrustRow) -> Vec<String> {
     let name = &row.name;
     let mut found = Vec::new();
-    let by_address = row.login.is_none();
+    let by_address = row.holds_by_address();
     let names_accounts = row.mail_auth || row.xclient || !row.identity_headers.is_empty();
     if by_address && names_accounts {
         found.push(format!(
             "trust \"{name}\": identity rights by address alone; on a shared web host every script has the same \
-             address, so let the server log in and set login"
+             address, so let the server log in and set login, or show a certificate and set that"
         ));
     }
     let reads = |evidence| row.identity_headers.contains(&evidence);
@@ -57,13 +59,19 @@ fn row_warnings(row: &TrustRow) -> Vec<String> {
     found
 }
 
-/// Rows that are never reached with a login, because an earlier one holds for the same addresses without it.
+/// Rows that are never reached with a login or a certificate, because an earlier one holds for the same addresses without it.
 fn shadowed_rows(config: &Config) -> Vec<String> {
     let rows = &config.policy.trust;
     let covers = |earlier: &TrustRow, later: &TrustRow| {
         let inside = |n: &ipnet::IpNet| earlier.networks.iter().any(|outer| outer.contains(n));
         let same_login = earlier.login.is_none() || earlier.login == later.login;
-        same_login && !later.networks.is_empty() && later.networks.iter().all(inside)
+        let same_certificate = !earlier.wants_certificate()
+            || (&earlier.certificate, &earlier.certificate_name)
+                == (&later.certificate, &later.certificate_name);
+        same_login
+            && same_certificate
+            && !later.networks.is_empty()
+            && later.networks.iter().all(inside)
     };
     let hidden = rows.iter().enumerate().filter_map(|(n, later)| {
         let earlier = rows[..n].iter().find(|earlier| covers(earlier, later))?;
@@ -81,6 +89,16 @@ fn idle_logins(config: &Config) -> Vec<String> {
     let idle = rows.filter(|_| !config.auth.has_logins());
     idle.map(|row| {
         format!("trust \"{}\": never used, without auth.passwd_file or auth.dovecot_socket nobody can log in", row.name)
+    })
+    .collect()
+}
+
+/// Rows with a certificate where nobody is asked for one.
+fn idle_certificates(config: &Config) -> Vec<String> {
+    let asks = config.listeners.iter().any(|l| l.client_certificates != ClientCertificates::None);
+    let idle = config.policy.trust.iter().filter(|row| !asks && row.wants_certificate());
+    idle.map(|row| {
+        format!("trust \"{}\": never used, no listener has client_certificates", row.name)
     })
     .collect()
 }

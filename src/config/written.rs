@@ -9,12 +9,15 @@ use crate::{
     deliver::TlsMode,
     event::Evidence,
     intake::ListenerKind,
+    net::ClientCertificates,
     rules::limits::{Mode, PhpMail},
     rules::policy::{ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts},
-    smtp::server::Mechanism,
+    smtp::{data::LineEndings, server::Mechanism},
     store::sqlite::Synchronous,
     telemetry::LogFormat,
-    types::{AccountId, ByteCount, Domain, PeerName, PlanName, Scope, Secret, Span, Unit},
+    types::{
+        AccountId, ByteCount, Domain, Fingerprint, PeerName, PlanName, Scope, Secret, Span, Unit,
+    },
 };
 use serde::{
     Deserialize, Deserializer,
@@ -87,7 +90,13 @@ tables! {
         certificate: Key<PathBuf>,
         key: Key<PathBuf>,
         self_signed: Key<bool>,
+        certificates: Tables<TlsCertificate>,
+        client_ca: Key<PathBuf>,
         timeout_handshake: Key<Span>,
+    }
+    TlsCertificate {
+        certificate: Key<PathBuf>,
+        key: Key<PathBuf>,
     }
     Listener {
         name: Key<Parsed<PeerName>>,
@@ -95,7 +104,9 @@ tables! {
         address: Key<OneOrMany<Parsed<SocketAddr>>>,
         proxy_protocol: Key<bool>,
         plaintext_auth: Key<bool>,
+        client_certificates: Key<ClientCertificates>,
         evidence: Key<Vec<Evidence>>,
+        line_endings: Key<LineEndings>,
         connections_max: Key<u32>,
         connections_per_client_max: Key<u32>,
         connections_per_client_minute: Key<u32>,
@@ -121,6 +132,7 @@ tables! {
         data_rate_min: Key<ByteCount>,
         transaction_time_max: Key<Span>,
         park_after: Key<Span>,
+        text_line_bytes_max: Key<u32>,
         recipients_max: Key<u32>,
         errors_max: Key<u32>,
         data_sessions_max: Key<u32>,
@@ -155,6 +167,8 @@ tables! {
         name: Key<PeerName>,
         networks: Key<Vec<Network>>,
         login: Key<AccountId>,
+        certificate: Key<Fingerprint>,
+        certificate_name: Key<Parsed<Domain>>,
         relay: Key<bool>,
         xclient: Key<bool>,
         xforward: Key<bool>,

@@ -5,8 +5,8 @@ use super::{
     transaction::{Abandon, Sender},
 };
 use crate::{
-    event::{ConnectionRefused, Event, SessionClosed, SessionOpened},
-    net::Stream,
+    event::{ConnectionRefused, Event, SessionClosed, SessionOpened, TlsFailed, TlsStarted},
+    net::{HandshakeError, Stream},
     rules::identity::Proxied,
     smtp::{
         proxy_header,
@@ -42,7 +42,7 @@ pub async fn serve(
     let Some(arrival) = Box::pin(arrive(&gate, &door, stream, remote)).await else { return };
     let id = gate.ids.session();
     let began = gate.clock.now();
-    let peer = gate.policy.load().row_of(remote.ip(), None).map(|row| row.name.clone());
+    let peer = gate.policy.load().row_of_peer(remote.ip()).map(|row| row.name.clone());
     let opened =
         SessionOpened { session: id.clone(), listener: door.settings.name.clone(), remote, peer };
     gate.events.tell(began, &Event::SessionOpened(opened));
@@ -113,13 +113,37 @@ async fn arrive(
         }
     };
     let stream = match (door.settings.kind, &door.tls) {
-        (ListenerKind::Submissions, Some(tls)) => stream.into_tls(tls).await,
+        (ListenerKind::Submissions, Some(tls)) => {
+            stream.into_tls(tls, door.settings.client_certificates).await
+        }
         // The configuration is not accepted like this; if it were, nothing may go in the clear.
-        (ListenerKind::Submissions, None) => Err(io::ErrorKind::Unsupported.into()),
+        (ListenerKind::Submissions, None) => {
+            Err(io::Error::from(io::ErrorKind::Unsupported).into())
+        }
         _ => Ok(stream),
     };
-    let stream = stream.map_err(|_| refuse("tls")).ok()?;
+    let failed = |error| {
+        tell_tls_failed(gate, door, (None, remote), &error);
+        refuse("tls");
+    };
+    let stream = stream.map_err(failed).ok()?;
     Some(Arrival { stream, remote, proxied, _place: place })
+}
+
+fn tell_tls_failed(
+    gate: &Gate,
+    door: &Door,
+    (session, remote): (Option<SessionId>, SocketAddr),
+    error: &HandshakeError,
+) {
+    let failed = TlsFailed {
+        session,
+        listener: door.settings.name.clone(),
+        remote,
+        reason: error.failure.name(),
+        detail: error.to_string(),
+    };
+    gate.events.tell(gate.clock.now(), &Event::TlsFailed(failed));
 }
 
 /// Reads a PROXY header from a peer that may send one; none: it may not, or sent none.
@@ -128,7 +152,7 @@ async fn read_proxy_header(
     stream: &mut Stream,
     remote: SocketAddr,
 ) -> Option<Proxied> {
-    gate.policy.load().row_of(remote.ip(), None).filter(|row| row.proxy)?;
+    gate.policy.load().row_of_peer(remote.ip()).filter(|row| row.proxy)?;
     let header = tokio::time::timeout(PROXY_HEADER_TIME_MAX, take_proxy_header(stream));
     let source = header.await.ok()??;
     Some(source.map_or(Proxied::Nobody, |client| Proxied::Client(client.ip())))
@@ -160,6 +184,7 @@ struct Pump<'a> {
     stream: Option<Stream>,
     session: Session,
     sender: Sender<'a>,
+    remote: SocketAddr,
     door: &'a Arc<Door>,
     out: BytesMut,
     deadline: Option<Timestamp>,
@@ -194,10 +219,11 @@ impl<'a> Pump<'a> {
         let Arrival { stream, remote, proxied, _place } = arrival;
         let settings = Arc::new(gate.session_settings(door, remote.ip(), proxied));
         let start = Start { tls: stream.tls().is_some(), id: id.clone() };
-        Self {
+        let mut pump = Self {
             gate,
             session: Session::new(settings, start, gate.clock.now()),
             sender: Sender::new(gate, door, id, remote, proxied),
+            remote,
             stream: Some(stream),
             door,
             out: BytesMut::new(),
@@ -206,7 +232,27 @@ impl<'a> Pump<'a> {
             drain: Box::pin(drained(phase)),
             draining: false,
             _place,
-        }
+        };
+        pump.note_tls();
+        pump
+    }
+
+    /// Takes note of what was agreed on and shown in the handshake, if there was one.
+    fn note_tls(&mut self) {
+        let (Some(stream), Some(tls)) = (&self.stream, &self.door.tls) else { return };
+        let Some(facts) = stream.tls() else { return };
+        let certificate = tls.client_certificate(stream);
+        let started = TlsStarted {
+            session: self.session.id().clone(),
+            listener: self.door.settings.name.clone(),
+            version: facts.version,
+            cipher: facts.cipher,
+            resumed: facts.resumed,
+            server_name: facts.server_name.map(str::to_owned),
+            certificate: certificate.clone(),
+        };
+        self.gate.events.tell(self.gate.clock.now(), &Event::TlsStarted(Box::new(started)));
+        self.sender.tls_begins(certificate);
     }
 
     /// Runs to the end of the connection and says why it ended.
@@ -285,6 +331,7 @@ impl<'a> Pump<'a> {
     async fn end(&mut self, reason: EndReason) {
         let how = match reason {
             EndReason::TooLarge => Abandon::TooLarge,
+            EndReason::LineTooLong => Abandon::LineTooLong,
             EndReason::Malformed => Abandon::Malformed,
             EndReason::TooLong => Abandon::TooLong,
             EndReason::Reset | EndReason::Quit | EndReason::Closed => Abandon::ByClient,
@@ -296,8 +343,13 @@ impl<'a> Pump<'a> {
         self.flush().await.map_err(|_| "io")?;
         let tls = self.door.tls.as_ref().ok_or("tls")?;
         let plain = self.stream.take().ok_or("tls")?;
-        self.stream = Some(plain.into_tls(tls).await.map_err(|_| "tls")?);
-        self.sender.forget_login();
+        let secure = plain.into_tls(tls, self.door.settings.client_certificates).await;
+        let secure = secure.inspect_err(|error| {
+            let whose = (Some(self.session.id().clone()), self.remote);
+            tell_tls_failed(self.gate, self.door, whose, error);
+        });
+        self.stream = Some(secure.map_err(|_| "tls")?);
+        self.note_tls();
         self.session.handle(Input::TlsReady, self.gate.clock.now());
         Ok(())
     }

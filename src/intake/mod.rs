@@ -17,9 +17,9 @@ use crate::{
     clock::Clock,
     deliver::Deliverer,
     event::{Events, Evidence},
-    net::TlsServer,
+    net::{ClientCertificates, TlsServer},
     rules::{identity::Proxied, policy::Policy, verdict::Moment},
-    smtp::server::SessionSettings,
+    smtp::{data::LineEndings, server::SessionSettings},
     spool::Spool,
     store::{ledger::Ledger, records::Records},
 };
@@ -69,17 +69,30 @@ impl Gate {
     /// nobody can log in either.
     fn session_settings(&self, door: &Door, peer: IpAddr, proxied: Proxied) -> SessionSettings {
         let policy = self.policy.load();
-        let row = policy.row_of(peer, None).filter(|_| proxied == Proxied::Absent);
+        let row = policy.row_of_peer(peer).filter(|_| proxied == Proxied::Absent);
         let mut settings = SessionSettings {
             extensions: self.deliverer.load().offers(),
             xclient: row.is_some_and(|row| row.xclient),
             xforward: row.is_some_and(|row| row.xforward),
+            line_endings: self.line_endings(door, peer, proxied),
             ..door.session.clone()
         };
         if proxied == Proxied::Nobody {
             settings.auth_mechanisms.clear();
         }
         settings
+    }
+
+    /// Line ends are put right only for a peer, or a client that a PROXY header names, that may relay by its address; from
+    /// anybody else they are refused.
+    fn line_endings(&self, door: &Door, peer: IpAddr, proxied: Proxied) -> LineEndings {
+        let source = match proxied {
+            Proxied::Absent => peer,
+            Proxied::Client(address) => address,
+            Proxied::Nobody => return LineEndings::Strict,
+        };
+        let is_trusted = self.policy.load().row_of_peer(source).is_some_and(|row| row.relay);
+        if is_trusted { door.settings.line_endings } else { LineEndings::Strict }
     }
 }
 
@@ -119,6 +132,10 @@ pub struct ListenerSettings {
     pub proxy_protocol: bool,
     /// AUTH without TLS is allowed (loopback only).
     pub plaintext_auth: bool,
+    /// Whether clients are asked for a certificate.
+    pub client_certificates: ClientCertificates,
+    /// What is done about bare ends of line from peers that may relay.
+    pub line_endings: LineEndings,
     /// What names the account, best first.
     pub evidence: Vec<Evidence>,
     /// Connections at a time.

@@ -15,7 +15,7 @@ use crate::{
     event::{AnswerBy, Event, EvidenceRejected, LimitHit, Outcome, RecipientReport, RefusalReason},
     message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
     rules::{
-        identity::{self, Addresses, AtMail, Facts, Identity, Proxied, TrustRow},
+        identity::{self, Addresses, AtMail, Facts, Identity, Proxied, Shown, TrustRow},
         limits::{Mode, PhpMail},
         policy::{Policy, ReceivedClient},
         verdict::{self, Refusal},
@@ -27,7 +27,9 @@ use crate::{
     },
     spool::{Body, BodyWriter, Promise},
     store::ledger::{Grant, Request, Reservation, Settlement},
-    types::{AccountId, ByteCount, ClientIp, SessionId, Timestamp, TransactionId},
+    types::{
+        AccountId, ByteCount, ClientCertificate, ClientIp, SessionId, Timestamp, TransactionId,
+    },
 };
 use bytes::BytesMut;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -40,6 +42,7 @@ pub(super) struct Sender<'a> {
     remote: SocketAddr,
     proxied: Proxied,
     login: Option<AccountId>,
+    certificate: Option<ClientCertificate>,
     transactions: u32,
     current: Option<Box<Transaction>>,
 }
@@ -74,6 +77,8 @@ pub(super) enum Abandon {
     ByClient,
     /// The session answered 552 5.3.4.
     TooLarge,
+    /// The session answered 550 5.6.0.
+    LineTooLong,
     /// The session answered 550 5.5.2.
     Malformed,
     /// The session answered 421 4.4.2.
@@ -127,14 +132,24 @@ impl<'a> Sender<'a> {
         remote: SocketAddr,
         proxied: Proxied,
     ) -> Self {
-        Self { gate, door, session, remote, proxied, login: None, transactions: 0, current: None }
+        Self {
+            gate,
+            door,
+            session,
+            remote,
+            proxied,
+            login: None,
+            certificate: None,
+            transactions: 0,
+            current: None,
+        }
     }
 
     /// What the wire shows now. The session has the last word on whether a login holds: a client may give SCRAM up after its
     /// proof was found right.
     pub(super) fn wire_facts(&mut self, session: &Session) -> WireFacts {
         if !session.is_authenticated() {
-            self.forget_login();
+            self.login = None;
         }
         WireFacts {
             helo: session.helo().map(str::to_owned),
@@ -146,14 +161,15 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// After STARTTLS nothing that was said before counts (RFC 3207 §4.2).
-    pub(super) fn forget_login(&mut self) {
+    /// From now on the connection is under TLS, where the client showed this. Nothing that was said before counts (RFC 3207 §4.2).
+    pub(super) fn tls_begins(&mut self, certificate: Option<ClientCertificate>) {
         self.login = None;
+        self.certificate = certificate;
     }
 
     /// Where the connection comes from, as far as each statement about it is believed.
     fn origin<'p>(&self, policy: &'p Policy, wire: &'p WireFacts) -> Origin<'p> {
-        let tcp_row = policy.row_of(self.remote.ip(), None).map(|row| &**row);
+        let tcp_row = policy.row_of_peer(self.remote.ip()).map(|row| &**row);
         let addresses = Addresses {
             tcp: self.remote.ip(),
             proxy: self.proxied,
@@ -161,7 +177,15 @@ impl<'a> Sender<'a> {
             xforward: wire.xforward.addr.map(ClientIp::address),
         };
         let source = identity::source_address(tcp_row, &addresses);
-        let row = source.and_then(|source| policy.row_of(source, self.login.as_ref()));
+        let shown = Shown {
+            login: self.login.as_ref(),
+            // After XCLIENT it is another host that speaks, and the certificate is not its own.
+            certificate: self
+                .certificate
+                .as_ref()
+                .filter(|_| wire.xclient == ClientClaim::default()),
+        };
+        let row = source.and_then(|source| policy.row_of(source, shown));
         let obeyed = tcp_row.is_some_and(|row| row.xclient);
         Origin {
             row: row.map(|row| &**row),
@@ -751,6 +775,7 @@ impl<'a> Sender<'a> {
         let refusal = match how {
             Abandon::ByClient => None,
             Abandon::TooLarge => Some(verdict::grew_too_large()),
+            Abandon::LineTooLong => Some(verdict::line_too_long()),
             Abandon::Malformed => Some(verdict::malformed()),
             Abandon::TooLong => Some(verdict::too_long()),
         };

@@ -3,8 +3,8 @@
 //! A plain stream has no buffers of its own, so that thousands of idle ones cost what their sockets cost; the TLS state is
 //! boxed for the same reason. Reading ahead, time-outs and limits are the caller's.
 
-use super::{Pipe, TlsServer};
-use rustls::ProtocolVersion;
+use super::{ClientCertificates, HandshakeError, Pipe, TlsServer};
+use rustls::{HandshakeKind, ProtocolVersion, pki_types::CertificateDer};
 use std::{
     io::{self, IoSlice},
     net::SocketAddr,
@@ -37,20 +37,34 @@ pub struct TlsFacts<'a> {
     pub cipher: &'static str,
     /// The name that the client asked for (RFC 6066 §3).
     pub server_name: Option<&'a str>,
+    /// An earlier session was resumed.
+    pub resumed: bool,
 }
 
 impl Stream {
     /// Does the handshake as the server and returns the connection with TLS.
     ///
     /// # Errors
-    /// As [`TlsServer::accept`]; `InvalidInput` if there is TLS already (RFC 3207 §4.2 forbids a second STARTTLS).
-    pub async fn into_tls(self, server: &TlsServer) -> io::Result<Self> {
+    /// As [`TlsServer::accept`]; also if there is TLS already (RFC 3207 §4.2 forbids a second STARTTLS).
+    pub async fn into_tls(
+        self,
+        server: &TlsServer,
+        ask: ClientCertificates,
+    ) -> Result<Self, HandshakeError> {
         match self {
-            Self::Plain(stream) => Ok(Self::Tls(Box::new(server.accept(stream).await?))),
+            Self::Plain(stream) => Ok(Self::Tls(Box::new(server.accept(stream, ask).await?))),
             Self::Tls(_) => {
-                Err(io::Error::new(io::ErrorKind::InvalidInput, "there is TLS already"))
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "there is TLS already").into())
             }
-            Self::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Memory(_) => Err(io::Error::from(io::ErrorKind::Unsupported).into()),
+        }
+    }
+
+    /// The certificate chain that the client showed, if it did.
+    pub(super) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.peer_certificates(),
+            Self::Plain(_) | Self::Memory(_) => None,
         }
     }
 
@@ -66,6 +80,7 @@ impl Stream {
                 .and_then(|suite| suite.suite().as_str())
                 .unwrap_or("unknown"),
             server_name: session.server_name(),
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
         })
     }
 

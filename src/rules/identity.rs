@@ -15,7 +15,10 @@ use crate::{
     event::Evidence,
     message::{Found, HeaderEvidence},
     smtp::MailAuth,
-    types::{AccountId, ClientIp, IpPrefix, PeerName, ReversePath, TenantId},
+    types::{
+        AccountId, ClientCertificate, ClientIp, Domain, Fingerprint, IpPrefix, PeerName,
+        ReversePath, TenantId,
+    },
 };
 use std::{net::IpAddr, sync::Arc};
 
@@ -29,6 +32,10 @@ pub struct TrustRow {
     pub networks: Vec<ipnet::IpNet>,
     /// If set, the row holds only after this login was authenticated on the connection.
     pub login: Option<AccountId>,
+    /// If set, the row holds only where the certificate or the key with this fingerprint was shown.
+    pub certificate: Option<Fingerprint>,
+    /// If set, the row holds only where a certificate with this host name was shown, for which an authority of ours vouches.
+    pub certificate_name: Option<Domain>,
     /// May relay without further evidence than its address.
     pub relay: bool,
     /// May say XCLIENT.
@@ -58,26 +65,52 @@ impl<'a> TrustTable<'a> {
         Self(rows)
     }
 
-    /// The first row that holds for an address on a connection with this authenticated login.
+    /// The first row that holds for an address on a connection that has shown this.
     #[must_use]
-    pub fn row_for(self, peer: IpAddr, login: Option<&AccountId>) -> Option<&'a Arc<TrustRow>> {
+    pub fn row_for(self, peer: IpAddr, shown: Shown<'_>) -> Option<&'a Arc<TrustRow>> {
         // Only the IPv4-mapped form stands for an IPv4 address here: a NAT64 address is somebody else's to choose.
         let peer = peer.to_canonical();
-        self.0.iter().find(|row| row.holds_for(peer, login))
+        self.0.iter().find(|row| row.holds_for(peer, shown))
     }
 
     /// True if a client address is charged: it is not one of the provider's own servers.
     #[must_use]
-    pub fn charges_client(self, client: ClientIp, login: Option<&AccountId>) -> bool {
-        self.row_for(client.address(), login).is_none_or(|row| !row.own_server)
+    pub fn charges_client(self, client: ClientIp) -> bool {
+        self.row_for(client.address(), Shown::default()).is_none_or(|row| !row.own_server)
     }
 }
 
+/// What a connection has shown of who it is, beside its address.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shown<'a> {
+    /// The login that was authenticated.
+    pub login: Option<&'a AccountId>,
+    /// The certificate whose key it holds.
+    pub certificate: Option<&'a ClientCertificate>,
+}
+
 impl TrustRow {
-    fn holds_for(&self, peer: IpAddr, login: Option<&AccountId>) -> bool {
-        let login_holds = self.login.is_none() || self.login.as_ref() == login;
-        let anywhere = self.networks.is_empty() && self.login.is_some();
-        login_holds && (anywhere || self.networks.iter().any(|network| network.contains(&peer)))
+    fn holds_for(&self, peer: IpAddr, shown: Shown<'_>) -> bool {
+        let login_holds = self.login.is_none() || self.login.as_ref() == shown.login;
+        let certified =
+            |holds: &dyn Fn(&ClientCertificate) -> bool| shown.certificate.is_some_and(holds);
+        let certificate_holds = self.certificate.is_none_or(|wanted| certified(&|c| c.has(wanted)))
+            && self.certificate_name.as_ref().is_none_or(|name| certified(&|c| c.is_named(name)));
+        let anywhere = self.networks.is_empty() && !self.holds_by_address();
+        let address_holds = anywhere || self.networks.iter().any(|n| n.contains(&peer));
+        login_holds && certificate_holds && address_holds
+    }
+
+    /// True if nothing but the address makes the row hold.
+    #[must_use]
+    pub const fn holds_by_address(&self) -> bool {
+        self.login.is_none() && !self.wants_certificate()
+    }
+
+    /// True if a certificate must be shown for the row to hold.
+    #[must_use]
+    pub const fn wants_certificate(&self) -> bool {
+        self.certificate.is_some() || self.certificate_name.is_some()
     }
 
     /// The account that is charged when the server itself is: `peer:web01`.
@@ -471,6 +504,8 @@ mod tests {
             name: "web01".parse().unwrap(),
             networks: vec!["192.0.2.0/28".parse().unwrap()],
             login: None,
+            certificate: None,
+            certificate_name: None,
             relay: false,
             xclient: false,
             xforward: false,
@@ -674,7 +709,11 @@ mod tests {
             row.login = Some(account("srv-web01"));
         });
         let rows = [bound];
-        assert!(TrustTable::new(&rows).row_for("192.0.2.1".parse().unwrap(), None).is_none());
+        assert!(
+            TrustTable::new(&rows)
+                .row_for("192.0.2.1".parse().unwrap(), Shown::default())
+                .is_none()
+        );
         check(&forged, "not relaying");
         // With a customer's login of its own it is that customer.
         let own = Try { login: "a@shop.example", ..clone(&forged) };
@@ -779,8 +818,9 @@ mod tests {
         ];
         let found = |peer: &str, login: Option<&str>| {
             let login = login.map(account);
+            let shown = Shown { login: login.as_ref(), certificate: None };
             TrustTable::new(&rows)
-                .row_for(peer.parse().unwrap(), login.as_ref())
+                .row_for(peer.parse().unwrap(), shown)
                 .map_or_else(|| String::from("none"), |row| row.name.to_string())
         };
         for (peer, login, name) in [
@@ -796,8 +836,69 @@ mod tests {
             assert_eq!(found(peer, login), name, "{peer} {login:?}");
         }
         let table = TrustTable::new(&rows);
-        assert!(!table.charges_client("192.0.2.1".parse().unwrap(), None));
-        assert!(table.charges_client("198.51.100.1".parse().unwrap(), None));
+        assert!(!table.charges_client("192.0.2.1".parse().unwrap()));
+        assert!(table.charges_client("198.51.100.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_row_with_a_certificate_holds_where_it_is_shown() {
+        let print = |digit: &str| digit.repeat(64).parse::<Fingerprint>().unwrap();
+        let shown = |certificate: &str, key: &str, names: &[&str]| ClientCertificate {
+            certificate: print(certificate),
+            key: print(key),
+            names: names.iter().map(|name| name.parse().unwrap()).collect(),
+        };
+        let rows = [
+            row(|row| {
+                row.name = "both".parse().unwrap();
+                row.certificate = Some(print("a"));
+                row.login = Some(account("srv"));
+            }),
+            row(|row| {
+                row.name = "pinned".parse().unwrap();
+                row.certificate = Some(print("a"));
+            }),
+            row(|row| {
+                row.name = "roaming".parse().unwrap();
+                row.networks.clear();
+                row.certificate = Some(print("b"));
+            }),
+            row(|row| {
+                row.name = "named".parse().unwrap();
+                row.networks.clear();
+                row.certificate_name = Some("web01.shop.example".parse().unwrap());
+            }),
+        ];
+        let found = |peer: &str, login: Option<&str>, certificate: Option<&ClientCertificate>| {
+            let login = login.map(account);
+            let shown = Shown { login: login.as_ref(), certificate };
+            TrustTable::new(&rows)
+                .row_for(peer.parse().unwrap(), shown)
+                .map_or_else(|| String::from("none"), |row| row.name.to_string())
+        };
+        let (here, there) = ("192.0.2.1", "198.51.100.1");
+        let (own, by_key) = (shown("a", "1", &[]), shown("2", "a", &[]));
+        for (peer, login, certificate, name) in [
+            (here, None, None, "none"),
+            (here, None, Some(&own), "pinned"),
+            (here, None, Some(&by_key), "pinned"),
+            (here, Some("srv"), Some(&own), "both"),
+            (here, Some("srv"), None, "none"),
+            (there, None, Some(&own), "none"),
+            (there, None, Some(&shown("b", "b", &[])), "roaming"),
+            (there, None, Some(&shown("c", "c", &["WEB01.shop.example"])), "named"),
+            (there, None, Some(&shown("c", "c", &["web02.shop.example"])), "none"),
+            (there, None, Some(&shown("c", "c", &[])), "none"),
+        ] {
+            assert_eq!(found(peer, login, certificate), name, "{peer} {login:?} {certificate:?}");
+        }
+        // A certificate names the server, as an address does: it relays only with the right.
+        let relay = |relay: bool| {
+            let row = row(|row| (row.certificate, row.relay) = (Some(print("a")), relay));
+            Try { row: Some(row), sender: "a@shop.example", ..Try::default() }
+        };
+        check(&relay(true), "a@shop.example mail-from +peer");
+        check(&relay(false), "not relaying");
     }
 
     #[test]

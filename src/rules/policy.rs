@@ -3,13 +3,13 @@
 //! `explain` cannot disagree.
 
 use super::{
-    identity::{TrustRow, TrustTable},
+    identity::{Shown, TrustRow, TrustTable},
     limits::{self, EffectiveLimit, LimitOverride, Plan, Plans},
 };
 use crate::{
     event::Evidence,
     message::HeaderEvidence,
-    types::{AccountId, ClientIp, Domain, PeerName, PlanName, Timestamp},
+    types::{ClientIp, Domain, PeerName, PlanName, Timestamp},
 };
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
@@ -45,10 +45,16 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The row of the trust table that holds for this address, given what was logged in on the connection: the first match.
+    /// The row of the trust table that holds for this address on a connection that has shown this: the first match.
     #[must_use]
-    pub fn row_of(&self, address: IpAddr, login: Option<&AccountId>) -> Option<&Arc<TrustRow>> {
-        TrustTable::new(&self.trust).row_for(address, login)
+    pub fn row_of(&self, address: IpAddr, shown: Shown<'_>) -> Option<&Arc<TrustRow>> {
+        TrustTable::new(&self.trust).row_for(address, shown)
+    }
+
+    /// The row that holds for a TCP peer by nothing but its address.
+    #[must_use]
+    pub fn row_of_peer(&self, address: IpAddr) -> Option<&Arc<TrustRow>> {
+        self.row_of(address, Shown::default())
     }
 
     /// The row of this name.
@@ -93,7 +99,7 @@ impl Policy {
     /// False for the provider's own servers, which stand for many senders.
     #[must_use]
     pub fn charges_client(&self, client: ClientIp) -> bool {
-        TrustTable::new(&self.trust).charges_client(client, None)
+        TrustTable::new(&self.trust).charges_client(client)
     }
 }
 

@@ -191,6 +191,12 @@ pub fn grew_too_large() -> Refusal {
     refuse(RefusalReason::Size, 552, "5.3.4", "message too large".into())
 }
 
+/// A text with a line that is too long; the session says so itself.
+#[must_use]
+pub fn line_too_long() -> Refusal {
+    refuse(RefusalReason::LineTooLong, 550, "5.6.0", "a line of the message is too long".into())
+}
+
 /// A text with a bare CR, bare LF or NUL; the session says so itself.
 #[must_use]
 pub fn malformed() -> Refusal {

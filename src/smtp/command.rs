@@ -26,6 +26,8 @@ pub enum Verb {
     Rcpt,
     /// DATA.
     Data,
+    /// BDAT.
+    Bdat,
     /// RSET.
     Rset,
     /// NOOP.
@@ -53,7 +55,8 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// Splits a line (without its CRLF) into the command and its arguments. A line with control characters in it is no command.
+    /// Splits a line (without its CRLF) into the command and its arguments. A line with control characters in it is no command,
+    /// except that BDAT is always BDAT, because octets follow it.
     #[must_use]
     pub fn split(line: &[u8]) -> (Self, &[u8]) {
         let end = line.iter().position(|&byte| is_blank(byte)).unwrap_or(line.len());
@@ -65,14 +68,15 @@ impl Verb {
             None => Self::Unknown,
         };
         let clean = !line.iter().any(|&byte| byte.is_ascii_control() && byte != b'\t');
-        (if clean { verb } else { Self::Unknown }, arguments)
+        (if clean || verb == Self::Bdat { verb } else { Self::Unknown }, arguments)
     }
 }
 
-const VERBS: [(&str, Verb); 15] = [
+const VERBS: [(&str, Verb); 16] = [
     ("MAIL", Verb::Mail),
     ("RCPT", Verb::Rcpt),
     ("DATA", Verb::Data),
+    ("BDAT", Verb::Bdat),
     ("EHLO", Verb::Ehlo),
     ("HELO", Verb::Helo),
     ("QUIT", Verb::Quit),
@@ -104,6 +108,8 @@ pub enum Command {
     Rcpt(RcptRequest),
     /// DATA.
     Data,
+    /// BDAT.
+    Bdat(ChunkSize),
     /// RSET.
     Rset,
     /// NOOP, whatever comes with it.
@@ -179,6 +185,9 @@ pub enum CommandError {
     /// A SASL mechanism that we do not know.
     #[error("unknown mechanism")]
     Mechanism,
+    /// The arguments of BDAT, so that nobody knows how many octets follow.
+    #[error("wrong chunk size")]
+    ChunkSize,
 }
 
 impl CommandError {
@@ -198,6 +207,7 @@ impl CommandError {
             Self::ParameterUnknown => "555 5.5.4 parameter not recognized",
             Self::Parameter => "501 5.5.4 wrong parameter",
             Self::Mechanism => "504 5.5.4 mechanism not recognized",
+            Self::ChunkSize => "501 5.5.4 wrong chunk size",
         }
     }
 }
@@ -219,6 +229,7 @@ impl Command {
             Verb::Mail => parse_mail(text(arguments)?, context).map(Self::Mail),
             Verb::Rcpt => parse_rcpt(text(arguments)?, context).map(Self::Rcpt),
             Verb::Data => no_argument(arguments, Self::Data),
+            Verb::Bdat => parse_chunk(arguments).map(Self::Bdat),
             Verb::Rset => no_argument(arguments, Self::Rset),
             Verb::Quit => no_argument(arguments, Self::Quit),
             Verb::StartTls => no_argument(arguments, Self::StartTls),
@@ -233,6 +244,15 @@ impl Command {
             Verb::Http | Verb::Unknown => Err(CommandError::Unknown),
         }
     }
+}
+
+/// The arguments of BDAT (RFC 3030 §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkSize {
+    /// Octets that follow the command line.
+    pub octets: u64,
+    /// `LAST`: the message ends with them.
+    pub last: bool,
 }
 
 /// `MAIL FROM:<…>` with its parameters, checked.
@@ -381,6 +401,21 @@ fn parse_name(arguments: &[u8]) -> Result<Domain, CommandError> {
         .map(|c| if c.is_ascii_alphanumeric() || "-._[]:".contains(c) { c } else { '_' })
         .collect();
     name.parse().map_err(|_| CommandError::Argument)
+}
+
+/// RFC 3030 §2: `chunk-size = 1*DIGIT`. What does not fit in 64 bits nobody can send.
+fn parse_chunk(arguments: &[u8]) -> Result<ChunkSize, CommandError> {
+    let text = str::from_utf8(arguments).map_err(|_| CommandError::ChunkSize)?;
+    let mut words = text.split([' ', '\t']).filter(|word| !word.is_empty());
+    let digits = words.next().filter(|word| word.bytes().all(|byte| byte.is_ascii_digit()));
+    let octets = digits.and_then(|digits| digits.parse().ok()).ok_or(CommandError::ChunkSize)?;
+    match (words.next(), words.next()) {
+        (None, _) => Ok(ChunkSize { octets, last: false }),
+        (Some(word), None) if word.eq_ignore_ascii_case("LAST") => {
+            Ok(ChunkSize { octets, last: true })
+        }
+        _ => Err(CommandError::ChunkSize),
+    }
 }
 
 fn parse_auth(arguments: &str) -> Result<Command, CommandError> {

@@ -2,13 +2,30 @@
 //!
 //! The only end is CR LF `.` CR LF; a bare CR, a bare LF or a NUL makes the text malformed, because servers that differ over
 //! them can be made to see two messages where others see one. [`Scanner`] works on whatever piece of the stream there is
-//! and gives lengths to pass on *still dot-stuffed*; it copies nothing and holds back at most two octets.
+//! and gives lengths to pass on *still dot-stuffed*; it copies nothing and holds back at most two octets. Where bare ends of
+//! line are to be put right, it still finds only the true end, and `recode` does the rest.
+
+/// What is done about a CR or LF that stands alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LineEndings {
+    /// The text is malformed.
+    #[default]
+    Strict,
+    /// It is put right before anything is passed on.
+    Normalise,
+}
+
+/// The text has a bare CR, a bare LF or a NUL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a bare CR, a bare LF or a NUL in the text")]
+pub struct Malformed;
 
 /// Finds the end of the text in a stream.
 #[derive(Debug, Clone)]
 pub struct Scanner {
     place: Place,
-    size_bytes: u64,
+    endings: LineEndings,
 }
 
 /// Where the stream stands.
@@ -33,33 +50,19 @@ pub enum Scan {
         /// Octets to take off the buffer.
         consumed: usize,
     },
-    /// A bare CR, a bare LF or a NUL.
+    /// A NUL, or a bare CR or LF that is not to be put right.
     Malformed,
 }
 
-impl Default for Scanner {
-    fn default() -> Self {
-        Self { place: Place::LineStart, size_bytes: 0 }
-    }
-}
-
 impl Scanner {
-    /// The octets that were passed on so far.
+    /// Begins a text.
     #[must_use]
-    pub const fn size_bytes(&self) -> u64 {
-        self.size_bytes
+    pub const fn new(endings: LineEndings) -> Self {
+        Self { place: Place::LineStart, endings }
     }
 
     /// Looks at the octets that were held back before, followed by new ones.
     pub fn scan(&mut self, octets: &[u8]) -> Scan {
-        let found = self.find(octets);
-        if let Scan::More { pass } | Scan::End { pass, .. } = found {
-            self.size_bytes += pass as u64;
-        }
-        found
-    }
-
-    fn find(&mut self, octets: &[u8]) -> Scan {
         let mut at = 0;
         loop {
             if self.place == Place::LineStart && octets.get(at) == Some(&b'.') {
@@ -81,11 +84,43 @@ impl Scanner {
             at += next;
             match octets[at..] {
                 [b'\r'] => return Scan::More { pass: at },
-                [b'\r', b'\n', ..] => self.place = Place::LineStart,
+                [b'\r', b'\n', ..] => {
+                    self.place = Place::LineStart;
+                    at += 2;
+                }
+                [b'\r' | b'\n', ..] if self.endings == LineEndings::Normalise => {
+                    self.place = Place::InLine;
+                    at += 1;
+                }
                 _ => return Scan::Malformed,
             }
-            at += 2;
         }
+    }
+}
+
+/// Measures the lines of a text in the form in which it goes on.
+#[derive(Debug, Clone, Default)]
+pub struct LineMeter {
+    line_bytes: u64,
+    longest_bytes: u64,
+}
+
+impl LineMeter {
+    /// Looks at the next piece.
+    pub fn measure(&mut self, piece: &[u8]) {
+        for line in piece.split_inclusive(|&octet| octet == b'\n') {
+            self.line_bytes += line.len() as u64;
+            self.longest_bytes = self.longest_bytes.max(self.line_bytes);
+            if line.ends_with(b"\n") {
+                self.line_bytes = 0;
+            }
+        }
+    }
+
+    /// The octets of the longest line so far, its CRLF and stuffed dot among them.
+    #[must_use]
+    pub const fn longest_bytes(&self) -> u64 {
+        self.longest_bytes
     }
 }
 
@@ -155,7 +190,8 @@ mod tests {
     type Found = Result<(Vec<u8>, Option<Vec<u8>>), ()>;
 
     fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Found {
-        let (mut scanner, mut buffer, mut text) = (Scanner::default(), Vec::new(), Vec::new());
+        let (mut scanner, mut buffer, mut text) =
+            (Scanner::new(LineEndings::Strict), Vec::new(), Vec::new());
         let mut pieces = pieces.into_iter();
         while let Some(piece) = pieces.next() {
             buffer.extend_from_slice(piece);
@@ -166,7 +202,6 @@ mod tests {
                 }
                 Scan::End { pass, consumed } => {
                     text.extend_from_slice(&buffer[..pass]);
-                    assert_eq!(scanner.size_bytes(), text.len() as u64);
                     let rest = pieces.flatten().copied();
                     return Ok((text, Some(buffer.drain(consumed..).chain(rest).collect())));
                 }
@@ -262,6 +297,17 @@ mod tests {
         assert_eq!(run([b"a\r\n.".as_slice()]), Ok((b"a\r\n".to_vec(), None)));
         assert_eq!(run([b"a\r\n..\r\n".as_slice()]), Ok((b"a\r\n..\r\n".to_vec(), None)));
         assert_eq!(run([b"a\r".as_slice()]), Ok((b"a".to_vec(), None)));
+    }
+
+    #[test]
+    fn lines_are_measured_across_pieces() {
+        let text = b"ab\r\n\r\n..longer\r\nx";
+        for (cut, longest) in (0..=text.len()).map(|cut| (cut, 10)) {
+            let mut meter = LineMeter::default();
+            meter.measure(&text[..cut]);
+            meter.measure(&text[cut..]);
+            assert_eq!(meter.longest_bytes(), longest, "cut at {cut}");
+        }
     }
 
     #[test]

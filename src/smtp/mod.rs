@@ -9,6 +9,7 @@ pub mod command;
 pub mod data;
 pub mod path;
 pub mod proxy_header;
+pub mod recode;
 pub mod reply;
 pub mod sasl;
 pub mod scram;

@@ -12,9 +12,9 @@ use crate::{
     event::{
         AnswerBy, Charged, ConnectionRefused, Event, EvidenceRejected, LimitHit, LimitReached,
         Listener, Login, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal,
-        SessionClosed, SessionOpened, SubjectChanged, Trouble,
+        SessionClosed, SessionOpened, SubjectChanged, TlsFailed, TlsStarted, Trouble,
     },
-    types::{Address, CaseId, PeerName, SubjectId, Timestamp, TransactionId},
+    types::{Address, CaseId, Domain, PeerName, SessionId, SubjectId, Timestamp, TransactionId},
 };
 use std::time::Duration;
 use tracing::Level;
@@ -49,12 +49,14 @@ impl Listener for Log {
 /// How much an event matters to whoever reads the log.
 const fn level_of(event: &Event) -> Level {
     match event {
-        Event::SessionOpened(_) | Event::SessionClosed(_) | Event::LoginSucceeded(_) => {
-            Level::DEBUG
-        }
+        Event::SessionOpened(_)
+        | Event::SessionClosed(_)
+        | Event::TlsStarted(_)
+        | Event::LoginSucceeded(_) => Level::DEBUG,
         Event::Message(_)
         | Event::Refused(_)
         | Event::LoginFailed(_)
+        | Event::TlsFailed(_)
         | Event::Suspended(_)
         | Event::Resumed(_)
         | Event::SubjectChanged(_)
@@ -79,6 +81,8 @@ fn write_event(line: &mut Line<'_>, event: &Event) {
         Event::SessionOpened(opened) => write_opened(line, opened),
         Event::SessionClosed(closed) => write_closed(line, closed),
         Event::ConnectionRefused(refused) => write_connection_refused(line, refused),
+        Event::TlsStarted(started) => write_tls_started(line, started),
+        Event::TlsFailed(failed) => write_tls_failed(line, failed),
         Event::LoginSucceeded(login) | Event::LoginFailed(login) => write_login(line, login),
         Event::Message(report) => write_message(line, report),
         Event::Refused(refusal) => write_refusal(line, refusal),
@@ -117,6 +121,28 @@ fn write_connection_refused(line: &mut Line<'_>, refused: &ConnectionRefused) {
     line.text("listener", &refused.listener);
     line.bare("remote", refused.remote);
     line.word("reason", refused.reason);
+}
+
+fn write_tls_started(line: &mut Line<'_>, started: &TlsStarted) {
+    line.text("session", started.session.as_str());
+    line.text("listener", &started.listener);
+    line.word("version", started.version);
+    line.word("cipher", started.cipher);
+    line.word("handshake", if started.resumed { "resumed" } else { "full" });
+    line.text_if("server_name", started.server_name.as_deref());
+    if let Some(shown) = &started.certificate {
+        line.bare("certificate", shown.certificate);
+        line.bare("certificate_key", shown.key);
+        line.text_if("certificate_name", shown.names.first().map(Domain::as_str));
+    }
+}
+
+fn write_tls_failed(line: &mut Line<'_>, failed: &TlsFailed) {
+    line.text_if("session", failed.session.as_ref().map(SessionId::as_str));
+    line.text("listener", &failed.listener);
+    line.bare("remote", failed.remote);
+    line.word("reason", failed.reason);
+    line.text("detail", &failed.detail);
 }
 
 fn write_login(line: &mut Line<'_>, login: &Login) {

@@ -27,6 +27,7 @@ pub struct Metrics {
     sessions_open: ByName<Gauge>,
     sessions_closed: Words,
     connections_refused: Words,
+    tls_handshakes: Words,
     logins: Words,
     messages: Words,
     messages_evidence: Words,
@@ -79,6 +80,12 @@ impl Metrics {
                 "tollgate_connections_refused_total",
                 "reason",
                 CONNECTIONS_REFUSED,
+            ),
+            tls_handshakes: Words::new(
+                r,
+                "tollgate_tls_handshakes_total",
+                "result",
+                TLS_HANDSHAKES,
             ),
             logins: Words::new(r, "tollgate_logins_total", "result", LOGINS),
             messages: Words::new(
@@ -190,6 +197,10 @@ impl Listener for Metrics {
                 self.note_sessions(&closed.listener, -1.0);
             }
             Event::ConnectionRefused(refused) => self.connections_refused.count(refused.reason),
+            Event::TlsStarted(started) => {
+                self.tls_handshakes.count(TLS_HANDSHAKES[usize::from(started.resumed)]);
+            }
+            Event::TlsFailed(failed) => self.tls_handshakes.count(failed.reason),
             Event::LoginSucceeded(login) | Event::LoginFailed(login) => {
                 self.logins.count(login.result);
             }
@@ -373,7 +384,7 @@ const EVIDENCE: [Evidence; 11] = [
     Evidence::ClientIp,
     Evidence::Peer,
 ];
-const REASONS: [RefusalReason; 18] = [
+const REASONS: [RefusalReason; 19] = [
     RefusalReason::Limit,
     RefusalReason::LimitNever,
     RefusalReason::Suspended,
@@ -385,6 +396,7 @@ const REASONS: [RefusalReason; 18] = [
     RefusalReason::Size,
     RefusalReason::Loop,
     RefusalReason::Malformed,
+    RefusalReason::LineTooLong,
     RefusalReason::NextHopBusy,
     RefusalReason::SpoolFull,
     RefusalReason::TextsBusy,
@@ -407,6 +419,18 @@ const CLOSED: &[&str] = &[
 ];
 const CONNECTIONS_REFUSED: &[&str] =
     &["connections-total", "connections-client", "connections-pace", "proxy-header", "tls"];
+const TLS_HANDSHAKES: &[&str] = &[
+    "full",
+    "resumed",
+    "timeout",
+    "not-tls",
+    "no-common-version",
+    "nothing-in-common",
+    "client-refused",
+    "client-gone",
+    "bad-certificate",
+    "no-certificate",
+];
 const LOGINS: &[&str] = &["ok", "wrong", "paced", "unavailable", "malformed"];
 const RECIPIENTS: &[&str] = &["sent", "refused", "limited"];
 const EVIDENCE_REJECTED: &[&str] = &["twice", "malformed", "not-entitled", "contradicted"];
@@ -433,6 +457,7 @@ const HELP: &[(&str, &str)] = &[
         "tollgate_connections_refused_total",
         "Connections that were turned away before a session began",
     ),
+    ("tollgate_tls_handshakes_total", "TLS handshakes, by result"),
     ("tollgate_logins_total", "Attempts to log in, by result"),
     ("tollgate_messages_total", "Transactions that ended, by outcome"),
     ("tollgate_messages_evidence_total", "Transactions by the evidence that named the account"),

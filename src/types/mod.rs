@@ -4,6 +4,7 @@
 //! that says what was wrong, fields are private. Nothing here does I/O or reads a clock.
 
 mod address;
+mod certificate;
 mod identity;
 mod limit;
 mod network;
@@ -12,6 +13,7 @@ mod size;
 mod time;
 
 pub use address::{Address, Domain, ReversePath};
+pub use certificate::{ClientCertificate, Fingerprint};
 pub use identity::{
     AccountId, CaseId, PeerName, PlanName, SessionId, SubjectId, TenantId, TransactionId,
 };

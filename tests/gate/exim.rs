@@ -63,6 +63,15 @@ fn each_user_of_an_exim_is_charged_and_none_can_name_another() {
     let reason = "450 4.7.1 account a@shop.example: 2 of 2 recipients in 1 h; next slot";
     wait_for("the reason in Exim's log", || exim.log().contains(reason).then_some(()));
     assert_eq!((sink.count(), used(&gate, "a@shop.example")), (3, 2));
+
+    // The K in its log says that it sent the text with BDAT (Exim specification, "The log files").
+    let sent = exim
+        .log()
+        .lines()
+        .filter(|line| line.contains(" => "))
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    assert!(!sent.is_empty() && sent.iter().all(|line| line.contains(" K ")), "{sent:?}");
 }
 
 #[test]

@@ -24,4 +24,7 @@ mod postfix;
 mod proxy;
 mod relay;
 mod scram;
+mod smuggling;
+mod tls;
 mod trust;
+mod wire;

@@ -106,6 +106,8 @@ pub(crate) struct Script {
     offers: Vec<String>,
     tls: Tls,
     cut: Option<(Flow, usize, HangUp)>,
+    /// So many messages of a connection pass before anything is done wrong.
+    good_messages: usize,
     /// On so many connections; on later ones it plays the other.
     then: Option<(usize, Box<Script>)>,
     listens: bool,
@@ -125,6 +127,7 @@ pub(crate) fn script() -> Script {
         offers: OFFERS.iter().map(ToString::to_string).collect(),
         tls: Tls::None,
         cut: None,
+        good_messages: 0,
         then: None,
         listens: true,
     }
@@ -167,6 +170,12 @@ impl Script {
         self
     }
 
+    /// It does so only after so many messages on the same connection.
+    pub(crate) fn after(mut self, messages: usize) -> Self {
+        self.good_messages = messages;
+        self
+    }
+
     /// It does all this on so many connections and plays `then` on the later ones.
     pub(crate) fn only(mut self, connections: usize, then: Self) -> Self {
         self.then = Some((connections, Box::new(then)));
@@ -177,6 +186,11 @@ impl Script {
     pub(crate) fn gone(mut self) -> Self {
         self.listens = false;
         self
+    }
+
+    /// False if nobody listens.
+    pub(crate) fn listens(&self) -> bool {
+        self.listens
     }
 
     fn act(&self, step: Step) -> Option<&Act> {
@@ -231,13 +245,19 @@ impl BadHop {
     pub(crate) fn play(&self, script: Script) {
         let mut state = self.shared.state();
         let listened = state.script.listens;
-        (state.script, state.played) = (script, 0);
+        (state.script, state.in_turn, state.played) = (script, vec![], 0);
         let listens = state.script.listens;
         drop(state);
         self.shared.changed.notify_all();
         if listened != listens {
             self.wait_until_listening_is(listens);
         }
+    }
+
+    /// From the next connection on each plays the next of these, over and over.
+    pub(crate) fn play_in_turn(&self, scripts: Vec<Script>) {
+        let mut state = self.shared.state();
+        (state.in_turn, state.played) = (scripts, 0);
     }
 
     /// From now on it does nothing wrong on any open connection, and plays this on new ones.
@@ -307,6 +327,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     script: Script,
+    /// Played in place of `script`, unless there is none.
+    in_turn: Vec<Script>,
     /// Connections since the script was given.
     played: usize,
     connections: usize,
@@ -317,6 +339,19 @@ struct State {
     open: Vec<(usize, TcpStream)>,
     behaves: bool,
     stopped: bool,
+}
+
+impl State {
+    /// What the newest connection plays.
+    fn next_script(&self) -> Script {
+        if !self.in_turn.is_empty() {
+            return self.in_turn[(self.played - 1) % self.in_turn.len()].clone();
+        }
+        match &self.script.then {
+            Some((connections, then)) if self.played > *connections => (**then).clone(),
+            _ => self.script.clone(),
+        }
+    }
 }
 
 impl Default for Script {
@@ -361,10 +396,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let Ok(stream) = stream else { continue };
         (state.connections, state.played) = (state.connections + 1, state.played + 1);
         let (number, generation) = (state.connections, state.generation);
-        let script = match &state.script.then {
-            Some((connections, then)) if state.played > *connections => (**then).clone(),
-            _ => state.script.clone(),
-        };
+        let script = state.next_script();
         state.open.push((number, stream.try_clone().unwrap()));
         drop(state);
         let shared = Arc::clone(shared);
@@ -507,6 +539,8 @@ struct Conversation<'a> {
     mail: Option<String>,
     recipients: Vec<String>,
     asked: usize,
+    /// Those that came whole before the present one.
+    messages: usize,
 }
 
 impl<'a> Conversation<'a> {
@@ -518,8 +552,19 @@ impl<'a> Conversation<'a> {
         shared: &'a Shared,
     ) -> Self {
         let input = BufReader::with_capacity(64 * 1024, Channel::Plain(wire));
-        let (output, recipients) = (vec![], vec![]);
-        Self { input, output, script, number, generation, shared, mail: None, recipients, asked: 0 }
+        let (output, mail, recipients, asked, messages) = (vec![], None, vec![], 0, 0);
+        Self {
+            input,
+            output,
+            script,
+            number,
+            generation,
+            shared,
+            mail,
+            recipients,
+            asked,
+            messages,
+        }
     }
 
     fn run(mut self) -> io::Result<()> {
@@ -571,7 +616,8 @@ impl<'a> Conversation<'a> {
     }
 
     fn act(&self, step: Step) -> Option<Act> {
-        if self.shared.state().behaves { None } else { self.script.act(step).cloned() }
+        let is_good = self.shared.state().behaves || self.messages < self.script.good_messages;
+        if is_good { None } else { self.script.act(step).cloned() }
     }
 
     /// Does what the script says here, else gives the right answer; returns what was said first.
@@ -726,7 +772,9 @@ impl<'a> Conversation<'a> {
             self.disown();
         }
         answered?;
-        self.answer(Step::Idle, "").and_then(|_| self.flush())
+        self.answer(Step::Idle, "").and_then(|_| self.flush())?;
+        self.messages += 1;
+        Ok(())
     }
 
     /// True if the script does not cut this answer.

@@ -20,7 +20,7 @@ pub(crate) use gate::{Gate, gate};
 pub(crate) use settings::Settings;
 pub(crate) use sink::{Sink, sink, sink_later};
 pub(crate) use smtp_sink::SmtpSink;
-pub(crate) use tls::tls;
+pub(crate) use tls::{Tls, tls};
 
 use std::{
     thread,

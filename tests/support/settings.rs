@@ -16,7 +16,9 @@ pub(crate) struct Settings {
     users: Vec<(String, String)>,
     evidence: Option<Vec<String>>,
     connections_per_client_max: i64,
+    smarthost: Table,
     submissions_proxied: bool,
+    client_certificates: &'static str,
     pub(super) environment: Vec<(String, String)>,
 }
 
@@ -55,7 +57,9 @@ impl Default for Settings {
             users: vec![],
             evidence: Some(words(&["auth", "mail-from"])),
             connections_per_client_max: 4000,
+            smarthost: Table::new(),
             submissions_proxied: false,
+            client_certificates: "none",
             environment: vec![],
         }
     }
@@ -133,6 +137,12 @@ impl Settings {
         self
     }
 
+    /// Its listeners ask for client certificates so.
+    pub(crate) fn client_certificates(mut self, ask: &'static str) -> Self {
+        self.client_certificates = ask;
+        self
+    }
+
     /// The program runs with this in its environment.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -183,6 +193,12 @@ impl Settings {
             .set("tls.self_signed", false)
     }
 
+    /// Any key of the listener for servers.
+    pub(crate) fn smarthost(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.smarthost.insert(key.to_owned(), value.into());
+        self
+    }
+
     /// The file of logins.
     pub(super) fn passwd(&self) -> String {
         self.users.iter().map(|(login, hash)| format!("{login}:{hash}::::::\n")).collect()
@@ -209,6 +225,7 @@ impl Settings {
         let mut smarthost = listener("smarthost", "smarthost", smarthost, self.evidence.as_deref());
         // A server that logs in over the loopback address needs no TLS for its password.
         smarthost.insert("plaintext_auth".to_owned(), true.into());
+        smarthost.extend(self.smarthost.clone());
         let mut submissions = listener("submissions", "submissions", submissions, None);
         submissions.insert("proxy_protocol".to_owned(), self.submissions_proxied.into());
         let mut listeners =
@@ -219,6 +236,7 @@ impl Settings {
         }
         for listener in &mut listeners {
             let max = self.connections_per_client_max;
+            listener.insert("client_certificates".to_owned(), self.client_certificates.into());
             listener.insert("connections_per_client_max".to_owned(), max.into());
         }
         listeners

@@ -5,9 +5,9 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::ring,
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
 };
-use std::{io, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 /// How a client shakes hands.
 #[derive(Clone)]
@@ -32,6 +32,14 @@ impl Tls {
             .with_custom_certificate_verifier(Arc::new(Anything));
         let name = ServerName::try_from("gate.example").unwrap();
         Self { config: Arc::new(finish(builder)), name }
+    }
+
+    /// A client that shows this certificate when it is asked for one.
+    pub(crate) fn with_certificate(certificate: &Path, key: &Path) -> Self {
+        let chain = CertificateDer::pem_file_iter(certificate).unwrap();
+        let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
+        let key = PrivateKeyDer::from_pem_file(key).unwrap();
+        Self::new(|builder| builder.with_client_auth_cert(chain, key).unwrap())
     }
 
     /// Shakes hands.

@@ -1,7 +1,7 @@
 //! XCLIENT and XFORWARD: what a peer says of the client behind it.
 
 use super::{ClientClaim, Refusal, Session, Speaker};
-use crate::smtp::xclient::Attributes;
+use crate::smtp::{data::LineEndings, xclient::Attributes};
 
 impl Session {
     pub(super) fn check_claim(&self, allowed: bool) -> Result<(), Refusal> {
@@ -24,6 +24,14 @@ impl Session {
     }
 
     /// The session starts again, as if it were the client's own (Postfix XCLIENT_README).
+    /// A peer's line ends are put right, but not those of the strangers that it speaks for.
+    pub(super) fn line_endings(&self) -> LineEndings {
+        match &self.claims {
+            Some(claims) if claims.speaker != Speaker::Server => LineEndings::Strict,
+            _ => self.settings.line_endings,
+        }
+    }
+
     pub(super) fn proceed_xclient(&mut self, attributes: Attributes) {
         let claims = self.claims.get_or_insert_default();
         claims.speaker = Speaker::ServerForClient;

@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 impl Session {
     pub(super) fn obey(&mut self, line: &[u8], now: Timestamp) {
-        if self.service == Service::Draining {
+        // A message of which the first chunks are here may come to its end.
+        if self.service == Service::Draining && !matches!(self.state, State::Chunks(..)) {
             return self.stop();
         }
         if matches!(self.state, State::Sasl(_)) {
@@ -50,6 +51,8 @@ impl Session {
             Verb::Mail => self.check_mail(),
             Verb::Rcpt => self.check_rcpt(),
             Verb::Data => self.check_data(),
+            // Whatever is wrong with it, its octets follow.
+            Verb::Bdat => Ok(()),
             Verb::Auth => self.check_auth(),
             Verb::StartTls => self.check_starttls(),
             Verb::Xclient => self.check_claim(self.settings.xclient),
@@ -68,6 +71,7 @@ impl Session {
             }
             Command::Rcpt(request) => self.proceed_rcpt(request),
             Command::Data => self.proceed_data(),
+            Command::Bdat(size) => self.proceed_bdat(size, now),
             Command::Ehlo(name) => self.proceed_ehlo(name),
             Command::Helo(name) => self.proceed_helo(name),
             Command::Rset => self.proceed_rset(),
@@ -83,7 +87,7 @@ impl Session {
     }
 
     fn check_mail(&self) -> Result<(), Refusal> {
-        if self.transaction().is_some() {
+        if self.is_in_transaction() {
             return Err(Refusal::Fault("503 5.5.1 MAIL was given already"));
         }
         if self.greeting.is_none() {
@@ -126,7 +130,7 @@ impl Session {
     fn check_rcpt(&self) -> Result<(), Refusal> {
         match self.state {
             State::Envelope(_) => Ok(()),
-            _ => Err(self.no_mail()),
+            _ => Err(self.no_envelope()),
         }
     }
 
@@ -157,13 +161,13 @@ impl Session {
 
     /// Takes the next line if it is there and is RCPT. Once there were too many errors nothing more is taken.
     fn next_rcpt(&mut self) -> Option<Result<RcptRequest, CommandError>> {
-        let Line::Whole(length) = self.find_line() else { return None };
+        let Line::Whole(end) = self.find_line() else { return None };
         if self.errors >= self.settings.errors_max
-            || Verb::split(&self.buffer[..length]).0 != Verb::Rcpt
+            || Verb::split(&self.buffer[..end.at]).0 != Verb::Rcpt
         {
             return None;
         }
-        let line = self.take_line(length);
+        let line = self.take_line(end);
         match Command::parse(Verb::Rcpt, Verb::split(&line).1, &self.context()) {
             Ok(Command::Rcpt(request)) => Some(Ok(request)),
             Ok(_) => None,
@@ -203,6 +207,7 @@ impl Session {
             (offered.smtputf8, "SMTPUTF8"),
             (offered.enhanced_status_codes, "ENHANCEDSTATUSCODES"),
             (offered.dsn, "DSN"),
+            (true, "CHUNKING"),
             (settings.starttls && !self.is_tls(), "STARTTLS"),
             (!auth.is_empty(), &auth),
             (settings.xforward && claims, "XFORWARD NAME ADDR PORT PROTO HELO SOURCE"),
@@ -240,11 +245,21 @@ impl Session {
         self.state = State::TlsHandshake;
     }
 
-    pub(super) fn check_no_transaction(&self) -> Result<(), Refusal> {
-        match self.transaction() {
-            Some(_) => Err(Refusal::Fault("503 5.5.1 not within a transaction")),
-            None => Ok(()),
+    /// RCPT or DATA where none may come.
+    pub(super) fn no_envelope(&self) -> Refusal {
+        match self.state {
+            State::Chunks(..) | State::ChunksFailed(_) => {
+                Refusal::Fault("503 5.5.1 BDAT has begun already")
+            }
+            _ => self.no_mail(),
         }
+    }
+
+    pub(super) fn check_no_transaction(&self) -> Result<(), Refusal> {
+        if self.is_in_transaction() {
+            return Err(Refusal::Fault("503 5.5.1 not within a transaction"));
+        }
+        Ok(())
     }
 
     fn context(&self) -> Context<'_> {

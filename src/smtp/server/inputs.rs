@@ -1,7 +1,7 @@
 //! What happens to a session from outside: bytes, answers, TLS, deadlines.
 
 use super::{
-    Answer, Channel, CloseReason, EndReason, Login, Output, Reply, Session, Slot, State,
+    Answer, Channel, CloseReason, Coming, EndReason, Login, Output, Reply, Session, Slot, State,
     Transaction,
 };
 use crate::types::Timestamp;
@@ -10,7 +10,7 @@ impl Session {
     pub(super) fn handle_bytes(&mut self, bytes: &[u8], now: Timestamp) {
         match self.state {
             State::Closed | State::TlsHandshake => return,
-            State::Body(..) if !bytes.is_empty() => self.waiting_since = now,
+            State::Body(..) | State::Chunk(_) if !bytes.is_empty() => self.waiting_since = now,
             _ if self.is_asking() && self.buffer.len() + bytes.len() > WAITING_BYTES_MAX => {
                 self.say("421 4.7.0 too much input before an answer");
                 return self.end(CloseReason::Protocol, EndReason::Closed);
@@ -66,8 +66,11 @@ impl Session {
             (State::AskedRecipients(transaction, slots), Answer::Recipients(replies)) => {
                 self.take_recipients(&replies, transaction, &slots);
             }
-            (State::AskedText(transaction), Answer::Text(answer)) => {
+            (State::AskedText(transaction, Coming::Text), Answer::Text(answer)) => {
                 self.take_text(answer, transaction, now);
+            }
+            (State::AskedText(transaction, Coming::Chunks(size)), Answer::Text(answer)) => {
+                self.take_first_chunk(answer, transaction, size, now);
             }
             (State::AskedMessage, Answer::Message(reply)) => {
                 reply.write_to(&mut self.replies);
@@ -88,7 +91,6 @@ impl Session {
         self.orphans_left =
             if reply.is_positive() { 0 } else { self.settings.recipients_max.saturating_add(1) };
         if reply.is_positive() {
-            self.idle_commands = 0;
             self.state = State::Envelope(transaction);
         }
     }
@@ -108,6 +110,7 @@ impl Session {
             }
         }
         transaction.attempted += slots.len();
+        self.idle_commands = 0;
         self.state = State::Envelope(transaction);
         self.check_errors();
     }

@@ -1,21 +1,22 @@
 //! Command lines: where they end, how long they may be, and which stage gets what is in the buffer.
 
 use super::{Channel, CloseReason, EndReason, Reading, Refusal, Session, State, login::sasl_reply};
-use crate::{smtp::sasl::SaslError, types::Timestamp};
+use crate::{
+    smtp::{command::CommandError, data::LineEndings, sasl::SaslError},
+    types::Timestamp,
+};
 use bytes::{Buf, BytesMut};
 
 impl Session {
     /// Goes one step on; false if more input is needed.
     pub(super) fn advance(&mut self, now: Timestamp) -> bool {
         match (&self.state, self.reading) {
-            (State::Command | State::Envelope(_) | State::Sasl(_), Reading::Lines) => {
-                self.advance_line(now)
-            }
-            (State::Command | State::Envelope(_) | State::Sasl(_), Reading::Discarding) => {
-                self.discard_line()
-            }
             (State::Body(..), _) => self.advance_body(),
-            _ => false,
+            (State::Chunk(_), _) => self.advance_chunk(now),
+            (State::TlsHandshake | State::Closed, _) => false,
+            _ if self.is_asking() => false,
+            (_, Reading::Lines) => self.advance_line(now),
+            (_, Reading::Discarding) => self.discard_line(),
         }
     }
 
@@ -28,8 +29,8 @@ impl Session {
             Line::Incomplete => return false,
             Line::TooLong => self.refuse_long_line(),
             Line::Bare => self.refuse_bare(),
-            Line::Whole(length) => {
-                let line = self.take_line(length);
+            Line::Whole(end) => {
+                let line = self.take_line(end);
                 self.waiting_since = now;
                 self.obey(&line, now);
             }
@@ -39,18 +40,26 @@ impl Session {
     }
 
     pub(super) fn find_line(&self) -> Line {
-        let long = matches!(self.state, State::Sasl(_))
-            || self.buffer.get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"AUTH"));
-        find_line(&self.buffer, if long { AUTH_BYTES_MAX } else { COMMAND_BYTES_MAX })
+        let long = matches!(self.state, State::Sasl(_)) || self.begins_with(b"AUTH");
+        let bytes_max = if long { AUTH_BYTES_MAX } else { COMMAND_BYTES_MAX };
+        find_line(&self.buffer, bytes_max, self.line_endings())
     }
 
-    pub(super) fn take_line(&mut self, length: usize) -> BytesMut {
-        let mut line = self.buffer.split_to(length + 2);
-        line.truncate(length);
+    fn begins_with(&self, verb: &[u8; 4]) -> bool {
+        self.buffer.get(..4).is_some_and(|word| word.eq_ignore_ascii_case(verb))
+    }
+
+    pub(super) fn take_line(&mut self, end: LineEnd) -> BytesMut {
+        let mut line = self.buffer.split_to(end.at + end.ending_bytes);
+        line.truncate(end.at);
         line
     }
 
     fn refuse_long_line(&mut self) {
+        if self.begins_with(b"BDAT") {
+            // The octets that follow must not be taken for commands, and how many they are stands in the line.
+            return self.refuse(&CommandError::ChunkSize.into());
+        }
         self.reading = Reading::Discarding;
         if matches!(self.state, State::Sasl(_)) {
             self.state = State::Command;
@@ -68,7 +77,10 @@ impl Session {
 
     fn discard_line(&mut self) -> bool {
         match memchr::memchr(b'\n', &self.buffer) {
-            Some(end) if end > 0 && self.buffer[end - 1] == b'\r' => {
+            Some(end)
+                if self.line_endings() == LineEndings::Normalise
+                    || (end > 0 && self.buffer[end - 1] == b'\r') =>
+            {
                 self.buffer.advance(end + 1);
                 self.reading = Reading::Lines;
                 true
@@ -89,18 +101,29 @@ impl Session {
 /// What stands at the front of the buffer.
 pub(super) enum Line {
     Incomplete,
-    /// A line of so many octets, then CRLF.
-    Whole(usize),
+    Whole(LineEnd),
     TooLong,
     /// A line with a CR in it or without a CR before its LF.
     Bare,
 }
 
+/// Where a line ends, and how many octets end it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LineEnd {
+    pub(super) at: usize,
+    ending_bytes: usize,
+}
+
 /// Finds a line of at most `bytes_max` octets; the same at whatever split of the stream.
-fn find_line(buffer: &[u8], bytes_max: usize) -> Line {
+fn find_line(buffer: &[u8], bytes_max: usize, endings: LineEndings) -> Line {
     let window = &buffer[..buffer.len().min(bytes_max + 2)];
     match memchr::memchr2(b'\r', b'\n', window) {
-        Some(at) if window[at..].starts_with(b"\r\n") => Line::Whole(at),
+        Some(at) if window[at..].starts_with(b"\r\n") => {
+            Line::Whole(LineEnd { at, ending_bytes: 2 })
+        }
+        Some(at) if window[at] == b'\n' && endings == LineEndings::Normalise => {
+            Line::Whole(LineEnd { at, ending_bytes: 1 })
+        }
         Some(at) if at + 1 < window.len() || window[at] == b'\n' => Line::Bare,
         _ if window.len() == bytes_max + 2 => Line::TooLong,
         _ => Line::Incomplete,

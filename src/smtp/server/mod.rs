@@ -3,11 +3,12 @@
 //! Contract: [`Session::handle`] takes an [`Input`] and the present moment, then [`Session::poll_output`] is called until it
 //! returns `None`. After an [`Output::Ask`] the machine parses nothing until the matching [`Input::Answer`]; the pump reads
 //! nothing meanwhile, so what is buffered is at most one read. Buffered plaintext is dropped at STARTTLS here, bare CR and
-//! LF are refused here, errors are counted here.
+//! LF are refused here or put right, errors are counted here.
 //!
-//! This file is the contract and the state; `inputs` takes what happens, `lines` and `text` what is in the buffer, `commands`,
+//! This file is the contract and the state; `inputs` takes what happens, `lines`, `text` and `chunks` what is in the buffer, `commands`,
 //! `login` and `claims` what a line says, and `turn` ends each turn.
 
+mod chunks;
 mod claims;
 mod commands;
 mod inputs;
@@ -18,10 +19,14 @@ mod tests;
 mod text;
 mod turn;
 
+use self::{
+    chunks::Chunk,
+    text::{Body, Text},
+};
 use super::{
     Extensions, MailRequest, RcptRequest, Reply,
-    command::{CommandError, Offer},
-    data::Scanner,
+    command::{ChunkSize, CommandError, Offer},
+    data::LineEndings,
     sasl::Exchange,
     scram::{ClientFirst, KEY_BYTES, ScramParameters, ScramProof},
     xclient::ClientClaim,
@@ -56,6 +61,10 @@ pub struct SessionSettings {
     pub xclient: bool,
     /// XFORWARD is offered and obeyed.
     pub xforward: bool,
+    /// What is done about a bare CR or LF in a text, and a bare LF behind a command.
+    pub line_endings: LineEndings,
+    /// The longest line of a text in octets with its CRLF; `550 5.6.0` beyond. None: any length is passed on.
+    pub text_line_bytes_max: Option<u64>,
     /// Recipients of one transaction; `452 4.5.3` beyond.
     pub recipients_max: usize,
     /// Errors of the client (unknown commands, wrong order, wrong syntax) before `421 4.7.0`.
@@ -126,9 +135,10 @@ pub enum Output {
     StartTls,
     /// Find out and say [`Input::Answer`].
     Ask(Ask),
-    /// DATA was answered 354; text follows.
+    /// DATA was answered 354, or the first BDAT was taken; text follows.
     BodyBegins,
-    /// The next piece of the text, dot-stuffed as it came, without the final dot. The pieces together end with CRLF or are empty.
+    /// The next piece of the text, dot-stuffed as DATA has it, without the final dot. The pieces together end with CRLF or are
+    /// empty.
     Body(BytesMut),
     /// The transaction ended without an answer to [`Ask::Message`]: RSET, EHLO, QUIT, XCLIENT, too large, malformed, closed.
     TransactionEnded(EndReason),
@@ -156,7 +166,7 @@ pub enum Ask {
     Text,
     /// The text is complete. Answer: [`Answer::Message`].
     Message {
-        /// The octets of the text as they came, without the final dot.
+        /// The octets of the text as they go on, without the final dot.
         size_bytes: u64,
     },
 }
@@ -232,6 +242,8 @@ pub enum EndReason {
     Quit,
     /// The text was larger than [`SessionSettings::size_bytes_max`]; the client heard `552 5.3.4`.
     TooLarge,
+    /// A line was longer than [`SessionSettings::text_line_bytes_max`]; the client heard `550 5.6.0`.
+    LineTooLong,
     /// The text had a bare CR, bare LF or NUL; the client heard `550 5.5.2`.
     Malformed,
     /// [`SessionSettings::transaction_time_max`] passed.
@@ -314,15 +326,30 @@ enum State {
     /// The answer to [`Ask::Recipients`].
     AskedRecipients(Transaction, Vec<Slot>),
     /// The answer to [`Ask::Text`].
-    AskedText(Transaction),
+    AskedText(Transaction, Coming),
     /// Text.
     Body(Transaction, Body),
+    /// The octets of a chunk.
+    Chunk(Box<Chunk>),
+    /// A command, in between the chunks of a message.
+    Chunks(Transaction, Text),
+    /// A command; a message that came in chunks failed, and this is what the client hears of each.
+    ChunksFailed(Refusal),
     /// The answer to [`Ask::Message`].
     AskedMessage,
     /// The end of the handshake.
     TlsHandshake,
     /// Nothing any more.
     Closed,
+}
+
+/// How a text is going to come.
+#[derive(Debug, Clone, Copy)]
+enum Coming {
+    /// After 354.
+    Text,
+    /// At once, in chunks of which this is the first.
+    Chunks(ChunkSize),
 }
 
 /// A transaction: MAIL was accepted, or is asked about.
@@ -335,24 +362,6 @@ struct Transaction {
     accepted: usize,
     /// When it must be over.
     deadline: Timestamp,
-}
-
-/// The reception of a text.
-#[derive(Debug)]
-struct Body {
-    scanner: Scanner,
-    fate: Fate,
-    /// When it was answered 354.
-    began: Timestamp,
-}
-
-/// What happens to the text.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    #[default]
-    Passed,
-    /// It is too large already: read to its end and forgotten.
-    Swallowed,
 }
 
 /// The place of one RCPT command in the order of replies.
@@ -418,17 +427,40 @@ enum Speaker {
 }
 
 /// Why a command is not obeyed: the reply without its CRLF.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Refusal {
     /// The client's fault; counts towards [`SessionSettings::errors_max`].
     Fault(&'static str),
     /// Nobody's fault.
     Policy(&'static str),
+    /// What the world said.
+    Told(Box<Reply>),
+    /// Nothing that follows can be understood, so the session ends.
+    Fatal(&'static str),
 }
 
 impl From<CommandError> for Refusal {
     fn from(error: CommandError) -> Self {
-        Self::Fault(error.reply())
+        match error {
+            // Where the chunk ends is not known, and what is in it must not be taken for commands.
+            CommandError::ChunkSize => Self::Fatal(error.reply()),
+            _ => Self::Fault(error.reply()),
+        }
+    }
+}
+
+impl State {
+    /// The transaction that would need an [`Output::TransactionEnded`] now.
+    fn transaction(&self) -> Option<Transaction> {
+        match self {
+            Self::Envelope(transaction)
+            | Self::AskedRecipients(transaction, _)
+            | Self::AskedText(transaction, _)
+            | Self::Body(transaction, _)
+            | Self::Chunks(transaction, _) => Some(*transaction),
+            Self::Chunk(chunk) => chunk.transaction(),
+            _ => None,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     inputs::WAITING_BYTES_MAX,
 };
 use crate::{
-    smtp::{Extensions, Reply},
+    smtp::{Extensions, Reply, data::LineEndings},
     types::Timestamp,
 };
 use std::{sync::Arc, time::Duration};
@@ -31,6 +31,8 @@ fn session_with(data_rate_min: u64) -> Session {
         allow_plaintext_auth: false,
         xclient: false,
         xforward: false,
+        line_endings: LineEndings::Strict,
+        text_line_bytes_max: None,
         recipients_max: 10_000,
         errors_max: 10,
         timeout_command: Duration::from_secs(300),
@@ -96,7 +98,7 @@ fn a_group_is_asked_once_and_answered_with_one_send() {
             &["mail?"],
             &["2 recipients?"],
             &["text?"],
-            &["250 250 250 250 250 501 250 354", "BodyBegins", "due 182"],
+            &["250 250 250 250 250 250 501 250 354", "BodyBegins", "due 182"],
             &["6 octets", "due 183"],
             &["6 octets?"],
             &["250", "due 305"],

@@ -7,7 +7,9 @@ use bytes::BytesMut;
 impl Session {
     /// What is at the end of each turn: tell what there is to tell, and hold no memory while idle.
     pub(super) fn finish_turn(&mut self) {
-        if self.service == Service::Draining && matches!(self.state, State::Command) {
+        if self.service == Service::Draining
+            && matches!(self.state, State::Command | State::ChunksFailed(_))
+        {
             self.stop();
         }
         if !self.is_asking() {
@@ -24,15 +26,19 @@ impl Session {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        let wait = match self.state {
-            State::Body(..) => self.settings.timeout_data,
+        let wait = match &self.state {
+            State::Body(..) | State::Chunk(_) => self.settings.timeout_data,
             State::Closed => return None,
             _ if self.is_asking() => return None,
             _ => self.settings.timeout_command,
         };
-        let due = self.waiting_since + wait;
-        let due = self.too_slow_at().map_or(due, |slow| due.min(slow));
-        Some(self.transaction().map_or(due, |transaction| due.min(transaction.deadline)))
+        let chunk = match &self.state {
+            State::Chunk(chunk) => Some(chunk.until()),
+            _ => None,
+        };
+        let transaction = self.transaction().map(|transaction| transaction.deadline);
+        let due = [Some(self.waiting_since + wait), transaction, chunk, self.too_slow_at()];
+        due.into_iter().flatten().min()
     }
 
     pub(super) const fn is_asking(&self) -> bool {
@@ -42,20 +48,18 @@ impl Session {
                 | State::AskedScram(_)
                 | State::AskedMail(_)
                 | State::AskedRecipients(..)
-                | State::AskedText(_)
+                | State::AskedText(..)
                 | State::AskedMessage
         )
     }
 
-    /// The transaction that would need a [`Output::TransactionEnded`] now.
-    pub(super) const fn transaction(&self) -> Option<Transaction> {
-        match self.state {
-            State::Envelope(transaction)
-            | State::AskedRecipients(transaction, _)
-            | State::AskedText(transaction)
-            | State::Body(transaction, _) => Some(transaction),
-            _ => None,
-        }
+    pub(super) fn transaction(&self) -> Option<Transaction> {
+        self.state.transaction()
+    }
+
+    /// True from MAIL on until what it began is over for the client, too.
+    pub(super) fn is_in_transaction(&self) -> bool {
+        self.transaction().is_some() || matches!(self.state, State::ChunksFailed(_))
     }
 
     pub(super) fn end_transaction(&mut self, reason: EndReason) {
@@ -98,6 +102,11 @@ impl Session {
             Refusal::Policy(line) => {
                 self.orphans_left = self.orphans_left.saturating_sub(1);
                 self.say(line);
+            }
+            Refusal::Told(reply) => reply.write_to(&mut self.replies),
+            Refusal::Fatal(line) => {
+                self.say(line);
+                self.end(CloseReason::Protocol, EndReason::Closed);
             }
         }
     }
@@ -150,5 +159,5 @@ impl Session {
     }
 }
 
-/// NOOP, RSET, VRFY, HELP and greetings since the last accepted MAIL before each counts as an error.
+/// NOOP, RSET, VRFY, HELP and greetings since the last RCPT that was asked about before each counts as an error.
 const IDLE_COMMANDS_MAX: u32 = 100;
