@@ -21,7 +21,7 @@ use crate::{
     smtp::server::Mechanism,
     spool::Spool,
     store::{
-        BoxFuture,
+        BoxFuture, StoreError,
         ledger::Ledger,
         records::Records,
         sqlite::{self, SqliteStore},
@@ -138,10 +138,15 @@ impl App {
         let (phase, _) = watch::channel(Phase::Serving);
         make_folder(&config.state_dir)?;
         let store_name = format!("the store {}", config.store.path.display());
-        let opened = sqlite::open(&config.store).named(&store_name)?;
-        let clock = Clock::start(opened.high_water());
-        let events = Events::new(telemetry.listeners());
-        let store = opened.start(&clock, events.clone()).named(&store_name)?;
+        let opened =
+            sqlite::open(&config.store).map_err(|error| advised(&error)).named(&store_name)?;
+        let clock = Clock::resume(opened.anchor(), opened.high_water());
+        warn_of_the_past(&clock);
+        let events = Events::new(telemetry.listeners(&clock));
+        let store = opened
+            .start(&clock, events.clone())
+            .map_err(|error| advised(&error))
+            .named(&store_name)?;
         let tls = config.tls.clone().map(TlsServer::new).transpose().named("tls")?.map(Arc::new);
         let test_login = make_test_user(&config)?;
         let (ledger, records) = (store.clone(), store.clone());
@@ -395,7 +400,7 @@ pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
         ledger,
         records,
         deliverer: ArcSwap::from_pointee(deliverer),
-        spool: Spool::new(config.spool.clone()).named("spool")?,
+        spool: open_spool(config, &clock, &events)?,
         texts: Room::new(config.session.data_sessions_max),
         authenticator: Arc::new(Authenticator::new(config.auth.clone()).named("auth")?),
         policy: Arc::new(ArcSwap::from_pointee(config.policy.clone())),
@@ -403,6 +408,35 @@ pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
         clock,
         events,
     })
+}
+
+fn open_spool(config: &Config, clock: &Clock, events: &Events) -> Result<Spool, AppError> {
+    let name = format!("spool.folder {}", config.spool.folder.display());
+    let spool = Spool::new(config.spool.clone()).named(&name)?;
+    Ok(spool.reporting_to(clock.clone(), events.clone()))
+}
+
+/// What is wrong with the store and, where it does not pass by itself, what can be done.
+fn advised(error: &StoreError) -> String {
+    let advice = match error {
+        StoreError::Damaged(_) => {
+            "; restore a backup, or move the file away with its -wal and start without a history \
+             (docs/operations.md)"
+        }
+        _ => "",
+    };
+    format!("{error}{advice}")
+}
+
+/// Says that the store has seen a later time than the wall clock shows: one of the two was or is wrong.
+fn warn_of_the_past(clock: &Clock) {
+    let ahead = clock.now().since(clock.utc());
+    if ahead > CLOCK_AHEAD_TOLD {
+        tracing::warn!(
+            seconds = ahead.as_secs(),
+            "the store has seen a later time than the wall clock shows; windows go on from there"
+        );
+    }
 }
 
 fn make_folder(path: &Path) -> Result<(), AppError> {
@@ -652,6 +686,8 @@ impl Signals {
     }
 }
 
+/// A ledger that is further ahead of the wall clock than this is worth a line in the log.
+const CLOCK_AHEAD_TOLD: Duration = Duration::from_secs(60);
 /// How long blocking work may go on after everything has ended.
 const RUNTIME_STOP_TIME_MAX: Duration = Duration::from_secs(2);
 /// Where the test user's password can be read again.

@@ -58,6 +58,10 @@ pub enum Event {
     StoreFailed(Trouble),
     /// The store works again.
     StoreRecovered,
+    /// A text could not be written to the spool or read from it.
+    SpoolFailed(Trouble),
+    /// The spool works again.
+    SpoolRecovered,
     /// A task ended by a panic; the connection it served was closed.
     TaskPanicked(Trouble),
 }
@@ -90,6 +94,8 @@ impl Event {
             Self::CertificatesReloaded => "certificates-reloaded",
             Self::StoreFailed(_) => "store-failed",
             Self::StoreRecovered => "store-recovered",
+            Self::SpoolFailed(_) => "spool-failed",
+            Self::SpoolRecovered => "spool-recovered",
             Self::TaskPanicked(_) => "task-panicked",
         }
     }

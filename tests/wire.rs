@@ -1,7 +1,7 @@
 //! Whole conversations with `smtp::server`, without a socket: `tests/dialogs/*.smtp`.
 //!
 //! A dialog is a list of blocks. `set: …` lines at its top change the settings. In a block `C:` is what the client sends (with
-//! CRLF; `C|` is sent as it stands, with `\r`, `\n`, `\0` and `\xNN` for octets), `I:` what else happens (`tls-ready`,
+//! CRLF; `C|` is sent as it stands, with `\r`, `\n`, `\0`, `\\` and `\xNN` for octets), `I:` what else happens (`tls-ready`,
 //! `closed`, `drain`, `wait SECONDS`), `R:` the scripted answers to the asks of the block, in order (default: yes;
 //! `text` in front of one that refuses the text before it comes).
 //! Then comes what the session does: `E:` for everything but sending, `S:` for what it sends. Each dialog is run with whole
@@ -345,7 +345,10 @@ impl Pump {
                     .iter()
                     .map(|request| {
                         self.note(&format!("rcpt {request:?}"));
-                        self.reply("250 2.1.5 recipient ok")
+                        let refused = request.address.local() == "no";
+                        let default =
+                            if refused { "550 5.1.1 no" } else { "250 2.1.5 recipient ok" };
+                        self.reply(default)
                     })
                     .collect(),
             ),
@@ -411,6 +414,7 @@ fn unescape(text: &str) -> Vec<u8> {
                 Some('r') => octets.push(b'\r'),
                 Some('n') => octets.push(b'\n'),
                 Some('0') => octets.push(0),
+                Some('\\') => octets.push(b'\\'),
                 Some('x') => {
                     let digits: String = chars.by_ref().take(2).collect();
                     octets.push(u8::from_str_radix(&digits, 16).unwrap());
@@ -657,6 +661,170 @@ fn text_of(conversation: &[u8], chance: &mut Random) -> Vec<u8> {
 
 const ENVELOPE: &[u8] = b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n";
 
+/// A command of a random conversation, and the text or chunk behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Ehlo,
+    Helo,
+    Mail,
+    MailTooLarge,
+    Rcpt,
+    RcptRefused,
+    RcptWrong,
+    Data,
+    DataTooLarge,
+    Bdat { last: bool, large: bool },
+    Plain(&'static str, u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    use Step::{
+        Bdat, Data, DataTooLarge, Ehlo, Helo, Mail, MailTooLarge, Plain, Rcpt, RcptRefused,
+        RcptWrong,
+    };
+    prop_oneof![
+        2 => Just(Ehlo),
+        1 => Just(Helo),
+        6 => Just(Mail),
+        1 => Just(MailTooLarge),
+        6 => Just(Rcpt),
+        1 => Just(RcptRefused),
+        1 => Just(RcptWrong),
+        4 => Just(Data),
+        1 => Just(DataTooLarge),
+        6 => any::<bool>().prop_map(|last| Bdat { last, large: false }),
+        1 => any::<bool>().prop_map(|last| Bdat { last, large: true }),
+        3 => proptest::sample::select(vec![
+            Plain("NOOP", 250),
+            Plain("VRFY x", 252),
+            Plain("HELP", 214),
+            Plain("EXPN x", 502),
+            Plain("STARTTLS", 502),
+            Plain("AUTH PLAIN", 502),
+            Plain("DATA x", 0),
+            Plain("XCLIENT ADDR=192.0.2.1", 550),
+            Plain("FOO", 500),
+            Plain("", 500),
+        ]),
+        1 => Just(Plain("RSET", 250)),
+    ]
+}
+
+/// The rules of order of RFC 5321 §4.1.4, RFC 2920 §3.1 and RFC 3030 §2, written down a second time.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+struct Order {
+    greeted: bool,
+    extended: bool,
+    mail: bool,
+    recipients: usize,
+    chunks: bool,
+    failed: bool,
+    octets: usize,
+    taken: usize,
+}
+
+impl Order {
+    /// The code that the next step is answered by; what it sends is appended.
+    fn take(&mut self, step: Step, out: &mut Vec<u8>) -> Vec<u16> {
+        let line = match step {
+            Step::Ehlo => "EHLO x",
+            Step::Helo => "HELO x",
+            Step::Mail => "MAIL FROM:<a@b>",
+            Step::MailTooLarge => "MAIL FROM:<a@b> SIZE=9999",
+            Step::Rcpt => "RCPT TO:<c@d>",
+            Step::RcptRefused => "RCPT TO:<no@d>",
+            Step::RcptWrong => "RCPT TO:<",
+            Step::Data | Step::DataTooLarge => "DATA",
+            Step::Bdat { last: false, large: false } => "BDAT 6",
+            Step::Bdat { last: true, large: false } => "BDAT 6 LAST",
+            Step::Bdat { last: false, large: true } => "BDAT 1002",
+            Step::Bdat { last: true, large: true } => "BDAT 1002 LAST",
+            Step::Plain(line, _) => line,
+        };
+        out.extend(format!("{line}\r\n").bytes());
+        let code = match step {
+            Step::Ehlo | Step::Helo => {
+                (self.greeted, self.extended) = (true, step == Step::Ehlo);
+                self.forget();
+                250
+            }
+            Step::Mail | Step::MailTooLarge if self.mail || !self.greeted => 503,
+            Step::Mail => {
+                self.mail = true;
+                250
+            }
+            Step::MailTooLarge if self.extended => 552,
+            Step::MailTooLarge => 555,
+            Step::Rcpt | Step::RcptRefused | Step::RcptWrong if !self.mail || self.chunks => 503,
+            Step::Rcpt => {
+                self.recipients += 1;
+                250
+            }
+            Step::RcptRefused => 550,
+            Step::RcptWrong => 501,
+            Step::Plain("DATA x", _) => match (self.mail && !self.chunks, self.recipients) {
+                (false, _) => 503,
+                (true, 0) => 554,
+                (true, _) => 501,
+            },
+            Step::Data | Step::DataTooLarge if !self.mail || self.chunks => 503,
+            Step::Data | Step::DataTooLarge if self.recipients == 0 => 554,
+            Step::Data | Step::DataTooLarge => return self.data(step == Step::DataTooLarge, out),
+            Step::Bdat { last, large } => {
+                let chunk = "QUIT\r\n".repeat(if large { 167 } else { 1 });
+                out.extend(chunk.bytes());
+                self.bdat(last, chunk.len())
+            }
+            Step::Plain("RSET", code) => {
+                self.forget();
+                code
+            }
+            Step::Plain(_, code) => code,
+        };
+        vec![code]
+    }
+
+    fn data(&mut self, large: bool, out: &mut Vec<u8>) -> Vec<u16> {
+        self.forget();
+        out.extend("QUIT\r\n".repeat(if large { 167 } else { 1 }).bytes().chain(*b".\r\n"));
+        self.taken += usize::from(!large);
+        vec![354, if large { 552 } else { 250 }]
+    }
+
+    fn bdat(&mut self, last: bool, octets: usize) -> u16 {
+        match self {
+            Self { extended: false, .. } | Self { mail: false, .. } => return 503,
+            Self { recipients: 0, .. } => return 554,
+            _ => {}
+        }
+        self.chunks = true;
+        self.octets += octets;
+        self.failed |= self.octets > 1000;
+        let failed = self.failed;
+        if last {
+            self.forget();
+            self.taken += usize::from(!failed);
+        }
+        if failed { 552 } else { 250 }
+    }
+
+    fn forget(&mut self) {
+        *self = Self {
+            greeted: self.greeted,
+            extended: self.extended,
+            taken: self.taken,
+            ..Self::default()
+        };
+    }
+}
+
+/// The code of each reply.
+fn codes(sent: &[u8]) -> Vec<u16> {
+    let lines = str::from_utf8(sent).unwrap().split_terminator("\r\n");
+    lines.filter(|line| &line[3..4] == " ").map(|line| line[..3].parse().unwrap()).collect()
+}
+
 /// Lines as DATA can carry them, with what is special at their beginning.
 fn lines() -> impl Strategy<Value = Vec<u8>> {
     let octet = any::<u8>().prop_map(|octet| if b"\0\r\n".contains(&octet) { b'.' } else { octet });
@@ -688,6 +856,27 @@ proptest! {
         // Without its end a last line that is empty is no line.
         let expected = if sent.is_empty() || sent.ends_with(b"\r\n") { data::stuff_lines(sent) } else { by_data };
         prop_assert_eq!(text_of(&by_bdat, &mut chance), expected);
+    }
+
+    #[test]
+    fn each_command_in_any_order_has_one_reply_in_its_place(
+        steps in proptest::collection::vec(step(), 0..60),
+        seed in any::<u64>(),
+    ) {
+        let (mut order, mut sent, mut expected) = (Order::default(), Vec::new(), vec![220]);
+        for &step in &steps {
+            expected.extend(order.take(step, &mut sent));
+        }
+        let mut chance = Random(seed);
+        let mut pump = Pump::new(&SessionSettings { errors_max: 10_000, ..settings() }, false);
+        let mut rest = sent.as_slice();
+        for length in chance.split(sent.len()) {
+            let (piece, after) = rest.split_at(length);
+            pump.handle(Input::Bytes(piece));
+            rest = after;
+        }
+        prop_assert_eq!(codes(&pump.sent), expected, "{:?}", steps);
+        prop_assert_eq!(pump.events.matches("E: message").count(), order.taken);
     }
 
     #[test]

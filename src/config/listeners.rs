@@ -8,15 +8,17 @@ use super::{
 };
 use crate::{
     event::Evidence,
-    intake::{ListenerKind, ListenerSettings},
+    intake::{EarlyTalkers, ListenerKind, ListenerSettings},
     net::ClientCertificates,
     rules::identity::TrustRow,
     smtp::data::LineEndings,
+    types::Span,
 };
 use std::{
     collections::HashSet,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 /// Gives the first listener of a kind another address; false if there is none.
@@ -75,6 +77,8 @@ fn check_listener(at: &mut At<'_>, section: &Section<Listener>) -> Option<Listen
     check_evidence(at, evidence.as_deref().unwrap_or_default());
     let proxy_protocol = at.or("proxy_protocol", &s.proxy_protocol, false);
     let plaintext_auth = at.or("plaintext_auth", &s.plaintext_auth, false);
+    let early_talkers = at.value("early_talkers", &s.early_talkers).unwrap_or_default();
+    let banner_delay = check_banner_delay(at, s, early_talkers);
     let client_certificates =
         at.or("client_certificates", &s.client_certificates, ClientCertificates::default());
     let line_endings = at.value("line_endings", &s.line_endings);
@@ -85,6 +89,8 @@ fn check_listener(at: &mut At<'_>, section: &Section<Listener>) -> Option<Listen
         addresses: address.into_iter().map(|parsed| parsed.0).collect(),
         proxy_protocol,
         plaintext_auth,
+        early_talkers,
+        banner_delay,
         client_certificates,
         line_endings: line_endings.unwrap_or_default(),
         evidence: evidence.unwrap_or_else(|| default_evidence(kind)),
@@ -92,6 +98,15 @@ fn check_listener(at: &mut At<'_>, section: &Section<Listener>) -> Option<Listen
         connections_per_client_max: to_usize(per_client),
         connections_per_client_minute: per_minute,
     })
+}
+
+fn check_banner_delay(at: &mut At<'_>, listener: &Listener, talkers: EarlyTalkers) -> Duration {
+    let none = Span::from_secs(0);
+    let delay = at.within("banner_delay", &listener.banner_delay, none, none..=BANNER_DELAY_MAX);
+    if delay > none && talkers == EarlyTalkers::Allow {
+        at.wrong("banner_delay", "nobody is listened for with early_talkers = \"allow\"");
+    }
+    delay.length()
 }
 
 fn check_evidence(at: &mut At<'_>, list: &[Evidence]) {
@@ -184,3 +199,6 @@ fn trusts_loopback(row: &TrustRow) -> bool {
 fn elsewhere(listener: &ListenerSettings) -> Option<&SocketAddr> {
     listener.addresses.iter().find(|address| !address.ip().is_loopback())
 }
+
+/// RFC 5321 §4.5.3.2.1 has clients wait five minutes for the banner; nobody likes it.
+const BANNER_DELAY_MAX: Span = Span::from_secs(30);

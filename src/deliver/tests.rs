@@ -300,6 +300,7 @@ fn short(verdict: &Verdict) -> String {
         Verdict::Refused(reply) => format!("refused {}", reply.code()),
         Verdict::Unknown(_) => String::from("unknown"),
         Verdict::Unavailable(_) => String::from("unavailable"),
+        Verdict::TextLost(_) => String::from("text lost"),
         Verdict::RecipientLost(reply) => format!("lost {}", reply.code()),
         Verdict::ExtensionMissing(name) => format!("missing {name}"),
     }

@@ -1,7 +1,7 @@
 //! The pump of one connection: bytes in, bytes out, deadlines, drain. What the session asks goes to [`Sender`].
 
 use super::{
-    Door, Gate, ListenerKind, Phase,
+    Door, EarlyTalkers, Gate, ListenerKind, Phase,
     transaction::{Abandon, Sender},
 };
 use crate::{
@@ -126,8 +126,24 @@ async fn arrive(
         tell_tls_failed(gate, door, (None, remote), &error);
         refuse("tls");
     };
-    let stream = stream.map_err(failed).ok()?;
+    let mut stream = stream.map_err(failed).ok()?;
+    if talks_early(door, &mut stream).await {
+        refuse("early-talker");
+        let _gone = stream.write_all(b"554 5.5.1 wait for the banner\r\n").await;
+        let _gone = stream.shutdown().await;
+        return None;
+    }
     Some(Arrival { stream, remote, proxied, _place: place })
+}
+
+/// True of a client that says something before its banner. A program that sends mail waits for it; one that was tricked into
+/// speaking to us, or that sends everything blindly, does not. Without a delay only what is here already is seen.
+async fn talks_early(door: &Door, stream: &mut Stream) -> bool {
+    if door.settings.early_talkers == EarlyTalkers::Allow {
+        return false;
+    }
+    let heard = tokio::time::timeout(door.settings.banner_delay, stream.read_u8()).await;
+    matches!(heard, Ok(Ok(_)))
 }
 
 fn tell_tls_failed(

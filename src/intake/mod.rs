@@ -27,6 +27,7 @@ use arc_swap::ArcSwap;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 /// Everything that connections share.
@@ -132,6 +133,10 @@ pub struct ListenerSettings {
     pub proxy_protocol: bool,
     /// AUTH without TLS is allowed (loopback only).
     pub plaintext_auth: bool,
+    /// What is done about clients that speak before the banner.
+    pub early_talkers: EarlyTalkers,
+    /// How long they are listened for before it.
+    pub banner_delay: Duration,
     /// Whether clients are asked for a certificate.
     pub client_certificates: ClientCertificates,
     /// What is done about bare ends of line from peers that may relay.
@@ -144,6 +149,17 @@ pub struct ListenerSettings {
     pub connections_per_client_max: usize,
     /// New connections in a minute from one client network; 0: any number.
     pub connections_per_client_minute: u32,
+}
+
+/// What is done about a client that speaks before it was greeted (RFC 5321 §3.1 forbids it).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EarlyTalkers {
+    /// It is turned away.
+    #[default]
+    Refuse,
+    /// Nothing.
+    Allow,
 }
 
 /// What a listener is for.

@@ -755,6 +755,9 @@ impl<'a> Sender<'a> {
                 Outcome::Deferred,
                 verdict::next_hop_down(&self.session).reply,
             ),
+            Verdict::TextLost(_) => {
+                (Settlement::Refunded, Outcome::Deferred, verdict::spool_full(&self.session).reply)
+            }
             Verdict::RecipientLost(answer) => (
                 Settlement::Refunded,
                 Outcome::Deferred,

@@ -48,8 +48,8 @@ pub enum Verb {
     Xclient,
     /// XFORWARD.
     Xforward,
-    /// A request line of HTTP: a browser, or a browser that was tricked.
-    Http,
+    /// The first line of another protocol: a browser, or a browser that was tricked.
+    Foreign,
     /// Anything else.
     Unknown,
 }
@@ -64,7 +64,7 @@ impl Verb {
         let is = |&&(name, _): &&(&str, Self)| word.eq_ignore_ascii_case(name.as_bytes());
         let verb = match VERBS.iter().find(is) {
             Some(&(_, verb)) => verb,
-            None if HTTP_METHODS.iter().any(|method| word == method.as_bytes()) => Self::Http,
+            None if is_foreign(word, arguments) => Self::Foreign,
             None => Self::Unknown,
         };
         let clean = !line.iter().any(|&byte| byte.is_ascii_control() && byte != b'\t');
@@ -91,9 +91,16 @@ const VERBS: [(&str, Verb); 16] = [
     ("HELP", Verb::Help),
 ];
 
-/// RFC 9110 §9.1 and RFC 5789.
-const HTTP_METHODS: [&str; 9] =
-    ["GET", "POST", "HEAD", "PUT", "OPTIONS", "CONNECT", "DELETE", "TRACE", "PATCH"];
+/// True of lines that begin HTTP (RFC 9110 §9.1, RFC 5789, RFC 9113 §3.4), SSH (RFC 4253 §4.2), SIP and RTSP.
+fn is_foreign(word: &[u8], arguments: &[u8]) -> bool {
+    let last = arguments.rsplit(|&byte| is_blank(byte)).next().unwrap_or_default();
+    FOREIGN_WORDS.iter().any(|foreign| word == foreign.as_bytes())
+        || word.starts_with(b"SSH-")
+        || ["HTTP/", "RTSP/", "SIP/"].iter().any(|version| last.starts_with(version.as_bytes()))
+}
+
+const FOREIGN_WORDS: [&str; 10] =
+    ["GET", "POST", "HEAD", "PUT", "OPTIONS", "CONNECT", "DELETE", "TRACE", "PATCH", "PRI"];
 
 /// A command, its arguments checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,6 +183,9 @@ pub enum CommandError {
     /// The address in RCPT.
     #[error("wrong recipient address: {0}")]
     Recipient(PathError),
+    /// The address in RCPT names a way (`user%other@relay`, `other!user@relay`, `"user@other"@relay`).
+    #[error("a route in the recipient address")]
+    Route,
     /// A parameter that was not offered.
     #[error("unknown parameter")]
     ParameterUnknown,
@@ -204,6 +214,7 @@ impl CommandError {
             }
             Self::Sender(_) => "501 5.1.7 wrong syntax of sender address",
             Self::Recipient(_) => "501 5.1.3 wrong syntax of recipient address",
+            Self::Route => "553 5.1.3 a route in a recipient address (% or ! or @) is not allowed",
             Self::ParameterUnknown => "555 5.5.4 parameter not recognized",
             Self::Parameter => "501 5.5.4 wrong parameter",
             Self::Mechanism => "504 5.5.4 mechanism not recognized",
@@ -241,7 +252,7 @@ impl Command {
             Verb::Xclient => parse_claim(Kind::Xclient, arguments).map(Self::Xclient),
             Verb::Xforward => parse_claim(Kind::Xforward, arguments).map(Self::Xforward),
             Verb::Expn => Err(CommandError::NotImplemented),
-            Verb::Http | Verb::Unknown => Err(CommandError::Unknown),
+            Verb::Foreign | Verb::Unknown => Err(CommandError::Unknown),
         }
     }
 }
@@ -488,6 +499,10 @@ fn parse_rcpt(arguments: &str, context: &Context<'_>) -> Result<RcptRequest, Com
         parse_path(rest, context.utf8_recipients).map_err(CommandError::Recipient)?;
     let syntax = CommandError::Recipient(PathError::Syntax);
     let ReversePath::Mailbox(address) = path else { return Err(syntax) };
+    // A next hop trusts us, and one that takes the domain for its own goes where the local part says (RFC 5321 appendix C).
+    if address.local().contains(['%', '!', '@']) {
+        return Err(CommandError::Route);
+    }
     let mut request = RcptRequest { address, notify: None, orcpt: None };
     for (name, value) in Parameters::split(rest).ok_or(syntax)? {
         match name.as_str() {
@@ -779,7 +794,13 @@ mod tests {
         for (line, verb) in [
             ("QUIT", Verb::Quit),
             ("quit ", Verb::Quit),
-            ("GET / HTTP/1.1", Verb::Http),
+            ("GET / HTTP/1.1", Verb::Foreign),
+            ("PROPFIND /x HTTP/1.1", Verb::Foreign),
+            ("REGISTER sip:x SIP/2.0", Verb::Foreign),
+            ("PRI * HTTP/2.0", Verb::Foreign),
+            ("SSH-2.0-OpenSSH_10.0", Verb::Foreign),
+            ("NOOP HTTP/1.1", Verb::Noop),
+            ("get / http", Verb::Unknown),
             ("GETX", Verb::Unknown),
             ("starttls", Verb::StartTls),
             (" QUIT", Verb::Unknown),

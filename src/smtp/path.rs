@@ -5,7 +5,7 @@
 //! two dots in a row exist. An address is never rewritten: what was parsed is passed on as it was written.
 
 use super::command::Offer;
-use crate::types::{Address, ReversePath};
+use crate::types::{Address, ReversePath, is_visible};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Why a text is not a path.
@@ -85,7 +85,7 @@ fn quoted_length(quoted: &str) -> Result<usize, PathError> {
                 Some((_, ' '..='~')) => {}
                 _ => return Err(PathError::Syntax),
             },
-            c if c.is_control() => return Err(PathError::Syntax),
+            c if !is_visible(c) => return Err(PathError::Syntax),
             _ => {}
         }
     }
@@ -97,7 +97,7 @@ fn is_atom(c: char) -> bool {
     if c.is_ascii() {
         c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c)
     } else {
-        !c.is_control() && !c.is_whitespace()
+        is_visible(c) && !c.is_whitespace()
     }
 }
 
@@ -123,7 +123,7 @@ fn is_label(label: &str) -> bool {
         if c.is_ascii() {
             c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
         } else {
-            !c.is_control() && !c.is_whitespace()
+            is_visible(c) && !c.is_whitespace()
         }
     };
     !label.is_empty()
@@ -200,6 +200,89 @@ mod tests {
         check("<a@bücher.example>", Err(PathError::NotAscii));
         let (path, _) = parse_path("<é@bücher.example>", Offer::Yes).unwrap();
         assert_eq!(path.to_string(), "é@bücher.example");
-        assert_eq!(parse_path("<é\u{85}@b>", Offer::Yes), Err(PathError::Syntax));
+        for joined in ["<نامه\u{200c}ای@b>", "<a@क\u{200d}ष>", "<\"é b\"@b>"] {
+            assert!(parse_path(joined, Offer::Yes).is_ok(), "{joined:?}");
+        }
+    }
+
+    /// Control characters, ends of line, what turns text round, what cannot be seen, blanks: in each place.
+    #[test]
+    fn no_utf8_hides_anything() {
+        for c in [
+            '\u{80}',
+            '\u{85}',
+            '\u{9f}',
+            '\u{ad}',
+            '\u{61c}',
+            '\u{180e}',
+            '\u{200b}',
+            '\u{200e}',
+            '\u{200f}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{202a}',
+            '\u{202e}',
+            '\u{2060}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{feff}',
+            '\u{fff9}',
+            '\u{e0001}',
+            '\u{e0041}',
+        ] {
+            for text in [format!("<a{c}@b>"), format!("<\"a{c}\"@b>"), format!("<a@b{c}.c>")] {
+                assert_eq!(parse_path(&text, Offer::Yes), Err(PathError::Syntax), "{text:?}");
+            }
+            assert!(format!("a{c}@b").parse::<Address>().is_err());
+        }
+        for blank in ['\u{a0}', '\u{2003}', '\u{3000}'] {
+            let text = format!("<a{blank}@b>");
+            assert_eq!(parse_path(&text, Offer::Yes), Err(PathError::Syntax), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lengths_are_octets_as_the_rfc_counts_them() {
+        let domain = |length: usize| {
+            "x.".repeat(length / 2 - 1) + if length.is_multiple_of(2) { "xx" } else { "xxx" }
+        };
+        assert_eq!((domain(255).len(), domain(254).len()), (255, 254));
+        for (text, expected) in [
+            (format!("<{}@b>", "x".repeat(64)), Ok(())),
+            (format!("<{}@b>", "x".repeat(65)), Err(PathError::TooLong)),
+            (format!("<{}@b>", "é".repeat(32)), Ok(())),
+            (format!("<{}@b>", "é".repeat(33)), Err(PathError::TooLong)),
+            (format!("<\"{}\"@b>", "x".repeat(62)), Ok(())),
+            (format!("<\"{}\"@b>", "x".repeat(63)), Err(PathError::TooLong)),
+            (format!("<a@{}>", domain(255)), Ok(())),
+            (format!("<a@{}x>", domain(255)), Err(PathError::TooLong)),
+            (format!("<a@{}>", "x".repeat(63)), Ok(())),
+            (format!("<a@{}>", "x".repeat(64)), Err(PathError::Syntax)),
+            (format!("<{}@b>", "x".repeat(998)), Err(PathError::TooLong)),
+            (format!("<@{}:a@b>", domain(998)), Ok(())),
+        ] {
+            assert_eq!(parse_path(&text, Offer::Yes).map(|_| ()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn literals_are_addresses_and_nothing_else() {
+        for (literal, fits) in [
+            ("[192.0.2.1]", true),
+            ("[IPv6:2001:db8::1]", true),
+            ("[ipv6:::ffff:192.0.2.1]", true),
+            ("[192.0.2.256]", false),
+            ("[192.0.2.01]", false),
+            ("[192.0.2.1", false),
+            ("192.0.2.1]", false),
+            ("[2001:db8::1]", false),
+            ("[IPv6:192.0.2.1]", false),
+            ("[IPv6:fe80::1%eth0]", false),
+            ("[x400:c=de]", false),
+            ("[]", false),
+            ("[192.0.2.1].example", false),
+        ] {
+            assert_eq!(parse_path(&format!("<a@{literal}>"), Offer::No).is_ok(), fits, "{literal}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Replies (RFC 5321 §4.2) with enhanced status codes (RFC 2034, RFC 3463).
 
+use crate::types::is_visible;
 use std::{borrow::Cow, fmt};
 
 /// One reply: a code, an enhanced status where there is one, and one or more lines of text without CR, LF or NUL.
@@ -128,10 +129,10 @@ fn pieces_of(mut text: &str, room: usize) -> Vec<&str> {
 
 /// Replaces what would break a line or a terminal by `?`, so that an echoed text cannot forge a reply.
 fn printable(text: Cow<'static, str>) -> Cow<'static, str> {
-    if text.chars().any(char::is_control) {
-        Cow::Owned(text.chars().map(|c| if c.is_control() { '?' } else { c }).collect())
-    } else {
+    if text.chars().all(is_visible) {
         text
+    } else {
+        Cow::Owned(text.chars().map(|c| if is_visible(c) { c } else { '?' }).collect())
     }
 }
 
@@ -168,6 +169,11 @@ mod tests {
             "250-gate\r\n250 SIZE 10\r\n",
         );
         check(&Reply::new(550, "5.7.1", "no\r\n250 ok"), "550 5.7.1 no??250 ok\r\n");
+        check(&Reply::new(550, "5.7.1", "a\u{2028}\u{202e}\u{85}\0b\r"), "550 5.7.1 a????b?\r\n");
+        check(
+            &Reply::received(550, Some("5.7.1".into()), vec!["a\rb".into(), "c\n250 d".into()]),
+            "550-5.7.1 a?b\r\n550 5.7.1 c?250 d\r\n",
+        );
     }
 
     #[test]

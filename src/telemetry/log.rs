@@ -9,11 +9,13 @@ use super::{
     sink::Sink,
 };
 use crate::{
+    clock::Clock,
     event::{
         AnswerBy, Charged, ConnectionRefused, Event, EvidenceRejected, LimitHit, LimitReached,
         Listener, Login, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal,
         SessionClosed, SessionOpened, SubjectChanged, TlsFailed, TlsStarted, Trouble,
     },
+    rules::verdict::Moment,
     types::{Address, CaseId, Domain, PeerName, SessionId, SubjectId, Timestamp, TransactionId},
 };
 use std::time::Duration;
@@ -24,11 +26,13 @@ pub struct Log {
     sink: Sink,
     format: LogFormat,
     level: Level,
+    clock: Clock,
 }
 
 impl Log {
-    pub(super) const fn new(sink: Sink, format: LogFormat, level: Level) -> Self {
-        Self { sink, format, level }
+    /// Events come with the ledger's time; the clock knows what that is in UTC.
+    pub(super) const fn new(sink: Sink, format: LogFormat, level: Level, clock: Clock) -> Self {
+        Self { sink, format, level, clock }
     }
 }
 
@@ -38,10 +42,11 @@ impl Listener for Log {
         if level > self.level {
             return;
         }
-        self.sink.write_line(self.format, at, |line| {
+        let moment = Moment { ledger: at, utc: self.clock.to_utc(at) };
+        self.sink.write_line(self.format, moment.utc, |line| {
             line.word("level", level_name(level));
             line.word("event", event.name());
-            write_event(line, event);
+            write_event(line, event, moment);
         });
     }
 }
@@ -64,7 +69,8 @@ const fn level_of(event: &Event) -> Level {
         | Event::LoginBackendUp(_)
         | Event::ConfigReloaded
         | Event::CertificatesReloaded
-        | Event::StoreRecovered => Level::INFO,
+        | Event::StoreRecovered
+        | Event::SpoolRecovered => Level::INFO,
         Event::ConnectionRefused(_)
         | Event::LimitReached(_)
         | Event::EvidenceRejected(_)
@@ -72,11 +78,12 @@ const fn level_of(event: &Event) -> Level {
         Event::LoginBackendDown(_)
         | Event::ConfigRejected(_)
         | Event::StoreFailed(_)
+        | Event::SpoolFailed(_)
         | Event::TaskPanicked(_) => Level::ERROR,
     }
 }
 
-fn write_event(line: &mut Line<'_>, event: &Event) {
+fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
     match event {
         Event::SessionOpened(opened) => write_opened(line, opened),
         Event::SessionClosed(closed) => write_closed(line, closed),
@@ -84,8 +91,8 @@ fn write_event(line: &mut Line<'_>, event: &Event) {
         Event::TlsStarted(started) => write_tls_started(line, started),
         Event::TlsFailed(failed) => write_tls_failed(line, failed),
         Event::LoginSucceeded(login) | Event::LoginFailed(login) => write_login(line, login),
-        Event::Message(report) => write_message(line, report),
-        Event::Refused(refusal) => write_refusal(line, refusal),
+        Event::Message(report) => write_message(line, report, moment),
+        Event::Refused(refusal) => write_refusal(line, refusal, moment),
         Event::LimitReached(reached) => write_reached(line, reached),
         Event::EvidenceRejected(rejected) => write_rejected(line, rejected),
         Event::Suspended(s) => write_case(line, (&s.subject, &s.case), &s.reason, &s.actor),
@@ -98,8 +105,12 @@ fn write_event(line: &mut Line<'_>, event: &Event) {
         }
         Event::ConfigRejected(trouble)
         | Event::StoreFailed(trouble)
+        | Event::SpoolFailed(trouble)
         | Event::TaskPanicked(trouble) => write_trouble(line, trouble),
-        Event::ConfigReloaded | Event::CertificatesReloaded | Event::StoreRecovered => {}
+        Event::ConfigReloaded
+        | Event::CertificatesReloaded
+        | Event::StoreRecovered
+        | Event::SpoolRecovered => {}
     }
 }
 
@@ -153,7 +164,7 @@ fn write_login(line: &mut Line<'_>, login: &Login) {
     line.word("result", login.result);
 }
 
-fn write_message(line: &mut Line<'_>, report: &MessageReport) {
+fn write_message(line: &mut Line<'_>, report: &MessageReport, moment: Moment) {
     line.word("outcome", report.outcome.name());
     line.text("id", report.transaction.as_str());
     line.text("session", report.session.as_str());
@@ -166,7 +177,7 @@ fn write_message(line: &mut Line<'_>, report: &MessageReport) {
     line.text_if("reply", report.reply.as_deref());
     line.text_if("next_hop", report.next_hop.as_deref());
     line.text_if("next_hop_reply", report.next_hop_reply.as_deref());
-    line.moment("began", report.began);
+    line.moment("began", moment.to_utc(report.began));
     line.number("took_ms", millis(report.lasted));
     if let Some(took) = report.next_hop_took {
         line.number("next_hop_ms", millis(took));
@@ -184,7 +195,7 @@ fn write_recipients(line: &mut Line<'_>, report: &MessageReport) {
     });
 }
 
-fn write_refusal(line: &mut Line<'_>, refusal: &Refusal) {
+fn write_refusal(line: &mut Line<'_>, refusal: &Refusal, moment: Moment) {
     line.word("reason", refusal.reason.name());
     line.text_if("id", refusal.transaction.as_ref().map(TransactionId::as_str));
     line.text("session", refusal.session.as_str());
@@ -194,7 +205,7 @@ fn write_refusal(line: &mut Line<'_>, refusal: &Refusal) {
     line.number("recipients", u64::from(refusal.recipients));
     line.text("reply", &refusal.reply);
     if let Some(hit) = &refusal.limit {
-        write_hit(line, hit);
+        write_hit(line, hit, moment);
     }
     line.flag("observed_only", Flag::from(refusal.observed_only));
 }
@@ -208,13 +219,13 @@ fn write_charged(line: &mut Line<'_>, charged: Option<&Charged>) {
     line.text_if("peer", charged.peer.as_ref().map(PeerName::as_str));
 }
 
-fn write_hit(line: &mut Line<'_>, hit: &LimitHit) {
+fn write_hit(line: &mut Line<'_>, hit: &LimitHit, moment: Moment) {
     line.text("limit_key", hit.key.as_str());
     line.number("limit_max", u64::from(hit.limit.max));
     line.number("limit_window_s", hit.limit.window.length().as_secs());
     line.number("limit_used", u64::from(hit.used));
     if let Some(slot) = hit.next_slot {
-        line.moment("next_slot", slot);
+        line.moment("next_slot", moment.to_utc(slot));
     }
 }
 
@@ -349,7 +360,8 @@ pub(super) mod tests {
         let path = folder.path().join("log");
         let writer = Writer::start(Some(&path)).unwrap();
         let at = "2026-11-22T09:14:07.042Z".parse().unwrap();
-        Log::new(writer.sink(), format, level).notice(at, event);
+        let (clock, _) = Clock::by_hand(at);
+        Log::new(writer.sink(), format, level, clock).notice(at, event);
         drop(writer);
         assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
     }
@@ -421,7 +433,8 @@ pub(super) mod tests {
         let mut out = Vec::new();
         let mut second = crate::telemetry::line::SecondText::default();
         let mut line = Line::begin(&mut out, LogFormat::Text, &mut second, Timestamp::EPOCH);
-        write_message(&mut line, &report);
+        let moment = Moment { ledger: report.began, utc: report.began };
+        write_message(&mut line, &report, moment);
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.matches("b@there.example").count(), REPORT_RECIPIENTS_MAX);
     }

@@ -52,6 +52,8 @@ pub struct Metrics {
     certificate_reloads: Counter,
     store_up: Gauge,
     store_failures: Counter,
+    spool_up: Gauge,
+    spool_failures: Counter,
     tasks_panicked: Counter,
 }
 
@@ -67,6 +69,8 @@ impl Metrics {
         let login_backend_up =
             r.register_gauge(&Key::from_name("tollgate_login_backend_up"), &METADATA);
         login_backend_up.set(1.0);
+        let spool_up = r.register_gauge(&Key::from_name("tollgate_spool_up"), &METADATA);
+        spool_up.set(1.0);
         Self {
             handle: recorder.handle(),
             log,
@@ -126,6 +130,8 @@ impl Metrics {
             certificate_reloads: single(r, "tollgate_certificate_reloads_total"),
             store_up,
             store_failures: single(r, "tollgate_store_failures_total"),
+            spool_up,
+            spool_failures: single(r, "tollgate_spool_failures_total"),
             tasks_panicked: single(r, "tollgate_tasks_panicked_total"),
             recorder,
         }
@@ -233,6 +239,11 @@ impl Listener for Metrics {
                 self.store_up.set(0.0);
             }
             Event::StoreRecovered => self.store_up.set(1.0),
+            Event::SpoolFailed(_) => {
+                self.spool_failures.increment(1);
+                self.spool_up.set(0.0);
+            }
+            Event::SpoolRecovered => self.spool_up.set(1.0),
             Event::TaskPanicked(_) => self.tasks_panicked.increment(1),
         }
     }
@@ -417,8 +428,14 @@ const CLOSED: &[&str] = &[
     "io",
     "cut",
 ];
-const CONNECTIONS_REFUSED: &[&str] =
-    &["connections-total", "connections-client", "connections-pace", "proxy-header", "tls"];
+const CONNECTIONS_REFUSED: &[&str] = &[
+    "connections-total",
+    "connections-client",
+    "connections-pace",
+    "proxy-header",
+    "tls",
+    "early-talker",
+];
 const TLS_HANDSHAKES: &[&str] = &[
     "full",
     "resumed",
@@ -482,6 +499,8 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_certificate_reloads_total", "Reloads of certificates"),
     ("tollgate_store_up", "1 while the store works"),
     ("tollgate_store_failures_total", "Times that the store could not do its work"),
+    ("tollgate_spool_up", "1 while the spool's files work"),
+    ("tollgate_spool_failures_total", "Times that the spool's files began to fail"),
     ("tollgate_tasks_panicked_total", "Tasks that ended by a panic"),
     ("tollgate_log_lines_lost_total", "Log lines that were dropped because too much was waiting"),
     ("tollgate_log_write_errors_total", "Writes of the log that failed"),

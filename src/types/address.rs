@@ -48,11 +48,32 @@ impl FromStr for Address {
         let (local, domain) = (&text[..at], &text[at + 1..]);
         let fits = (1..=LOCAL_BYTES_MAX).contains(&local.len())
             && (1..=DOMAIN_BYTES_MAX).contains(&domain.len())
-            && !text.chars().any(char::is_control)
+            && text.chars().all(is_visible)
             && !domain.contains([' ', '<', '>', ',']);
         let at = u16::try_from(at).map_err(|_| wrong())?;
         if fits { Ok(Self { text: text.into(), at }) } else { Err(wrong()) }
     }
+}
+
+/// True of characters that show as what they are: no control characters, no ends of line in Unicode (U+2028, U+2029), nothing
+/// that turns the direction of what follows (U+202E and its like) or cannot be seen. The joiners U+200C and U+200D, without
+/// which some scripts cannot be written, count as visible.
+#[must_use]
+pub fn is_visible(c: char) -> bool {
+    !c.is_control()
+        && !matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'
+                | '\u{200e}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 impl fmt::Display for Address {

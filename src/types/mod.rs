@@ -12,7 +12,7 @@ mod secret;
 mod size;
 mod time;
 
-pub use address::{Address, Domain, ReversePath};
+pub use address::{Address, Domain, ReversePath, is_visible};
 pub use certificate::{ClientCertificate, Fingerprint};
 pub use identity::{
     AccountId, CaseId, PeerName, PlanName, SessionId, SubjectId, TenantId, TransactionId,

@@ -8,10 +8,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clock;
 mod crash;
 mod delivery;
 mod dovecot;
 mod exim;
+mod faults;
 mod harness;
 mod lifecycle;
 mod limits;

@@ -511,6 +511,22 @@ fn after_an_outage_mail_passes_again_within_seconds() {
 }
 
 #[test]
+fn a_next_hop_that_reads_too_slowly_is_given_up_within_the_time_that_a_client_waits() {
+    let hop = bad_hop();
+    let settings = impatient(gate()).set("next_hop.timeout_after_dot", "3s");
+    let gate = settings.limit(50, "1h").next_hop_at(hop.address(), "").run();
+    // Each kilobyte is progress, so that no wait for progress ends it.
+    hop.start_over(script().at(Step::Text, Act::Trickle(Duration::from_millis(20))));
+    let begin = steady_now();
+    let heard = send(&gate, "a@shop.example", "", 16_000_000, "slow");
+    assert_eq!(heard.summary(), "text `451 4.4.1`");
+    assert!(steady_now() - begin < ANSWER_MAX, "the answer took {:?}", steady_now() - begin);
+    assert_eq!((hop.messages().len(), used(&gate, "a@shop.example")), (0, 0));
+    hop.behave(script());
+    assert!(send(&gate, "a@shop.example", "", 10, "after").is_sent());
+}
+
+#[test]
 fn a_message_that_its_client_did_not_finish_is_never_delivered() {
     let (hop, gate) = stage(Door::Plain);
     for (number, how) in

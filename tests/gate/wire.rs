@@ -4,6 +4,11 @@ use crate::{
     operators::used,
     support::{Client, gate, programs::python, sink, wait_for},
 };
+use std::{
+    io::{Read as _, Write as _},
+    time::Duration,
+};
+use tollgate::clock::steady_now;
 
 /// The first half of a transaction.
 fn envelope(client: &mut Client) {
@@ -95,6 +100,38 @@ fn a_full_spool_is_said_at_the_last_chunk() {
     assert_eq!(chunk(&mut client, b"\r\n", " LAST"), 452);
     assert_eq!(sink.count(), 0);
     assert_eq!(client.send("a@shop.example", &["b@remote.example"], "short").code, 250);
+}
+
+#[test]
+fn who_speaks_before_the_banner_is_turned_away() {
+    let sink = sink().run();
+    let gate = gate().smarthost("banner_delay", "300ms").next_hop(&sink).run();
+    let mut early = std::net::TcpStream::connect(gate.smarthost()).unwrap();
+    early.write_all(b"EHLO client.example\r\nQUIT\r\n").unwrap();
+    let mut heard = String::new();
+    let _reset_or_end = early.read_to_string(&mut heard);
+    assert!(heard.is_empty() || heard == "554 5.5.1 wait for the banner\r\n", "{heard}");
+    gate.logged("connection-refused", |line| line["reason"] == "early-talker");
+    let before = steady_now();
+    let mut patient = gate.client();
+    assert!(before.elapsed() >= Duration::from_millis(300));
+    assert_eq!(patient.send("a@shop.example", &["b@remote.example"], "text").code, 250);
+}
+
+#[test]
+fn what_is_said_before_the_banner_is_seen_without_a_delay_too() {
+    let sink = sink().run();
+    let gate = gate().next_hop(&sink).run();
+    let header = b"PROXY TCP4 127.0.0.1 127.0.0.1 4660 25\r\n";
+    let talk = [header.as_slice(), b"EHLO client.example\r\n"].concat();
+    let refused = Client::try_connect(gate.proxied(), &talk);
+    assert!(refused.is_err() || refused.is_ok_and(|client| client.banner.code == 554));
+    gate.logged("connection-refused", |line| line["reason"] == "early-talker");
+    // The header itself is nothing that the client says.
+    assert_eq!(Client::connect_saying(gate.proxied(), header).banner.code, 220);
+    drop(gate);
+    let gate = crate::support::gate().smarthost("early_talkers", "allow").next_hop(&sink).run();
+    assert_eq!(Client::connect_saying(gate.smarthost(), b"EHLO x\r\n").banner.code, 220);
 }
 
 /// Whatever any server ever took for an end of data, with a message of the attacker's own behind it.

@@ -65,6 +65,8 @@ pub(crate) enum Act {
     Close(HangUp, Vec<u8>),
     /// Neither says nor reads anything more, until the other side has gone.
     Stall,
+    /// Reads a kilobyte, waits so long, and so on.
+    Trickle(Duration),
     /// Says this again and again until the connection breaks.
     Flood(Vec<u8>),
 }
@@ -626,7 +628,7 @@ impl<'a> Conversation<'a> {
         let act = self.act(step);
         let said = match &act {
             Some(Act::Say(octets) | Act::Close(_, octets)) => octets,
-            Some(Act::Stall | Act::Flood(_)) => &[][..],
+            Some(Act::Stall | Act::Trickle(_) | Act::Flood(_)) => &[][..],
             _ => right,
         };
         self.output.extend(said);
@@ -649,6 +651,10 @@ impl<'a> Conversation<'a> {
                 self.flush()?;
                 return Err(self.stall());
             }
+            Some(Act::Trickle(wait)) => {
+                self.flush()?;
+                return Err(self.trickle(*wait));
+            }
             Some(Act::Flood(octets)) => loop {
                 self.output.extend(octets);
                 self.flush()?;
@@ -668,6 +674,18 @@ impl<'a> Conversation<'a> {
             }
             // Octets that wait to be read hide the end from `peek`, so this is no tight loop.
             thread::sleep(STALL_LOOK_EVERY);
+        }
+        io::ErrorKind::TimedOut.into()
+    }
+
+    fn trickle(&mut self, wait: Duration) -> io::Error {
+        let mut octets = [0; 1024];
+        while self.shared.state().generation == self.generation {
+            match self.input.get_mut().read(&mut octets) {
+                Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
+                Ok(_) => thread::sleep(wait),
+                Err(error) => return error,
+            }
         }
         io::ErrorKind::TimedOut.into()
     }
@@ -762,7 +780,7 @@ impl<'a> Conversation<'a> {
         let right = "250 2.0.0 taken\r\n";
         let accepted = match &act {
             Some(Act::Say(octets) | Act::Close(_, octets)) => is_complete_yes(octets),
-            Some(Act::Stall | Act::Flood(_)) => false,
+            Some(Act::Stall | Act::Trickle(_) | Act::Flood(_)) => false,
             Some(Act::Add(_) | Act::AddLater(..) | Act::Dawdle(_)) | None => self.has_room(right),
         };
         let message = Message { connection: self.number, taken, accepted };

@@ -1,4 +1,6 @@
-//! A host's circuit breaker: after some failures in a row it is left alone for a while that doubles, then tried once.
+//! A host's circuit breaker: after some failures in a row it is left alone for a while that doubles, then tried once. A host
+//! that only greets again is on probation: one failure is enough to leave it alone, and for twice as long, until it has
+//! answered to a text.
 //!
 //! Pure: the moment and the jitter are arguments. It does not know what a failure is.
 
@@ -16,8 +18,16 @@ pub(super) struct Breaker {
 
 #[derive(Debug)]
 enum State {
-    Closed { failures: u32 },
-    Open { until: Instant, wait: Duration, trial: Trial },
+    /// `wait` is how long it will be left alone if it fails.
+    Closed {
+        failures: u32,
+        wait: Duration,
+    },
+    Open {
+        until: Instant,
+        wait: Duration,
+        trial: Trial,
+    },
 }
 
 /// Whether somebody is trying an open circuit.
@@ -41,7 +51,7 @@ impl Breaker {
             failures_max: settings.breaker_failures.max(1),
             wait_first: settings.breaker_wait,
             wait_max: settings.breaker_wait_max,
-            state: State::Closed { failures: 0 },
+            state: State::Closed { failures: 0, wait: settings.breaker_wait },
         }
     }
 
@@ -62,32 +72,46 @@ impl Breaker {
         }
     }
 
+    /// The host answered to a text.
     pub(super) fn note_success(&mut self) -> Change {
-        match std::mem::replace(&mut self.state, State::Closed { failures: 0 }) {
+        let sound = State::Closed { failures: 0, wait: self.wait_first };
+        match std::mem::replace(&mut self.state, sound) {
             State::Closed { .. } => Change::None,
             State::Open { .. } => Change::Closed,
         }
     }
 
+    /// The host greeted. It may do so well and fail at each text, so that this alone makes nothing forgotten.
+    pub(super) fn note_greeting(&mut self) -> Change {
+        let State::Open { wait, .. } = self.state else { return Change::None };
+        self.state = State::Closed { failures: self.failures_max - 1, wait: self.doubled(wait) };
+        Change::Closed
+    }
+
     /// `random` spreads the waits of many gates by a quarter up or down.
     pub(super) fn note_failure(&mut self, now: Instant, random: u64) -> Change {
         match &mut self.state {
-            State::Closed { failures } => {
+            State::Closed { failures, wait } => {
                 *failures += 1;
                 if *failures < self.failures_max {
                     return Change::None;
                 }
-                self.open(now, self.wait_first, random);
+                let wait = *wait;
+                self.open(now, wait, random);
                 Change::Opened
             }
             State::Open { wait, trial: Trial::Running, .. } => {
-                let wait = wait.saturating_mul(2).min(self.wait_max);
-                self.open(now, wait, random);
+                let wait = *wait;
+                self.open(now, self.doubled(wait), random);
                 Change::None
             }
             // A connection that was begun before the circuit opened says nothing new.
             State::Open { .. } => Change::None,
         }
+    }
+
+    fn doubled(&self, wait: Duration) -> Duration {
+        wait.saturating_mul(2).min(self.wait_max)
     }
 
     fn open(&mut self, now: Instant, wait: Duration, random: u64) {
@@ -112,8 +136,9 @@ mod tests {
     const EVEN: u64 = 25;
 
     fn breaker() -> Breaker {
-        let state = State::Closed { failures: 0 };
-        Breaker { failures_max: 3, wait_first: 2 * SECOND, wait_max: 5 * SECOND, state }
+        let wait_first = 2 * SECOND;
+        let state = State::Closed { failures: 0, wait: wait_first };
+        Breaker { failures_max: 3, wait_first, wait_max: 5 * SECOND, state }
     }
 
     #[test]
@@ -144,6 +169,27 @@ mod tests {
         assert!(breaker.admits(now + 5 * SECOND));
         assert_eq!(breaker.note_success(), Change::Closed);
         assert!(breaker.admits(now) && !breaker.is_open());
+    }
+
+    #[test]
+    fn a_host_that_only_greets_is_on_probation() {
+        let (mut breaker, mut now) = (breaker(), steady_now());
+        assert_eq!(breaker.note_greeting(), Change::None);
+        (0..3).for_each(|_| _ = breaker.note_failure(now, EVEN));
+        for seconds in [2, 4, 5, 5] {
+            now += seconds * SECOND;
+            assert!(breaker.admits(now), "{seconds}");
+            assert_eq!(breaker.note_greeting(), Change::Closed);
+            assert!(breaker.admits(now) && !breaker.is_open());
+            assert_eq!(breaker.note_failure(now, EVEN), Change::Opened, "one failure is enough");
+            assert!(!breaker.admits(now + SECOND), "{seconds}");
+        }
+        assert!(breaker.admits(now + 5 * SECOND));
+        assert_eq!(
+            (breaker.note_greeting(), breaker.note_success()),
+            (Change::Closed, Change::None)
+        );
+        assert_eq!(breaker.note_failure(now, EVEN), Change::None, "a text was answered");
     }
 
     #[test]

@@ -164,8 +164,7 @@ impl Host {
         let mut condition = self.condition.lock();
         condition.offers = Some(connection.extensions.clone());
         condition.looked = Some(clock::steady_now());
-        // Only an open circuit closes by this: a host that greets well and fails at each text must not look healthy.
-        if condition.breaker.is_open() { condition.breaker.note_success() } else { Change::None }
+        condition.breaker.note_greeting()
     }
 
     /// Takes note of an answer to a text.

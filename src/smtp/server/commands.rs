@@ -25,10 +25,6 @@ impl Session {
             return self.obey_sasl(line);
         }
         let (verb, arguments) = Verb::split(line);
-        if verb == Verb::Http {
-            self.say("421 4.7.0 this is not a web server");
-            return self.end(CloseReason::Protocol, EndReason::Closed);
-        }
         if let Err(refusal) = self.obey_command(verb, arguments, now) {
             self.refuse(&refusal);
         }
@@ -58,7 +54,8 @@ impl Session {
             Verb::Xclient => self.check_claim(self.settings.xclient),
             Verb::Xforward => self.check_claim(self.settings.xforward),
             Verb::Helo | Verb::Ehlo | Verb::Rset | Verb::Noop | Verb::Quit => Ok(()),
-            Verb::Vrfy | Verb::Expn | Verb::Help | Verb::Http | Verb::Unknown => Ok(()),
+            Verb::Vrfy | Verb::Expn | Verb::Help | Verb::Unknown => Ok(()),
+            Verb::Foreign => Err(Refusal::Fatal("421 4.7.0 this is a mail server")),
         }
     }
 
@@ -139,7 +136,10 @@ impl Session {
         let State::Envelope(transaction) = self.state else { return };
         let room = self.settings.recipients_max.saturating_sub(transaction.accepted);
         if room == 0 {
-            return self.say("452 4.5.3 too many recipients");
+            self.say("452 4.5.3 too many recipients");
+            let transaction = self.note_attempts(transaction, 1, 0);
+            self.state = State::Envelope(transaction);
+            return;
         }
         let (mut slots, mut requests) = (vec![Slot::Asked], vec![first]);
         while requests.len() < room && slots.len() < GROUP_MAX {
@@ -157,6 +157,21 @@ impl Session {
         }
         self.state = State::AskedRecipients(transaction, slots);
         self.outputs.push_back(Output::Ask(Ask::Recipients(requests)));
+    }
+
+    /// Counts recipients that were answered. Refused ones are nobody's fault up to a number, then each is an error.
+    pub(super) fn note_attempts(
+        &mut self,
+        mut transaction: Transaction,
+        attempted: usize,
+        accepted: usize,
+    ) -> Transaction {
+        transaction.attempted += attempted;
+        transaction.accepted += accepted;
+        if transaction.attempted - transaction.accepted > RECIPIENTS_REFUSED_MAX {
+            self.errors += u32::try_from(attempted - accepted).unwrap_or(u32::MAX);
+        }
+        transaction
     }
 
     /// Takes the next line if it is there and is RCPT. Once there were too many errors nothing more is taken.
@@ -278,5 +293,7 @@ impl Session {
     }
 }
 
+/// Refused recipients of one transaction before each counts as an error.
+const RECIPIENTS_REFUSED_MAX: usize = 10_000;
 /// RCPT commands in one ask.
 const GROUP_MAX: usize = 1000;

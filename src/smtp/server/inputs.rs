@@ -95,21 +95,22 @@ impl Session {
         }
     }
 
-    fn take_recipients(&mut self, replies: &[Reply], mut transaction: Transaction, slots: &[Slot]) {
+    fn take_recipients(&mut self, replies: &[Reply], transaction: Transaction, slots: &[Slot]) {
         let mut replies = replies.iter();
+        let mut accepted = 0;
         for slot in slots {
             match slot {
                 Slot::Said(line) => self.say(line),
                 Slot::Asked => match replies.next() {
                     Some(reply) => {
                         reply.write_to(&mut self.replies);
-                        transaction.accepted += usize::from(reply.is_positive());
+                        accepted += usize::from(reply.is_positive());
                     }
                     None => self.say("451 4.3.0 internal error"),
                 },
             }
         }
-        transaction.attempted += slots.len();
+        let transaction = self.note_attempts(transaction, slots.len(), accepted);
         self.idle_commands = 0;
         self.state = State::Envelope(transaction);
         self.check_errors();

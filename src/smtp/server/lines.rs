@@ -1,6 +1,6 @@
 //! Command lines: where they end, how long they may be, and which stage gets what is in the buffer.
 
-use super::{Channel, CloseReason, EndReason, Reading, Refusal, Session, State, login::sasl_reply};
+use super::{CloseReason, EndReason, Reading, Refusal, Session, State, login::sasl_reply};
 use crate::{
     smtp::{command::CommandError, data::LineEndings, sasl::SaslError},
     types::Timestamp,
@@ -21,7 +21,7 @@ impl Session {
     }
 
     fn advance_line(&mut self, now: Timestamp) -> bool {
-        if self.channel == Channel::Plain && self.buffer.first() == Some(&TLS_HANDSHAKE) {
+        if self.buffer.first().is_some_and(|&octet| begins_no_line(octet)) {
             self.end(CloseReason::Protocol, EndReason::Closed);
             return false;
         }
@@ -130,8 +130,12 @@ fn find_line(buffer: &[u8], bytes_max: usize, endings: LineEndings) -> Line {
     }
 }
 
-/// The first octet of a TLS record with a ClientHello (RFC 8446 §5.1); no command begins with it.
-const TLS_HANDSHAKE: u8 = 0x16;
+/// True of octets with which a binary protocol begins (a ClientHello, RFC 8446 §5.1; RDP, SMB, SOCKS …) and no command: such a
+/// peer may never send the end of a line, and understands no reply.
+const fn begins_no_line(octet: u8) -> bool {
+    octet.is_ascii_control() && !matches!(octet, b'\t'..=b'\r')
+}
+
 /// The longest command line without its CRLF; RFC 5321 §4.5.3.1.4 wants 512 and the extensions add to it.
 const COMMAND_BYTES_MAX: usize = 2048;
 /// The longest line of AUTH (RFC 4954 §4).
