@@ -11,6 +11,7 @@ mod support;
 mod clock;
 mod crash;
 mod delivery;
+mod dovecot;
 mod exim;
 mod faults;
 mod harness;
