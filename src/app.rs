@@ -5,12 +5,12 @@
 
 use crate::{
     admin::{Admin, Health, NextHopHealth, Readiness},
-    auth::{self, AuthError, Authenticator, Scheme},
+    auth::{self, AuthError, Authenticator, Scheme, dovecot},
     cli::output,
     clock::Clock,
     config::{self, Budget, Config, Moves},
     deliver::{self, Deliverer, HopState},
-    event::{Event, Events, Trouble},
+    event::{BackendState, Event, Events, Trouble},
     http::{self, ControlSocket, PublicState},
     intake::{
         Door, Gate, ListenerKind, ListenerSettings, Phase, connection,
@@ -18,9 +18,10 @@ use crate::{
         places::{House, PlaceCounts, Places},
     },
     net::{Listener, TlsServer, connect::Network, descriptors},
+    smtp::server::Mechanism,
     spool::Spool,
     store::{
-        BoxFuture,
+        BoxFuture, StoreError,
         ledger::Ledger,
         records::Records,
         sqlite::{self, SqliteStore},
@@ -137,10 +138,15 @@ impl App {
         let (phase, _) = watch::channel(Phase::Serving);
         make_folder(&config.state_dir)?;
         let store_name = format!("the store {}", config.store.path.display());
-        let opened = sqlite::open(&config.store).named(&store_name)?;
-        let clock = Clock::start(opened.high_water());
-        let events = Events::new(telemetry.listeners());
-        let store = opened.start(&clock, events.clone()).named(&store_name)?;
+        let opened =
+            sqlite::open(&config.store).map_err(|error| advised(&error)).named(&store_name)?;
+        let clock = Clock::resume(opened.anchor(), opened.high_water());
+        warn_of_the_past(&clock);
+        let events = Events::new(telemetry.listeners(&clock));
+        let store = opened
+            .start(&clock, events.clone())
+            .map_err(|error| advised(&error))
+            .named(&store_name)?;
         let tls = config.tls.clone().map(TlsServer::new).transpose().named("tls")?.map(Arc::new);
         let test_login = make_test_user(&config)?;
         let (ledger, records) = (store.clone(), store.clone());
@@ -179,6 +185,7 @@ impl App {
             }
             self.doors.push(OpenDoor { door: open.door, sockets: Vec::new() });
         }
+        warn_of_scram(&self.config, &self.gate.authenticator);
         for warning in config::warnings(&self.config) {
             tracing::warn!("{warning}");
         }
@@ -244,6 +251,11 @@ impl App {
         });
         let watcher = gate.clone();
         spawn(vital, "places", async move { run_scarcity(&watcher).await });
+        let asker = gate.clone();
+        spawn(vital, "logins", async move {
+            let notice = |change| notice_dovecot(&asker, change);
+            asker.authenticator.run_dovecot(notice).await;
+        });
         let store = self.store.clone();
         spawn(vital, "store", async move { store.panicked().await });
         let metrics = self.telemetry.metrics();
@@ -391,14 +403,43 @@ pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
         ledger,
         records,
         deliverer: ArcSwap::from_pointee(deliverer),
-        spool: Spool::new(config.spool.clone()).named("spool")?,
+        spool: open_spool(config, &clock, &events)?,
         house: House::new(share_descriptors(config)?.house),
-        authenticator: Arc::new(Authenticator::new(config.auth.clone()).named("auth.passwd_file")?),
+        authenticator: Arc::new(Authenticator::new(config.auth.clone()).named("auth")?),
         policy: Arc::new(ArcSwap::from_pointee(config.policy.clone())),
         ids: Ids::new(clock.now()),
         clock,
         events,
     })
+}
+
+fn open_spool(config: &Config, clock: &Clock, events: &Events) -> Result<Spool, AppError> {
+    let name = format!("spool.folder {}", config.spool.folder.display());
+    let spool = Spool::new(config.spool.clone()).named(&name)?;
+    Ok(spool.reporting_to(clock.clone(), events.clone()))
+}
+
+/// What is wrong with the store and, where it does not pass by itself, what can be done.
+fn advised(error: &StoreError) -> String {
+    let advice = match error {
+        StoreError::Damaged(_) => {
+            "; restore a backup, or move the file away with its -wal and start without a history \
+             (docs/operations.md)"
+        }
+        _ => "",
+    };
+    format!("{error}{advice}")
+}
+
+/// Says that the store has seen a later time than the wall clock shows: one of the two was or is wrong.
+fn warn_of_the_past(clock: &Clock) {
+    let ahead = clock.now().since(clock.utc());
+    if ahead > CLOCK_AHEAD_TOLD {
+        tracing::warn!(
+            seconds = ahead.as_secs(),
+            "the store has seen a later time than the wall clock shows; windows go on from there"
+        );
+    }
 }
 
 fn make_folder(path: &Path) -> Result<(), AppError> {
@@ -591,6 +632,29 @@ fn notice_users(gate: &Gate, result: Result<usize, AuthError>) {
     }
 }
 
+fn notice_dovecot(gate: &Gate, change: dovecot::Change) {
+    let Some((place, _)) = gate.authenticator.dovecot_health() else { return };
+    let backend = place.to_string();
+    gate.tell(&match change {
+        dovecot::Change::Up => {
+            Event::LoginBackendUp(BackendState { backend, detail: String::new() })
+        }
+        dovecot::Change::Down(detail) => Event::LoginBackendDown(BackendState { backend, detail }),
+    });
+}
+
+/// Says so where SCRAM is offered to users who cannot use it: many mail programs choose it and do not fall back.
+fn warn_of_scram(config: &Config, authenticator: &Authenticator) {
+    let (users, able) = (authenticator.users_count(), authenticator.scram_users_count());
+    if config.logins.mechanisms.contains(&Mechanism::ScramSha256) && able < users {
+        tracing::warn!(
+            users,
+            able,
+            "auth.mechanisms offers SCRAM-SHA-256, but not every user has a {{SCRAM-SHA-256}} entry; those may fail to log in"
+        );
+    }
+}
+
 /// Whether the program can do its work.
 struct Condition {
     gate: Arc<Gate>,
@@ -611,6 +675,7 @@ impl Health for Condition {
             .collect();
         let readiness = Readiness {
             store_failure: self.store.failure(),
+            logins_failure: self.gate.authenticator.dovecot_health().and_then(|(_, why)| why),
             next_hops,
             draining: *self.phase.borrow() != Phase::Serving,
         };
@@ -654,6 +719,8 @@ impl Signals {
     }
 }
 
+/// A ledger that is further ahead of the wall clock than this is worth a line in the log.
+const CLOCK_AHEAD_TOLD: Duration = Duration::from_secs(60);
 /// How long blocking work may go on after everything has ended.
 const RUNTIME_STOP_TIME_MAX: Duration = Duration::from_secs(2);
 /// Where the test user's password can be read again.

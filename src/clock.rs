@@ -1,7 +1,8 @@
 //! The only reader of the clock.
 //!
-//! Ledger time starts at the later of the wall clock and the highest time that the store has seen, and from then on
-//! advances with the boot-time clock, which counts suspended time and is not stepped. Steps of the wall clock while
+//! Ledger time starts at the later of the wall clock and the highest time that the store has seen; where the store knows an
+//! [`Anchor`] of the machine's present boot, it starts where the boot-time clock says, whatever the wall clock shows. From then on
+//! it advances with the boot-time clock, which counts suspended time and is not stepped. Steps of the wall clock while
 //! running are therefore ignored for every decision; drift between the two is slewed by at most one part in
 //! [`SLEW_PARTS`], and never backwards. Tests hold a clock that is moved by hand ([`Clock::by_hand`]); a simulation starts
 //! the same clock on a [`Machine`] of its own.
@@ -10,7 +11,7 @@ use crate::types::Timestamp;
 use parking_lot::Mutex;
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -38,6 +39,29 @@ impl Clock {
     #[must_use]
     pub fn start(high_water: Timestamp) -> Self {
         Self::start_by(Faces::System, high_water)
+    }
+
+    /// Goes on from an anchor of this boot of the machine, so that no step of the wall clock between two lives of the process
+    /// counts; from an older one, or none, as [`Clock::start`].
+    #[must_use]
+    pub fn resume(anchor: Option<Anchor>, high_water: Timestamp) -> Self {
+        let clock = Self::start(high_water);
+        if let (Some(anchor), Source::Running(_, reading)) = (anchor, &*clock.0)
+            && Some(anchor.boot_id) == boot_id()
+        {
+            reading.lock().resume(anchor, high_water.as_millis());
+        }
+        clock
+    }
+
+    /// The present moment on the boot-time clock, for [`Clock::resume`] in the next life of the process. None where boots have
+    /// no name, and for a clock that is not the machine's.
+    #[must_use]
+    pub fn anchor(&self) -> Option<Anchor> {
+        let Source::Running(faces @ Faces::System, reading) = &*self.0 else { return None };
+        let (boot_id, mut reading) = (boot_id()?, reading.lock());
+        let ledger = reading.advance(faces.boot_millis(), faces.wall_millis());
+        Some(Anchor { boot_id, boot: reading.boot, ledger })
     }
 
     /// As [`Clock::start`], by the clocks of a simulated machine.
@@ -95,6 +119,17 @@ impl Clock {
     pub fn until(&self, moment: Timestamp) -> Duration {
         moment.since(self.now())
     }
+}
+
+/// One moment on both the boot-time clock and the ledger's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anchor {
+    /// Names the boot of the machine.
+    pub boot_id: i64,
+    /// Milliseconds since the boot.
+    pub boot: i64,
+    /// Milliseconds on the ledger's clock.
+    pub ledger: i64,
 }
 
 /// Moves the clock that came with it, forwards only.
@@ -178,6 +213,14 @@ fn runtime_now() -> tokio::time::Instant {
 }
 
 impl Reading {
+    /// Begins where an anchor of this boot says, but not before `high_water`. A boot-time clock that is behind the anchor's
+    /// contradicts it, and nothing changes.
+    fn resume(&mut self, anchor: Anchor, high_water: i64) {
+        if let passed @ 0.. = self.boot.saturating_sub(anchor.boot) {
+            self.ledger = anchor.ledger.saturating_add(passed).max(high_water);
+        }
+    }
+
     /// Moves the ledger's time on to the clocks' present readings.
     fn advance(&mut self, boot: i64, wall: i64) -> i64 {
         let passed = (boot - self.boot).max(0);
@@ -216,6 +259,16 @@ fn wall_millis() -> i64 {
         .unwrap_or(0)
 }
 
+/// A number for the machine's present boot, from the kernel's random name for it (random(4)).
+fn boot_id() -> Option<i64> {
+    static BOOT_ID: OnceLock<Option<i64>> = OnceLock::new();
+    *BOOT_ID.get_or_init(|| {
+        let name = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let digits: String = name.chars().filter(char::is_ascii_hexdigit).take(15).collect();
+        i64::from_str_radix(&digits, 16).ok()
+    })
+}
+
 fn boot_millis() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     time.tv_sec * 1000 + time.tv_nsec / 1_000_000
@@ -250,6 +303,32 @@ mod tests {
             &[(10, 1_000_010), (10, 1_000_000), (5, 999_999)],
             &[1_000_010, 1_000_010, 1_000_010],
         );
+    }
+
+    #[test]
+    fn an_anchor_of_this_boot_goes_before_the_wall_clock_but_not_before_the_store() {
+        let check = |boot: i64, high_water: i64, expected: i64| {
+            let mut reading = Reading { ledger: 9_000_000, boot, slew_credit: 0 };
+            reading.resume(Anchor { boot_id: 1, boot: 500, ledger: 1_000_000 }, high_water);
+            assert_eq!(reading.ledger, expected, "{boot} {high_water}");
+        };
+        check(500, 0, 1_000_000);
+        check(60_500, 0, 1_060_000);
+        check(60_500, 1_070_000, 1_070_000);
+        check(499, 0, 9_000_000);
+        check(i64::MIN, 0, 9_000_000);
+        check(i64::MAX, 0, i64::MAX);
+    }
+
+    #[test]
+    fn an_anchor_of_this_process_is_one_of_this_boot() {
+        let ahead = Timestamp::from_millis(wall_millis() + 86_400_000);
+        let anchor = Clock::start(ahead).anchor();
+        assert!(anchor.is_some(), "the kernel names its boots");
+        let resumed = Clock::resume(anchor, Timestamp::EPOCH);
+        assert!(resumed.now() >= ahead, "by the anchor, not by the wall clock");
+        let other = anchor.map(|anchor| Anchor { boot_id: !anchor.boot_id, ..anchor });
+        assert!(Clock::resume(other, Timestamp::EPOCH).now() < ahead, "of another boot");
     }
 
     #[test]

@@ -48,6 +48,10 @@ pub enum Event {
     PlacesScarce,
     /// There are enough places again.
     PlacesAmple,
+    /// The Dovecot that checks logins can be asked again.
+    LoginBackendUp(BackendState),
+    /// The Dovecot that checks logins cannot be asked; logins that are not remembered are put off.
+    LoginBackendDown(BackendState),
     /// The configuration was read again and is in force.
     ConfigReloaded,
     /// The configuration was read again and is wrong; the old one stays in force.
@@ -58,6 +62,10 @@ pub enum Event {
     StoreFailed(Trouble),
     /// The store works again.
     StoreRecovered,
+    /// A text could not be written to the spool or read from it.
+    SpoolFailed(Trouble),
+    /// The spool works again.
+    SpoolRecovered,
     /// A task ended by a panic; the connection it served was closed.
     TaskPanicked(Trouble),
 }
@@ -85,11 +93,15 @@ impl Event {
             Self::NextHopDown(_) => "next-hop-down",
             Self::PlacesScarce => "places-scarce",
             Self::PlacesAmple => "places-ample",
+            Self::LoginBackendUp(_) => "login-backend-up",
+            Self::LoginBackendDown(_) => "login-backend-down",
             Self::ConfigReloaded => "config-reloaded",
             Self::ConfigRejected(_) => "config-rejected",
             Self::CertificatesReloaded => "certificates-reloaded",
             Self::StoreFailed(_) => "store-failed",
             Self::StoreRecovered => "store-recovered",
+            Self::SpoolFailed(_) => "spool-failed",
+            Self::SpoolRecovered => "spool-recovered",
             Self::TaskPanicked(_) => "task-panicked",
         }
     }
@@ -558,6 +570,15 @@ pub struct NextHopState {
     /// The next hop, as `host:port`.
     pub next_hop: Arc<str>,
     /// The last failure, or what the probe saw.
+    pub detail: String,
+}
+
+/// The health of whatever checks logins.
+#[derive(Debug, Clone)]
+pub struct BackendState {
+    /// Where it is, as in the configuration.
+    pub backend: String,
+    /// The failure; empty if it works.
     pub detail: String,
 }
 

@@ -26,6 +26,8 @@ mod hop;
 mod play;
 #[path = "sim/plot.rs"]
 mod plot;
+#[path = "sim/shadow.rs"]
+mod shadow;
 #[path = "sim/world.rs"]
 mod world;
 
@@ -40,7 +42,7 @@ use std::{
 const ONCE_WRONG: &[u64] = &[];
 
 /// How many seeds the suite plays.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 2_000;
 
 #[test]
 fn seeds_keep_the_promises() {

@@ -93,7 +93,7 @@ impl Standing {
             return limits_of_peer(admin, row, self.now).await;
         }
         let (tenant, account) = (self.tenant_record.assigned(), self.record.assigned());
-        let limits = self.policy.limits_in_force(tenant, account, self.now);
+        let limits = self.policy.limits_in_force(tenant, account, admin.utc());
         let whose = Whose {
             tenant: Some(&self.tenant.0),
             account: Some(&self.account),

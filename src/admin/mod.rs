@@ -44,7 +44,7 @@ pub struct Admin {
     pub records: Arc<dyn Records>,
     /// Plans and the trust table, as they are in force.
     pub policy: Arc<ArcSwap<Policy>>,
-    /// The ledger's time.
+    /// The ledger's time and, for records, UTC.
     pub clock: Clock,
     /// Who is told of changes.
     pub events: Events,
@@ -55,6 +55,11 @@ pub struct Admin {
 impl Admin {
     fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// What is recorded and what an operator says is in UTC: it must stand when the ledger's time is another.
+    fn utc(&self) -> Timestamp {
+        self.clock.utc()
     }
 
     fn tell(&self, event: &Event) {
@@ -73,6 +78,9 @@ pub trait Health: Send + Sync {
 pub struct Readiness {
     /// Why the store cannot be written, if it cannot.
     pub store_failure: Option<String>,
+    /// Why logins cannot be checked, if they cannot; mail of trusted servers flows all the same.
+    #[serde(default)]
+    pub logins_failure: Option<String>,
     /// Every next hop.
     pub next_hops: Vec<NextHopHealth>,
     /// True after SIGTERM: sessions end, no new ones begin.
@@ -96,7 +104,7 @@ impl Readiness {
     pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if let Some(failure) = &self.store_failure {
-            missing.push(format!("the store cannot be written: {failure}"));
+            missing.push(failure.clone());
         }
         if !self.next_hops.iter().any(|hop| hop.usable) {
             missing.push(String::from("no next hop is usable"));

@@ -138,7 +138,7 @@ pub async fn set(
     changes: &Changes,
     actor: &str,
 ) -> Result<SubjectView, AdminError> {
-    let now = admin.now();
+    let now = admin.utc();
     let mut record = admin.records.subject(who.subject()).await?;
     let steps = steps(admin, who, changes, (&record, actor, now))?;
     let reason = checked_remark(changes)?;
@@ -212,15 +212,15 @@ async fn change(
 ) -> Result<Arc<SubjectRecord>, AdminError> {
     let subject = who.subject().clone();
     let change = Change { subject, what, reason: reason.to_owned(), actor: actor.to_owned() };
-    Ok(admin.records.change(change, admin.now()).await?)
+    Ok(admin.records.change(change, admin.utc()).await?)
 }
 
 async fn view(admin: &Admin, who: &Who, record: &SubjectRecord) -> Result<SubjectView, AdminError> {
-    let now = admin.now();
+    let now = admin.utc();
     let expired = |o: &LimitOverride| o.until.is_some_and(|until| until <= now);
     let overrides = record.overrides.iter();
     let overrides = overrides.map(|o| OverrideView { record: o.clone(), expired: expired(o) });
-    let own = Own::load(admin, who, record, now).await?;
+    let own = Own::load(admin, who, record).await?;
     Ok(SubjectView {
         kind: scope_of(who.kind()),
         name: own.name,
@@ -244,12 +244,7 @@ struct Own {
 }
 
 impl Own {
-    async fn load(
-        admin: &Admin,
-        who: &Who,
-        record: &SubjectRecord,
-        now: Timestamp,
-    ) -> Result<Self, AdminError> {
+    async fn load(admin: &Admin, who: &Who, record: &SubjectRecord) -> Result<Self, AdminError> {
         match who.subject() {
             SubjectId::Account(account) => {
                 let standing = Standing::load(admin, account).await?;
@@ -258,7 +253,7 @@ impl Own {
                 let tenant = Some(standing.tenant.0);
                 Ok(Self { name: account.to_string(), tenant, plan: standing.plan, limits })
             }
-            SubjectId::Tenant(tenant) => Self::of_tenant(admin, tenant, record, now).await,
+            SubjectId::Tenant(tenant) => Self::of_tenant(admin, tenant, record).await,
         }
     }
 
@@ -266,13 +261,12 @@ impl Own {
         admin: &Admin,
         tenant: &TenantId,
         record: &SubjectRecord,
-        now: Timestamp,
     ) -> Result<Self, AdminError> {
         let policy = admin.policy.load_full();
         let plan = plan_of(&policy, None, record);
-        let limits = policy.limits_in_force(record.assigned(), Assigned::default(), now);
+        let limits = policy.limits_in_force(record.assigned(), Assigned::default(), admin.utc());
         let whose = Whose { tenant: Some(tenant), ..Whose::default() };
-        let limits = whose.views(admin, limits, now).await?;
+        let limits = whose.views(admin, limits, admin.now()).await?;
         Ok(Self { name: tenant.to_string(), tenant: None, plan, limits })
     }
 }

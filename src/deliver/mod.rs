@@ -251,6 +251,8 @@ pub enum Verdict {
     Unknown(String),
     /// It could not be reached, or was lost before the final dot: nobody got it.
     Unavailable(String),
+    /// The text could not be read back from the spool; nobody got it, and no next hop is to blame.
+    TextLost(String),
     /// A recipient that it had accepted was refused when the envelope was replayed; nothing was sent.
     RecipientLost(Reply),
     /// It does not offer an extension that the message needs; nothing was sent.

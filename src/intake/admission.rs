@@ -131,7 +131,7 @@ pub async fn admit(books: Books<'_>, question: Question<'_>) -> Result<Admission
     };
     // A server that stands for all its senders has limits of its own; a mailbox's plan is not meant for it.
     let effective = if question.identity.follows_plan() {
-        question.policy.limits_in_force(of_tenant, of_account, books.now.ledger)
+        question.policy.limits_in_force(of_tenant, of_account, books.now.utc)
     } else {
         Vec::new()
     };

@@ -97,7 +97,9 @@ impl Sender<'_> {
             Verdict::Accepted(reply) | Verdict::Refused(reply) | Verdict::RecipientLost(reply) => {
                 reply.to_string()
             }
-            Verdict::Unknown(detail) | Verdict::Unavailable(detail) => detail.clone(),
+            Verdict::Unknown(detail) | Verdict::Unavailable(detail) | Verdict::TextLost(detail) => {
+                detail.clone()
+            }
             Verdict::ExtensionMissing(name) => (*name).to_owned(),
         });
         let charged = matches!(end.outcome, Outcome::Sent | Outcome::Unknown);

@@ -3,7 +3,7 @@
 //! Never speaks to anybody. A file that is wrong is named, and nothing of its contents is repeated.
 
 use super::{CertificateFiles, TlsError, TlsSettings};
-use crate::{clock, types::Domain};
+use crate::types::Domain;
 use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -132,25 +132,16 @@ pub(super) fn make_self_signed(files: &CertificateFiles, name: &Domain) -> Resul
     let names: Vec<String> = names.into_iter().map(String::from).collect();
     let mut params = rcgen::CertificateParams::new(names).map_err(problem)?;
     params.distinguished_name.push(rcgen::DnType::CommonName, name.as_str());
-    (params.not_before, params.not_after) = {
-        let (year, month, day) = today();
-        let on = |year| rcgen::date_time_ymd(year, month, day);
-        (on(year), on(year + SELF_SIGNED_YEARS))
-    };
+    // Good at any time, because a clock that is wrong today must not make it invalid when the clock is set right. The end is
+    // RFC 5280 §4.1.2.5's for "none".
+    params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    params.not_after = rcgen::date_time_ymd(9999, 12, 31);
     let key = rcgen::KeyPair::generate().map_err(problem)?;
     let certificate = params.self_signed(&key).map_err(problem)?;
     write_new(&files.key, &key.serialize_pem(), 0o600)?;
     // A key without a certificate would be in the way at the next start.
     write_new(&files.certificate, &certificate.pem(), 0o644)
         .inspect_err(|_| drop(fs::remove_file(&files.key)))
-}
-
-/// The present date, with a day that exists in every year.
-fn today() -> (i32, u8, u8) {
-    let now = jiff::Timestamp::from_millisecond(clock::wall_now().as_millis()).unwrap_or_default();
-    let date = jiff::tz::Offset::UTC.to_datetime(now).date();
-    let part = |number: i8| u8::try_from(number).unwrap_or(1);
-    (i32::from(date.year()), part(date.month()), part(date.day().min(28)))
 }
 
 fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
@@ -168,4 +159,3 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
 
 /// More than any chain or bundle of authorities; what comes after is not looked at.
 const PEM_BYTES_MAX: u64 = 1024 * 1024;
-const SELF_SIGNED_YEARS: i32 = 10;

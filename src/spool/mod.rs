@@ -5,19 +5,24 @@
 //! read off the event loop. All files together have a cap, and so has the memory of all bodies: once that is used up, what
 //! comes goes to the file at once and without a buffer. Whoever says beforehand how much will come can have that much of
 //! the files' cap promised ([`Spool::promise`]), so that large bodies that cannot all fit are turned away before they are
-//! sent. A [`Body`] can be read any number of times. Nothing here looks into a body. Input comes from `intake`, output goes
-//! to `deliver`.
+//! sent. A [`Body`] can be read any number of times. Nothing here looks into a body. When files
+//! begin to fail or work again, an event says so. Input comes from `intake`, output goes to `deliver`.
 
+use crate::{
+    clock::Clock,
+    event::{Event, Events, Trouble},
+};
 use bytes::{Bytes, BytesMut};
 use rustix::fs::{Mode, OFlags};
 use std::{
+    fmt,
     fs::File,
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -49,18 +54,47 @@ pub enum SpoolError {
 #[derive(Debug, Clone)]
 pub struct Spool(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     settings: Settings,
     files: AtomicU64,
     memory: AtomicU64,
     promised: AtomicU64,
+    /// The last file could not be made, written or read.
+    failing: AtomicBool,
+    told: Option<(Clock, Events)>,
 }
 
 impl Inner {
-    const fn new(settings: Settings) -> Self {
+    const fn new(settings: Settings, told: Option<(Clock, Events)>) -> Self {
         let (files, memory, promised) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        Self { settings, files, memory, promised }
+        Self { settings, files, memory, promised, failing: AtomicBool::new(false), told }
+    }
+
+    /// Tells the first failure and the first success after it.
+    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if self.failing.swap(result.is_err(), Ordering::Relaxed) != result.is_err() {
+            self.tell(&match &result {
+                Ok(_) => Event::SpoolRecovered,
+                Err(error) => {
+                    let folder = self.settings.folder.display();
+                    let detail = format!("the spool {folder} cannot be used: {error}");
+                    Event::SpoolFailed(Trouble { detail })
+                }
+            });
+        }
+        result
+    }
+
+    fn tell(&self, event: &Event) {
+        if let Some((clock, events)) = &self.told {
+            events.tell(clock.now(), event);
+        }
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("files", &self.files).finish_non_exhaustive()
     }
 }
 
@@ -72,7 +106,13 @@ impl Spool {
     pub fn new(settings: Settings) -> io::Result<Self> {
         std::fs::create_dir_all(&settings.folder)?;
         nameless_file(&settings.folder)?;
-        Ok(Self(Arc::new(Inner::new(settings))))
+        Ok(Self(Arc::new(Inner::new(settings, None))))
+    }
+
+    /// The same, still unused, telling when its files begin to fail and when they work again.
+    #[must_use]
+    pub fn reporting_to(self, clock: Clock, events: Events) -> Self {
+        Self(Arc::new(Inner::new(self.0.settings.clone(), Some((clock, events)))))
     }
 
     /// Begins a body.
@@ -220,7 +260,7 @@ impl BodyWriter {
             Some(stored) => (Some(stored.handle()), stored.end),
             None => (None, 0),
         };
-        let (file, piece) = off_the_loop(move || {
+        let saved = off_the_loop(move || {
             let file =
                 file.map_or_else(|| nameless_file(&spool.settings.folder).map(Arc::new), Ok)?;
             file.write_all_at(&piece, end)?;
@@ -228,8 +268,8 @@ impl BodyWriter {
             piece.clear();
             Ok((Stored { file: Some(file), end: end + written }, piece))
         })
-        .await
-        .map_err(disk_error)?;
+        .await;
+        let (file, piece) = self.space.spool.note(saved).map_err(disk_error)?;
         self.file = Some(file);
         Ok(piece)
     }
@@ -270,7 +310,8 @@ impl Body {
         let length = missing.min(usize::try_from(stored.end).unwrap_or(usize::MAX));
         let mut opening = BytesMut::with_capacity(self.head.len() + length);
         opening.extend_from_slice(&self.head);
-        opening.unsplit(stored.read(0, length, BytesMut::new()).await?);
+        let read = stored.read(0, length, BytesMut::new()).await;
+        opening.unsplit(self.space.spool.note(read)?);
         Ok(opening.freeze())
     }
 
@@ -294,7 +335,7 @@ impl From<Bytes> for Body {
             memory_total_bytes_max: 0,
             total_bytes_max: 0,
         };
-        let spool = Arc::new(Inner::new(settings));
+        let spool = Arc::new(Inner::new(settings, None));
         let (space, memory) = (Share::none(&spool, Cap::Files), Share::none(&spool, Cap::Memory));
         Self { head, file: None, space, _memory: memory }
     }
@@ -330,7 +371,8 @@ impl BodyReader<'_> {
     async fn next_of_file(&mut self, stored: &Stored) -> io::Result<Bytes> {
         let left = usize::try_from(stored.end - self.at).unwrap_or(usize::MAX);
         let length = left.min(self.piece_bytes);
-        self.buffer = stored.read(self.at, length, std::mem::take(&mut self.buffer)).await?;
+        let read = stored.read(self.at, length, std::mem::take(&mut self.buffer)).await;
+        self.buffer = self.body.space.spool.note(read)?;
         self.at += octets(length);
         Ok(self.buffer.split().freeze())
     }

@@ -10,11 +10,13 @@ use super::{
     sink::Sink,
 };
 use crate::{
+    clock::Clock,
     event::{
         AnswerBy, Charged, ConnectionRefused, Event, EvidenceRejected, LimitHit, LimitReached,
         Listener, Login, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal,
         SessionClosed, SessionOpened, SubjectChanged, TlsFailed, TlsStarted, Trouble,
     },
+    rules::verdict::Moment,
     types::{
         Address, CaseId, ClientIp, Domain, PeerName, SessionId, SubjectId, Timestamp, TransactionId,
     },
@@ -28,16 +30,18 @@ pub struct Log {
     format: LogFormat,
     level: Level,
     quota: Quota,
+    clock: Clock,
 }
 
 impl Log {
-    pub(super) fn new(sink: Sink, settings: &Settings) -> Self {
+    /// Events come with the ledger's time; the clock knows what that is in UTC.
+    pub(super) fn new(sink: Sink, settings: &Settings, clock: Clock) -> Self {
         let quota = Quota::new(settings.lines_per_client_minute);
-        Self { sink, format: settings.format, level: settings.level, quota }
+        Self { sink, format: settings.format, level: settings.level, quota, clock }
     }
 
-    fn tell_suppressed(&self, at: Timestamp, suppressed: &Suppressed) {
-        self.sink.write_line(self.format, at, |line| {
+    fn tell_suppressed(&self, utc: Timestamp, suppressed: &Suppressed) {
+        self.sink.write_line(self.format, utc, |line| {
             line.word("level", level_name(Level::WARN));
             line.word("event", "log-lines-suppressed");
             if let Some(client) = &suppressed.client {
@@ -54,16 +58,17 @@ impl Listener for Log {
         if level > self.level {
             return;
         }
+        let moment = Moment { ledger: at, utc: self.clock.to_utc(at) };
         for suppressed in self.quota.turn(at) {
-            self.tell_suppressed(at, &suppressed);
+            self.tell_suppressed(moment.utc, &suppressed);
         }
         if client_of(event).is_some_and(|client| !self.quota.admits(client.prefix(IPV6_BITS))) {
             return self.sink.count_suppressed();
         }
-        self.sink.write_line(self.format, at, |line| {
+        self.sink.write_line(self.format, moment.utc, |line| {
             line.word("level", level_name(level));
             line.word("event", event.name());
-            write_event(line, event);
+            write_event(line, event, moment);
         });
     }
 }
@@ -96,22 +101,28 @@ const fn level_of(event: &Event) -> Level {
         | Event::SubjectChanged(_)
         | Event::NextHopUp(_)
         | Event::PlacesAmple
+        | Event::LoginBackendUp(_)
         | Event::ConfigReloaded
         | Event::CertificatesReloaded
-        | Event::StoreRecovered => Level::INFO,
+        | Event::StoreRecovered
+        | Event::SpoolRecovered => Level::INFO,
         Event::ConnectionRefused(_)
         | Event::LimitReached(_)
         | Event::EvidenceRejected(_)
         | Event::PlacesScarce
         | Event::NextHopDown(_) => Level::WARN,
-        Event::ConfigRejected(_) | Event::StoreFailed(_) | Event::TaskPanicked(_) => Level::ERROR,
+        Event::LoginBackendDown(_)
+        | Event::ConfigRejected(_)
+        | Event::StoreFailed(_)
+        | Event::SpoolFailed(_)
+        | Event::TaskPanicked(_) => Level::ERROR,
     }
 }
 
 /// What counts as one client among IPv6 addresses.
 const IPV6_BITS: u8 = 64;
 
-fn write_event(line: &mut Line<'_>, event: &Event) {
+fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
     match event {
         Event::SessionOpened(opened) => write_opened(line, opened),
         Event::SessionClosed(closed) => write_closed(line, closed),
@@ -119,22 +130,28 @@ fn write_event(line: &mut Line<'_>, event: &Event) {
         Event::TlsStarted(started) => write_tls_started(line, started),
         Event::TlsFailed(failed) => write_tls_failed(line, failed),
         Event::LoginSucceeded(login) | Event::LoginFailed(login) => write_login(line, login),
-        Event::Message(report) => write_message(line, report),
-        Event::Refused(refusal) => write_refusal(line, refusal),
+        Event::Message(report) => write_message(line, report, moment),
+        Event::Refused(refusal) => write_refusal(line, refusal, moment),
         Event::LimitReached(reached) => write_reached(line, reached),
         Event::EvidenceRejected(rejected) => write_rejected(line, rejected),
         Event::Suspended(s) => write_case(line, (&s.subject, &s.case), &s.reason, &s.actor),
         Event::Resumed(s) => write_case(line, (&s.subject, &s.case), &s.reason, &s.actor),
         Event::SubjectChanged(changed) => write_changed(line, changed),
         Event::NextHopUp(state) | Event::NextHopDown(state) => write_next_hop(line, state),
+        Event::LoginBackendUp(state) | Event::LoginBackendDown(state) => {
+            line.text("backend", &state.backend);
+            line.text_if("detail", Some(&*state.detail).filter(|detail| !detail.is_empty()));
+        }
         Event::ConfigRejected(trouble)
         | Event::StoreFailed(trouble)
+        | Event::SpoolFailed(trouble)
         | Event::TaskPanicked(trouble) => write_trouble(line, trouble),
         Event::PlacesScarce
         | Event::PlacesAmple
         | Event::ConfigReloaded
         | Event::CertificatesReloaded
-        | Event::StoreRecovered => {}
+        | Event::StoreRecovered
+        | Event::SpoolRecovered => {}
     }
 }
 
@@ -188,7 +205,7 @@ fn write_login(line: &mut Line<'_>, login: &Login) {
     line.word("result", login.result);
 }
 
-fn write_message(line: &mut Line<'_>, report: &MessageReport) {
+fn write_message(line: &mut Line<'_>, report: &MessageReport, moment: Moment) {
     line.word("outcome", report.outcome.name());
     line.text("id", report.transaction.as_str());
     line.text("session", report.session.as_str());
@@ -201,7 +218,7 @@ fn write_message(line: &mut Line<'_>, report: &MessageReport) {
     line.text_if("reply", report.reply.as_deref());
     line.text_if("next_hop", report.next_hop.as_deref());
     line.text_if("next_hop_reply", report.next_hop_reply.as_deref());
-    line.moment("began", report.began);
+    line.moment("began", moment.to_utc(report.began));
     line.number("took_ms", millis(report.lasted));
     if let Some(took) = report.next_hop_took {
         line.number("next_hop_ms", millis(took));
@@ -219,7 +236,7 @@ fn write_recipients(line: &mut Line<'_>, report: &MessageReport) {
     });
 }
 
-fn write_refusal(line: &mut Line<'_>, refusal: &Refusal) {
+fn write_refusal(line: &mut Line<'_>, refusal: &Refusal, moment: Moment) {
     line.word("reason", refusal.reason.name());
     line.text_if("id", refusal.transaction.as_ref().map(TransactionId::as_str));
     line.text("session", refusal.session.as_str());
@@ -229,7 +246,7 @@ fn write_refusal(line: &mut Line<'_>, refusal: &Refusal) {
     line.number("recipients", u64::from(refusal.recipients));
     line.text("reply", &refusal.reply);
     if let Some(hit) = &refusal.limit {
-        write_hit(line, hit);
+        write_hit(line, hit, moment);
     }
     line.flag("observed_only", Flag::from(refusal.observed_only));
 }
@@ -243,13 +260,13 @@ fn write_charged(line: &mut Line<'_>, charged: Option<&Charged>) {
     line.text_if("peer", charged.peer.as_ref().map(PeerName::as_str));
 }
 
-fn write_hit(line: &mut Line<'_>, hit: &LimitHit) {
+fn write_hit(line: &mut Line<'_>, hit: &LimitHit, moment: Moment) {
     line.text("limit_key", hit.key.as_str());
     line.number("limit_max", u64::from(hit.limit.max));
     line.number("limit_window_s", hit.limit.window.length().as_secs());
     line.number("limit_used", u64::from(hit.used));
     if let Some(slot) = hit.next_slot {
-        line.moment("next_slot", slot);
+        line.moment("next_slot", moment.to_utc(slot));
     }
 }
 
@@ -385,7 +402,8 @@ pub(super) mod tests {
         let writer = Writer::start(Some(&path)).unwrap();
         let at = "2026-11-22T09:14:07.042Z".parse().unwrap();
         let settings = Settings { format, level, lines_per_client_minute: 0, file: None };
-        Log::new(writer.sink(), &settings).notice(at, event);
+        let (clock, _) = Clock::by_hand(at);
+        Log::new(writer.sink(), &settings, clock).notice(at, event);
         drop(writer);
         assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
     }
@@ -439,7 +457,8 @@ pub(super) mod tests {
         let writer = Writer::start(Some(&path)).unwrap();
         let (format, level) = (LogFormat::Text, Level::INFO);
         let settings = Settings { format, level, lines_per_client_minute: 5, file: None };
-        let log = Log::new(writer.sink(), &settings);
+        let (clock, _) = Clock::by_hand(Timestamp::EPOCH);
+        let log = Log::new(writer.sink(), &settings, clock);
         let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
         for _ in 0..100 {
             log.notice(at(61), &Event::Refused(Box::new(refusal())));
@@ -482,7 +501,8 @@ pub(super) mod tests {
         let mut out = Vec::new();
         let mut second = crate::telemetry::line::SecondText::default();
         let mut line = Line::begin(&mut out, LogFormat::Text, &mut second, Timestamp::EPOCH);
-        write_message(&mut line, &report);
+        let moment = Moment { ledger: report.began, utc: report.began };
+        write_message(&mut line, &report, moment);
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.matches("b@there.example").count(), REPORT_RECIPIENTS_MAX);
     }

@@ -48,10 +48,14 @@ pub struct Metrics {
     places_scarce: Gauge,
     next_hop_up: ByName<Gauge>,
     next_hop_failures: Counter,
+    login_backend_up: Gauge,
+    login_backend_failures: Counter,
     config_reloads: Words,
     certificate_reloads: Counter,
     store_up: Gauge,
     store_failures: Counter,
+    spool_up: Gauge,
+    spool_failures: Counter,
     tasks_panicked: Counter,
 }
 
@@ -64,6 +68,11 @@ impl Metrics {
             .absolute(1);
         let store_up = r.register_gauge(&Key::from_name("tollgate_store_up"), &METADATA);
         store_up.set(1.0);
+        let login_backend_up =
+            r.register_gauge(&Key::from_name("tollgate_login_backend_up"), &METADATA);
+        login_backend_up.set(1.0);
+        let spool_up = r.register_gauge(&Key::from_name("tollgate_spool_up"), &METADATA);
+        spool_up.set(1.0);
         Self {
             handle: recorder.handle(),
             log,
@@ -119,10 +128,14 @@ impl Metrics {
             places_scarce: r.register_gauge(&Key::from_name("tollgate_places_scarce"), &METADATA),
             next_hop_up: ByName::new("tollgate_next_hop_up", "next_hop"),
             next_hop_failures: single(r, "tollgate_next_hop_failures_total"),
+            login_backend_up,
+            login_backend_failures: single(r, "tollgate_login_backend_failures_total"),
             config_reloads: Words::new(r, "tollgate_config_reloads_total", "result", RELOADS),
             certificate_reloads: single(r, "tollgate_certificate_reloads_total"),
             store_up,
             store_failures: single(r, "tollgate_store_failures_total"),
+            spool_up,
+            spool_failures: single(r, "tollgate_spool_failures_total"),
             tasks_panicked: single(r, "tollgate_tasks_panicked_total"),
             recorder,
         }
@@ -220,6 +233,11 @@ impl Listener for Metrics {
             }
             Event::PlacesScarce => self.places_scarce.set(1.0),
             Event::PlacesAmple => self.places_scarce.set(0.0),
+            Event::LoginBackendUp(_) => self.login_backend_up.set(1.0),
+            Event::LoginBackendDown(_) => {
+                self.login_backend_failures.increment(1);
+                self.login_backend_up.set(0.0);
+            }
             Event::ConfigReloaded => self.config_reloads.count(RELOADS[0]),
             Event::ConfigRejected(_) => self.config_reloads.count(RELOADS[1]),
             Event::CertificatesReloaded => self.certificate_reloads.increment(1),
@@ -228,6 +246,11 @@ impl Listener for Metrics {
                 self.store_up.set(0.0);
             }
             Event::StoreRecovered => self.store_up.set(1.0),
+            Event::SpoolFailed(_) => {
+                self.spool_failures.increment(1);
+                self.spool_up.set(0.0);
+            }
+            Event::SpoolRecovered => self.spool_up.set(1.0),
             Event::TaskPanicked(_) => self.tasks_panicked.increment(1),
         }
     }
@@ -480,10 +503,14 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_subject_changes_total", "Changes of assignments and overrides"),
     ("tollgate_next_hop_up", "1 while the next hop is used, 0 while it is left alone"),
     ("tollgate_next_hop_failures_total", "Times that a next hop was given up for a while"),
+    ("tollgate_login_backend_up", "1 while logins can be checked"),
+    ("tollgate_login_backend_failures_total", "Times that the Dovecot that checks logins was lost"),
     ("tollgate_config_reloads_total", "Reloads of the configuration, by result"),
     ("tollgate_certificate_reloads_total", "Reloads of certificates"),
     ("tollgate_store_up", "1 while the store works"),
     ("tollgate_store_failures_total", "Times that the store could not do its work"),
+    ("tollgate_spool_up", "1 while the spool's files work"),
+    ("tollgate_spool_failures_total", "Times that the spool's files began to fail"),
     ("tollgate_tasks_panicked_total", "Tasks that ended by a panic"),
     ("tollgate_log_lines_lost_total", "Log lines that were dropped because too much was waiting"),
     (

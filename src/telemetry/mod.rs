@@ -16,7 +16,7 @@ pub use log::Log;
 pub use metrics::Metrics;
 pub use sink::LogCounts;
 
-use crate::event::Listener;
+use crate::{clock::Clock, event::Listener};
 use std::{path::PathBuf, sync::Arc};
 
 /// The log.
@@ -67,10 +67,10 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// The listeners for [`crate::event::Events::new`]: the log and the metrics.
+    /// The listeners for [`crate::event::Events::new`]: the log, which shows this clock's moments in UTC, and the metrics.
     #[must_use]
-    pub fn listeners(&self) -> Vec<Box<dyn Listener>> {
-        let log = Log::new(self.writer.sink(), &self.settings);
+    pub fn listeners(&self, clock: &Clock) -> Vec<Box<dyn Listener>> {
+        let log = Log::new(self.writer.sink(), &self.settings, clock.clone());
         vec![Box::new(log), Box::new(Arc::clone(&self.metrics))]
     }
 
@@ -126,7 +126,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
         let telemetry = start(&to_file(path.clone())).unwrap();
-        let events = crate::event::Events::new(telemetry.listeners());
+        let (clock, _) = Clock::by_hand(Timestamp::EPOCH);
+        let events = crate::event::Events::new(telemetry.listeners(&clock));
         events.tell(Timestamp::EPOCH, &Event::ConfigReloaded);
         telemetry.flush();
         std::fs::rename(&path, &moved).unwrap();

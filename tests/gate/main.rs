@@ -8,9 +8,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clock;
 mod crash;
 mod delivery;
+mod dovecot;
 mod exim;
+mod faults;
 mod harness;
 mod lifecycle;
 mod limits;
@@ -22,6 +25,7 @@ mod operators;
 mod postfix;
 mod proxy;
 mod relay;
+mod scanners;
 mod scram;
 mod smuggling;
 mod tls;

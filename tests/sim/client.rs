@@ -1,6 +1,10 @@
 //! Simulated customers: honest, greedy, slow and rude ones, and strangers.
 
-use super::{book::Party, chance::Chance, world::World};
+use super::{
+    book::{Millis, Party},
+    chance::Chance,
+    world::World,
+};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -49,6 +53,8 @@ pub(crate) enum Manner {
     Slow,
     /// Hangs up, resets and starts anew wherever it likes.
     Rude,
+    /// Honest, alone with its account and address, and back exactly when a refusal said that there would be room.
+    Patient,
 }
 
 /// Why a session is over.
@@ -84,23 +90,46 @@ struct Session<'a> {
     excused: bool,
     /// Heard of a limit without room.
     limited: bool,
+    /// What a refusal said, for one who comes back for it.
+    promise: &'a mut Option<Promise>,
+}
+
+/// That a recipient would be taken at this moment.
+#[derive(Debug, Clone, Copy)]
+struct Promise {
+    at: Millis,
+    /// Nothing was changed meanwhile if this is still so.
+    changes: u64,
 }
 
 /// Lives until the simulation's last hour.
 pub(crate) async fn live(world: Arc<World>, customer: Customer, mut chance: Chance) {
+    let mut promise = None;
     loop {
         let soon = chance.permille(300);
-        let pause = if soon { chance.spread(1, 10_000) } else { chance.within(1, customer.pause) };
+        let mut pause =
+            if soon { chance.spread(1, 10_000) } else { chance.within(1, customer.pause) };
+        if let Some(Promise { at, .. }) = promise {
+            pause = u64::try_from(at - world.now()).unwrap_or(0);
+        }
         tokio::time::sleep(Duration::from_millis(pause)).await;
         if world.is_over() {
             return;
         }
-        visit(&world, &customer, &mut chance).await;
+        visit(&world, &customer, &mut chance, &mut promise).await;
     }
 }
 
-async fn visit(world: &Arc<World>, customer: &Customer, chance: &mut Chance) {
-    let Some(pipe) = world.connect(customer.door, customer.remote) else { return };
+async fn visit(
+    world: &Arc<World>,
+    customer: &Customer,
+    chance: &mut Chance,
+    promise: &mut Option<Promise>,
+) {
+    let Some(pipe) = world.connect(customer.door, customer.remote) else {
+        *promise = None;
+        return;
+    };
     let epoch = world.epoch();
     let (from_gate, to_gate) = tokio::io::split(pipe);
     let input = Vec::new();
@@ -113,6 +142,7 @@ async fn visit(world: &Arc<World>, customer: &Customer, chance: &mut Chance) {
         input,
         excused: false,
         limited: false,
+        promise,
     };
     let over = session.converse().await;
     if !matches!(over, Err(Over::Lost)) {
@@ -141,7 +171,8 @@ impl Session<'_> {
             self.limited = false;
             self.transaction().await?;
             // Most of those who hear that a limit is reached come back another time.
-            if self.limited && self.chance.permille(800) {
+            let is_patient = self.customer.manner == Manner::Patient;
+            if self.limited && (is_patient || self.chance.permille(800)) {
                 break;
             }
             if self.chance.permille(300) {
@@ -169,6 +200,10 @@ impl Session<'_> {
         let account = self.account();
         match &self.customer.proof {
             Proof::Login => {
+                if self.chance.permille(30) {
+                    let wrong = BASE64.encode(format!("\0{account}\0a guess"));
+                    self.command(&format!("AUTH PLAIN {wrong}"), &[454, 535]).await?;
+                }
                 let plain = BASE64.encode(format!("\0{account}\0{PASSWORD}"));
                 let heard = self.command(&format!("AUTH PLAIN {plain}"), &[235, 454]).await?;
                 if heard.code != 235 { Err(Over::Left) } else { Ok(()) }
@@ -235,12 +270,33 @@ impl Session<'_> {
                 return Ok(None);
             }
             let heard = self.command(&format!("RCPT TO:<{recipient}>"), RCPT_ANSWERS).await?;
-            self.take_note(id, &heard);
+            let is_limit = self.take_note(&heard);
+            self.keep_promise(id, &heard.text, is_limit, accepted.is_empty());
             if heard.code == 250 {
                 accepted.push(recipient.clone());
+            } else if is_limit && self.customer.manner == Manner::Patient {
+                break;
             }
         }
         Ok(Some(accepted))
+    }
+
+    /// The first recipient of one who came back when there should be room; and what a refusal promises to one who has
+    /// nothing open, which would make the promise depend on what becomes of it.
+    fn keep_promise(&mut self, id: usize, text: &str, is_limit: bool, nothing_open: bool) {
+        if self.customer.manner != Manner::Patient {
+            return;
+        }
+        let (now, changes) = (self.world.now(), self.world.changes());
+        let broken = self.promise.take().is_some_and(|promise| promise.changes == changes);
+        if broken && is_limit {
+            self.world.blame(format!("message {id}: {text:?}, but there should be room"));
+        }
+        let seconds = text.split("(in ").nth(1).and_then(|rest| rest.split(' ').next());
+        let seconds: Option<Millis> = seconds.and_then(|seconds| seconds.parse().ok());
+        let at =
+            seconds.filter(|_| is_limit && nothing_open).map(|s| now + s * 1000 + CLOCKS_APART);
+        *self.promise = at.map(|at| Promise { at, changes });
     }
 
     /// MAIL, RCPTs and DATA in one go (RFC 2920), cut anywhere.
@@ -259,7 +315,7 @@ impl Session<'_> {
         let mut accepted = Vec::new();
         for recipient in asked {
             let heard = self.expect(if goes_on { RCPT_ANSWERS } else { &[503] }).await?;
-            self.take_note(id, &heard);
+            self.take_note(&heard);
             if heard.code == 250 {
                 accepted.push(recipient.clone());
             }
@@ -278,11 +334,15 @@ impl Session<'_> {
         mail.code == 250
     }
 
-    fn take_note(&mut self, id: usize, heard: &Heard) {
-        if heard.code == 450 && heard.text.contains(" 4.7.1 ") && heard.text.contains("next slot") {
+    /// True of a limit that has no room.
+    fn take_note(&mut self, heard: &Heard) -> bool {
+        let text = &heard.text;
+        let is_limit = heard.code == 450 && text.contains(" 4.7.1 ") && text.contains("next slot");
+        if is_limit {
             self.limited = true;
-            self.world.limited(id, &heard.text);
+            self.world.limited();
         }
+        is_limit
     }
 
     async fn text(&mut self, id: usize, accepted: Vec<String>) -> Result<(), Over> {
@@ -303,12 +363,17 @@ impl Session<'_> {
             self.nap(wait).await;
             return Err(Over::Left);
         }
-        let heard = self.reply().await?;
-        self.world.heard(id, heard.code, &heard.text);
-        if heard.code == 450 {
-            self.take_note(id, &heard);
+        let leaves = self.customer.manner == Manner::Rude && self.chance.permille(100);
+        if leaves {
+            // Half closed: it still hears its verdict.
+            self.to_gate.shutdown().await?;
         }
-        if heard.code == 421 { Err(Over::Left) } else { Ok(()) }
+        let heard = self.reply().await?;
+        self.world.heard(id, heard.code);
+        if heard.code == 450 {
+            self.take_note(&heard);
+        }
+        if leaves || heard.code == 421 { Err(Over::Left) } else { Ok(()) }
     }
 
     fn compose(&mut self, id: usize) -> Vec<u8> {
@@ -318,7 +383,9 @@ impl Session<'_> {
         }
         text.push_str("\r\n");
         let mut text = text.into_bytes();
-        let lines = self.chance.spread(1, 40) - 1;
+        let is_large = self.chance.permille(10);
+        let lines =
+            if is_large { self.chance.spread(500, 2_000) } else { self.chance.spread(1, 40) - 1 };
         for _ in 0..lines {
             let line: &[u8] = match self.chance.within(0, 6) {
                 0 => b".",
@@ -417,7 +484,7 @@ impl Session<'_> {
         let mut left = octets;
         while !left.is_empty() {
             let (longest, pause) = match self.customer.manner {
-                Manner::Honest => (left.len() as u64, 0),
+                Manner::Honest | Manner::Patient => (left.len() as u64, 0),
                 Manner::Hasty | Manner::Rude => (self.chance.spread(1, 20_000), 50),
                 Manner::Slow => (self.chance.spread(1, 2_000), 20_000),
             };
@@ -468,5 +535,7 @@ fn stuffed(text: &[u8]) -> Vec<u8> {
 pub(crate) const PASSWORD: &str = "correct horse";
 /// RFC 5321 §4.5.3.2.6 lets a client give up after 10 minutes; no wait of the gate's is longer.
 const REPLY_TIME_MAX: Duration = Duration::from_secs(600);
+/// How far ledger time may be behind the time since boot, while it is slewed after a restart, and the rounding of what is printed.
+const CLOCKS_APART: Millis = 2_000;
 const MAIL_ANSWERS: &[u16] = &[250, 451, 550];
 const RCPT_ANSWERS: &[u16] = &[250, 450, 451, 550];

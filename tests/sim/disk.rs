@@ -5,7 +5,7 @@
 //! would, or the real file, opened anew after each crash. The file's writer is a thread in real time, so whoever waits for it
 //! stands still: no virtual time passes meanwhile.
 
-use super::chance::Chance;
+use super::{chance::Chance, shadow::Shadow};
 use parking_lot::Mutex;
 use std::{
     future::Future,
@@ -40,6 +40,7 @@ pub(crate) enum Store {
 /// The store of one run of the program.
 pub(crate) struct Disk {
     store: Mutex<Option<Store>>,
+    shadow: Arc<Mutex<Shadow>>,
     dead: AtomicBool,
     chance: Mutex<Chance>,
     /// How many writes of a thousand fail.
@@ -49,8 +50,15 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    pub(crate) fn new(store: Store, chance: Chance, failing: u64, slow: u64) -> Arc<Self> {
+    pub(crate) fn new(
+        store: Store,
+        shadow: Arc<Mutex<Shadow>>,
+        chance: Chance,
+        failing: u64,
+        slow: u64,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            shadow,
             store: Mutex::new(Some(store)),
             dead: AtomicBool::new(false),
             chance: Mutex::new(chance),
@@ -64,6 +72,7 @@ impl Disk {
         self.dead.store(true, Ordering::Relaxed);
         let mut store = self.store.lock();
         if matches!(&*store, Some(Store::File(_))) {
+            self.shadow.lock().end_process(false);
             *store = None;
         }
     }
@@ -71,6 +80,7 @@ impl Disk {
     /// Stores everything, as at the end of a drain.
     pub(crate) fn close(&self) {
         if let Some(Store::File(file)) = self.store.lock().take() {
+            self.shadow.lock().end_process(true);
             stand_still(file.close()).unwrap();
         }
         self.dead.store(true, Ordering::Relaxed);
@@ -116,7 +126,12 @@ impl Ledger for Disk {
     ) -> BoxFuture<'a, Result<Granted, StoreError>> {
         Box::pin(async move {
             self.write_seldom().await?;
-            on!(self, store => store.reserve(reservation, request, now))
+            let had = reservation.recipients();
+            let asked = request.clone();
+            let granted = on!(self, store => store.reserve(reservation, request, now))?;
+            let mut shadow = self.shadow.lock();
+            shadow.reserve(reservation.demands(), had, &asked, &granted, now.as_millis());
+            Ok(granted)
         })
     }
 
@@ -126,7 +141,10 @@ impl Ledger for Disk {
         recipients: u32,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { on!(self, store => store.release(reservation, recipients, now)) })
+        Box::pin(async move {
+            self.shadow.lock().release(reservation, recipients);
+            on!(self, store => store.release(reservation, recipients, now))
+        })
     }
 
     fn make_durable<'a>(
@@ -145,7 +163,14 @@ impl Ledger for Disk {
         settlement: Settlement,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<LimitReached>, StoreError>> {
-        Box::pin(async move { on!(self, store => store.settle(reservation, settlement, now)) })
+        Box::pin(async move {
+            let store = self.store()?;
+            self.shadow.lock().settle(&reservation, settlement, now.as_millis());
+            match store {
+                Store::Memory(store) => store.settle(reservation, settlement, now).await,
+                Store::File(store) => stand_still(store.settle(reservation, settlement, now)),
+            }
+        })
     }
 
     fn usage<'a>(

@@ -261,6 +261,7 @@ impl Visit {
 
     /// The final dot is here: takes the text or not, and answers or not.
     async fn conclude(&mut self, text: &[u8]) -> Result<(), End> {
+        self.world.dot_arrived();
         if self.chance.permille(self.temper.vanishing) {
             return self.vanish(text).await;
         }

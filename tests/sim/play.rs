@@ -110,6 +110,12 @@ async fn let_happen(world: Arc<World>, folder: std::path::PathBuf) {
                 world.kill().await;
                 come_back(&world, &folder, pause).await;
             }
+            Incident::CrashAtDot(pause) => {
+                if world.wait_for_dot().await {
+                    world.kill().await;
+                    come_back(&world, &folder, pause).await;
+                }
+            }
             Incident::Restart(pause) => {
                 world.stop().await;
                 come_back(&world, &folder, pause).await;
@@ -184,6 +190,7 @@ async fn set_override(world: &World, line: usize, name: &str, max: Option<u32>, 
     if !change(world, subject, What::SetOverride(given)).await {
         return;
     }
+    world.note_change();
     world.with_book(|book| {
         let at = world.now();
         let rule = book.rules.iter_mut().find(|rule| (rule.class, rule.window) == (class, window));
@@ -202,6 +209,7 @@ async fn check_the_end(world: &Arc<World>) {
         world.blame("the gate does not run at the end".to_owned());
         return;
     };
+    world.check_ledger(true);
     let connections = world.open_connections();
     if connections > 0 {
         world.blame(format!("{connections} connections are still served"));

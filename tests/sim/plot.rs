@@ -56,6 +56,8 @@ struct Waits {
 pub(crate) enum Incident {
     /// Killed, and started again after so long.
     Crash(u64),
+    /// Killed at the moment at which a next hop next reads a final dot, and started again after so long.
+    CrashAtDot(u64),
     /// Drained, stopped, and started again after so long.
     Restart(u64),
     Reload,
@@ -80,7 +82,7 @@ impl Plot {
     pub(crate) fn new(chance: &mut Chance) -> Self {
         let length = i64::try_from(chance.spread(30 * MINUTE, 48 * HOUR)).unwrap();
         let calm = chance.permille(150);
-        let file = chance.permille(60);
+        let file = chance.permille(120);
         let crashes = !calm && chance.permille(if file { 900 } else { 400 });
         let mut plot = Self {
             start: "2026-11-22T09:14:07Z".parse().unwrap(),
@@ -109,13 +111,14 @@ impl Plot {
         let mut incidents = Vec::new();
         for _ in 0..chance.spread(1, 8) {
             let at = Millis::try_from(chance.within(0, length)).unwrap();
-            let weights = if crashes { [3, 2, 1, 2, 2, 2] } else { [0, 0, 1, 2, 2, 2] };
+            let weights = if crashes { [2, 3, 2, 1, 2, 2, 2] } else { [0, 0, 0, 1, 2, 2, 2] };
             let incident = match chance.weighted(&weights) {
                 0 => Incident::Crash(chance.spread(1, 10 * MINUTE)),
-                1 => Incident::Restart(chance.spread(1, 10 * MINUTE)),
-                2 => self.reload(chance, at),
-                3 => Incident::StepWall(step(chance)),
-                4 => self.suspend(chance),
+                1 => Incident::CrashAtDot(chance.spread(1, 10 * MINUTE)),
+                2 => Incident::Restart(chance.spread(1, 10 * MINUTE)),
+                3 => self.reload(chance, at),
+                4 => Incident::StepWall(step(chance)),
+                5 => self.suspend(chance),
                 _ => self.set_override(chance),
             };
             incidents.push((at, incident));
@@ -294,6 +297,7 @@ timeout_after_dot = "{after_dot}s"
         });
         (0..TENANTS)
             .flat_map(|tenant| (0..ACCOUNTS).map(move |account| name_of(account, tenant)))
+            .chain([PATIENT.to_owned()])
             .map(|account| format!("{account}:{hash}\n"))
             .collect()
     }
@@ -377,9 +381,34 @@ fn customers(chance: &mut Chance, length: Millis) -> Vec<Customer> {
     let count = chance.spread(2, 12);
     let length = u64::try_from(length).unwrap();
     // So that a run has about as much traffic, however long it is.
-    let sessions = chance.spread(5, 40);
+    let sessions = chance.spread(4, 25);
     let pause = (2 * length * count / sessions).max(1_000);
-    (0..count).map(|number| customer(chance, number, pause)).collect()
+    let mut customers: Vec<Customer> =
+        (0..count).map(|number| customer(chance, number, pause)).collect();
+    if chance.permille(500) {
+        customers.push(patient(chance, pause));
+    }
+    customers
+}
+
+fn patient(chance: &mut Chance, pause: u64) -> Customer {
+    let party = Party {
+        account: PATIENT.to_owned(),
+        tenant: "patient.example".to_owned(),
+        client: Some("203.0.113.77".to_owned()),
+        peer: None,
+        null_sender: false,
+    };
+    Customer {
+        name: "patient".to_owned(),
+        door: "submission",
+        remote: "203.0.113.77:4711".parse().unwrap(),
+        proof: Proof::Login,
+        party: Some(party),
+        manner: Manner::Patient,
+        pause: pause / 2 + 1,
+        recipients: chance.spread(1, 10),
+    }
 }
 
 fn customer(chance: &mut Chance, number: u64, pause: u64) -> Customer {
@@ -438,6 +467,7 @@ fn customer(chance: &mut Chance, number: u64, pause: u64) -> Customer {
     }
 }
 
+const PATIENT: &str = "alone@patient.example";
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 const TENANTS: u64 = 3;

@@ -6,6 +6,7 @@ use super::{
     disk::{Disk, Store},
     hop::Visit,
     plot::Plot,
+    shadow::Shadow,
 };
 use parking_lot::Mutex;
 use std::{
@@ -16,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::{AbortHandle, JoinSet},
 };
 use tollgate::{
@@ -45,8 +46,12 @@ pub(crate) struct World {
     chance: Mutex<Chance>,
     running: Mutex<Option<Running>>,
     epoch: Mutex<u64>,
+    changes: Mutex<u64>,
     memory: Option<Arc<MemoryStore>>,
+    shadow: Arc<Mutex<Shadow>>,
     told: Arc<Mutex<Vec<Told>>>,
+    /// Whoever waits for the next final dot.
+    dots: Notify,
 }
 
 /// How far the clocks are ahead of the time since boot, in milliseconds.
@@ -131,8 +136,11 @@ impl World {
             chance: Mutex::new(chance.fork()),
             running: Mutex::new(None),
             epoch: Mutex::new(0),
+            changes: Mutex::new(0),
             memory,
+            shadow: Arc::default(),
             told: Arc::default(),
+            dots: Notify::new(),
         })
     }
 
@@ -149,6 +157,15 @@ impl World {
     /// Changes whenever the gate is killed or stopped.
     pub(crate) fn epoch(&self) -> u64 {
         *self.epoch.lock()
+    }
+
+    /// Counts what moves limits or histories: reloads, overrides, ends of the program.
+    pub(crate) fn changes(&self) -> u64 {
+        *self.changes.lock() + self.epoch()
+    }
+
+    pub(crate) fn note_change(&self) {
+        *self.changes.lock() += 1;
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -176,8 +193,9 @@ impl World {
             (None, None) => unreachable!("there is one or the other"),
         };
         let (failing, slow) = (self.plot.disk_failing, self.plot.disk_slow);
-        let disk = Disk::new(store, self.chance.lock().fork(), failing, slow);
-        let network = Network::Simulated(Arc::new(Wires(self.me.clone())));
+        let shadow = self.shadow.clone();
+        let disk = Disk::new(store, shadow, self.chance.lock().fork(), failing, slow);
+        let network = self.network();
         let (ledger, records) = (disk.clone(), disk.clone());
         let ground = Ground { ledger, records, network, clock, events };
         let gate = Arc::new(build_gate(&config, ground).unwrap());
@@ -189,6 +207,10 @@ impl World {
         let connections = JoinSet::new();
         self.note(|| "the gate starts".into());
         *self.running.lock() = Some(Running { gate, doors, disk, phase, connections, probes });
+    }
+
+    fn network(&self) -> Network {
+        Network::Simulated(Arc::new(Wires(self.me.clone())))
     }
 
     fn config(&self, folder: &Path) -> Config {
@@ -252,11 +274,19 @@ impl World {
         self.note(|| "the gate has stopped".into());
     }
 
-    /// Reads the configuration of this moment.
+    /// Reads the configuration of this moment; the next hops are new ones, as if something about them had changed, too.
     pub(crate) fn reload(&self, folder: &Path) {
         let config = self.config(folder);
-        if let Some(running) = &*self.running.lock() {
-            running.gate.policy.store(Arc::new(config.policy));
+        self.note_change();
+        if let Some(running) = &mut *self.running.lock() {
+            let gate = &running.gate;
+            let (clock, events) = (gate.clock.clone(), gate.events.clone());
+            let deliverer = Deliverer::over(&self.network(), config.next_hop, clock, events);
+            let deliverer = deliverer.unwrap();
+            running.probes.abort();
+            running.probes = tokio::spawn(probe_now_and_then(deliverer.clone())).abort_handle();
+            gate.deliverer.store(Arc::new(deliverer));
+            gate.policy.store(Arc::new(config.policy));
         }
     }
 
@@ -350,11 +380,12 @@ impl World {
         self.book.lock().dot(id, self.now());
     }
 
-    pub(crate) fn heard(&self, id: usize, code: u16, _text: &str) {
+    pub(crate) fn heard(&self, id: usize, code: u16) {
         self.book.lock().heard(id, code, self.now());
+        self.check_ledger(false);
     }
 
-    pub(crate) fn limited(&self, _id: usize, _text: &str) {
+    pub(crate) fn limited(&self) {
         self.book.lock().tally.limited += 1;
     }
 
@@ -368,6 +399,28 @@ impl World {
 
     pub(crate) fn answered(&self, id: usize) {
         self.book.lock().answered(id, self.now());
+    }
+
+    /// Blames the ledger for what its shadow would have answered otherwise, and at the end for what is still open.
+    pub(crate) fn check_ledger(&self, at_the_end: bool) {
+        let mut shadow = self.shadow.lock();
+        let mut wrong = std::mem::take(&mut shadow.wrong);
+        if at_the_end {
+            wrong.extend(shadow.open().into_iter().map(|open| format!("never settled: {open}")));
+        }
+        wrong.into_iter().for_each(|wrong| self.blame(wrong));
+    }
+
+    /// A next hop has read a final dot.
+    pub(crate) fn dot_arrived(&self) {
+        self.dots.notify_waiters();
+    }
+
+    /// Waits until a next hop reads a final dot; false if none does before everybody goes home.
+    pub(crate) async fn wait_for_dot(&self) -> bool {
+        let left = u64::try_from(self.plot.length - self.now()).unwrap_or(0);
+        let wait = Duration::from_millis(left);
+        tokio::time::timeout(wait, self.dots.notified()).await.is_ok()
     }
 
     /// Looks into the book.

@@ -202,6 +202,24 @@ impl Gate {
         }
     }
 
+    /// Starts it again where it may refuse to start; returns what it says then.
+    pub(crate) fn try_start(&mut self) -> Result<(), String> {
+        let before = self.log_text().len();
+        self.child = start(self.folder.path(), &self.settings);
+        wait_for("the gate to serve or to end", || {
+            let ended = self.child.try_wait().unwrap().is_some();
+            let serves = matches!(http(self.settings.ports.http, "/health/live"), Ok((200, _)));
+            (ended || serves).then_some(serves)
+        })
+        .then_some(())
+        .ok_or_else(|| self.log_text().split_off(before))
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Stops it in good order and starts it again.
     #[track_caller]
     pub(crate) fn restart(&mut self) {

@@ -3,7 +3,9 @@
 pub(crate) mod authority;
 pub(crate) mod bad_hop;
 pub(crate) mod client;
+pub(crate) mod dovecot;
 pub(crate) mod exim;
+pub(crate) mod faults;
 pub(crate) mod gate;
 pub(crate) mod guide;
 pub(crate) mod ports;
@@ -15,6 +17,7 @@ pub(crate) mod smtp_sink;
 pub(crate) mod tls;
 
 pub(crate) use client::{Client, Reply};
+pub(crate) use faults::{Action, Faults, Files, calls};
 pub(crate) use gate::{Gate, gate};
 pub(crate) use settings::Settings;
 pub(crate) use sink::{Sink, sink, sink_later};

@@ -138,7 +138,7 @@ impl SmarthostTransaction {
                     return Verdict::Unknown(failure.to_string());
                 }
                 Err(failure @ Failure::Body(_)) => {
-                    return Verdict::Unavailable(failure.to_string());
+                    return Verdict::TextLost(failure.to_string());
                 }
                 Err(failure) => {
                     // What failed after 354 is no connection that had been closed while it idled.

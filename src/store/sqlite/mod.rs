@@ -24,14 +24,14 @@ use super::{
     windows::{self, Windows},
 };
 use crate::{
-    clock::Clock,
+    clock::{Anchor, Clock},
     event::{Event, Events, LimitHit, LimitReached, Trouble},
     types::{AccountId, Key, Limit, Scope, SubjectId, Timestamp},
 };
 use parking_lot::{Condvar, Mutex};
 use std::{
     fs::File,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::{
@@ -67,18 +67,20 @@ pub enum Synchronous {
     Normal,
 }
 
-/// Opens the file and takes it for this process.
+/// Opens the file, made if it is missing, and takes it for this process.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] if the file cannot be opened or another process has it, [`StoreError::Damaged`] if it is not a
-/// database of this program or of a newer release.
+/// [`StoreError::Unavailable`] if the file cannot be opened or another process has it, [`StoreError::Damaged`] if it is empty,
+/// not a database of this program, or of a newer release.
 pub fn open(settings: &Settings) -> Result<Opened, StoreError> {
     let lock = take_for_this_process(&settings.path)?;
+    make_if_missing(&settings.path)?;
     let db = schema::open(&settings.path, settings.synchronous)?;
     let high_water: i64 =
-        db.query_row(schema::HIGH_WATER, [], |row| row.get(0)).map_err(schema::damaged)?;
+        db.query_row(schema::HIGH_WATER, [], |row| row.get(0)).map_err(schema::failed)?;
     let high_water = Timestamp::from_millis(high_water);
-    Ok(Opened { db, lock, high_water, settings: settings.clone() })
+    let anchor = rows::load_anchor(&db)?;
+    Ok(Opened { db, lock, high_water, anchor, settings: settings.clone() })
 }
 
 /// A file that is opened but not loaded, because loading needs a clock and the clock needs [`Opened::high_water`].
@@ -87,6 +89,7 @@ pub struct Opened {
     db: rusqlite::Connection,
     lock: File,
     high_water: Timestamp,
+    anchor: Option<Anchor>,
     settings: Settings,
 }
 
@@ -95,6 +98,12 @@ impl Opened {
     #[must_use]
     pub const fn high_water(&self) -> Timestamp {
         self.high_water
+    }
+
+    /// The newest moment that the file has on the boot-time clock, if any.
+    #[must_use]
+    pub const fn anchor(&self) -> Option<Anchor> {
+        self.anchor
     }
 
     /// Loads everything and starts the writer. Reservations that had not ended count as sent, stamped with the present
@@ -119,7 +128,8 @@ impl Opened {
             #[cfg(test)]
             fault: Mutex::new(Fault::None),
         });
-        let writer = writer::Writer::new(self.db, shared.clone(), clock.clone(), events.clone())
+        let medium = Medium(self.settings.path);
+        let writer = writer::Writer::new(self.db, medium, shared.clone(), clock, events.clone())
             .after_row(loaded.last_row, loaded.journal_bytes);
         let (sweeping, time) = (shared.clone(), clock.clone());
         let guard = |name| Guard { name, shared: shared.clone(), clock: clock.clone() };
@@ -436,23 +446,73 @@ fn heard(answer: Result<Result<(), String>, oneshot::error::RecvError>) -> Resul
 
 /// A lock of our own beside the file says clearly who is in the way; SQLite's own exclusive lock stands behind it.
 fn take_for_this_process(path: &Path) -> Result<File, StoreError> {
-    let own = |path: &Path| {
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
-    };
-    let failed = |path: &Path, error: &dyn std::fmt::Display| {
-        StoreError::Unavailable(format!("failed to open {}: {error}", path.display()))
-    };
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
-    let beside = PathBuf::from(beside);
-    let lock = own(&beside).map_err(|error| failed(&beside, &error))?;
+    let beside = beside(path, LOCK);
+    let lock = own(&beside).map_err(|error| cannot_open(&beside, &error))?;
     let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
     rustix::fs::flock(&lock, operation)
-        .map_err(|_| failed(path, &"another process of this program has it"))?;
-    // SQLite gives its other files the mode of this one.
-    own(path).map_err(|error| failed(path, &error))?;
+        .map_err(|_| cannot_open(path, &"another process of this program has it"))?;
     Ok(lock)
+}
+
+fn own(path: &Path) -> std::io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(format!("failed to open {}: {error}", path.display()))
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Makes the file if there is none: whole under another name first, so that an empty or half file is always a damaged one.
+fn make_if_missing(path: &Path) -> Result<(), StoreError> {
+    if path.try_exists().map_err(|error| cannot_open(path, &error))? {
+        return Ok(());
+    }
+    let wal = beside(path, "-wal");
+    if wal.exists() {
+        let text = format!("{} is there without the file that it belongs to", wal.display());
+        return Err(StoreError::Damaged(text));
+    }
+    let draft = beside(path, ".new");
+    let leftovers = [draft.clone(), beside(&draft, "-journal")];
+    leftovers.iter().for_each(|leftover| drop(std::fs::remove_file(leftover)));
+    // SQLite gives its other files the mode of this one.
+    own(&draft).map_err(|error| cannot_open(&draft, &error))?;
+    schema::make(&draft)?;
+    publish(&draft, path).map_err(|error| cannot_open(path, &error))
+}
+
+/// Gives the draft its name, also after power loss.
+fn publish(draft: &Path, path: &Path) -> std::io::Result<()> {
+    std::fs::rename(draft, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// The place on disk, asked when a write failed: SQLite does not say what the system said.
+struct Medium(PathBuf);
+
+impl Medium {
+    /// `the store var/tollgate.db cannot be written: disk I/O error (write): Read-only file system (os error 30)`.
+    fn explain(&self, error: &rusqlite::Error) -> String {
+        let text = format!("the store {} cannot be written: ", self.0.display());
+        match self.try_write() {
+            Err(reason) => format!("{text}{}: {reason}", schema::explain(error)),
+            Ok(()) => format!("{text}{}", schema::explain(error)),
+        }
+    }
+
+    /// Writes an octet into the lock's file, which holds none.
+    fn try_write(&self) -> std::io::Result<()> {
+        let file = File::options().write(true).open(beside(&self.0, LOCK))?;
+        file.write_all_at(b"\n", 0).and_then(|()| file.sync_all())?;
+        file.set_len(0)
+    }
 }
 
 /// Starts a thread of the store and stands beside it.
@@ -488,4 +548,6 @@ impl Guard {
     }
 }
 
+/// What the lock's name adds to the file's.
+const LOCK: &str = ".lock";
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);

@@ -9,14 +9,41 @@ use super::{
         warned::{Report, WARNED_MAX, Warned},
     },
     queue::ChangeTask,
-    schema::{self, damaged},
+    schema::{self, failed},
 };
 use crate::{
+    clock::Anchor,
     event::{LimitHit, LimitReached},
     types::{AccountId, Key, Limit, Span, SubjectId, Timestamp},
 };
 use rusqlite::{Connection, params};
 use std::{sync::Arc, time::Duration};
+
+/// Notes the highest time, and what the boot-time clock shows beside it.
+pub(super) fn save_time(
+    db: &Connection,
+    high_water: Timestamp,
+    anchor: Option<Anchor>,
+) -> rusqlite::Result<()> {
+    let mut put = db.prepare_cached(schema::PUT_META)?;
+    put.execute(params!["high_water", high_water.as_millis()])?;
+    if let Some(Anchor { boot_id, boot, ledger }) = anchor {
+        for (name, value) in [("boot_id", boot_id), ("boot", boot), ("boot_ledger", ledger)] {
+            put.execute(params![name, value])?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn load_anchor(db: &Connection) -> Result<Option<Anchor>, StoreError> {
+    let number = |row: &rusqlite::Row<'_>, at| row.get::<_, Option<i64>>(at);
+    db.query_row(schema::ANCHOR, [], |row| {
+        let (boot_id, boot, ledger) = (number(row, 0)?, number(row, 1)?, number(row, 2)?);
+        Ok(boot_id.zip(boot).zip(ledger))
+    })
+    .map(|found| found.map(|((boot_id, boot), ledger)| Anchor { boot_id, boot, ledger }))
+    .map_err(failed)
+}
 
 pub(super) fn save_change(db: &Connection, task: &ChangeTask) -> rusqlite::Result<()> {
     let (kind, name) = place(&task.change.subject);
@@ -67,7 +94,7 @@ pub(super) fn load_warned(
     warned: &Warned,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    db.execute(schema::CUT_WARNED, params![now.as_millis()]).map_err(schema::unavailable)?;
+    db.execute(schema::CUT_WARNED, params![now.as_millis()]).map_err(schema::failed)?;
     each(db, schema::ALL_WARNED, params![WARNED_MAX as i64], |row| {
         let window = span_of(row.get(1)?);
         let at = Timestamp::from_millis(row.get(3)?);
@@ -116,10 +143,10 @@ pub(super) fn each(
     parameters: impl rusqlite::Params,
     mut see: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>,
 ) -> Result<(), StoreError> {
-    let mut statement = db.prepare(query).map_err(damaged)?;
-    let mut rows = statement.query(parameters).map_err(damaged)?;
-    while let Some(row) = rows.next().map_err(damaged)? {
-        see(row).map_err(damaged)?;
+    let mut statement = db.prepare(query).map_err(failed)?;
+    let mut rows = statement.query(parameters).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        see(row).map_err(failed)?;
     }
     Ok(())
 }

@@ -1,18 +1,27 @@
 //! The tables, their version, and every statement on them.
 
 use super::{super::StoreError, Synchronous};
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use std::path::Path;
 
-/// Opens the file, sets it up and brings it to the present version.
+/// Makes a new file with empty tables. It gets its name when it is whole, so that a file that is there never is half made.
+pub(super) fn make(path: &Path) -> Result<(), StoreError> {
+    let connection = Connection::open(path).map_err(failed)?;
+    // Only a new file takes it: freed pages can be given back step by step.
+    set(&connection, "auto_vacuum", "INCREMENTAL")?;
+    connection.execute_batch(CREATE).map_err(failed)?;
+    connection.close().map_err(|(_, error)| failed(error))
+}
+
+/// Opens a file of this program and sets the connection up. A file of anybody else is left as it is.
 pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, StoreError> {
-    let connection = Connection::open(path).map_err(unavailable)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(32);
-    // Exclusive before WAL: then the index of the WAL is on the heap and there is no shared memory file.
+    // Exclusive before anything is read: then the index of the WAL is on the heap and there is no shared memory file.
+    set(&connection, "locking_mode", "EXCLUSIVE")?;
+    check_identity(&connection)?;
     for (name, value) in [
-        // Only a new file takes it: freed pages can be given back step by step.
-        ("auto_vacuum", "INCREMENTAL"),
-        ("locking_mode", "EXCLUSIVE"),
         ("journal_mode", "WAL"),
         ("synchronous", synchronous.pragma()),
         ("wal_autocheckpoint", "2000"),
@@ -20,29 +29,35 @@ pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, 
         ("cache_size", "-8192"),
         ("temp_store", "MEMORY"),
     ] {
-        connection
-            .pragma_update_and_check(None, name, value, |_| Ok(()))
-            .or_else(|error| if no_row(&error) { Ok(()) } else { Err(error) })
-            .map_err(unavailable)?;
+        set(&connection, name, value)?;
     }
-    migrate(&connection)?;
     Ok(connection)
+}
+
+fn set(connection: &Connection, name: &str, value: &str) -> Result<(), StoreError> {
+    connection
+        .pragma_update_and_check(None, name, value, |_| Ok(()))
+        .or_else(|error| if no_row(&error) { Ok(()) } else { Err(error) })
+        .map_err(failed)
 }
 
 fn no_row(error: &rusqlite::Error) -> bool {
     matches!(error, rusqlite::Error::QueryReturnedNoRows)
 }
 
-fn migrate(connection: &Connection) -> Result<(), StoreError> {
-    let version: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(damaged)?;
-    match version {
-        0 => connection.execute_batch(CREATE).map_err(unavailable),
-        VERSION => Ok(()),
-        newer => Err(StoreError::Damaged(format!(
+fn check_identity(connection: &Connection) -> Result<(), StoreError> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let identity = number("application_id").map_err(failed)?;
+    let version = number("user_version").map_err(failed)?;
+    let pages = number("page_count").map_err(failed)?;
+    match (pages, identity, version) {
+        (0, ..) => Err(StoreError::Damaged("it is empty, and what it held is lost".into())),
+        (_, APPLICATION_ID, VERSION) => Ok(()),
+        (_, APPLICATION_ID, newer) => Err(StoreError::Damaged(format!(
             "its schema is version {newer}, and this program knows version {VERSION}; a newer \
              release of the program made it"
         ))),
+        _ => Err(StoreError::Damaged("it is a database of another program".into())),
     }
 }
 
@@ -55,17 +70,47 @@ impl Synchronous {
     }
 }
 
+/// Whether it lasts: what SQLite cannot make sense of is damaged; the rest may work at another time.
 #[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
-pub(super) fn unavailable(error: rusqlite::Error) -> StoreError {
-    StoreError::Unavailable(error.to_string())
+pub(super) fn failed(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        None | Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
+            StoreError::Damaged(explain(&error))
+        }
+        Some(_) => StoreError::Unavailable(explain(&error)),
+    }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
-pub(super) fn damaged(error: rusqlite::Error) -> StoreError {
-    StoreError::Damaged(error.to_string())
+/// What SQLite says, and which call of the system failed: `disk I/O error (fsync)`.
+pub(super) fn explain(error: &rusqlite::Error) -> String {
+    let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+    match OPERATIONS.iter().find(|(known, _)| *known == code) {
+        Some((_, operation)) => format!("{error} ({operation})"),
+        None => error.to_string(),
+    }
 }
+
+/// The system's calls behind SQLite's extended codes (<https://sqlite.org/rescode.html>).
+const OPERATIONS: [(i32, &str); 14] = [
+    (ffi::SQLITE_IOERR_READ, "read"),
+    (ffi::SQLITE_IOERR_SHORT_READ, "read beyond the end"),
+    (ffi::SQLITE_IOERR_WRITE, "write"),
+    (ffi::SQLITE_IOERR_FSYNC, "fsync"),
+    (ffi::SQLITE_IOERR_DIR_FSYNC, "fsync of the folder"),
+    (ffi::SQLITE_IOERR_TRUNCATE, "truncate"),
+    (ffi::SQLITE_IOERR_FSTAT, "fstat"),
+    (ffi::SQLITE_IOERR_LOCK, "lock"),
+    (ffi::SQLITE_IOERR_RDLOCK, "lock"),
+    (ffi::SQLITE_IOERR_CLOSE, "close"),
+    (ffi::SQLITE_IOERR_DELETE, "delete"),
+    (ffi::SQLITE_IOERR_ACCESS, "access"),
+    (ffi::SQLITE_IOERR_SEEK, "seek"),
+    (ffi::SQLITE_FULL, "write"),
+];
 
 const VERSION: i64 = 1;
+/// `Toll` in ASCII, in the file's header.
+const APPLICATION_ID: i64 = 0x546f_6c6c;
 
 const CREATE: &str = "
 BEGIN IMMEDIATE;
@@ -80,12 +125,15 @@ CREATE TABLE changes (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind INTEGER 
     name TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL, actor TEXT NOT NULL);
 CREATE TABLE refusals (account TEXT PRIMARY KEY, at INTEGER NOT NULL, reply TEXT NOT NULL,
     hit TEXT) WITHOUT ROWID;
+PRAGMA application_id = 0x546f6c6c;
 PRAGMA user_version = 1;
 COMMIT;";
 
 pub(super) const PUT_META: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
 pub(super) const HIGH_WATER: &str = "SELECT max(coalesce((SELECT value FROM meta WHERE name = \
     'high_water'), 0), coalesce((SELECT max(at) FROM journal), 0))";
+pub(super) const ANCHOR: &str = "SELECT (SELECT value FROM meta WHERE name = 'boot_id'), \
+    (SELECT value FROM meta WHERE name = 'boot'), (SELECT value FROM meta WHERE name = 'boot_ledger')";
 pub(super) const ADD_JOURNAL: &str = "INSERT INTO journal (id, at, entries) VALUES (?1, ?2, ?3)";
 pub(super) const CUT_JOURNAL: &str = "DELETE FROM journal WHERE id <= ?1";
 pub(super) const ALL_JOURNAL: &str = "SELECT id, at, entries FROM journal ORDER BY id";

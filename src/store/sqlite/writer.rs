@@ -8,13 +8,13 @@
 //! nothing twice: a replay applies to a cell only the entries that are later than its number.
 
 use super::{
-    Shared,
+    Medium, Shared,
     codec::{self, Entry},
     queue::{Batch, Done, Queue},
     rows, schema,
 };
 use crate::{
-    clock::{Clock, steady_now},
+    clock::{Anchor, Clock, steady_now},
     event::{Event, Events, Trouble},
     store::{
         records::{LAST_REFUSALS_MAX, LastRefusal},
@@ -32,6 +32,7 @@ use std::{
 /// The writer's own state.
 pub(super) struct Writer {
     db: Connection,
+    medium: Medium,
     shared: Arc<Shared>,
     clock: Clock,
     events: Events,
@@ -46,6 +47,8 @@ pub(super) struct Writer {
     checkpointed: Instant,
     committed: Instant,
     failing: bool,
+    /// The time was written since the start.
+    time_noted: bool,
     ending: Ending,
     /// Refusals saved since the table was last trimmed.
     refusals_saved: usize,
@@ -82,6 +85,8 @@ struct Work {
     now: Timestamp,
     /// The time is written beside it.
     notes_time: bool,
+    /// The same moment on the boot-time clock.
+    anchor: Option<Anchor>,
 }
 
 /// A cell as it is stored; none stands for a row to delete.
@@ -91,12 +96,19 @@ struct Stored {
 }
 
 impl Writer {
-    pub(super) fn new(db: Connection, shared: Arc<Shared>, clock: Clock, events: Events) -> Self {
+    pub(super) fn new(
+        db: Connection,
+        medium: Medium,
+        shared: Arc<Shared>,
+        clock: &Clock,
+        events: Events,
+    ) -> Self {
         let now = steady_now();
         Self {
             db,
+            medium,
             shared,
-            clock,
+            clock: clock.clone(),
             events,
             open: HashMap::new(),
             last_row: 0,
@@ -106,6 +118,7 @@ impl Writer {
             checkpointed: now,
             committed: now,
             failing: false,
+            time_noted: false,
             ending: Ending::No,
             refusals_saved: 0,
         }
@@ -179,7 +192,8 @@ impl Writer {
             || self.is_high_water_due(now)
             || self.failing;
         let pages = self.surplus_pages.clamp(0, PAGES_BATCH_MAX);
-        Work { batch, cells, cut_to, carried, refusals, pages, now, notes_time }
+        let anchor = notes_time.then(|| self.clock.anchor()).flatten();
+        Work { batch, cells, cut_to, carried, refusals, pages, now, notes_time, anchor }
     }
 
     fn is_checkpoint_due(&self) -> bool {
@@ -271,7 +285,7 @@ impl Writer {
     }
 
     fn is_high_water_due(&self, now: Timestamp) -> bool {
-        now.since(self.shared.high_water()) >= HIGH_WATER_IDLE
+        !self.time_noted || now.since(self.shared.high_water()) >= HIGH_WATER_IDLE
     }
 
     fn succeed(&mut self, work: Work, last_row: i64) {
@@ -281,6 +295,7 @@ impl Writer {
         if last_row > self.last_row || notes_time {
             self.shared.note_high_water(now);
         }
+        self.time_noted |= notes_time;
         self.last_row = last_row;
         self.journal_bytes += carried.len() + batch.opened.len() + batch.closed.len();
         if std::mem::take(&mut self.failing) {
@@ -332,9 +347,9 @@ impl Writer {
 
     fn fail(&mut self, work: Work, error: &rusqlite::Error) {
         let Work { mut batch, cells, now, .. } = work;
-        let detail = format!("the store cannot be written: {error}");
-        *self.shared.failure.lock() = Some(detail.clone());
-        if !std::mem::replace(&mut self.failing, true) {
+        let begins = !std::mem::replace(&mut self.failing, true);
+        let detail = self.describe(begins, error);
+        if begins {
             let trouble = Trouble { detail: detail.clone() };
             self.events.tell(now, &Event::StoreFailed(trouble));
         }
@@ -347,6 +362,15 @@ impl Writer {
         self.surplus_pages = 0;
         self.abort_checkpoint(cells, &mut batch);
         self.queue().put_back(batch);
+    }
+
+    /// The whole explanation of the failure that began it, until a write succeeds.
+    fn describe(&self, begins: bool, error: &rusqlite::Error) -> String {
+        let mut failure = self.shared.failure.lock();
+        if begins {
+            *failure = None;
+        }
+        failure.get_or_insert_with(|| self.medium.explain(error)).clone()
     }
 
     /// Begins anew at the next attempt: the row that the checkpoint was to cover was not written, and the next one with its
@@ -383,8 +407,7 @@ fn write_rest(db: &Connection, work: &Work) -> rusqlite::Result<()> {
         db.prepare_cached(schema::CUT_JOURNAL)?.execute(params![cut_to])?;
     }
     if work.notes_time {
-        let put = params!["high_water", work.now.as_millis()];
-        db.prepare_cached(schema::PUT_META)?.execute(put)?;
+        rows::save_time(db, work.now, work.anchor)?;
     }
     for (cell, stored) in &work.cells {
         write_cell(db, cell, stored.as_ref())?;
