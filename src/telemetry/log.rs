@@ -471,7 +471,7 @@ pub(super) mod tests {
         let count = |what: &str| text.matches(what).count();
         assert_eq!((count("event=refused"), count("event=message")), (5, 100));
         assert_eq!(
-            count("level=warn event=log-lines-suppressed client=192.0.2.7/32 lines=95\n"),
+            count("level=warn event=log-lines-suppressed client=192.0.2.7 lines=95\n"),
             1
         );
     }
