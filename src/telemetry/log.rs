@@ -470,10 +470,7 @@ pub(super) mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let count = |what: &str| text.matches(what).count();
         assert_eq!((count("event=refused"), count("event=message")), (5, 100));
-        assert_eq!(
-            count("level=warn event=log-lines-suppressed client=192.0.2.7 lines=95\n"),
-            1
-        );
+        assert_eq!(count("level=warn event=log-lines-suppressed client=192.0.2.7 lines=95\n"), 1);
     }
 
     #[test]
