@@ -5,12 +5,12 @@
 
 use crate::{
     admin::{Admin, Health, NextHopHealth, Readiness},
-    auth::{self, AuthError, Authenticator, Scheme},
+    auth::{self, AuthError, Authenticator, Scheme, dovecot},
     cli::output,
     clock::Clock,
     config::{self, Config, Moves},
     deliver::{self, Deliverer, HopState},
-    event::{Event, Events, Trouble},
+    event::{BackendState, Event, Events, Trouble},
     http::{self, ControlSocket, PublicState},
     intake::{
         Door, Gate, ListenerKind, ListenerSettings, Phase, connection,
@@ -18,6 +18,7 @@ use crate::{
         places::{PlaceCounts, Places, Room},
     },
     net::{Listener, TlsServer, connect::Network},
+    smtp::server::Mechanism,
     spool::Spool,
     store::{
         BoxFuture, StoreError,
@@ -184,6 +185,7 @@ impl App {
             }
             self.doors.push(OpenDoor { door: open.door, sockets: Vec::new() });
         }
+        warn_of_scram(&self.config, &self.gate.authenticator);
         for warning in config::warnings(&self.config) {
             tracing::warn!("{warning}");
         }
@@ -246,6 +248,11 @@ impl App {
         spawn(vital, "password-file", async move {
             let notice = |result| notice_users(&watcher, result);
             watcher.authenticator.run_watch(PASSWD_WATCH_EVERY, notice).await;
+        });
+        let asker = gate.clone();
+        spawn(vital, "logins", async move {
+            let notice = |change| notice_dovecot(&asker, change);
+            asker.authenticator.run_dovecot(notice).await;
         });
         let store = self.store.clone();
         spawn(vital, "store", async move { store.panicked().await });
@@ -395,7 +402,7 @@ pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
         deliverer: ArcSwap::from_pointee(deliverer),
         spool: open_spool(config, &clock, &events)?,
         texts: Room::new(config.session.data_sessions_max),
-        authenticator: Arc::new(Authenticator::new(config.auth.clone()).named("auth.passwd_file")?),
+        authenticator: Arc::new(Authenticator::new(config.auth.clone()).named("auth")?),
         policy: Arc::new(ArcSwap::from_pointee(config.policy.clone())),
         ids: Ids::new(clock.now()),
         clock,
@@ -592,6 +599,29 @@ fn notice_users(gate: &Gate, result: Result<usize, AuthError>) {
     }
 }
 
+fn notice_dovecot(gate: &Gate, change: dovecot::Change) {
+    let Some((place, _)) = gate.authenticator.dovecot_health() else { return };
+    let backend = place.to_string();
+    gate.tell(&match change {
+        dovecot::Change::Up => {
+            Event::LoginBackendUp(BackendState { backend, detail: String::new() })
+        }
+        dovecot::Change::Down(detail) => Event::LoginBackendDown(BackendState { backend, detail }),
+    });
+}
+
+/// Says so where SCRAM is offered to users who cannot use it: many mail programs choose it and do not fall back.
+fn warn_of_scram(config: &Config, authenticator: &Authenticator) {
+    let (users, able) = (authenticator.users_count(), authenticator.scram_users_count());
+    if config.logins.mechanisms.contains(&Mechanism::ScramSha256) && able < users {
+        tracing::warn!(
+            users,
+            able,
+            "auth.mechanisms offers SCRAM-SHA-256, but not every user has a {{SCRAM-SHA-256}} entry; those may fail to log in"
+        );
+    }
+}
+
 /// Whether the program can do its work.
 struct Condition {
     gate: Arc<Gate>,
@@ -612,6 +642,7 @@ impl Health for Condition {
             .collect();
         let readiness = Readiness {
             store_failure: self.store.failure(),
+            logins_failure: self.gate.authenticator.dovecot_health().and_then(|(_, why)| why),
             next_hops,
             draining: *self.phase.borrow() != Phase::Serving,
         };

@@ -44,6 +44,10 @@ pub enum Event {
     NextHopUp(NextHopState),
     /// A next hop failed so often that it is left alone for a while.
     NextHopDown(NextHopState),
+    /// The Dovecot that checks logins can be asked again.
+    LoginBackendUp(BackendState),
+    /// The Dovecot that checks logins cannot be asked; logins that are not remembered are put off.
+    LoginBackendDown(BackendState),
     /// The configuration was read again and is in force.
     ConfigReloaded,
     /// The configuration was read again and is wrong; the old one stays in force.
@@ -83,6 +87,8 @@ impl Event {
             Self::SubjectChanged(_) => "subject-changed",
             Self::NextHopUp(_) => "next-hop-up",
             Self::NextHopDown(_) => "next-hop-down",
+            Self::LoginBackendUp(_) => "login-backend-up",
+            Self::LoginBackendDown(_) => "login-backend-down",
             Self::ConfigReloaded => "config-reloaded",
             Self::ConfigRejected(_) => "config-rejected",
             Self::CertificatesReloaded => "certificates-reloaded",
@@ -558,6 +564,15 @@ pub struct NextHopState {
     /// The next hop, as `host:port`.
     pub next_hop: Arc<str>,
     /// The last failure, or what the probe saw.
+    pub detail: String,
+}
+
+/// The health of whatever checks logins.
+#[derive(Debug, Clone)]
+pub struct BackendState {
+    /// Where it is, as in the configuration.
+    pub backend: String,
+    /// The failure; empty if it works.
     pub detail: String,
 }
 

@@ -79,8 +79,12 @@ impl Health for Healthy {
     fn readiness(&self) -> BoxFuture<'_, Readiness> {
         let next_hop =
             NextHopHealth { next_hop: "mx.example:25".into(), usable: true, detail: None };
-        let readiness =
-            Readiness { store_failure: None, next_hops: vec![next_hop], draining: false };
+        let readiness = Readiness {
+            store_failure: None,
+            logins_failure: None,
+            next_hops: vec![next_hop],
+            draining: false,
+        };
         Box::pin(std::future::ready(readiness))
     }
 }

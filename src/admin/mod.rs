@@ -78,6 +78,9 @@ pub trait Health: Send + Sync {
 pub struct Readiness {
     /// Why the store cannot be written, if it cannot.
     pub store_failure: Option<String>,
+    /// Why logins cannot be checked, if they cannot; mail of trusted servers flows all the same.
+    #[serde(default)]
+    pub logins_failure: Option<String>,
     /// Every next hop.
     pub next_hops: Vec<NextHopHealth>,
     /// True after SIGTERM: sessions end, no new ones begin.

@@ -229,11 +229,16 @@ async fn a_list_has_the_registered_and_those_who_sent_in_pages() {
 fn readiness_says_what_is_missing() {
     let down = NextHopHealth { next_hop: "mx:25".into(), usable: false, detail: None };
     let up = NextHopHealth { usable: true, ..down.clone() };
-    let ready =
-        Readiness { store_failure: None, next_hops: vec![down.clone(), up], draining: false };
+    let ready = Readiness {
+        store_failure: None,
+        logins_failure: None,
+        next_hops: vec![down.clone(), up],
+        draining: false,
+    };
     assert!(ready.missing().is_empty());
     let bad = Readiness {
         store_failure: Some("disk full".into()),
+        logins_failure: Some("no Dovecot".into()),
         next_hops: vec![down],
         draining: true,
     };

@@ -23,6 +23,8 @@ pub(super) struct Cache {
 struct Remembered {
     /// Missing after a login by SCRAM, which shows no password.
     digest: Option<Digest>,
+    /// Whose it is: the login's own name, or what Dovecot makes of it.
+    account: AccountId,
     until: Timestamp,
     /// Where the right password came from last.
     network: IpPrefix,
@@ -49,27 +51,25 @@ impl Cache {
         Digest(context.sign())
     }
 
-    /// True if this very password was found right and is still remembered; notes where it came from.
+    /// Whose password this is, if this very one was found right for the login and is still remembered; notes where it came
+    /// from.
     pub(super) fn recalls(
         &self,
-        account: &AccountId,
+        login: &AccountId,
         digest: &Digest,
         network: IpPrefix,
         now: Timestamp,
-    ) -> bool {
+    ) -> Option<AccountId> {
         let mut entries = self.entries.lock();
-        let Some(entry) = entries.get_mut(account).filter(|entry| entry.until > now) else {
-            return false;
-        };
-        let Some(remembered) = &entry.digest else { return false };
-        let same = bool::from(remembered.0.as_ref().ct_eq(digest.0.as_ref()));
-        if same {
+        let entry = entries.get_mut(login).filter(|entry| entry.until > now)?;
+        let same = bool::from(entry.digest.as_ref()?.0.as_ref().ct_eq(digest.0.as_ref()));
+        same.then(|| {
             entry.network = network;
-        }
-        same
+            entry.account.clone()
+        })
     }
 
-    /// True if the account's right password came from this network last and is still remembered.
+    /// True if the login's right password came from this network last and is still remembered.
     pub(super) fn is_home(&self, account: &AccountId, network: IpPrefix, now: Timestamp) -> bool {
         self.entries
             .lock()
@@ -77,15 +77,17 @@ impl Cache {
             .is_some_and(|entry| entry.until > now && entry.network == network)
     }
 
-    /// Remembers a password that was found right just now.
+    /// Remembers a password that was found right just now, and whose it is.
     pub(super) fn remember(
         &self,
-        account: &AccountId,
-        digest: Digest,
+        login: &AccountId,
+        right: (Digest, AccountId),
         network: IpPrefix,
         now: Timestamp,
     ) {
-        self.insert(account, Some(digest), network, now);
+        let (digest, account) = right;
+        let entry = Remembered { digest: Some(digest), account, until: now + self.ttl, network };
+        self.insert(login, entry, now);
     }
 
     /// Remembers where the account was proven just now, without its password. A password that is remembered already stays.
@@ -95,23 +97,17 @@ impl Cache {
             entry.network = network;
             return;
         }
-        self.insert(account, None, network, now);
+        let (until, whose) = (now + self.ttl, account.clone());
+        self.insert(account, Remembered { digest: None, account: whose, until, network }, now);
     }
 
-    fn insert(
-        &self,
-        account: &AccountId,
-        digest: Option<Digest>,
-        network: IpPrefix,
-        now: Timestamp,
-    ) {
+    fn insert(&self, login: &AccountId, entry: Remembered, now: Timestamp) {
         let mut entries = self.entries.lock();
-        if entries.len() >= self.entries_max && !entries.contains_key(account) {
+        if entries.len() >= self.entries_max && !entries.contains_key(login) {
             make_room(&mut entries, self.entries_max, now);
         }
-        if entries.len() < self.entries_max || entries.contains_key(account) {
-            let entry = Remembered { digest, until: now + self.ttl, network };
-            entries.insert(account.clone(), entry);
+        if entries.len() < self.entries_max || entries.contains_key(login) {
+            entries.insert(login.clone(), entry);
         }
     }
 }
@@ -148,7 +144,7 @@ mod tests {
     fn only_the_very_password_for_the_very_line_is_recalled() {
         let cache = Cache::new(10, Duration::from_secs(60)).unwrap();
         let (ann, home) = (id("ann"), network("192.0.2.1"));
-        cache.remember(&ann, cache.digest(&ann, "$1", b"right"), home, at(0));
+        cache.remember(&ann, (cache.digest(&ann, "$1", b"right"), id("ann.x")), home, at(0));
         for (name, stored, password, seconds, recalled) in [
             ("ann", "$1", "right", 0, true),
             ("ann", "$1", "right", 59, true),
@@ -160,7 +156,7 @@ mod tests {
         ] {
             let digest = cache.digest(&id(name), stored, password.as_bytes());
             let got = cache.recalls(&id(name), &digest, home, at(seconds));
-            assert_eq!(got, recalled, "{name} {stored} {password} {seconds}");
+            assert_eq!(got, recalled.then(|| id("ann.x")), "{name} {stored} {password} {seconds}");
         }
     }
 
@@ -168,7 +164,7 @@ mod tests {
     fn home_is_where_the_right_password_came_from_last() {
         let cache = Cache::new(10, Duration::from_secs(60)).unwrap();
         let (ann, home, hotel) = (id("ann"), network("192.0.2.1"), network("2001:db8::1"));
-        cache.remember(&ann, cache.digest(&ann, "$1", b"right"), home, at(0));
+        cache.remember(&ann, (cache.digest(&ann, "$1", b"right"), id("ann.x")), home, at(0));
         cache.recalls(&ann, &cache.digest(&ann, "$1", b"wrong"), hotel, at(0));
         assert!(cache.is_home(&ann, home, at(0)) && !cache.is_home(&ann, hotel, at(0)));
         cache.recalls(&ann, &cache.digest(&ann, "$1", b"right"), hotel, at(0));
@@ -182,12 +178,13 @@ mod tests {
         let (ann, home, hotel) = (id("ann"), network("192.0.2.1"), network("2001:db8::1"));
         cache.remember_home(&ann, home, at(0));
         assert!(cache.is_home(&ann, home, at(59)) && !cache.is_home(&ann, home, at(60)));
-        assert!(!cache.recalls(&ann, &cache.digest(&ann, "$1", b""), home, at(0)));
+        assert!(cache.recalls(&ann, &cache.digest(&ann, "$1", b""), home, at(0)).is_none());
 
         let digest = || cache.digest(&ann, "$1", b"right");
-        cache.remember(&ann, digest(), home, at(0));
+        cache.remember(&ann, (digest(), ann.clone()), home, at(0));
         cache.remember_home(&ann, hotel, at(0));
-        assert!(cache.is_home(&ann, hotel, at(0)) && cache.recalls(&ann, &digest(), home, at(0)));
+        assert!(cache.is_home(&ann, hotel, at(0)));
+        assert!(cache.recalls(&ann, &digest(), home, at(0)).is_some());
     }
 
     #[test]
@@ -197,7 +194,7 @@ mod tests {
             for n in 0..10 {
                 let account = id(&format!("user{n}"));
                 let digest = cache.digest(&account, "$1", b"right");
-                cache.remember(&account, digest, network("192.0.2.1"), at(n));
+                cache.remember(&account, (digest, account.clone()), network("192.0.2.1"), at(n));
             }
             assert_eq!(cache.entries.lock().len(), kept);
         }

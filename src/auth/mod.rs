@@ -1,4 +1,4 @@
-//! Is this password right? Asked by `intake` for each AUTH, answered from a passwd-file in Dovecot's format.
+//! Is this password right? Asked by `intake` for each AUTH, answered from a passwd-file in Dovecot's format or by a Dovecot.
 //!
 //! Hashes are computed on threads of their own, a bounded number at a time, with a bounded number waiting. A password that
 //! was right a short while ago is known again without hashing. An unknown user costs a hash of a scheme and cost that users
@@ -10,6 +10,8 @@
 //!   keeps failing. For it the remembered password is still compared, and only as often as the login may fail.
 //! - A login with too many failures, from wherever, is put off for networks that failed lately themselves; its owner, whose
 //!   network did not fail, gets in.
+//! - Whoever is put off again and again is put off for longer, and the answer to each further failure is held back for longer
+//!   (`pace`). What is held back holds no turn, is bounded in number, and is never a login that succeeds.
 //!
 //! This module never decides what an account may do, never logs, and never keeps a password.
 
@@ -21,6 +23,7 @@ mod passwd_file;
 mod scheme;
 mod scram;
 
+pub use pace::Rules as PaceRules;
 pub use passwd_file::set_password;
 pub use scheme::{PASSWORD_BYTES_MAX, Scheme, hash_password};
 
@@ -29,8 +32,9 @@ use crate::{
     types::{AccountId, ClientIp, IpPrefix, Secret, Timestamp},
 };
 use arc_swap::ArcSwap;
-use cache::Cache;
+use cache::{Cache, Digest};
 use disguise::Disguise;
+use dovecot::protocol::{self, Channel};
 use pace::Pace;
 use parking_lot::Mutex;
 use passwd_file::{Stamp, Users, Whose};
@@ -45,8 +49,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Where passwords are, and how fast they may be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Dovecot's passwd-file; none: every login is refused.
+    /// Dovecot's passwd-file; with neither this nor the next, every login is refused.
     pub passwd_file: Option<PathBuf>,
+    /// A Dovecot that is asked instead.
+    pub dovecot: Option<dovecot::Settings>,
     /// Where the key is kept from which the salts of unknown users are drawn; none: it is made anew at each start.
     pub disguise_file: Option<PathBuf>,
     /// Verified passwords that are remembered (as keyed digests).
@@ -55,8 +61,29 @@ pub struct Settings {
     pub cache_ttl: Duration,
     /// Password hashes that are computed at a time.
     pub checks_max: usize,
-    /// Failed logins for each client network and minute before further ones are put off.
-    pub failures_per_minute: u32,
+    /// How failed logins are paced, for each client network and for each login.
+    pub pace: PaceRules,
+}
+
+impl Settings {
+    /// True if there is anything that knows passwords.
+    #[must_use]
+    pub const fn has_logins(&self) -> bool {
+        self.passwd_file.is_some() || self.dovecot.is_some()
+    }
+}
+
+/// One attempt to log in.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// The login as the client gave it.
+    pub login: &'a str,
+    /// The real sender's host.
+    pub client: ClientIp,
+    /// How the attempt came to us.
+    pub channel: Channel,
+    /// The present moment.
+    pub now: Timestamp,
 }
 
 /// The answer to a login.
@@ -126,8 +153,11 @@ pub struct Authenticator {
     stamp: Mutex<Option<Stamp>>,
     /// Keeps reloads in order.
     reloading: tokio::sync::Mutex<()>,
+    dovecot: Option<dovecot::Client>,
     cache: Cache,
     failures: Arc<Failures>,
+    /// Places for answers that are held back.
+    delays: Semaphore,
     /// Places for checks that run or wait.
     places: Arc<Semaphore>,
     /// Places for checks that run.
@@ -146,11 +176,13 @@ impl Authenticator {
         Ok(Self {
             cache: Cache::new(settings.cache_entries_max, settings.cache_ttl)?,
             disguise: Arc::new(Disguise::open(settings.disguise_file.as_deref())?),
+            dovecot: settings.dovecot.map(dovecot::Client::new),
+            delays: Semaphore::new(DELAYS_MAX),
             passwd_file: settings.passwd_file,
             users: ArcSwap::from_pointee(users.unwrap_or_default()),
             stamp: Mutex::new(stamp),
             reloading: tokio::sync::Mutex::default(),
-            failures: Arc::new(Failures::new(settings.failures_per_minute)),
+            failures: Arc::new(Failures::new(settings.pace)),
             places: Arc::new(Semaphore::new(checks_max + WAITING_MAX)),
             checks: Arc::new(Semaphore::new(checks_max)),
         })
@@ -173,75 +205,92 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`Verdict::Paced`] or [`Verdict::Unavailable`], if the exchange is not to go on.
-    pub fn scram_parameters(
-        &self,
-        login: &str,
-        client: ClientIp,
-        now: Timestamp,
-    ) -> Result<ScramParameters, Verdict> {
-        let account = login.parse().unwrap_or_else(|_| nobody());
-        let network = client.prefix(NETWORK_V6_BITS);
-        if matches!(self.gate(&account, network, now), Gate::Shut) {
+    pub fn scram_parameters(&self, attempt: &Attempt<'_>) -> Result<ScramParameters, Verdict> {
+        let known = Known::from(attempt);
+        if matches!(self.gate(&known), Gate::Shut) {
             return Err(Verdict::Paced);
         }
         let nonce = scram::fresh_nonce().map_err(|_| Verdict::Unavailable)?;
-        let (keys, _) = self.users.load().scram(&account, &self.disguise);
+        let (keys, _) = self.users.load().scram(&known.login, &self.disguise);
         let iterations = keys.iterations.get();
         Ok(ScramParameters { nonce, salt: keys.salt.into(), iterations })
     }
 
-    /// Says whether a proof is right. Costs no hash, so nothing waits.
-    pub fn check_proof(
-        &self,
-        login: &str,
-        proof: &ScramProof,
-        client: ClientIp,
-        now: Timestamp,
-    ) -> Verdict {
-        let network = client.prefix(NETWORK_V6_BITS);
-        let account: AccountId = login.parse().unwrap_or_else(|_| nobody());
-        let gate = self.gate(&account, network, now);
+    /// Says whether a proof is right. Costs no hash.
+    pub async fn check_proof(&self, attempt: &Attempt<'_>, proof: &ScramProof) -> Verdict {
+        let known = Known::from(attempt);
+        let delay = self.failures.delay(&known.login, known.network, known.now);
+        let verdict = self.look_at_proof(&known, proof);
+        self.hold_back(verdict, delay).await
+    }
+
+    fn look_at_proof(&self, known: &Known, proof: &ScramProof) -> Verdict {
+        let Known { login, network, now } = known;
+        let gate = self.gate(known);
         if matches!(gate, Gate::Shut) {
             return Verdict::Paced;
         }
-        let (keys, whose) = self.users.load().scram(&account, &self.disguise);
+        let (keys, whose) = self.users.load().scram(login, &self.disguise);
         let signature = keys.check(proof).filter(|_| whose == Whose::TheirOwn);
         if let Some(signature) = signature {
-            self.cache.remember_home(&account, network, now);
-            return Verdict::Proven(account, signature);
+            self.cache.remember_home(login, *network, *now);
+            return Verdict::Proven(login.clone(), signature);
         }
-        self.failures.note(Some(&account), network, now);
-        if matches!(gate, Gate::Open) { Verdict::Rejected } else { Verdict::Paced }
+        if matches!(gate, Gate::RememberedOnly) {
+            self.failures.logins.note(login, *now);
+            return Verdict::Paced;
+        }
+        self.failures.note(login, *network, *now);
+        Verdict::Rejected
     }
 
     /// Says whether a password is right. Users are compared without regard to case.
-    pub async fn check(
+    pub async fn check(&self, attempt: &Attempt<'_>, password: &Secret) -> Verdict {
+        let known = Known::from(attempt);
+        let delay = self.failures.delay(&known.login, known.network, known.now);
+        let verdict = self.look_at_password(attempt, &known, password).await;
+        self.hold_back(verdict, delay).await
+    }
+
+    async fn look_at_password(
         &self,
-        login: &str,
+        attempt: &Attempt<'_>,
+        known: &Known,
         password: &Secret,
-        client: ClientIp,
-        now: Timestamp,
     ) -> Verdict {
-        let network = client.prefix(NETWORK_V6_BITS);
-        let octets = password.expose();
-        let Ok(account) = login.parse() else {
-            self.failures.note(None, network, now);
-            return Verdict::Rejected;
-        };
-        if octets.is_empty() || octets.len() > PASSWORD_BYTES_MAX {
-            self.failures.note(Some(&account), network, now);
+        let gate = self.gate(known);
+        if matches!(gate, Gate::Shut) {
+            return Verdict::Paced;
+        }
+        let fit = (1..=PASSWORD_BYTES_MAX).contains(&password.expose().len());
+        if !fit || attempt.login.parse::<AccountId>().is_err() {
+            self.failures.note(&known.login, known.network, known.now);
             return Verdict::Rejected;
         }
-        let attempt = Attempt { account, password, network, now };
-        match self.gate(&attempt.account, network, now) {
-            Gate::Shut => Verdict::Paced,
-            _ if self.is_remembered(&attempt) => Verdict::Accepted(attempt.account),
-            Gate::RememberedOnly => {
-                self.failures.logins.note(&attempt.account, now);
+        match gate {
+            _ if let Some(account) = self.recall(attempt, known, password) => {
+                Verdict::Accepted(account)
+            }
+            Gate::Open => match &self.dovecot {
+                Some(dovecot) => self.ask(dovecot, attempt, known, password).await,
+                None => self.compute(attempt, known, password).await,
+            },
+            Gate::RememberedOnly | Gate::Shut => {
+                self.failures.logins.note(&known.login, known.now);
                 Verdict::Paced
             }
-            Gate::Open => self.compute(attempt).await,
         }
+    }
+
+    /// A failure is told after a while. Who waits holds nothing but its session, and only so many wait; the others are put off
+    /// at once, and hear nothing about their passwords.
+    async fn hold_back(&self, verdict: Verdict, delay: Duration) -> Verdict {
+        if verdict != Verdict::Rejected || delay.is_zero() {
+            return verdict;
+        }
+        let Ok(_place) = self.delays.try_acquire() else { return Verdict::Unavailable };
+        tokio::time::sleep(delay).await;
+        verdict
     }
 
     /// Reads the passwd-file again and returns how many users may log in. What is wrong leaves the former users in force.
@@ -282,30 +331,71 @@ impl Authenticator {
         }
     }
 
-    fn gate(&self, account: &AccountId, network: IpPrefix, now: Timestamp) -> Gate {
-        let login_exhausted = self.failures.logins.is_exhausted(account, now);
-        if self.failures.networks.is_exhausted(&network, now) {
-            let owner = !login_exhausted && self.cache.is_home(account, network, now);
+    /// Keeps the connection to the Dovecot up for ever, if there is one, and tells when it is lost and when it is back.
+    pub async fn run_dovecot(&self, notice: impl Fn(dovecot::Change) + Send + Sync) {
+        match &self.dovecot {
+            Some(dovecot) => dovecot.run(notice).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Where the Dovecot is that is asked, and why it cannot be asked now, if it cannot.
+    #[must_use]
+    pub fn dovecot_health(&self) -> Option<(&dovecot::Place, Option<String>)> {
+        self.dovecot.as_ref().map(|dovecot| (dovecot.place(), dovecot.failure()))
+    }
+
+    fn gate(&self, known: &Known) -> Gate {
+        let Known { login, network, now } = known;
+        let login_exhausted = self.failures.logins.is_exhausted(login, *now);
+        if self.failures.networks.is_exhausted(network, *now) {
+            let owner = !login_exhausted && self.cache.is_home(login, *network, *now);
             return if owner { Gate::RememberedOnly } else { Gate::Shut };
         }
-        if login_exhausted && self.failures.networks.has_failed(&network, now) {
+        if login_exhausted && self.failures.networks.has_failed(network, *now) {
             return Gate::Shut;
         }
         Gate::Open
     }
 
-    fn is_remembered(&self, attempt: &Attempt<'_>) -> bool {
+    /// Whose password this is, if it is remembered.
+    fn recall(&self, attempt: &Attempt<'_>, known: &Known, password: &Secret) -> Option<AccountId> {
         let users = self.users.load();
-        let Some(stored) = users.find(&attempt.account) else { return false };
-        let digest = self.cache.digest(&attempt.account, stored.text(), attempt.password.expose());
-        self.cache.recalls(&attempt.account, &digest, attempt.network, attempt.now)
+        let digest = self.digest(&users, attempt, known, password)?;
+        self.cache.recalls(&known.login, &digest, known.network, known.now)
+    }
+
+    fn remember(
+        &self,
+        users: &Users,
+        account: AccountId,
+        (attempt, known, password): (&Attempt<'_>, &Known, &Secret),
+    ) {
+        if let Some(digest) = self.digest(users, attempt, known, password) {
+            self.cache.remember(&known.login, (digest, account), known.network, known.now);
+        }
+    }
+
+    /// Stands for the password and all that it depends on: its line in the file, or the very spelling that Dovecot was asked.
+    fn digest(
+        &self,
+        users: &Users,
+        attempt: &Attempt<'_>,
+        known: &Known,
+        password: &Secret,
+    ) -> Option<Digest> {
+        let context = match &self.dovecot {
+            Some(_) => attempt.login,
+            None => users.find(&known.login)?.text(),
+        };
+        Some(self.cache.digest(&known.login, context, password.expose()))
     }
 
     /// Computes the hash and takes note of the result.
-    async fn compute(&self, attempt: Attempt<'_>) -> Verdict {
+    async fn compute(&self, attempt: &Attempt<'_>, known: &Known, password: &Secret) -> Verdict {
         let Some(turn) = self.take_turn().await else { return Verdict::Unavailable };
         // Others of this network may have failed while this one waited.
-        if !matches!(self.gate(&attempt.account, attempt.network, attempt.now), Gate::Open) {
+        if !matches!(self.gate(known), Gate::Open) {
             return Verdict::Paced;
         }
         let users = self.users.load_full();
@@ -313,26 +403,46 @@ impl Authenticator {
             users: Arc::clone(&users),
             disguise: Arc::clone(&self.disguise),
             failures: Arc::clone(&self.failures),
-            account: attempt.account.clone(),
-            password: attempt.password.clone(),
-            network: attempt.network,
-            now: attempt.now,
+            known: known.clone(),
+            password: password.clone(),
             _turn: turn,
         };
         match tokio::task::spawn_blocking(|| job.run()).await {
             Ok(true) => {
-                self.remember(&users, &attempt);
-                Verdict::Accepted(attempt.account)
+                self.remember(&users, known.login.clone(), (attempt, known, password));
+                Verdict::Accepted(known.login.clone())
             }
             Ok(false) => Verdict::Rejected,
             Err(_) => Verdict::Unavailable,
         }
     }
 
-    fn remember(&self, users: &Users, attempt: &Attempt<'_>) {
-        let Some(stored) = users.find(&attempt.account) else { return };
-        let digest = self.cache.digest(&attempt.account, stored.text(), attempt.password.expose());
-        self.cache.remember(&attempt.account, digest, attempt.network, attempt.now);
+    /// Asks the Dovecot and takes note of the result. The account is the user that Dovecot names.
+    async fn ask(
+        &self,
+        dovecot: &dovecot::Client,
+        attempt: &Attempt<'_>,
+        known: &Known,
+        password: &Secret,
+    ) -> Verdict {
+        let Attempt { login, client, channel, .. } = *attempt;
+        let request = protocol::Request { login, password, client, channel };
+        match dovecot.ask(&request, known.network).await {
+            protocol::Answer::Accepted { user } => match user.parse::<AccountId>() {
+                Ok(account) => {
+                    let users = self.users.load();
+                    self.remember(&users, account.clone(), (attempt, known, password));
+                    Verdict::Accepted(account)
+                }
+                // Nobody could be charged.
+                Err(_) => Verdict::Rejected,
+            },
+            protocol::Answer::Rejected => {
+                self.failures.note(&known.login, known.network, known.now);
+                Verdict::Rejected
+            }
+            protocol::Answer::Unavailable => Verdict::Unavailable,
+        }
     }
 
     /// Waits for permission to compute; none if too many wait already or the wait is too long.
@@ -351,26 +461,38 @@ struct Failures {
 }
 
 impl Failures {
-    fn new(per_minute: u32) -> Self {
+    fn new(rules: PaceRules) -> Self {
         Self {
-            networks: Pace::new(per_minute, PACED_NETWORKS_MAX),
-            logins: Pace::new(per_minute, PACED_LOGINS_MAX),
+            networks: Pace::new(rules, PACED_NETWORKS_MAX),
+            logins: Pace::new(rules, PACED_LOGINS_MAX),
         }
     }
 
-    fn note(&self, login: Option<&AccountId>, network: IpPrefix, now: Timestamp) {
+    /// How long the answer to a failure that comes now is held back.
+    fn delay(&self, login: &AccountId, network: IpPrefix, now: Timestamp) -> Duration {
+        self.networks.delay(&network, now).max(self.logins.delay(login, now))
+    }
+
+    fn note(&self, login: &AccountId, network: IpPrefix, now: Timestamp) {
         self.networks.note(&network, now);
-        if let Some(account) = login {
-            self.logins.note(account, now);
-        }
+        self.logins.note(login, now);
     }
 }
 
-struct Attempt<'a> {
-    account: AccountId,
-    password: &'a Secret,
+/// An attempt as it is paced and remembered.
+#[derive(Clone)]
+struct Known {
+    /// The login; one that is no name at all stands for nobody.
+    login: AccountId,
     network: IpPrefix,
     now: Timestamp,
+}
+
+impl From<&Attempt<'_>> for Known {
+    fn from(attempt: &Attempt<'_>) -> Self {
+        let login = attempt.login.parse().unwrap_or_else(|_| nobody());
+        Self { login, network: attempt.client.prefix(NETWORK_V6_BITS), now: attempt.now }
+    }
 }
 
 /// What pacing lets an attempt do.
@@ -392,10 +514,8 @@ struct Job {
     users: Arc<Users>,
     disguise: Arc<Disguise>,
     failures: Arc<Failures>,
-    account: AccountId,
+    known: Known,
     password: Secret,
-    network: IpPrefix,
-    now: Timestamp,
     _turn: Turn,
 }
 
@@ -403,9 +523,10 @@ impl Job {
     /// Says whether the password is right. A failure is noted before the turn ends, so that who waits behind it knows, and
     /// also if the client has gone by then.
     fn run(self) -> bool {
-        let right = self.users.verify(&self.account, self.password.expose(), &self.disguise);
+        let Known { login, network, now } = self.known;
+        let right = self.users.verify(&login, self.password.expose(), &self.disguise);
         if !right {
-            self.failures.note(Some(&self.account), self.network, self.now);
+            self.failures.note(&login, network, now);
         }
         right
     }
@@ -428,6 +549,8 @@ const CHECKS_MAX: usize = 1024;
 const WAITING_MAX: usize = 256;
 /// The longest wait for a turn; clients wait 5 minutes for an answer (RFC 5321 §4.5.3.2.7).
 const WAIT_MAX: Duration = Duration::from_secs(20);
+/// Answers that are held back at a time.
+const DELAYS_MAX: usize = 1024;
 const PACED_NETWORKS_MAX: usize = 65_536;
 const PACED_LOGINS_MAX: usize = 65_536;
 

@@ -24,11 +24,12 @@ impl Desk {
         fs::write(&file, users).unwrap();
         let mut settings = Settings {
             passwd_file: Some(file.clone()),
+            dovecot: None,
             disguise_file: None,
             cache_entries_max: 100,
             cache_ttl: Duration::from_secs(600),
             checks_max: 2,
-            failures_per_minute: 3,
+            pace: pace(3),
         };
         change(&mut settings);
         Self { auth: Authenticator::new(settings).unwrap(), file, _dir: dir }
@@ -39,9 +40,8 @@ impl Desk {
     }
 
     async fn ask(&self, login: &str, password: &str, client: &str, seconds: i64) -> Verdict {
-        let now = Timestamp::from_millis(1_000_000 + seconds * 1000);
         let password = Secret::new(password.as_bytes());
-        sendable(self.auth.check(login, &password, client.parse().unwrap(), now)).await
+        sendable(self.auth.check(&attempt(login, client, seconds), &password)).await
     }
 
     async fn fail(&self, times: usize, login: &str, client: &str, seconds: i64) {
@@ -50,6 +50,16 @@ impl Desk {
             assert_eq!(verdict, Verdict::Rejected, "{login} from {client}");
         }
     }
+}
+
+fn attempt<'a>(login: &'a str, client: &str, seconds: i64) -> Attempt<'a> {
+    let now = Timestamp::from_millis(1_000_000 + seconds * 1000);
+    Attempt { login, client: client.parse().unwrap(), channel: Channel::Tls, now }
+}
+
+/// So many failures a minute, and no answer is held back.
+fn pace(per_minute: u32) -> PaceRules {
+    PaceRules { per_minute, put_off_max: Duration::from_secs(900), delay_max: Duration::ZERO }
 }
 
 /// A session may move from thread to thread while it waits.
@@ -63,7 +73,7 @@ fn accepted(login: &str) -> Verdict {
 
 #[tokio::test]
 async fn a_password_is_right_or_wrong() {
-    let desk = Desk::open(&format!("ann@shop.example:{HASH}\n"), |s| s.failures_per_minute = 100);
+    let desk = Desk::open(&format!("ann@shop.example:{HASH}\n"), |s| s.pace = pace(100));
     let long = "x".repeat(PASSWORD_BYTES_MAX + 1);
     for (login, password, verdict) in [
         ("ann@shop.example", RIGHT, accepted("ann@shop.example")),
@@ -169,7 +179,7 @@ async fn attempts_that_waited_are_paced_when_their_turn_comes() {
 
 #[tokio::test]
 async fn a_client_that_hangs_up_before_the_answer_has_failed_all_the_same() {
-    let desk = Desk::open(&format!("ann:{HASH}\n"), |s| s.failures_per_minute = 1);
+    let desk = Desk::open(&format!("ann:{HASH}\n"), |s| s.pace = pace(1));
     {
         let mut asked = std::pin::pin!(desk.ask("ann", "wrong", OFFICE, 0));
         let first_look = std::future::poll_fn(|cx| std::task::Poll::Ready(asked.as_mut().poll(cx)));
@@ -238,14 +248,83 @@ fn a_bad_file_is_an_error_at_start() {
     let file = dir.path().join("users");
     let settings = Settings {
         passwd_file: Some(file.clone()),
+        dovecot: None,
         disguise_file: None,
         cache_entries_max: 1,
         cache_ttl: Duration::from_secs(1),
         checks_max: 1,
-        failures_per_minute: 1,
+        pace: pace(1),
     };
     assert!(matches!(Authenticator::new(settings.clone()), Err(AuthError::Read { .. })));
     fs::write(&file, "ann:secret\n").unwrap();
     let error = Authenticator::new(settings).err().unwrap();
     assert!(matches!(error, AuthError::Line { number: 1, .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the paused clock says how long an answer took")]
+async fn failures_are_told_later_and_later_and_successes_at_once() {
+    let desk = Desk::open(&format!("ann@shop.example:{HASH}\nbob:{HASH}\n"), |s| {
+        s.pace = PaceRules { delay_max: Duration::from_secs(5), ..pace(100) };
+    });
+    let took = async |login: &str, password: &str, client: &str| {
+        let began = tokio::time::Instant::now();
+        let verdict = desk.ask(login, password, client, 0).await;
+        (verdict, began.elapsed().as_secs())
+    };
+    for seconds in [0, 1, 2, 4, 5, 5] {
+        assert_eq!(took("nobody", "wrong", OFFICE).await, (Verdict::Rejected, seconds));
+    }
+    assert_eq!(took("bob", RIGHT, OFFICE).await, (accepted("bob"), 0), "the right password");
+    assert_eq!(took("bob", "wrong", HOTEL).await, (Verdict::Rejected, 0), "another network");
+    assert_eq!(took("nobody", "wrong", HOTEL).await.1, 5, "the same login");
+    assert_eq!(desk.auth.places.available_permits(), WAITING_MAX + 2, "no turn was held");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_many_answers_are_held_back() {
+    let desk = Desk::open(&format!("ann:{HASH}\n"), |s| {
+        s.pace = PaceRules { delay_max: Duration::from_secs(5), ..pace(100) };
+    });
+    desk.fail(1, "ann", OFFICE, 0).await;
+    let all = desk.auth.delays.try_acquire_many(u32::try_from(DELAYS_MAX).unwrap()).unwrap();
+    assert_eq!(desk.ask("ann", "wrong", OFFICE, 0).await, Verdict::Unavailable);
+    assert_eq!(desk.ask("ann", RIGHT, OFFICE, 0).await, accepted("ann"));
+    drop(all);
+    assert_eq!(desk.ask("ann", "wrong", OFFICE, 0).await, Verdict::Rejected);
+    assert_eq!(desk.auth.delays.available_permits(), DELAYS_MAX, "every place was given back");
+}
+
+#[tokio::test]
+async fn a_proof_is_paced_like_a_password_and_makes_a_home() {
+    let keys = scram::ScramKeys::derive(b"pencil", b"salt", 4096.try_into().unwrap());
+    let desk = Desk::open(&format!("ann:{{SCRAM-SHA-256}}{}\n", keys.text()), |_| ());
+    // As RFC 5802 §3 has it, from the password on.
+    let prove = async |password: &str, client| {
+        let mut salted = [0; KEY_BYTES];
+        let (hmac, iterations) = (ring::pbkdf2::PBKDF2_HMAC_SHA256, 4096.try_into().unwrap());
+        ring::pbkdf2::derive(hmac, iterations, b"salt", password.as_bytes(), &mut salted);
+        let sign = |key: &[u8], text: &[u8]| {
+            ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key), text)
+        };
+        let client_key = sign(&salted, b"Client Key");
+        let stored = ring::digest::digest(&ring::digest::SHA256, client_key.as_ref());
+        let mut proof = [0; KEY_BYTES];
+        let signed = sign(stored.as_ref(), b"message");
+        let octets = client_key.as_ref().iter().zip(signed.as_ref()).map(|(a, b)| a ^ b);
+        proof.iter_mut().zip(octets).for_each(|(to, from)| *to = from);
+        let proof = ScramProof { auth_message: "message".into(), proof };
+        desk.auth.check_proof(&attempt("ann", client, 0), &proof).await
+    };
+    let proven = |verdict| matches!(verdict, Verdict::Proven(..));
+    assert!(proven(prove("pencil", OFFICE).await));
+    desk.fail(3, "printer", OFFICE, 0).await;
+    assert!(proven(prove("pencil", OFFICE).await), "its home is known");
+    assert_eq!(desk.ask("ann", "pencil", OFFICE, 0).await, Verdict::Paced);
+    for _ in 0..3 {
+        assert_eq!(prove("wrong", OFFICE).await, Verdict::Paced);
+    }
+    assert_eq!(prove("pencil", OFFICE).await, Verdict::Paced, "guessing at it is paced, too");
+    assert!(desk.auth.scram_parameters(&attempt("ann", OFFICE, 0)).is_err());
+    assert!(desk.auth.scram_parameters(&attempt("ann", HOTEL, 0)).is_ok());
 }

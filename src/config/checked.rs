@@ -271,18 +271,56 @@ fn check_auth(
     let (cached, seconds) = (&s.cache_entries_max, Span::from_secs);
     let settings = auth::Settings {
         passwd_file: check_passwd_file(&mut at, s, listeners).or(beside_state),
+        dovecot: check_dovecot(&mut at, s),
         disguise_file: Some(server.state_dir.join("login-disguise")),
         cache_entries_max: to_usize(at.within("cache_entries_max", cached, 10_000, 0..=10_000_000)),
         cache_ttl: length(at.within("cache_ttl", &s.cache_ttl, seconds(300), seconds(0)..=DAY)),
         checks_max: usize::from(at.within("checks_max", &s.checks_max, 4, 1..=256)),
-        failures_per_minute: at.within(
-            "failures_per_minute",
-            &s.failures_per_minute,
-            10,
-            1..=1_000_000,
-        ),
+        pace: check_pace(&mut at, s),
     };
     (settings, logins)
+}
+
+fn check_pace(at: &mut At<'_>, s: &Auth) -> auth::PaceRules {
+    let (seconds, per_minute) = (Span::from_secs, &s.failures_per_minute);
+    let (put_off, delay) = (&s.put_off_max, &s.failure_delay_max);
+    auth::PaceRules {
+        per_minute: at.within("failures_per_minute", per_minute, 10, 1..=1_000_000),
+        put_off_max: length(at.within("put_off_max", put_off, seconds(900), seconds(0)..=DAY)),
+        delay_max: length(at.within(
+            "failure_delay_max",
+            delay,
+            seconds(15),
+            seconds(0)..=seconds(60),
+        )),
+    }
+}
+
+/// A Dovecot in place of a passwd-file: were both asked, nobody could say which password counts.
+fn check_dovecot(at: &mut At<'_>, s: &Auth) -> Option<auth::dovecot::Settings> {
+    let times = Span::from_secs(3)..=Span::from_secs(300);
+    let timeout = at.within("dovecot_timeout", &s.dovecot_timeout, Span::from_secs(30), times);
+    let place = at.value("dovecot_socket", &s.dovecot_socket)?.0;
+    for (key, written) in
+        [("passwd_file", s.passwd_file.is_some()), ("test_user", s.test_user.is_some())]
+    {
+        if written {
+            at.wrong(
+                "dovecot_socket",
+                format!("{key} is set, too; logins are checked in one place"),
+            );
+        }
+    }
+    if s.mechanisms
+        .as_ref()
+        .is_some_and(|given| matches!(given, Given(Ok(m)) if m.contains(&Mechanism::ScramSha256)))
+    {
+        at.wrong(
+            "mechanisms",
+            "SCRAM-SHA-256 needs passwd_file; with dovecot_socket there are PLAIN and LOGIN",
+        );
+    }
+    Some(auth::dovecot::Settings { place, timeout: timeout.length() })
 }
 
 fn check_offer(at: &mut At<'_>, s: &Auth) -> LoginOffer {
@@ -304,8 +342,12 @@ fn check_offer(at: &mut At<'_>, s: &Auth) -> LoginOffer {
 
 fn check_passwd_file(at: &mut At<'_>, s: &Auth, listeners: &[ListenerSettings]) -> Option<PathBuf> {
     let asks = listeners.iter().find(|l| l.kind != ListenerKind::Smarthost);
-    if let (None, None, Some(listener)) = (&s.passwd_file, &s.test_user, asks) {
-        at.wrong("passwd_file", format!("missing; listener \"{}\" asks for logins", listener.name));
+    let none = s.passwd_file.is_none() && s.dovecot_socket.is_none() && s.test_user.is_none();
+    if let Some(listener) = asks.filter(|_| none) {
+        let name = &listener.name;
+        let detail =
+            format!("missing, and dovecot_socket, too; listener \"{name}\" asks for logins");
+        at.wrong("passwd_file", detail);
     }
     at.value("passwd_file", &s.passwd_file)
 }

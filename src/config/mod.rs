@@ -121,7 +121,7 @@ impl Config {
     #[must_use]
     pub fn session_settings(&self, listener: &ListenerSettings) -> SessionSettings {
         let is_submission = listener.kind != ListenerKind::Smarthost;
-        let has_logins = self.auth.passwd_file.is_some();
+        let has_logins = self.auth.has_logins();
         SessionSettings {
             hostname: self.hostname.clone(),
             extensions: Extensions::default(),

@@ -86,9 +86,9 @@ fn shadowed_rows(config: &Config) -> Vec<String> {
 /// Rows with a login where nobody can log in.
 fn idle_logins(config: &Config) -> Vec<String> {
     let rows = config.policy.trust.iter().filter(|row| row.login.is_some());
-    let idle = rows.filter(|_| config.auth.passwd_file.is_none());
+    let idle = rows.filter(|_| !config.auth.has_logins());
     idle.map(|row| {
-        format!("trust \"{}\": never used, without auth.passwd_file nobody can log in", row.name)
+        format!("trust \"{}\": never used, without auth.passwd_file or auth.dovecot_socket nobody can log in", row.name)
     })
     .collect()
 }
@@ -128,7 +128,7 @@ fn host_warning(host: &HostSettings) -> Option<String> {
 }
 
 fn tls_warning(config: &Config) -> Option<String> {
-    let offers_logins = config.auth.passwd_file.is_some()
+    let offers_logins = config.auth.has_logins()
         && config.listeners.iter().any(|l| l.kind == ListenerKind::Smarthost && !l.plaintext_auth);
     (config.tls.is_none() && offers_logins).then(|| {
         String::from("tls: without a certificate servers cannot log in on smarthost listeners")

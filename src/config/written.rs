@@ -5,6 +5,7 @@
 //! path.
 
 use crate::{
+    auth::dovecot::Place,
     deliver::TlsMode,
     event::Evidence,
     intake::{EarlyTalkers, ListenerKind},
@@ -114,6 +115,8 @@ tables! {
     }
     Auth {
         passwd_file: Key<PathBuf>,
+        dovecot_socket: Key<Parsed<Place>>,
+        dovecot_timeout: Key<Span>,
         mechanisms: Key<Vec<Mechanism>>,
         test_user: Key<AccountId>,
         cache_entries_max: Key<u32>,
@@ -121,6 +124,8 @@ tables! {
         checks_max: Key<u16>,
         failures_per_minute: Key<u32>,
         failures_per_connection: Key<u32>,
+        put_off_max: Key<Span>,
+        failure_delay_max: Key<Span>,
         sender_login_mismatch: Key<SenderMismatch>,
     }
     Session {

@@ -63,7 +63,12 @@ async fn ready(State(state): State<PublicState>) -> Response {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not-ready")
     };
-    let body = json!({ "status": status, "missing": missing, "next_hops": readiness.next_hops });
+    let body = json!({
+        "status": status,
+        "missing": missing,
+        "next_hops": readiness.next_hops,
+        "logins_failure": readiness.logins_failure,
+    });
     (code, Json(body)).into_response()
 }
 

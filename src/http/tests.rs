@@ -185,7 +185,12 @@ async fn public(readiness: Readiness, path: &str) -> Answer {
 fn readiness(usable: bool) -> Readiness {
     let next_hop =
         NextHopHealth { next_hop: "mx:25".into(), usable, detail: Some("refused".into()) };
-    Readiness { store_failure: None, next_hops: vec![next_hop], draining: false }
+    Readiness {
+        store_failure: None,
+        logins_failure: None,
+        next_hops: vec![next_hop],
+        draining: false,
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::{
     report::{Concern, End},
 };
 use crate::{
-    auth,
+    auth::{self, dovecot::protocol::Channel},
     deliver::{self, Handover, RecipientAnswer, Text, Verdict},
     event::{AnswerBy, Event, EvidenceRejected, LimitHit, Outcome, RecipientReport, RefusalReason},
     message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
@@ -198,18 +198,16 @@ impl<'a> Sender<'a> {
 
     pub(super) async fn login(&mut self, request: LoginRequest, wire: &WireFacts) -> LoginAnswer {
         let client = self.origin(&self.gate.policy.load(), wire).client;
-        let now = self.gate.clock.now();
         let acts_for_itself = request
             .authorization
             .as_ref()
             .is_none_or(|name| name.eq_ignore_ascii_case(&request.login));
-        let (login, authenticator) = (&request.login, &self.gate.authenticator);
+        let attempt = self.attempt(&request.login, client, wire);
+        let authenticator = &self.gate.authenticator;
         let verdict = match &request.credential {
             _ if !acts_for_itself => auth::Verdict::Rejected,
-            Credential::Password(password) => {
-                authenticator.check(login, password, client, now).await
-            }
-            Credential::Scram(proof) => authenticator.check_proof(login, proof, client, now),
+            Credential::Password(password) => authenticator.check(&attempt, password).await,
+            Credential::Scram(proof) => authenticator.check_proof(&attempt, proof).await,
         };
         let (answer, result) = match verdict {
             auth::Verdict::Accepted(account) => {
@@ -228,10 +226,15 @@ impl<'a> Sender<'a> {
         answer
     }
 
+    fn attempt<'l>(&self, login: &'l str, client: ClientIp, wire: &WireFacts) -> auth::Attempt<'l> {
+        let channel = if wire.tls { Channel::Tls } else { Channel::Plain };
+        auth::Attempt { login, client, channel, now: self.gate.clock.now() }
+    }
+
     pub(super) fn scram_parameters(&self, login: &str, wire: &WireFacts) -> ScramAnswer {
         let client = self.origin(&self.gate.policy.load(), wire).client;
-        let now = self.gate.clock.now();
-        match self.gate.authenticator.scram_parameters(login, client, now) {
+        let attempt = self.attempt(login, client, wire);
+        match self.gate.authenticator.scram_parameters(&attempt) {
             Ok(parameters) => ScramAnswer::Parameters(parameters),
             Err(verdict) => {
                 let paced = verdict == auth::Verdict::Paced;

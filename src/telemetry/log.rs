@@ -66,6 +66,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::Resumed(_)
         | Event::SubjectChanged(_)
         | Event::NextHopUp(_)
+        | Event::LoginBackendUp(_)
         | Event::ConfigReloaded
         | Event::CertificatesReloaded
         | Event::StoreRecovered
@@ -74,7 +75,8 @@ const fn level_of(event: &Event) -> Level {
         | Event::LimitReached(_)
         | Event::EvidenceRejected(_)
         | Event::NextHopDown(_) => Level::WARN,
-        Event::ConfigRejected(_)
+        Event::LoginBackendDown(_)
+        | Event::ConfigRejected(_)
         | Event::StoreFailed(_)
         | Event::SpoolFailed(_)
         | Event::TaskPanicked(_) => Level::ERROR,
@@ -97,6 +99,10 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         Event::Resumed(s) => write_case(line, (&s.subject, &s.case), &s.reason, &s.actor),
         Event::SubjectChanged(changed) => write_changed(line, changed),
         Event::NextHopUp(state) | Event::NextHopDown(state) => write_next_hop(line, state),
+        Event::LoginBackendUp(state) | Event::LoginBackendDown(state) => {
+            line.text("backend", &state.backend);
+            line.text_if("detail", Some(&*state.detail).filter(|detail| !detail.is_empty()));
+        }
         Event::ConfigRejected(trouble)
         | Event::StoreFailed(trouble)
         | Event::SpoolFailed(trouble)

@@ -46,6 +46,8 @@ pub struct Metrics {
     subject_changes: Words,
     next_hop_up: ByName<Gauge>,
     next_hop_failures: Counter,
+    login_backend_up: Gauge,
+    login_backend_failures: Counter,
     config_reloads: Words,
     certificate_reloads: Counter,
     store_up: Gauge,
@@ -64,6 +66,9 @@ impl Metrics {
             .absolute(1);
         let store_up = r.register_gauge(&Key::from_name("tollgate_store_up"), &METADATA);
         store_up.set(1.0);
+        let login_backend_up =
+            r.register_gauge(&Key::from_name("tollgate_login_backend_up"), &METADATA);
+        login_backend_up.set(1.0);
         let spool_up = r.register_gauge(&Key::from_name("tollgate_spool_up"), &METADATA);
         spool_up.set(1.0);
         Self {
@@ -119,6 +124,8 @@ impl Metrics {
             subject_changes: Words::new(r, "tollgate_subject_changes_total", "scope", SUBJECTS),
             next_hop_up: ByName::new("tollgate_next_hop_up", "next_hop"),
             next_hop_failures: single(r, "tollgate_next_hop_failures_total"),
+            login_backend_up,
+            login_backend_failures: single(r, "tollgate_login_backend_failures_total"),
             config_reloads: Words::new(r, "tollgate_config_reloads_total", "result", RELOADS),
             certificate_reloads: single(r, "tollgate_certificate_reloads_total"),
             store_up,
@@ -218,6 +225,11 @@ impl Listener for Metrics {
             Event::NextHopDown(state) => {
                 self.next_hop_failures.increment(1);
                 self.note_next_hop(&state.next_hop, 0.0);
+            }
+            Event::LoginBackendUp(_) => self.login_backend_up.set(1.0),
+            Event::LoginBackendDown(_) => {
+                self.login_backend_failures.increment(1);
+                self.login_backend_up.set(0.0);
             }
             Event::ConfigReloaded => self.config_reloads.count(RELOADS[0]),
             Event::ConfigRejected(_) => self.config_reloads.count(RELOADS[1]),
@@ -481,6 +493,8 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_subject_changes_total", "Changes of assignments and overrides"),
     ("tollgate_next_hop_up", "1 while the next hop is used, 0 while it is left alone"),
     ("tollgate_next_hop_failures_total", "Times that a next hop was given up for a while"),
+    ("tollgate_login_backend_up", "1 while logins can be checked"),
+    ("tollgate_login_backend_failures_total", "Times that the Dovecot that checks logins was lost"),
     ("tollgate_config_reloads_total", "Reloads of the configuration, by result"),
     ("tollgate_certificate_reloads_total", "Reloads of certificates"),
     ("tollgate_store_up", "1 while the store works"),

@@ -3,6 +3,7 @@
 pub(crate) mod authority;
 pub(crate) mod bad_hop;
 pub(crate) mod client;
+pub(crate) mod dovecot;
 pub(crate) mod exim;
 pub(crate) mod faults;
 pub(crate) mod gate;

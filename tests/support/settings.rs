@@ -173,6 +173,13 @@ impl Settings {
         self
     }
 
+    /// Leaves a key out.
+    pub(crate) fn without(mut self, path: &str) -> Self {
+        let (section, key) = path.rsplit_once('.').expect("a key stands in a table");
+        self.file.get_mut(section).and_then(Value::as_table_mut).map(|table| table.remove(key));
+        self
+    }
+
     /// Its listeners take connections from everywhere, which a gate that trusts the loopback address must refuse.
     pub(crate) fn listening_everywhere(mut self) -> Self {
         self.ports.smarthost.set_ip(std::net::Ipv4Addr::UNSPECIFIED.into());
