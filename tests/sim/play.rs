@@ -127,7 +127,7 @@ async fn let_happen(world: Arc<World>, folder: std::path::PathBuf) {
                 later.spawn(suspend(world.clone(), name, subject, millis));
             }
             Incident::Override { line, name, max, millis } => {
-                set_override(&world, line, &name, max, millis).await;
+                later.spawn(set_override(world.clone(), line, name, max, millis));
             }
         }
     }
@@ -172,7 +172,8 @@ async fn suspend(world: Arc<World>, name: String, subject: SubjectId, millis: u6
     }
 }
 
-async fn set_override(world: &World, line: usize, name: &str, max: Option<u32>, millis: u64) {
+/// Sets an override and takes it away again. It has no end of its own: that would follow the steps of the wall clock.
+async fn set_override(world: Arc<World>, line: usize, name: String, max: Option<u32>, millis: u64) {
     let Some(gate) = world.gate() else { return };
     let (class, window) = world.plot.place(line);
     let now = gate.clock.now();
@@ -181,23 +182,34 @@ async fn set_override(world: &World, line: usize, name: &str, max: Option<u32>, 
         unit: Unit::Recipients,
         window: Span::from_secs(u64::try_from(window / 1000).unwrap()),
         max,
-        until: Some(now + Duration::from_millis(millis)),
+        until: None,
         reason: "the simulation wants it".to_owned(),
         actor: "sim".to_owned(),
         since: now,
     };
-    let subject = subject(name, class == "tenant");
-    if !change(world, subject, What::SetOverride(given)).await {
+    let subject = subject(&name, class == "tenant");
+    if !change(&world, subject.clone(), What::SetOverride(given.clone())).await {
         return;
     }
+    note_special(&world, (class, window), &name, max.map_or(Special::Lifted, Special::Max));
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+    loop {
+        // The book first: from the moment of the call on, the plan may hold again.
+        note_special(&world, (class, window), &name, Special::None);
+        let cleared = change(&world, subject.clone(), What::ClearOverride(given.clone())).await;
+        // Where the gate runs, somebody else has taken it away.
+        if cleared || world.gate().is_some() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+}
+
+fn note_special(world: &World, place: (&str, Millis), name: &str, special: Special) {
     world.note_change();
     world.with_book(|book| {
-        let at = world.now();
-        let rule = book.rules.iter_mut().find(|rule| (rule.class, rule.window) == (class, window));
-        let special = max.map_or(Special::Lifted, Special::Max);
-        let rule = rule.unwrap();
-        rule.set_special(name, at, special);
-        rule.set_special(name, at + Millis::try_from(millis).unwrap(), Special::None);
+        let rule = book.rules.iter_mut().find(|rule| (rule.class, rule.window) == place);
+        rule.unwrap().set_special(name, world.now(), special);
     });
 }
 

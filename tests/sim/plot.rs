@@ -36,6 +36,12 @@ struct Line {
     max: Vec<(Millis, u32)>,
 }
 
+impl Line {
+    fn max_at(&self, now: Millis) -> u32 {
+        self.max.iter().rfind(|&&(at, _)| at <= now).unwrap_or(&self.max[0]).1
+    }
+}
+
 struct Hop {
     name: String,
     /// Its temper changes now and then.
@@ -165,14 +171,14 @@ impl Plot {
         Incident::Override { line, name, max, millis: chance.spread(MINUTE, 3 * HOUR) }
     }
 
-    /// The same limits, for the book.
+    /// The same limits, for the book, as the file has them at first.
     pub(crate) fn rules(&self) -> Vec<Rule> {
-        let rule = |line: &Line| {
-            let mut rule = Rule::new(line.class, line.window, line.max[0].1);
-            line.max[1..].iter().for_each(|&(at, max)| rule.change(at, max));
-            rule
-        };
-        self.limits.iter().map(rule).collect()
+        self.limits.iter().map(|line| Rule::new(line.class, line.window, line.max[0].1)).collect()
+    }
+
+    /// The figure of each line as the file has it at this moment.
+    pub(crate) fn figures(&self, now: Millis) -> Vec<u32> {
+        self.limits.iter().map(|line| line.max_at(now)).collect()
     }
 
     /// Class and window of a line, for an override.
@@ -197,7 +203,7 @@ impl Plot {
         let mut plan = String::new();
         let (mut null, mut peer) = (String::new(), String::new());
         for line in &self.limits {
-            let max = line.max.iter().rfind(|&&(at, _)| at <= now).unwrap_or(&line.max[0]).1;
+            let max = line.max_at(now);
             let figures = format!("max = {max}, window = \"{}s\"", line.window / 1000);
             let _infallible = match line.class {
                 "null-sender" => write!(null, "null_sender = {{ {figures} }}"),
@@ -381,7 +387,7 @@ fn customers(chance: &mut Chance, length: Millis) -> Vec<Customer> {
     let count = chance.spread(2, 12);
     let length = u64::try_from(length).unwrap();
     // So that a run has about as much traffic, however long it is.
-    let sessions = chance.spread(4, 25);
+    let sessions = chance.spread(2, 14);
     let pause = (2 * length * count / sessions).max(1_000);
     let mut customers: Vec<Customer> =
         (0..count).map(|number| customer(chance, number, pause)).collect();

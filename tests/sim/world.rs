@@ -214,7 +214,12 @@ impl World {
     }
 
     fn config(&self, folder: &Path) -> Config {
-        let text = self.plot.config(folder, self.now());
+        let now = self.now();
+        let text = self.plot.config(folder, now);
+        self.with_book(|book| {
+            let figures = self.plot.figures(now);
+            book.rules.iter_mut().zip(figures).for_each(|(rule, max)| rule.change(now, max));
+        });
         config::parse(&text, Path::new("sim.toml"), &Moves::default())
             .unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
