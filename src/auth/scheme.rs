@@ -207,7 +207,7 @@ fn split_scheme(field: &str) -> Result<(Option<&str>, &str), String> {
     if !name.eq_ignore_ascii_case(ANY_CRYPT) {
         name.parse::<Scheme>().map_err(|_| {
             let name: String = name.chars().take(SCHEME_CHARS_MAX).collect();
-            format!("{{{name}}} is not one of {SCHEMES}")
+            format!("{{{}}} is not one of {SCHEMES}", name.escape_debug())
         })?;
     }
     Ok((Some(name), hash))
@@ -387,6 +387,7 @@ mod tests {
             ("hunter2", "no {SCHEME}"),
             ("", "no {SCHEME}"),
             ("{SSHA}hunter2", "SSHA"),
+            ("{\u{1b}[2J}hunter2", r"{\u{1b}[2J}"),
             ("{SHA512-CRYPT", "closing brace"),
             ("{SHA512-CRYPT}hunter2", "begin"),
             (

@@ -156,7 +156,8 @@ fn malformed(line: &[u8]) -> ReplyError {
 fn status_of(line: &str, code: u16) -> Option<&str> {
     let status = line.split(' ').next()?;
     let mut parts = status.split('.');
-    let class = parts.next()?.parse::<u16>().ok()?;
+    // A single digit, so that neither `+5` nor `05` is a class.
+    let class = parts.next().filter(|class| class.len() == 1)?.parse::<u16>().ok()?;
     let mut detail = || parts.next().is_some_and(is_status_part);
     let whole = detail() && detail();
     (whole && parts.next().is_none() && class == code / 100 && matches!(class, 2 | 4 | 5))
@@ -436,6 +437,8 @@ mod tests {
         check("250 5.1.1 ok\r\n", &replies(&["250 - 5.1.1 ok"]));
         check("250 2.1.5.7 ok\r\n", &replies(&["250 - 2.1.5.7 ok"]));
         check("250 2.1234.5 ok\r\n", &replies(&["250 - 2.1234.5 ok"]));
+        check("550 +5.1.1 no\r\n", &replies(&["550 - +5.1.1 no"]));
+        check("550 05.1.1 no\r\n", &replies(&["550 - 05.1.1 no"]));
         check("354 3.0.0 ok\r\n", &replies(&["354 - 3.0.0 ok"]));
         check("550-5.1.1 no\r\n550 5.7.1 never\r\n", &replies(&["550 5.1.1 no 5.7.1 never"]));
     }
