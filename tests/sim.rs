@@ -42,7 +42,7 @@ use std::{
 const ONCE_WRONG: &[u64] = &[];
 
 /// How many seeds the suite plays.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 2_000;
 
 #[test]
 fn seeds_keep_the_promises() {
