@@ -110,8 +110,10 @@ impl Text {
         (self.fate == Fate::Passed && !piece.is_empty()).then_some(piece)
     }
 
+    /// A text that is too large is said to be so whatever else is wrong with it: which of the two is found first depends on how
+    /// the text was cut on its way.
     fn swallow(&mut self, why: Unfit) {
-        if self.fate == Fate::Passed {
+        if self.fate == Fate::Passed || why == Unfit::TooLarge {
             self.fate = Fate::Swallowed(why);
         }
     }
