@@ -6,6 +6,7 @@
 mod address;
 mod certificate;
 mod identity;
+mod language;
 mod limit;
 mod network;
 mod secret;
@@ -17,6 +18,7 @@ pub use certificate::{ClientCertificate, Fingerprint};
 pub use identity::{
     AccountId, CaseId, PeerName, PlanName, SessionId, SubjectId, TenantId, TransactionId,
 };
+pub use language::Language;
 pub use limit::{Key, KeyRef, Limit, Scope, Unit};
 pub use network::{ClientIp, IpPrefix};
 pub use secret::Secret;
