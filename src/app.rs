@@ -289,14 +289,6 @@ impl App {
             store: self.store.clone(),
             phase: self.phase.subscribe(),
         });
-        if let Some(address) = self.config.http.listen {
-            let socket =
-                TcpListener::bind(address).await.named(&format!("http.listen {address}"))?;
-            let state = PublicState { metrics: self.telemetry.metrics(), health: health.clone() };
-            spawn(vital, "http", async move {
-                let _ended = http::serve_public(socket, state, std::future::pending()).await;
-            });
-        }
         let admin = Admin {
             ledger: self.gate.ledger.clone(),
             records: self.gate.records.clone(),
@@ -304,7 +296,7 @@ impl App {
             policy: self.gate.policy.clone(),
             clock: self.gate.clock.clone(),
             events: self.gate.events.clone(),
-            health,
+            health: health.clone(),
         };
         self.start_api(vital, &admin)?;
         let path = &self.config.http.control;
@@ -313,6 +305,15 @@ impl App {
         spawn(vital, "control", async move {
             let _ended = http::serve_control(socket, admin, std::future::pending()).await;
         });
+        // Whoever hears from here that the program is ready finds all the rest there.
+        if let Some(address) = self.config.http.listen {
+            let socket =
+                TcpListener::bind(address).await.named(&format!("http.listen {address}"))?;
+            let state = PublicState { metrics: self.telemetry.metrics(), health };
+            spawn(vital, "http", async move {
+                let _ended = http::serve_public(socket, state, std::future::pending()).await;
+            });
+        }
         Ok(())
     }
 

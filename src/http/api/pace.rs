@@ -28,11 +28,11 @@ impl Pace {
     }
 
     pub(super) fn admit(&self, caller: &Caller) -> Result<(), Problem> {
-        self.tokens.admit(caller.id, "this token asks too often")
+        self.tokens.admit(&caller.id, "this token asks too often")
     }
 
     pub(super) fn note_failure(&self, client: ClientIp) -> Result<(), Problem> {
-        self.failures.admit(client.prefix(IPV6_BITS), "too many requests without a valid token")
+        self.failures.admit(&client.prefix(IPV6_BITS), "too many requests without a valid token")
     }
 }
 
@@ -47,8 +47,8 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         Self { governor: RateLimiter::keyed(quota), quota }
     }
 
-    fn admit(&self, key: K, detail: &'static str) -> Result<(), Problem> {
-        if self.has_room() && self.governor.check_key(&key).is_ok() {
+    fn admit(&self, key: &K, detail: &'static str) -> Result<(), Problem> {
+        if self.has_room() && self.governor.check_key(key).is_ok() {
             return Ok(());
         }
         let wait = self.quota.replenish_interval().as_secs() + 1;
@@ -82,18 +82,18 @@ mod tests {
     fn each_key_has_its_own_pace() {
         let pace = pace(3);
         for _ in 0..3 {
-            assert!(pace.admit(1, "").is_ok());
+            assert!(pace.admit(&1, "").is_ok());
         }
-        let problem = pace.admit(1, "slowly").unwrap_err().into_response();
+        let problem = pace.admit(&1, "slowly").unwrap_err().into_response();
         assert_eq!(problem.status().as_u16(), 429);
         assert_eq!(problem.headers()["retry-after"], "21");
-        assert!(pace.admit(2, "").is_ok());
+        assert!(pace.admit(&2, "").is_ok());
     }
 
     #[test]
     fn the_table_is_bounded() {
         let pace = pace(1);
-        let admitted = (0..KEYS_MAX * 2).filter(|&key| pace.admit(key, "").is_ok()).count();
+        let admitted = (0..KEYS_MAX * 2).filter(|key| pace.admit(key, "").is_ok()).count();
         assert_eq!((admitted, pace.governor.len()), (KEYS_MAX, KEYS_MAX));
     }
 }
