@@ -47,6 +47,8 @@ pub enum Event {
     TokenRevoked(TokenChanged),
     /// Somebody came to the API without a token that is valid.
     TokenRefused(TokenRefused),
+    /// An entry was added to the audit.
+    Audited(Audited),
     /// A next hop became usable again.
     NextHopUp(NextHopState),
     /// A next hop failed so often that it is left alone for a while.
@@ -105,6 +107,7 @@ impl Event {
             Self::TokenCreated(_) => "token-created",
             Self::TokenRevoked(_) => "token-revoked",
             Self::TokenRefused(_) => "token-refused",
+            Self::Audited(_) => "audited",
             Self::NextHopUp(_) => "next-hop-up",
             Self::NextHopDown(_) => "next-hop-down",
             Self::PlacesScarce => "places-scarce",
@@ -605,6 +608,17 @@ pub struct TokenRefused {
     pub client: ClientIp,
     /// Why: `missing`, `malformed`, `unknown`, `expired`.
     pub reason: &'static str,
+}
+
+/// A new entry of the audit, without anybody's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audited {
+    /// Its number.
+    pub number: u64,
+    /// What was done, as a stable word.
+    pub action: String,
+    /// Its hash, which all entries before it are bound to.
+    pub hash: String,
 }
 
 /// A next hop's health.

@@ -3,8 +3,8 @@
 use super::{Admin, AdminError, Until, subjects::check_remark};
 use crate::{
     event::{Event, TokenChanged},
-    store::archive::{NewToken, TokenDigest, TokenRecord},
-    types::{Access, AccountId, Role, TenantId, Timestamp, TokenName},
+    store::archive::{NewEntry, NewToken, TokenDigest, TokenRecord, audit::audited},
+    types::{Access, AccountId, Actor, Role, TenantId, Timestamp, TokenName, Via},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -104,10 +104,10 @@ impl Caller {
         Self { id: record.id, name, access, expires: token.expires }
     }
 
-    /// The name that its changes are recorded under: `token billing`.
+    /// Whom its changes are recorded as made by: `token billing`.
     #[must_use]
-    pub fn actor(&self) -> String {
-        format!("token {}", self.name)
+    pub fn actor(&self, via: Via) -> Actor {
+        Actor::new(via, &format!("token {}", self.name))
     }
 
     /// True if it may change things.
@@ -177,7 +177,7 @@ impl TokenError {
 pub async fn create_token(
     admin: &Admin,
     request: &TokenRequest,
-    actor: &str,
+    actor: &Actor,
 ) -> Result<TokenMade, AdminError> {
     let now = admin.utc();
     let Some(access) = Access::new(request.role, request.tenant.clone()) else {
@@ -187,9 +187,11 @@ pub async fn create_token(
     let expires = request.expires.map(|until| until.resolve(now)).transpose()?;
     let reason = check_remark(request.reason.as_deref())?;
     let (secret, digest) = draw()?;
-    let (name, creator) = (request.name.clone(), actor.to_owned());
+    let (name, creator) = (request.name.clone(), actor.to_string());
     let token = NewToken { name, access, digest, created: now, creator, expires };
-    let record = admin.archive.add_token(token).await?;
+    let entry = entry_of(&token, "token-created", (now, reason, actor));
+    let (record, head) = admin.archive.add_token(token, entry).await?;
+    admin.tell(&audited("token-created", head));
     admin.tell(&Event::TokenCreated(changed(&record, reason, actor)));
     Ok(TokenMade { view: TokenView::new(&record, now), secret })
 }
@@ -209,10 +211,13 @@ pub async fn revoke_token(
     admin: &Admin,
     name: &TokenName,
     reason: Option<&str>,
-    actor: &str,
+    actor: &Actor,
 ) -> Result<TokenView, AdminError> {
     let reason = check_remark(reason)?;
-    let record = admin.archive.remove_token(name).await?;
+    let said = (admin.utc(), reason, actor);
+    let entry = |record: &TokenRecord| entry_of(&record.token, "token-revoked", said);
+    let (record, head) = admin.archive.remove_token(name, entry).await?;
+    admin.tell(&audited("token-revoked", head));
     admin.tell(&Event::TokenRevoked(changed(&record, reason, actor)));
     Ok(TokenView::new(&record, admin.utc()))
 }
@@ -244,10 +249,30 @@ fn has_expired(record: &TokenRecord, now: Timestamp) -> bool {
     record.token.expires.is_some_and(|expires| expires <= now)
 }
 
-fn changed(record: &TokenRecord, reason: &str, actor: &str) -> TokenChanged {
+/// What the audit says of a token that came or went.
+fn entry_of(
+    token: &NewToken,
+    action: &'static str,
+    (now, reason, actor): (Timestamp, &str, &Actor),
+) -> NewEntry {
+    let tenant = token.access.tenant();
+    let (role, shown) = (token.access.role(), tenant.map(|tenant| format!(" {tenant}")));
+    let rights = format!("{role}{}", shown.unwrap_or_default());
+    let is_new = action == "token-created";
+    NewEntry {
+        subject: Some(format!("token {}", token.name)),
+        tenant: tenant.cloned(),
+        before: (!is_new).then(|| rights.clone()),
+        after: is_new.then_some(rights),
+        reason: Some(reason).filter(|reason| !reason.is_empty()).map(ToOwned::to_owned),
+        ..NewEntry::new(now, actor, action)
+    }
+}
+
+fn changed(record: &TokenRecord, reason: &str, actor: &Actor) -> TokenChanged {
     let token = &record.token;
     let (name, access) = (token.name.clone(), token.access.clone());
-    let (reason, actor) = (reason.to_owned(), actor.to_owned());
+    let (reason, actor) = (reason.to_owned(), actor.to_string());
     TokenChanged { name, access, expires: token.expires, reason, actor }
 }
 
@@ -285,8 +310,12 @@ mod tests {
         TokenRequest { name: name.parse().unwrap(), role, tenant, expires: None, reason: None }
     }
 
+    fn op() -> Actor {
+        Actor::new(Via::ControlSocket, "op")
+    }
+
     async fn make(gate: &Gate, request: &TokenRequest) -> TokenMade {
-        create_token(&gate.admin, request, "op").await.unwrap()
+        create_token(&gate.admin, request, &op()).await.unwrap()
     }
 
     #[tokio::test]
@@ -295,16 +324,24 @@ mod tests {
         let made = make(&gate, &request("shop", Role::Tenant, Some("shop.example"))).await;
         assert!(made.secret.starts_with("tollgate_") && made.secret.len() == 52, "{}", made.secret);
         let caller = verify_token(&gate.admin, &made.secret).unwrap();
-        assert_eq!((caller.actor(), caller.access.role()), ("token shop".into(), Role::Tenant));
+        let actor = caller.actor(Via::Api);
+        assert_eq!((actor.name(), caller.access.role()), ("token shop", Role::Tenant));
         assert_eq!(still_valid(&gate.admin, &caller), Some(caller.clone()));
         assert!(list_tokens(&gate.admin)[0].last_used.is_some());
         let name = "shop".parse().unwrap();
-        revoke_token(&gate.admin, &name, Some("left"), "op").await.unwrap();
+        revoke_token(&gate.admin, &name, Some("left"), &op()).await.unwrap();
         assert_eq!(verify_token(&gate.admin, &made.secret), Err(TokenError::Unknown));
         assert_eq!(still_valid(&gate.admin, &caller), None);
-        let again = revoke_token(&gate.admin, &name, None, "op").await;
+        let again = revoke_token(&gate.admin, &name, None, &op()).await;
         assert!(matches!(again, Err(AdminError::Conflict(_))), "{again:?}");
-        assert_eq!(*gate.told.lock(), ["token-created", "token-revoked"]);
+        assert_eq!(*gate.told.lock(), ["audited", "token-created", "audited", "token-revoked"]);
+        let audited = crate::admin::audit(&gate.admin, &Default::default()).await.unwrap().items;
+        let shown = |n: usize| (audited[n].action.as_str(), audited[n].after.as_deref());
+        assert_eq!(shown(1), ("token-created", Some("tenant shop.example")));
+        assert_eq!(
+            (shown(0), audited[0].reason.as_deref()),
+            (("token-revoked", None), Some("left"))
+        );
     }
 
     #[tokio::test]
@@ -312,9 +349,9 @@ mod tests {
         let gate = gate();
         let first = request("one", Role::ReadOnly, None);
         let caller = verify_token(&gate.admin, &make(&gate, &first).await.secret).unwrap();
-        let twice = create_token(&gate.admin, &first, "op").await;
+        let twice = create_token(&gate.admin, &first, &op()).await;
         assert!(matches!(twice, Err(AdminError::Conflict(_))), "{twice:?}");
-        revoke_token(&gate.admin, &first.name, None, "op").await.unwrap();
+        revoke_token(&gate.admin, &first.name, None, &op()).await.unwrap();
         make(&gate, &request("one", Role::Operator, None)).await;
         assert_eq!(still_valid(&gate.admin, &caller), None);
     }
@@ -341,7 +378,7 @@ mod tests {
         for wrong in ["", "tollgate_", &made.secret[9..], &made.secret[..51], "tollgate_äöü"] {
             assert_eq!(verify_token(&gate.admin, wrong), Err(TokenError::Malformed), "{wrong}");
         }
-        let unfit = create_token(&gate.admin, &request("y", Role::Tenant, None), "op").await;
+        let unfit = create_token(&gate.admin, &request("y", Role::Tenant, None), &op()).await;
         assert!(matches!(unfit, Err(AdminError::Invalid(_))), "{unfit:?}");
     }
 
@@ -357,7 +394,7 @@ mod tests {
         for (account, tenant) in [("b@else.example", "shop.example"), ("c@shop.example", "else")] {
             let who = Who::new(SubjectKind::Accounts, account).unwrap();
             let tenant = Patch::Set(tenant.parse().unwrap());
-            set(&gate.admin, &who, &Changes { tenant, ..Changes::default() }, "op").await.unwrap();
+            set(&gate.admin, &who, &Changes { tenant, ..Changes::default() }, &op()).await.unwrap();
         }
         for (account, seen) in [
             ("a@shop.example", true),

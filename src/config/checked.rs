@@ -3,6 +3,7 @@
 use super::{
     ApiSettings, Config, HttpSettings, LoginOffer, Moves, PaceRules, Problem, SessionLimits,
     checker::{At, Checker},
+    keys::Keys,
     listeners, next_hop,
     parties::{self, Parties},
     written::{
@@ -71,6 +72,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         next_hop,
         store,
         archive,
+        written: Keys::default(),
     }
 }
 

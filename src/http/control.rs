@@ -3,7 +3,8 @@
 use super::{bounded::Bounded, caller::Caller, problem::Problem, socket::ControlSocket};
 use crate::{
     admin::{
-        self, Admin, AdminError, Changes, PageRequest, Remark, TokenRequest, TokenView, Who, Why,
+        self, Admin, AdminError, AuditRequest, Changes, PageRequest, Remark, TokenRequest,
+        TokenView, Who, Why,
     },
     store::records::SubjectKind,
     types::ClientIp,
@@ -38,6 +39,7 @@ fn router(admin: Admin) -> Router {
         .route("/v1/health", get(health))
         .route("/v1/tokens", get(tokens).post(create_token))
         .route("/v1/tokens/{name}/revoke", post(revoke_token))
+        .route("/v1/audit", get(audit))
         .route("/v1/{kind}", get(list))
         .route("/v1/{kind}/{name}", get(show).patch(set))
         .route("/v1/{kind}/{name}/suspend", post(suspend))
@@ -63,6 +65,14 @@ async fn health(State(admin): State<Admin>) -> Json<admin::Readiness> {
     Json(admin.health.readiness().await)
 }
 
+async fn audit(
+    State(admin): State<Admin>,
+    query: Result<Query<AuditRequest>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(request) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    answer(admin::audit(&admin, &request).await)
+}
+
 async fn list(
     State(admin): State<Admin>,
     Path(kind): Path<String>,
@@ -83,7 +93,7 @@ async fn set(
     body: Bytes,
 ) -> Answer {
     let changes: Changes = decode(&body)?;
-    answer(admin::set(&admin, &who(&path)?, &changes, caller.as_str()).await)
+    answer(admin::set(&admin, &who(&path)?, &changes, caller.actor()).await)
 }
 
 async fn suspend(
@@ -93,7 +103,7 @@ async fn suspend(
     body: Bytes,
 ) -> Answer {
     let why: Why = decode(&body)?;
-    answer(admin::suspend(&admin, &who(&path)?, &why.reason, caller.as_str()).await)
+    answer(admin::suspend(&admin, &who(&path)?, &why.reason, caller.actor()).await)
 }
 
 async fn resume(
@@ -103,7 +113,7 @@ async fn resume(
     body: Bytes,
 ) -> Answer {
     let why: Why = decode(&body)?;
-    answer(admin::resume(&admin, &who(&path)?, &why.reason, caller.as_str()).await)
+    answer(admin::resume(&admin, &who(&path)?, &why.reason, caller.actor()).await)
 }
 
 async fn usage(State(admin): State<Admin>, Path(name): Path<String>) -> Answer {
@@ -133,7 +143,7 @@ async fn create_token(
     body: Bytes,
 ) -> Answer {
     let request: TokenRequest = decode(&body)?;
-    answer(admin::create_token(&admin, &request, caller.as_str()).await)
+    answer(admin::create_token(&admin, &request, caller.actor()).await)
 }
 
 async fn revoke_token(
@@ -144,7 +154,7 @@ async fn revoke_token(
 ) -> Answer {
     let remark: Remark = decode(&body)?;
     let name = name.parse().map_err(|error| invalid(&error))?;
-    answer(admin::revoke_token(&admin, &name, remark.reason.as_deref(), caller.as_str()).await)
+    answer(admin::revoke_token(&admin, &name, remark.reason.as_deref(), caller.actor()).await)
 }
 
 async fn nothing_here() -> Problem {

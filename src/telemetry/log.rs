@@ -136,6 +136,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::TokenCreated(_)
         | Event::TokenRevoked(_)
         | Event::TokenRefused(_)
+        | Event::Audited(_)
         | Event::NextHopUp(_)
         | Event::PlacesAmple
         | Event::LoginBackendUp(_)
@@ -183,6 +184,11 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         Event::TokenRefused(refused) => {
             line.bare("client", refused.client);
             line.word("reason", refused.reason);
+        }
+        Event::Audited(audited) => {
+            line.number("number", audited.number);
+            line.text("action", &audited.action);
+            line.text("hash", &audited.hash);
         }
         Event::NextHopUp(state) | Event::NextHopDown(state) => write_next_hop(line, state),
         Event::LoginBackendUp(state) | Event::LoginBackendDown(state) => {

@@ -47,6 +47,7 @@ pub struct Metrics {
     subject_changes: Words,
     tokens: Words,
     tokens_refused: Words,
+    audit_entries: Counter,
     places_scarce: Gauge,
     next_hop_up: ByName<Gauge>,
     next_hop_failures: Counter,
@@ -139,6 +140,7 @@ impl Metrics {
                 "reason",
                 TOKENS_REFUSED,
             ),
+            audit_entries: single(r, "tollgate_audit_entries_total"),
             places_scarce: r.register_gauge(&Key::from_name("tollgate_places_scarce"), &METADATA),
             next_hop_up: ByName::new("tollgate_next_hop_up", "next_hop"),
             next_hop_failures: single(r, "tollgate_next_hop_failures_total"),
@@ -246,6 +248,7 @@ impl Listener for Metrics {
             Event::TokenCreated(_) => self.tokens.count(TOKENS[0]),
             Event::TokenRevoked(_) => self.tokens.count(TOKENS[1]),
             Event::TokenRefused(refused) => self.tokens_refused.count(refused.reason),
+            Event::Audited(_) => self.audit_entries.increment(1),
             Event::NextHopUp(state) => self.note_next_hop(&state.next_hop, 1.0),
             Event::NextHopDown(state) => {
                 self.next_hop_failures.increment(1);
@@ -528,6 +531,7 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_evidence_rejected_total", "Evidence of identity that was not believed"),
     ("tollgate_suspensions_total", "Suspensions that began"),
     ("tollgate_resumptions_total", "Suspensions that were lifted"),
+    ("tollgate_audit_entries_total", "Entries added to the audit"),
     ("tollgate_subject_changes_total", "Changes of assignments and overrides"),
     ("tollgate_tokens_total", "Tokens for the API that came and went"),
     ("tollgate_tokens_refused_total", "Requests to the API that were not let in"),

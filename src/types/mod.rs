@@ -4,6 +4,7 @@
 //! that says what was wrong, fields are private. Nothing here does I/O or reads a clock.
 
 mod access;
+mod actor;
 mod address;
 mod certificate;
 mod identity;
@@ -16,6 +17,7 @@ mod size;
 mod time;
 
 pub use access::{Access, Role};
+pub use actor::{Actor, Via};
 pub use address::{Address, Domain, ReversePath, is_visible};
 pub use certificate::{ClientCertificate, Fingerprint};
 pub use identity::{

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     admin::{self, Changes, Explanation, SubjectUsage, SubjectView, Who, Why},
-    types::{ClientIp, SubjectId},
+    types::{ClientIp, SubjectId, Via},
 };
 use axum::{Json, extract::State};
 use serde::Deserialize;
@@ -67,7 +67,7 @@ async fn change(
 ) -> Answer<SubjectView> {
     let account = own_account(&state.admin, &caller, &name).await?;
     let who = Who::from(SubjectId::Account(account));
-    Ok(Json(admin::set(&state.admin, &who, &changes, &caller.actor()).await?))
+    Ok(Json(admin::set(&state.admin, &who, &changes, &caller.actor(Via::Api)).await?))
 }
 
 /// The limits that hold for an account, its tenant's included, with their use: the numbers that a refusal names.
@@ -141,7 +141,7 @@ async fn suspend(
 ) -> Answer<SubjectView> {
     let account = own_account(&state.admin, &caller, &name).await?;
     let who = Who::from(SubjectId::Account(account));
-    Ok(Json(admin::suspend(&state.admin, &who, &why.reason, &caller.actor()).await?))
+    Ok(Json(admin::suspend(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
 }
 
 /// Lift the suspension of an account.
@@ -167,5 +167,5 @@ async fn resume(
 ) -> Answer<SubjectView> {
     let account = own_account(&state.admin, &caller, &name).await?;
     let who = Who::from(SubjectId::Account(account));
-    Ok(Json(admin::resume(&state.admin, &who, &why.reason, &caller.actor()).await?))
+    Ok(Json(admin::resume(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
 }

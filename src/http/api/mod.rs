@@ -12,7 +12,7 @@
 //!
 //! To add a resource: write a file beside `accounts.rs` with handlers under `#[utoipa::path]` and a `routes()`, and merge it in
 //! [`routes`]. Say the roles in `security(("token" = ["operator", …]))` and the refusals with [`answers::Refusals`]; call a
-//! function of `admin`, which the command line calls as well, with `caller.actor()` for changes. Then
+//! function of `admin`, which the command line calls as well, with `caller.actor(Via::Api)` for changes. Then
 //! `UPDATE=1 cargo test --lib http::api` writes docs/openapi.json; `tests.rs` asks every route of it without a token, with each
 //! role and for another tenant's names, and fails if what is answered is not what the document says.
 

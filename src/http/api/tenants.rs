@@ -9,7 +9,7 @@ use super::{
 use crate::{
     admin::{self, Changes, Page, PageRequest, SubjectView, Who, Why},
     store::records::SubjectKind,
-    types::{SubjectId, TenantId},
+    types::{SubjectId, TenantId, Via},
 };
 use axum::{Json, extract::State};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -82,7 +82,7 @@ async fn change(
     Body(changes): Body<Changes>,
 ) -> Answer<SubjectView> {
     let who = Who::from(SubjectId::Tenant(own_tenant(&caller, &name)?));
-    Ok(Json(admin::set(&state.admin, &who, &changes, &caller.actor()).await?))
+    Ok(Json(admin::set(&state.admin, &who, &changes, &caller.actor(Via::Api)).await?))
 }
 
 /// Refuse all mail of a tenant's accounts from the next message on.
@@ -107,7 +107,7 @@ async fn suspend(
     Body(why): Body<Why>,
 ) -> Answer<SubjectView> {
     let who = Who::from(SubjectId::Tenant(own_tenant(&caller, &name)?));
-    Ok(Json(admin::suspend(&state.admin, &who, &why.reason, &caller.actor()).await?))
+    Ok(Json(admin::suspend(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
 }
 
 /// Lift the suspension of a tenant.
@@ -132,5 +132,5 @@ async fn resume(
     Body(why): Body<Why>,
 ) -> Answer<SubjectView> {
     let who = Who::from(SubjectId::Tenant(own_tenant(&caller, &name)?));
-    Ok(Json(admin::resume(&state.admin, &who, &why.reason, &caller.actor()).await?))
+    Ok(Json(admin::resume(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     admin::{TokenRequest, create_token, fixture},
     net::Listener,
-    types::Role,
+    types::{Actor, Role, Via},
 };
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, body::Bytes, client::conn::http1};
@@ -48,7 +48,9 @@ impl Api {
             let tenant = (role == Role::Tenant).then(|| "shop.example".parse().unwrap());
             let name = role.name().parse().unwrap();
             let request = TokenRequest { name, role, tenant, expires: None, reason: None };
-            let made = create_token(&gate.admin, &request, "op").await.unwrap();
+            let made = create_token(&gate.admin, &request, &Actor::new(Via::ControlSocket, "op"))
+                .await
+                .unwrap();
             tokens.push((role, made.secret));
         }
         gate.told.lock().clear();

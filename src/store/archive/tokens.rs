@@ -3,7 +3,11 @@
 //! A token's secret is not here, only its SHA-256 digest. The secret is 32 random octets, so that a digest that is fast to
 //! make cannot be turned back by guessing.
 
-use super::{Archive, Lasting, names, stored};
+use super::{
+    Archive, Lasting, NewEntry,
+    audit::{append, chain::Head},
+    names, stored,
+};
 use crate::{
     store::StoreError,
     types::{Access, SubjectId, Timestamp, TokenName},
@@ -106,11 +110,15 @@ impl Archive {
         self.0.tokens.0.read().iter().find(|record| record.id == id).cloned()
     }
 
-    /// Keeps a token.
+    /// Keeps a token, and the entry of the audit about it.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if there is one of this name, [`StoreError::Full`] if there are [`TOKENS_MAX`].
-    pub async fn add_token(&self, token: NewToken) -> Result<Arc<TokenRecord>, StoreError> {
+    pub async fn add_token(
+        &self,
+        token: NewToken,
+        entry: NewEntry,
+    ) -> Result<(Arc<TokenRecord>, Head), StoreError> {
         let _one_at_a_time = self.0.token_changes.lock().await;
         {
             let known = self.0.tokens.0.read();
@@ -125,29 +133,37 @@ impl Archive {
             }
         }
         let written = token.clone();
-        let id = self.write(Lasting::Power, move |db| insert(db, &written)).await?;
+        let job = move |db: &Connection| Ok((insert(db, &written)?, append(db, &entry)?));
+        let (id, head) = self.write(Lasting::Power, job).await?;
         let record = Arc::new(TokenRecord { id, token, last_used: AtomicI64::new(0) });
         let mut known = self.0.tokens.0.write();
         let place = known.partition_point(|other| other.token.name < record.token.name);
         known.insert(place, record.clone());
-        Ok(record)
+        Ok((record, head))
     }
 
-    /// Takes a token back. From when this returns on it opens nothing.
+    /// Takes a token back, and keeps the entry of the audit about it. From when this returns on the token opens nothing.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if there is none of this name.
-    pub async fn remove_token(&self, name: &TokenName) -> Result<Arc<TokenRecord>, StoreError> {
+    pub async fn remove_token(
+        &self,
+        name: &TokenName,
+        entry: impl FnOnce(&TokenRecord) -> NewEntry + Send,
+    ) -> Result<(Arc<TokenRecord>, Head), StoreError> {
         let _one_at_a_time = self.0.token_changes.lock().await;
         let found = self.tokens().into_iter().find(|record| record.token.name == *name);
         let Some(record) = found else {
             return Err(StoreError::Conflict(format!("there is no token {name}")));
         };
-        let id = record.id;
-        self.write(Lasting::Power, move |db| db.execute("DELETE FROM tokens WHERE id = ?1", [id]))
-            .await?;
+        let (id, entry) = (record.id, entry(&record));
+        let job = move |db: &Connection| {
+            db.execute("DELETE FROM tokens WHERE id = ?1", [id])?;
+            append(db, &entry)
+        };
+        let head = self.write(Lasting::Power, job).await?;
         self.0.tokens.0.write().retain(|other| other.id != id);
-        Ok(record)
+        Ok((record, head))
     }
 
     /// Notes that a token was used. Only now and then it is written, and nobody waits for it.
