@@ -184,7 +184,7 @@ impl App {
         let mut signals = Signals::new().named("signals")?;
         let mut vital = JoinSet::new();
         let mut connections = JoinSet::new();
-        self.collecting.start(&mut vital, &self.gate.events);
+        self.collecting.start(&mut vital, &self.gate);
         self.start_tasks(&mut vital).await?;
         for open in std::mem::take(&mut self.doors) {
             let swap = open.door.clone();
@@ -728,13 +728,13 @@ impl Collecting {
         Self { collector: Some(collector), stop: None, done: None }
     }
 
-    fn start(&mut self, vital: &mut JoinSet<&'static str>, events: &Events) {
+    fn start(&mut self, vital: &mut JoinSet<&'static str>, gate: &Gate) {
         let Some(collector) = self.collector.take() else { return };
         let ((stop, stopped), (ended, done)) = (oneshot::channel(), oneshot::channel());
         (self.stop, self.done) = (Some(stop), Some(done));
-        let events = events.clone();
+        let (events, records) = (gate.events.clone(), gate.records.clone());
         spawn(vital, "collector", async move {
-            collector.run(events, async { drop(stopped.await) }).await;
+            collector.run(events, records, async { drop(stopped.await) }).await;
             let _nobody_waits = ended.send(());
         });
     }

@@ -8,10 +8,12 @@
 mod audit;
 mod case;
 mod effective;
+mod events;
 mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod list;
+mod plans;
 mod spec;
 mod subjects;
 #[cfg(test)]
@@ -20,8 +22,10 @@ mod tokens;
 mod view;
 
 pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
+pub use events::{EventRequest, EventView, event_filter, events, newest_event};
 pub use explain::{explain, usage};
-pub use list::{PAGE_MAX, Page, PageRequest, list};
+pub use list::{PAGE_MAX, Page, PageRequest, accounts_of, list};
+pub use plans::{PlanView, plans};
 pub use spec::{LimitSpec, LimitTarget, Since, Until};
 pub use subjects::{Changes, Patch, Who, Why, resume, set, show, suspend};
 pub use tokens::{
@@ -93,7 +97,7 @@ pub trait Health: Send + Sync {
 }
 
 /// What a message that came now would find.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Readiness {
     /// Why the store cannot be written, if it cannot.
     pub store_failure: Option<String>,
@@ -107,7 +111,7 @@ pub struct Readiness {
 }
 
 /// The health of one next hop.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct NextHopHealth {
     /// `host:port`, or the folder's path.
     pub next_hop: String,

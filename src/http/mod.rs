@@ -8,6 +8,7 @@ mod api;
 mod bounded;
 mod caller;
 mod control;
+mod live;
 mod problem;
 mod public;
 mod secure;

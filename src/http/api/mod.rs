@@ -19,15 +19,19 @@
 mod access;
 mod accounts;
 mod answers;
+mod events;
 mod input;
 mod me;
+mod next_hops;
 mod pace;
+mod plans;
 mod tenants;
 #[cfg(test)]
 mod tests;
 
 use super::{
     bounded::Bounded,
+    live::Streams,
     problem::Problem,
     secure::{ApiListener, Remote},
 };
@@ -53,6 +57,7 @@ pub struct ApiState {
     /// The use cases' ground.
     pub admin: Admin,
     pace: Arc<Pace>,
+    streams: Streams,
     document: Arc<str>,
 }
 
@@ -60,7 +65,12 @@ impl ApiState {
     /// The state of one listener.
     #[must_use]
     pub fn new(admin: Admin, rules: PaceRules) -> Self {
-        Self { admin, pace: Arc::new(Pace::new(rules)), document: document().into() }
+        Self {
+            admin,
+            pace: Arc::new(Pace::new(rules)),
+            streams: Streams::default(),
+            document: document().into(),
+        }
     }
 }
 
@@ -99,6 +109,9 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(me::routes())
         .merge(accounts::routes())
         .merge(tenants::routes())
+        .merge(plans::routes())
+        .merge(events::routes())
+        .merge(next_hops::routes())
 }
 
 /// The document of all resources, as it is committed.
