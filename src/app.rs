@@ -11,7 +11,7 @@ use crate::{
     config::{self, Budget, Config, Moves},
     deliver::{self, Deliverer, HopState},
     event::{BackendState, Event, Events, Trouble},
-    http::{self, ControlSocket, PublicState},
+    http::{self, ApiListener, ApiState, ControlSocket, PublicState},
     intake::{
         Door, Gate, ListenerKind, ListenerSettings, Phase, connection,
         ids::Ids,
@@ -22,14 +22,14 @@ use crate::{
     spool::Spool,
     store::{
         BoxFuture, StoreError,
-        archive::{self, Archive},
+        archive::{self, Archive, NewEntry, audit::audited},
         ledger::Ledger,
         records::Records,
         sqlite::{self, SqliteStore},
     },
     telemetry::{self, Telemetry},
-    types::Secret,
-    watch::{self as watchers, Collector},
+    types::{Actor, Secret, Via},
+    watch::{self as watchers, Auditor, Collector},
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -271,6 +271,13 @@ impl App {
             let notice = |change| notice_dovecot(&asker, change);
             asker.authenticator.run_dovecot(notice).await;
         });
+        let auditor = Auditor {
+            records: gate.records.clone(),
+            archive: self.archive.clone(),
+            clock: gate.clock.clone(),
+            events: gate.events.clone(),
+        };
+        spawn(vital, "audit", auditor.run());
         let store = self.store.clone();
         spawn(vital, "store", async move { store.panicked().await });
         let metrics = self.telemetry.metrics();
@@ -289,14 +296,6 @@ impl App {
             store: self.store.clone(),
             phase: self.phase.subscribe(),
         });
-        if let Some(address) = self.config.http.listen {
-            let socket =
-                TcpListener::bind(address).await.named(&format!("http.listen {address}"))?;
-            let state = PublicState { metrics: self.telemetry.metrics(), health: health.clone() };
-            spawn(vital, "http", async move {
-                let _ended = http::serve_public(socket, state, std::future::pending()).await;
-            });
-        }
         let admin = Admin {
             ledger: self.gate.ledger.clone(),
             records: self.gate.records.clone(),
@@ -304,13 +303,37 @@ impl App {
             policy: self.gate.policy.clone(),
             clock: self.gate.clock.clone(),
             events: self.gate.events.clone(),
-            health,
+            health: health.clone(),
         };
+        self.start_api(vital, &admin)?;
         let path = &self.config.http.control;
         let socket =
             ControlSocket::bind(path).named(&format!("control.socket {}", path.display()))?;
         spawn(vital, "control", async move {
             let _ended = http::serve_control(socket, admin, std::future::pending()).await;
+        });
+        // Whoever hears from here that the program is ready finds all the rest there.
+        if let Some(address) = self.config.http.listen {
+            let socket =
+                TcpListener::bind(address).await.named(&format!("http.listen {address}"))?;
+            let state = PublicState { metrics: self.telemetry.metrics(), health };
+            spawn(vital, "http", async move {
+                let _ended = http::serve_public(socket, state, std::future::pending()).await;
+            });
+        }
+        Ok(())
+    }
+
+    fn start_api(&self, vital: &mut JoinSet<&'static str>, admin: &Admin) -> Result<(), AppError> {
+        let settings = self.config.api;
+        let Some(address) = settings.listen else { return Ok(()) };
+        let socket = Listener::bind(address).map_err(|error| error.source);
+        let socket = socket.named(&format!("api.listen {address}"))?;
+        let tls = self.tls.clone().filter(|_| settings.tls);
+        let (listener, state) =
+            (ApiListener::new(socket, tls), ApiState::new(admin.clone(), settings.pace));
+        spawn(vital, "api", async move {
+            let _ended = http::serve_api(listener, state, std::future::pending()).await;
         });
         Ok(())
     }
@@ -322,7 +345,10 @@ impl App {
             tracing::error!(%error, "the log stays in the old file");
         }
         match self.try_reload().await {
-            Ok(()) => self.gate.tell(&Event::ConfigReloaded),
+            Ok(keys) => {
+                self.gate.tell(&Event::ConfigReloaded);
+                self.audit_reload(&keys);
+            }
             Err(error) => {
                 self.gate.tell(&Event::ConfigRejected(Trouble { detail: error.to_string() }));
             }
@@ -330,7 +356,25 @@ impl App {
         let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
-    async fn try_reload(&mut self) -> Result<(), AppError> {
+    /// Notes in the audit which keys were changed. It is not waited for: the new configuration is in force already.
+    fn audit_reload(&self, keys: &[String]) {
+        let gate = self.gate.clone();
+        let actor = Actor::new(Via::Config, "SIGHUP");
+        let mut entry = NewEntry::new(gate.clock.utc(), &actor, "config-reloaded");
+        entry.after = Some(keys.join(" ")).filter(|keys| !keys.is_empty());
+        let archive = self.archive.clone();
+        tokio::spawn(async move {
+            match archive.append_audit(entry).await {
+                Ok(head) => gate.tell(&audited("config-reloaded", head)),
+                Err(error) => {
+                    tracing::error!(%error, "the audit lacks a reload of the configuration");
+                }
+            }
+        });
+    }
+
+    /// Returns the keys that the file sets otherwise than before.
+    async fn try_reload(&mut self) -> Result<Vec<String>, AppError> {
         let mut config = config::load(&self.source.path, &self.source.moves)?;
         for key in config.keep_fixed(&self.config) {
             tracing::warn!(key, "this changes only with a restart");
@@ -351,8 +395,9 @@ impl App {
         self.gate.policy.store(Arc::new(config.policy.clone()));
         self.gate.house.resize(house);
         self.replace_doors(&config);
+        let keys = config.keys_changed_since(&self.config);
         self.config = config;
-        Ok(())
+        Ok(keys)
     }
 
     /// A deliverer for other next hops; none if they are the same, so that connections, health and what is known of their

@@ -13,10 +13,11 @@ use crate::{
         policy::Assigned,
     },
     store::records::{Change, SubjectKind, SubjectRecord, What},
-    types::{Address, Domain, Language, PlanName, Scope, SubjectId, TenantId, Timestamp},
+    types::{Actor, Address, Domain, Language, PlanName, Scope, SubjectId, TenantId, Timestamp},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// An account or a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,12 @@ impl Who {
             SubjectId::Account(_) => SubjectKind::Accounts,
             SubjectId::Tenant(_) => SubjectKind::Tenants,
         }
+    }
+}
+
+impl From<SubjectId> for Who {
+    fn from(subject: SubjectId) -> Self {
+        Self(subject)
     }
 }
 
@@ -88,23 +95,28 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
 }
 
 /// What an operator wants changed. All of it is checked before any of it is written.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Changes {
     /// The plan.
     #[serde(skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<PlanName>)]
     pub plan: Patch<PlanName>,
     /// The tenant of an account.
     #[serde(skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<TenantId>)]
     pub tenant: Patch<TenantId>,
     /// Envelope senders of an account: addresses, or `@domain`.
     #[serde(skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<Vec<String>>)]
     pub senders: Patch<Vec<String>>,
     /// Where notices and reports go.
     #[serde(skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<Address>)]
     pub contact: Patch<Address>,
     /// The language of notices and reports.
     #[serde(skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<Language>)]
     pub language: Patch<Language>,
     /// Limits to override.
     pub limits: Vec<LimitSpec>,
@@ -117,7 +129,7 @@ pub struct Changes {
 }
 
 /// The reason for a suspension or its lifting, as it is sent over the control socket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Why {
     /// Why.
@@ -142,22 +154,27 @@ pub async fn set(
     admin: &Admin,
     who: &Who,
     changes: &Changes,
-    actor: &str,
+    actor: &Actor,
 ) -> Result<SubjectView, AdminError> {
     let now = admin.utc();
     let mut record = admin.records.subject(who.subject()).await?;
     let steps = steps(admin, who, changes, (&record, actor, now))?;
-    let reason = checked_remark(changes)?;
+    let reason = check_remark(changes.reason.as_deref())?.to_owned();
     for what in steps {
         let text = describe(&record, &what);
-        let subject = who.subject().clone();
-        let change = Change { subject, what, reason: reason.clone(), actor: actor.to_owned() };
+        let change = Change {
+            subject: who.subject().clone(),
+            what,
+            reason: reason.clone(),
+            evidence: None,
+            actor: actor.clone(),
+        };
         record = admin.records.change(change, now).await?;
         admin.tell(&Event::SubjectChanged(SubjectChanged {
             subject: who.subject().clone(),
             change: text,
             reason: reason.clone(),
-            actor: actor.to_owned(),
+            actor: actor.to_string(),
         }));
     }
     view(admin, who, &record).await
@@ -171,7 +188,7 @@ pub async fn suspend(
     admin: &Admin,
     who: &Who,
     reason: &str,
-    actor: &str,
+    actor: &Actor,
 ) -> Result<SubjectView, AdminError> {
     let reason = check_reason(Some(reason))?;
     let case = case::draw()?;
@@ -180,7 +197,7 @@ pub async fn suspend(
         subject: who.subject().clone(),
         case,
         reason: reason.to_owned(),
-        actor: actor.to_owned(),
+        actor: actor.to_string(),
     }));
     view(admin, who, &record).await
 }
@@ -193,7 +210,7 @@ pub async fn resume(
     admin: &Admin,
     who: &Who,
     reason: &str,
-    actor: &str,
+    actor: &Actor,
 ) -> Result<SubjectView, AdminError> {
     let reason = check_reason(Some(reason))?;
     let before = admin.records.subject(who.subject()).await?;
@@ -205,7 +222,7 @@ pub async fn resume(
         subject: who.subject().clone(),
         case: suspension.case.clone(),
         reason: reason.to_owned(),
-        actor: actor.to_owned(),
+        actor: actor.to_string(),
     }));
     view(admin, who, &record).await
 }
@@ -214,10 +231,11 @@ async fn change(
     admin: &Admin,
     who: &Who,
     what: What,
-    (reason, actor): (&str, &str),
+    (reason, actor): (&str, &Actor),
 ) -> Result<Arc<SubjectRecord>, AdminError> {
     let subject = who.subject().clone();
-    let change = Change { subject, what, reason: reason.to_owned(), actor: actor.to_owned() };
+    let (reason, actor) = (reason.to_owned(), actor.clone());
+    let change = Change { subject, what, reason, evidence: None, actor };
     Ok(admin.records.change(change, admin.utc()).await?)
 }
 
@@ -284,7 +302,7 @@ fn steps(
     admin: &Admin,
     who: &Who,
     changes: &Changes,
-    (record, actor, now): (&SubjectRecord, &str, Timestamp),
+    (record, actor, now): (&SubjectRecord, &Actor, Timestamp),
 ) -> Result<Vec<What>, AdminError> {
     let mut steps = if record.registered { Vec::new() } else { vec![What::Register] };
     check_only_accounts(who, changes)?;
@@ -312,7 +330,7 @@ fn override_steps(
     who: &Who,
     changes: &Changes,
     record: &SubjectRecord,
-    (actor, now): (&str, Timestamp),
+    (actor, now): (&Actor, Timestamp),
 ) -> Result<Vec<What>, AdminError> {
     if changes.limits.is_empty() && changes.clear_limits.is_empty() {
         return check_unused(changes).map(|()| Vec::new());
@@ -326,7 +344,7 @@ fn override_steps(
         max,
         until,
         reason: reason.to_owned(),
-        actor: actor.to_owned(),
+        actor: actor.to_string(),
         since: now,
     };
     check_room(record, changes)?;
@@ -390,11 +408,8 @@ fn checked_senders(senders: &[String]) -> Result<Vec<String>, AdminError> {
 }
 
 /// The reason of changes that need none, if one is given all the same.
-fn checked_remark(changes: &Changes) -> Result<String, AdminError> {
-    changes.reason.as_deref().map_or_else(
-        || Ok(String::new()),
-        |reason| check_reason(Some(reason)).map(ToOwned::to_owned),
-    )
+pub(super) fn check_remark(reason: Option<&str>) -> Result<&str, AdminError> {
+    reason.map_or(Ok(""), |reason| check_reason(Some(reason)))
 }
 
 /// Suspensions, liftings and overrides are judged later by why they were made.

@@ -1,9 +1,9 @@
 //! The command line as clap reads it; every text here is what `--help` shows.
 
 use crate::{
-    admin::{Changes, LimitSpec, LimitTarget, Patch, Until},
+    admin::{Changes, LimitSpec, LimitTarget, Patch, Since, Until},
     config::Moves,
-    types::{AccountId, Address, ClientIp, Language, PlanName, TenantId},
+    types::{AccountId, Address, ClientIp, Language, PlanName, Role, TenantId, TokenName},
 };
 use clap::{Parser, Subcommand};
 use std::{net::SocketAddr, path::PathBuf};
@@ -55,6 +55,20 @@ pub(super) enum Command {
         #[command(flatten)]
         gate: Gate,
     },
+    /// Make, list and revoke tokens for the API and the dashboard
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Show the audit: every change and automatic decision, the oldest of those shown first
+    Audit {
+        #[command(flatten)]
+        wanted: AuditArgs,
+        #[command(flatten)]
+        gate: Gate,
+    },
     /// Print or store the password of a login
     Passwd(Passwd),
 }
@@ -77,6 +91,9 @@ pub(super) struct MovesArgs {
     /// Listen here for /metrics and /health
     #[arg(long, value_name = "ADDR", env = "TOLLGATE_HTTP_LISTEN")]
     http_listen: Option<SocketAddr>,
+    /// Listen here for the API and the dashboard
+    #[arg(long, value_name = "ADDR", env = "TOLLGATE_API_LISTEN")]
+    api_listen: Option<SocketAddr>,
     /// Listen here for the smarthost listener
     #[arg(long, value_name = "ADDR", env = "TOLLGATE_SMARTHOST_LISTEN")]
     smarthost_listen: Option<SocketAddr>,
@@ -93,6 +110,7 @@ impl From<MovesArgs> for Moves {
         Self {
             state_dir: args.state_dir,
             http_listen: args.http_listen,
+            api_listen: args.api_listen,
             smarthost_listen: args.smarthost_listen,
             submission_listen: args.submission_listen,
             outbox: args.outbox,
@@ -189,6 +207,63 @@ pub(super) enum TenantCommand {
         #[arg(long)]
         reason: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token and print it: the only time that it is shown
+    Create {
+        /// Its name; changes made with it are recorded under it
+        name: TokenName,
+        /// operator: sees and changes everything; read-only: sees everything; tenant: sees one tenant
+        #[arg(long)]
+        role: Role,
+        /// The tenant that it sees, with --role tenant
+        #[arg(long)]
+        tenant: Option<TenantId>,
+        /// When it ends by itself: 2027-12-01T00:00:00Z, or 90d from now
+        #[arg(long, default_value = "365d")]
+        expires: Until,
+        /// It never ends by itself
+        #[arg(long, conflicts_with = "expires")]
+        no_expiry: bool,
+        /// Why; it is kept
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// List all tokens; not their secrets
+    List,
+    /// Take a token back: it opens nothing from the next request on
+    Revoke {
+        /// Its name
+        name: TokenName,
+        /// Why; it is kept
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+/// Which entries of the audit.
+#[derive(Debug, clap::Args)]
+pub(super) struct AuditArgs {
+    /// Only what was done to this account, or to this tenant and its accounts
+    #[arg(long, value_name = "NAME")]
+    pub(super) subject: Option<String>,
+    /// Only what was done so, such as "suspended"; docs/audit.md lists the words
+    #[arg(long)]
+    pub(super) action: Option<String>,
+    /// Only from then on: 2026-11-22T09:14:07Z, or 7d for the last seven days
+    #[arg(long, value_name = "TIME")]
+    pub(super) since: Option<Since>,
+    /// Only what was done before
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<Since>,
+    /// How many, the newest of them
+    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
+    pub(super) max: usize,
+    /// All of them
+    #[arg(long)]
+    pub(super) all: bool,
 }
 
 /// What can be set for accounts and tenants alike.

@@ -8,6 +8,7 @@
 mod checked;
 mod checker;
 mod descriptors;
+mod keys;
 mod listeners;
 mod next_hop;
 mod parties;
@@ -34,7 +35,7 @@ use crate::{
 use std::{
     fmt,
     net::SocketAddr,
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -58,6 +59,8 @@ pub struct Config {
     pub log: telemetry::Settings,
     /// Metrics, health and the control socket.
     pub http: HttpSettings,
+    /// The API and the dashboard.
+    pub api: ApiSettings,
     /// Our certificate; none: no TLS is offered.
     pub tls: Option<net::TlsSettings>,
     /// The listeners, at least one.
@@ -78,6 +81,7 @@ pub struct Config {
     pub archive: store::archive::Settings,
     /// The spool.
     pub spool: spool::Settings,
+    written: keys::Keys,
 }
 
 /// Where the program can be looked at.
@@ -87,6 +91,26 @@ pub struct HttpSettings {
     pub listen: Option<SocketAddr>,
     /// The control socket, protected by file permissions (0600).
     pub control: PathBuf,
+}
+
+/// Where the API and the dashboard answer, and how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApiSettings {
+    /// The address; none: they are off.
+    pub listen: Option<SocketAddr>,
+    /// Nothing is said without TLS; always so unless the address is a loopback one.
+    pub tls: bool,
+    /// How fast requests may come.
+    pub pace: PaceRules,
+}
+
+/// How fast requests may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PaceRules {
+    /// Requests with one token in a minute.
+    pub per_token_minute: NonZeroU32,
+    /// Requests without a valid token from one client network in a minute.
+    pub failures_per_minute: NonZeroU32,
 }
 
 /// Waits and bounds of a session.
@@ -158,6 +182,12 @@ impl Config {
 }
 
 impl Config {
+    /// The keys that the file sets otherwise than an earlier one did, by their names alone.
+    #[must_use]
+    pub fn keys_changed_since(&self, earlier: &Self) -> Vec<String> {
+        self.written.changed_since(&earlier.written)
+    }
+
     /// Puts back what cannot change while the program runs, so that everything else fits what is really open; says which keys
     /// the file had changed.
     pub fn keep_fixed(&mut self, running: &Self) -> Vec<&'static str> {
@@ -166,6 +196,7 @@ impl Config {
         keep(&mut self.threads, &running.threads, "server.threads", &mut kept);
         keep(&mut self.log, &running.log, "log", &mut kept);
         keep(&mut self.http, &running.http, "http.listen, control.socket", &mut kept);
+        keep(&mut self.api, &running.api, "api", &mut kept);
         keep(&mut self.auth, &running.auth, "auth", &mut kept);
         keep(&mut self.spool, &running.spool, "spool", &mut kept);
         // The length of the history follows the plans; the rest is the file that is open.
@@ -206,6 +237,8 @@ pub struct Moves {
     pub state_dir: Option<PathBuf>,
     /// `http.listen`.
     pub http_listen: Option<SocketAddr>,
+    /// `api.listen`.
+    pub api_listen: Option<SocketAddr>,
     /// The address of the first listener of kind `smarthost`.
     pub smarthost_listen: Option<SocketAddr>,
     /// The address of the first listener of kind `submission`.
@@ -273,7 +306,8 @@ pub fn parse(text: &str, path: &Path, moves: &Moves) -> Result<Config, ConfigErr
     };
     let file = toml::from_str(text).map_err(syntax)?;
     let wrong = |problems| ConfigError::Wrong { path: path.to_owned(), problems };
-    checked::check(file, moves).map_err(wrong)
+    let config = checked::check(file, moves).map_err(wrong)?;
+    Ok(Config { written: keys::Keys::of(text), ..config })
 }
 
 /// The line and what is wrong, without the line itself, which may hold a password.

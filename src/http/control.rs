@@ -2,7 +2,10 @@
 
 use super::{bounded::Bounded, caller::Caller, problem::Problem, socket::ControlSocket};
 use crate::{
-    admin::{self, Admin, AdminError, Changes, PageRequest, Who, Why},
+    admin::{
+        self, Admin, AdminError, AuditRequest, Changes, PageRequest, Remark, TokenRequest,
+        TokenView, Who, Why,
+    },
     store::records::SubjectKind,
     types::ClientIp,
 };
@@ -34,6 +37,9 @@ pub async fn serve_control(
 fn router(admin: Admin) -> Router {
     Router::new()
         .route("/v1/health", get(health))
+        .route("/v1/tokens", get(tokens).post(create_token))
+        .route("/v1/tokens/{name}/revoke", post(revoke_token))
+        .route("/v1/audit", get(audit))
         .route("/v1/{kind}", get(list))
         .route("/v1/{kind}/{name}", get(show).patch(set))
         .route("/v1/{kind}/{name}/suspend", post(suspend))
@@ -59,6 +65,14 @@ async fn health(State(admin): State<Admin>) -> Json<admin::Readiness> {
     Json(admin.health.readiness().await)
 }
 
+async fn audit(
+    State(admin): State<Admin>,
+    query: Result<Query<AuditRequest>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(request) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    answer(admin::audit(&admin, &request).await)
+}
+
 async fn list(
     State(admin): State<Admin>,
     Path(kind): Path<String>,
@@ -79,7 +93,7 @@ async fn set(
     body: Bytes,
 ) -> Answer {
     let changes: Changes = decode(&body)?;
-    answer(admin::set(&admin, &who(&path)?, &changes, caller.as_str()).await)
+    answer(admin::set(&admin, &who(&path)?, &changes, caller.actor()).await)
 }
 
 async fn suspend(
@@ -89,7 +103,7 @@ async fn suspend(
     body: Bytes,
 ) -> Answer {
     let why: Why = decode(&body)?;
-    answer(admin::suspend(&admin, &who(&path)?, &why.reason, caller.as_str()).await)
+    answer(admin::suspend(&admin, &who(&path)?, &why.reason, caller.actor()).await)
 }
 
 async fn resume(
@@ -99,7 +113,7 @@ async fn resume(
     body: Bytes,
 ) -> Answer {
     let why: Why = decode(&body)?;
-    answer(admin::resume(&admin, &who(&path)?, &why.reason, caller.as_str()).await)
+    answer(admin::resume(&admin, &who(&path)?, &why.reason, caller.actor()).await)
 }
 
 async fn usage(State(admin): State<Admin>, Path(name): Path<String>) -> Answer {
@@ -117,6 +131,30 @@ async fn explain(
     let client: Option<Result<ClientIp, _>> = query.client.map(|text| text.parse());
     let client = client.transpose().map_err(|error| invalid(&error))?;
     answer(admin::explain(&admin, &account, client).await)
+}
+
+async fn tokens(State(admin): State<Admin>) -> Json<Vec<TokenView>> {
+    Json(admin::list_tokens(&admin))
+}
+
+async fn create_token(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Answer {
+    let request: TokenRequest = decode(&body)?;
+    answer(admin::create_token(&admin, &request, caller.actor()).await)
+}
+
+async fn revoke_token(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Answer {
+    let remark: Remark = decode(&body)?;
+    let name = name.parse().map_err(|error| invalid(&error))?;
+    answer(admin::revoke_token(&admin, &name, remark.reason.as_deref(), caller.actor()).await)
 }
 
 async fn nothing_here() -> Problem {
