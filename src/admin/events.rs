@@ -21,8 +21,10 @@ pub struct EventRequest {
     /// Only those of this account.
     pub account: Option<AccountId>,
     /// Only from then on: a moment, or a length of time before now.
+    #[param(inline)]
     pub since: Option<Since>,
     /// Only before then.
+    #[param(inline)]
     pub until: Option<Since>,
     /// The newest first (the default), or the oldest.
     #[param(inline)]

@@ -134,6 +134,7 @@ async fn usage(
 #[into_params(parameter_in = Query)]
 struct ExplainParams {
     /// Also the limits of this client address.
+    #[param(inline)]
     client: Option<ClientIp>,
 }
 

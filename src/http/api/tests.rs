@@ -420,6 +420,11 @@ fn the_document_says_of_every_operation_what_it_is() {
                 !id.is_empty() && ids.insert(id),
                 "{method} {path} needs an operation_id of its own"
             );
+            let text = operation.to_string();
+            for reference in text.split("\"#/").skip(1).filter_map(|rest| rest.split('"').next()) {
+                let found = document.pointer(&format!("/{reference}"));
+                assert!(found.is_some(), "{method} {path}: there is no {reference}");
+            }
             assert!(operation["summary"].is_string(), "{method} {path} has no summary");
         }
     }
