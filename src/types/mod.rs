@@ -7,6 +7,7 @@ mod address;
 mod certificate;
 mod identity;
 mod limit;
+mod month;
 mod network;
 mod secret;
 mod size;
@@ -18,6 +19,7 @@ pub use identity::{
     AccountId, CaseId, PeerName, PlanName, SessionId, SubjectId, TenantId, TransactionId,
 };
 pub use limit::{Key, KeyRef, Limit, Scope, Unit};
+pub use month::Month;
 pub use network::{ClientIp, IpPrefix};
 pub use secret::Secret;
 pub use size::ByteCount;
