@@ -22,12 +22,14 @@ use crate::{
     spool::Spool,
     store::{
         BoxFuture, StoreError,
+        archive::{self, Archive},
         ledger::Ledger,
         records::Records,
         sqlite::{self, SqliteStore},
     },
     telemetry::{self, Telemetry},
     types::Secret,
+    watch::{self as watchers, Collector},
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -42,7 +44,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
     task::JoinSet,
 };
 
@@ -117,6 +119,8 @@ struct App {
     config: Config,
     telemetry: Telemetry,
     store: Arc<SqliteStore>,
+    archive: Archive,
+    collecting: Collecting,
     gate: Arc<Gate>,
     tls: Option<Arc<TlsServer>>,
     doors: Vec<OpenDoor>,
@@ -142,7 +146,13 @@ impl App {
             sqlite::open(&config.store).map_err(|error| advised(&error)).named(&store_name)?;
         let clock = Clock::resume(opened.anchor(), opened.high_water());
         warn_of_the_past(&clock);
-        let events = Events::new(telemetry.listeners(&clock));
+        let archive_name = format!("the archive {}", config.archive.path.display());
+        let archive = archive::open(&config.archive).named(&archive_name)?;
+        let lines = config.log.lines_per_client_minute;
+        let (ear, collector) = watchers::collector(archive.clone(), clock.clone(), lines);
+        let mut listeners = telemetry.listeners(&clock);
+        listeners.push(Box::new(ear));
+        let events = Events::new(listeners);
         let store = opened
             .start(&clock, events.clone())
             .map_err(|error| advised(&error))
@@ -159,6 +169,8 @@ impl App {
             config,
             telemetry,
             store,
+            archive,
+            collecting: Collecting::of(collector),
             gate,
             tls,
             doors,
@@ -172,6 +184,7 @@ impl App {
         let mut signals = Signals::new().named("signals")?;
         let mut vital = JoinSet::new();
         let mut connections = JoinSet::new();
+        self.collecting.start(&mut vital, &self.gate.events);
         self.start_tasks(&mut vital).await?;
         for open in std::mem::take(&mut self.doors) {
             let swap = open.door.clone();
@@ -219,7 +232,7 @@ impl App {
     }
 
     /// Lets what runs come to its end within `server.drain_time_max`, then closes the store.
-    async fn stop(&self, signals: &mut Signals, mut connections: JoinSet<()>) {
+    async fn stop(&mut self, signals: &mut Signals, mut connections: JoinSet<()>) {
         let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!("tollgate drains");
         let _nobody_listens = self.phase.send(Phase::Draining);
@@ -233,6 +246,8 @@ impl App {
         }
         let _nobody_listens = self.phase.send(Phase::Cut);
         while connections.join_next().await.is_some() {}
+        self.collecting.finish().await;
+        self.archive.close().await;
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store could not be closed in order; what was durable stays so");
         }
@@ -285,6 +300,7 @@ impl App {
         let admin = Admin {
             ledger: self.gate.ledger.clone(),
             records: self.gate.records.clone(),
+            archive: self.archive.clone(),
             policy: self.gate.policy.clone(),
             clock: self.gate.clock.clone(),
             events: self.gate.events.clone(),
@@ -655,6 +671,39 @@ fn warn_of_scram(config: &Config, authenticator: &Authenticator) {
     }
 }
 
+/// The task that writes what happened: it ends last, when nothing more can happen.
+struct Collecting {
+    collector: Option<Collector>,
+    stop: Option<oneshot::Sender<()>>,
+    done: Option<oneshot::Receiver<()>>,
+}
+
+impl Collecting {
+    const fn of(collector: Collector) -> Self {
+        Self { collector: Some(collector), stop: None, done: None }
+    }
+
+    fn start(&mut self, vital: &mut JoinSet<&'static str>, events: &Events) {
+        let Some(collector) = self.collector.take() else { return };
+        let ((stop, stopped), (ended, done)) = (oneshot::channel(), oneshot::channel());
+        (self.stop, self.done) = (Some(stop), Some(done));
+        let events = events.clone();
+        spawn(vital, "collector", async move {
+            collector.run(events, async { drop(stopped.await) }).await;
+            let _nobody_waits = ended.send(());
+        });
+    }
+
+    /// Has everything written, as far as the archive takes it in time.
+    async fn finish(&mut self) {
+        drop(self.stop.take());
+        let Some(done) = self.done.take() else { return };
+        if tokio::time::timeout(COLLECT_TIME_MAX, done).await.is_err() {
+            tracing::error!("the last events could not be written to the archive");
+        }
+    }
+}
+
 /// Whether the program can do its work.
 struct Condition {
     gate: Arc<Gate>,
@@ -723,6 +772,8 @@ impl Signals {
 const CLOCK_AHEAD_TOLD: Duration = Duration::from_secs(60);
 /// How long blocking work may go on after everything has ended.
 const RUNTIME_STOP_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long the last events may take to be written.
+const COLLECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// Where the test user's password can be read again.
 const TEST_USER_NOTE: &str = "test-user";
 /// How often the metrics' samples are folded together.

@@ -66,6 +66,12 @@ pub enum Event {
     SpoolFailed(Trouble),
     /// The spool works again.
     SpoolRecovered,
+    /// The archive could not be written; what happens is kept in memory as long as there is room.
+    ArchiveFailed(Trouble),
+    /// The archive is written again.
+    ArchiveRecovered,
+    /// Events found no room on their way into the archive: its history has a gap.
+    EventsLost(EventsLost),
     /// A task ended by a panic; the connection it served was closed.
     TaskPanicked(Trouble),
 }
@@ -102,6 +108,9 @@ impl Event {
             Self::StoreRecovered => "store-recovered",
             Self::SpoolFailed(_) => "spool-failed",
             Self::SpoolRecovered => "spool-recovered",
+            Self::ArchiveFailed(_) => "archive-failed",
+            Self::ArchiveRecovered => "archive-recovered",
+            Self::EventsLost(_) => "events-lost",
             Self::TaskPanicked(_) => "task-panicked",
         }
     }
@@ -580,6 +589,13 @@ pub struct BackendState {
     pub backend: String,
     /// The failure; empty if it works.
     pub detail: String,
+}
+
+/// Events that were not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventsLost {
+    /// How many.
+    pub count: u64,
 }
 
 /// Something failed.

@@ -35,6 +35,7 @@ pub mod telemetry;
 pub mod admin;
 pub mod deliver;
 pub mod intake;
+pub mod watch;
 
 pub mod config;
 

@@ -9,7 +9,7 @@ use crate::{
         Policy, ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts,
     },
     store::{
-        BoxFuture,
+        BoxFuture, archive,
         ledger::{ChargePer, Demand, Grant, Request, Reservation, Settlement},
         memory::MemoryStore,
     },
@@ -23,21 +23,27 @@ use std::{sync::Arc, time::Duration};
 pub(crate) struct Gate {
     pub(crate) admin: Admin,
     pub(crate) told: Arc<Mutex<Vec<String>>>,
+    _folder: tempfile::TempDir,
 }
 
 /// A gate with the plan `shared-hosting` (tenant and account 50/h and 600/day) as the default, and `big`.
 pub(crate) fn gate() -> Gate {
     let store = Arc::new(MemoryStore::new(Duration::from_secs(86_400), Duration::from_secs(600)));
     let told = Arc::new(Mutex::default());
+    let folder = tempfile::tempdir().unwrap();
+    let settings = archive::Settings { path: folder.path().join("archive.db") };
+    let archive = archive::open(&settings).unwrap();
+    let clock = Clock::start(Timestamp::EPOCH);
     let admin = Admin {
         ledger: store.clone(),
         records: store,
+        archive,
         policy: Arc::new(ArcSwap::from_pointee(policy())),
-        clock: Clock::start(Timestamp::EPOCH),
+        clock,
         events: Events::new(vec![Box::new(Recorder(Arc::clone(&told)))]),
         health: Arc::new(Healthy),
     };
-    Gate { admin, told }
+    Gate { admin, told, _folder: folder }
 }
 
 impl Gate {

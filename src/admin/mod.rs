@@ -29,7 +29,7 @@ use crate::{
     clock::Clock,
     event::{Event, Events},
     rules::policy::Policy,
-    store::{BoxFuture, StoreError, ledger::Ledger, records::Records},
+    store::{BoxFuture, StoreError, archive::Archive, ledger::Ledger, records::Records},
     types::Timestamp,
 };
 use arc_swap::ArcSwap;
@@ -42,6 +42,8 @@ pub struct Admin {
     pub ledger: Arc<dyn Ledger>,
     /// Assignments, overrides, suspensions, last refusals.
     pub records: Arc<dyn Records>,
+    /// What happened.
+    pub archive: Archive,
     /// Plans and the trust table, as they are in force.
     pub policy: Arc<ArcSwap<Policy>>,
     /// The ledger's time and, for records, UTC.

@@ -13,7 +13,7 @@ use crate::{
         policy::Assigned,
     },
     store::records::{Change, SubjectKind, SubjectRecord, What},
-    types::{Address, Domain, PlanName, Scope, SubjectId, TenantId, Timestamp},
+    types::{Address, Domain, Language, PlanName, Scope, SubjectId, TenantId, Timestamp},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
@@ -100,6 +100,12 @@ pub struct Changes {
     /// Envelope senders of an account: addresses, or `@domain`.
     #[serde(skip_serializing_if = "Patch::is_keep")]
     pub senders: Patch<Vec<String>>,
+    /// Where notices and reports go.
+    #[serde(skip_serializing_if = "Patch::is_keep")]
+    pub contact: Patch<Address>,
+    /// The language of notices and reports.
+    #[serde(skip_serializing_if = "Patch::is_keep")]
+    pub language: Patch<Language>,
     /// Limits to override.
     pub limits: Vec<LimitSpec>,
     /// Overrides to take away.
@@ -230,6 +236,8 @@ async fn view(admin: &Admin, who: &Who, record: &SubjectRecord) -> Result<Subjec
         plan: own.plan.0,
         plan_source: own.plan.1,
         senders: record.senders.clone(),
+        contact: record.contact.clone(),
+        language: record.language,
         overrides: overrides.collect(),
         limits: own.limits,
     })
@@ -289,6 +297,12 @@ fn steps(
     }
     if let Some(senders) = changes.senders.wanted() {
         steps.push(What::Senders(checked_senders(senders.map_or(&[][..], |s| s))?));
+    }
+    if let Some(contact) = changes.contact.wanted() {
+        steps.push(What::Contact(contact.cloned()));
+    }
+    if let Some(language) = changes.language.wanted() {
+        steps.push(What::Language(language.copied()));
     }
     steps.extend(override_steps(who, changes, record, (actor, now))?);
     Ok(steps)
@@ -411,6 +425,15 @@ fn describe(record: &SubjectRecord, what: &What) -> String {
         }
         What::Senders(senders) => {
             format!("senders: {} → {}", record.senders.join(" "), senders.join(" "))
+        }
+        What::Contact(contact) => {
+            let shown =
+                |contact: Option<&Address>| contact.map_or("none", Address::as_str).to_owned();
+            format!("contact: {} → {}", shown(record.contact.as_ref()), shown(contact.as_ref()))
+        }
+        What::Language(language) => {
+            let shown = |language: Option<Language>| language.map_or("default", Language::tag);
+            format!("language: {} → {}", shown(record.language), shown(*language))
         }
         What::SetOverride(new) => describe_override(record, new),
         What::ClearOverride(old) => format!("{}: as in the plan", target_of(old)),

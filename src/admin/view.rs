@@ -8,7 +8,9 @@ use crate::{
         ledger::Usage,
         records::{LastRefusal, Suspension},
     },
-    types::{AccountId, CaseId, PlanName, Scope, Span, TenantId, Timestamp, Unit},
+    types::{
+        AccountId, Address, CaseId, Language, PlanName, Scope, Span, TenantId, Timestamp, Unit,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -155,6 +157,12 @@ pub struct SubjectView {
     pub plan_source: PlanSource,
     /// Envelope senders beyond the account's own name.
     pub senders: Vec<String>,
+    /// Where notices and reports go.
+    #[serde(default)]
+    pub contact: Option<Address>,
+    /// The language of notices and reports.
+    #[serde(default)]
+    pub language: Option<Language>,
     /// Overrides.
     pub overrides: Vec<OverrideView>,
     /// The limits on this very subject, with their use.

@@ -3,7 +3,7 @@
 use crate::{
     admin::{Changes, LimitSpec, LimitTarget, Patch, Until},
     config::Moves,
-    types::{AccountId, ClientIp, PlanName, TenantId},
+    types::{AccountId, Address, ClientIp, Language, PlanName, TenantId},
 };
 use clap::{Parser, Subcommand};
 use std::{net::SocketAddr, path::PathBuf};
@@ -200,6 +200,18 @@ pub(super) struct SetArgs {
     /// No plan of its own
     #[arg(long)]
     no_plan: bool,
+    /// Where notices and reports go
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "no_contact")]
+    contact: Option<Address>,
+    /// No notices and reports
+    #[arg(long)]
+    no_contact: bool,
+    /// The language of notices and reports: en or id
+    #[arg(long, conflicts_with = "no_language")]
+    language: Option<Language>,
+    /// The default language, English
+    #[arg(long)]
+    no_language: bool,
     /// Override a limit, such as "account recipients 1h=200", or "…=none"; may be given several times
     #[arg(long = "limit", value_name = "LIMIT", requires = "reason")]
     limits: Vec<LimitSpec>,
@@ -222,6 +234,8 @@ impl SetArgs {
             clear_limits: self.clear_limits,
             until: self.until,
             reason: self.reason,
+            contact: patch(self.contact, self.no_contact.then_some(())),
+            language: patch(self.language, self.no_language.then_some(())),
             ..Changes::default()
         }
     }

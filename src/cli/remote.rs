@@ -237,6 +237,12 @@ fn subject_text(view: &SubjectView) -> String {
     if !view.senders.is_empty() {
         facts.row(["senders".into(), view.senders.join(" ")]);
     }
+    if let Some(contact) = &view.contact {
+        facts.row(["contact".into(), contact.to_string()]);
+    }
+    if let Some(language) = view.language {
+        facts.row(["language".into(), language.to_string()]);
+    }
     let mut text = facts.render("");
     if !view.overrides.is_empty() {
         let _ = write!(text, "\noverrides\n{}", overrides_table(view));

@@ -5,7 +5,9 @@ use super::{
     checker::{At, Checker},
     listeners, next_hop,
     parties::{self, Parties},
-    written::{Auth, File, Given, OrNone, Parsed, Section, Server, Session, Spool, Store, Tls},
+    written::{
+        Archive, Auth, File, Given, OrNone, Parsed, Section, Server, Session, Spool, Store, Tls,
+    },
 };
 use crate::{
     auth,
@@ -14,7 +16,7 @@ use crate::{
     rules::policy::{Policy, ReceivedClient, SenderMismatch, StripIdentityHeaders},
     smtp::server::Mechanism,
     spool,
-    store::sqlite,
+    store::{archive, sqlite},
     telemetry,
     types::{AccountId, ByteCount, Domain, Span},
 };
@@ -47,6 +49,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let (auth, logins) = check_auth(root, &file.auth, &server, &listeners);
     let next_hop = next_hop::check(root, &file.next_hop, &server.hostname, &server.state_dir);
     let store = check_store(root, &file.store, &server.state_dir, &parties);
+    let archive = check_archive(root, &file.archive, &server.state_dir);
     Config {
         log: check_log(root, file),
         http: check_http(root, file, &server.state_dir),
@@ -65,6 +68,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         auth,
         next_hop,
         store,
+        archive,
     }
 }
 
@@ -455,6 +459,16 @@ fn check_store(
         history: parties.history,
         unknown_margin: parties.unknown_margin,
     }
+}
+
+fn check_archive(
+    root: &mut At<'_>,
+    section: &Section<Archive>,
+    state_dir: &Path,
+) -> archive::Settings {
+    let mut at = root.inside("archive");
+    let s = at.open(section);
+    archive::Settings { path: at.or("path", &s.path, state_dir.join("archive.db")) }
 }
 
 fn check_spool(root: &mut At<'_>, section: &Section<Spool>, state_dir: &Path) -> spool::Settings {

@@ -74,6 +74,8 @@ pub struct Config {
     pub next_hop: deliver::Settings,
     /// The embedded store.
     pub store: store::sqlite::Settings,
+    /// What is told later.
+    pub archive: store::archive::Settings,
     /// The spool.
     pub spool: spool::Settings,
 }
@@ -170,6 +172,7 @@ impl Config {
         let store =
             store::sqlite::Settings { history: self.store.history, ..running.store.clone() };
         keep(&mut self.store, &store, "store, limits.unknown_margin", &mut kept);
+        keep(&mut self.archive, &running.archive, "archive.path", &mut kept);
         if self.tls.is_some() != running.tls.is_some() {
             keep(&mut self.tls, &running.tls, "tls", &mut kept);
         }

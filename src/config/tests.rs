@@ -80,6 +80,7 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("next_hop", field_names::<written::NextHop>()),
         ("next_hop.hosts", field_names::<written::Host>()),
         ("store", field_names::<written::Store>()),
+        ("archive", field_names::<written::Archive>()),
         ("spool", field_names::<written::Spool>()),
     ]
 }

@@ -63,6 +63,7 @@ tables! {
         trust: Tables<Trust>,
         next_hop: Section<NextHop>,
         store: Section<Store>,
+        archive: Section<Archive>,
         spool: Section<Spool>,
     }
     Server {
@@ -223,6 +224,9 @@ tables! {
     Store {
         path: Key<PathBuf>,
         synchronous: Key<Synchronous>,
+    }
+    Archive {
+        path: Key<PathBuf>,
     }
     Spool {
         folder: Key<PathBuf>,

@@ -4,7 +4,7 @@ use super::{BoxFuture, StoreError};
 use crate::{
     event::LimitHit,
     rules::{limits::LimitOverride, policy::Assigned},
-    types::{AccountId, CaseId, PlanName, SubjectId, TenantId, Timestamp},
+    types::{AccountId, Address, CaseId, Language, PlanName, SubjectId, TenantId, Timestamp},
 };
 use std::sync::Arc;
 
@@ -18,6 +18,10 @@ pub struct SubjectRecord {
     pub tenant: Option<TenantId>,
     /// Envelope senders (addresses, or `@domain`) that the account may use beyond its own name. Accounts only.
     pub senders: Vec<String>,
+    /// Where notices and reports go.
+    pub contact: Option<Address>,
+    /// The language of notices and reports.
+    pub language: Option<Language>,
     /// Limits that replace the plan's.
     pub overrides: Vec<LimitOverride>,
     /// The suspension, while there is one.
@@ -85,6 +89,10 @@ pub enum What {
     Tenant(Option<TenantId>),
     /// Other envelope senders for an account.
     Senders(Vec<String>),
+    /// Another address for notices and reports; none: nobody is written to.
+    Contact(Option<Address>),
+    /// Another language for notices and reports; none: English.
+    Language(Option<Language>),
     /// Sets an override in place of one for the same scope, unit and window.
     SetOverride(LimitOverride),
     /// Takes an override away: the same scope, unit and window as given.

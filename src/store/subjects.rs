@@ -102,6 +102,8 @@ pub(super) fn apply(
             accounts_only(&change.subject, "has envelope senders")?;
             next.senders = bounded(senders, SENDERS_MAX, "the list of senders")?;
         }
+        What::Contact(contact) => next.contact.clone_from(contact),
+        What::Language(language) => next.language = *language,
         What::SetOverride(given) => set_override(&mut next, change, given, now)?,
         What::ClearOverride(given) => clear_override(&mut next, given)?,
         What::Suspend(case) => suspend(&mut next, change, case, now)?,
@@ -186,6 +188,10 @@ pub(super) fn describe(what: &What) -> String {
         What::Tenant(Some(tenant)) => format!("tenant {tenant}"),
         What::Tenant(None) => "tenant from its domain".into(),
         What::Senders(senders) => format!("senders {}", senders.join(" ")),
+        What::Contact(Some(contact)) => format!("contact {contact}"),
+        What::Contact(None) => "no contact".into(),
+        What::Language(Some(language)) => format!("language {language}"),
+        What::Language(None) => "default language".into(),
         What::SetOverride(given) => format!("set {}", describe_override(given)),
         What::ClearOverride(given) => format!("cleared {}", describe_override(given)),
         What::Suspend(case) => format!("suspended, case {case}"),

@@ -5,7 +5,7 @@
 use super::{
     LogFormat, Settings,
     diagnostics::level_name,
-    line::{Flag, Line},
+    line::{Flag, Line, SecondText},
     quota::{Quota, Suppressed},
     sink::Sink,
 };
@@ -73,6 +73,38 @@ impl Listener for Log {
     }
 }
 
+/// An event as the object of its JSON log line.
+#[must_use]
+pub fn json(moment: Moment, event: &Event) -> String {
+    let (mut out, mut second) = (Vec::with_capacity(JSON_BYTES_USUAL), SecondText::default());
+    let mut line = Line::begin(&mut out, LogFormat::Json, &mut second, moment.utc);
+    line.word("level", level_name(level_of(event)));
+    line.word("event", event.name());
+    write_event(&mut line, event, moment);
+    line.end();
+    // Lines are made of text only.
+    let text = String::from_utf8_lossy(&out);
+    text.trim_end().to_owned()
+}
+
+/// How many events of one client are kept in a minute; the rule of the log's lines.
+pub struct ClientQuota(Quota);
+
+impl ClientQuota {
+    /// A quota for each client network; 0: any number.
+    #[must_use]
+    pub fn new(per_minute: u32) -> Self {
+        Self(Quota::new(per_minute))
+    }
+
+    /// True if the event is nobody's doing in particular, or its client has not used its quota up.
+    #[must_use]
+    pub fn admits(&self, at: Timestamp, event: &Event) -> bool {
+        self.0.turn(at);
+        client_of(event).is_none_or(|client| self.0.admits(client.prefix(IPV6_BITS)))
+    }
+}
+
 /// Whose doing an event is that clients can cause at will; none of those that must be told whatever a client does.
 fn client_of(event: &Event) -> Option<ClientIp> {
     match event {
@@ -105,7 +137,8 @@ const fn level_of(event: &Event) -> Level {
         | Event::ConfigReloaded
         | Event::CertificatesReloaded
         | Event::StoreRecovered
-        | Event::SpoolRecovered => Level::INFO,
+        | Event::SpoolRecovered
+        | Event::ArchiveRecovered => Level::INFO,
         Event::ConnectionRefused(_)
         | Event::LimitReached(_)
         | Event::EvidenceRejected(_)
@@ -115,10 +148,14 @@ const fn level_of(event: &Event) -> Level {
         | Event::ConfigRejected(_)
         | Event::StoreFailed(_)
         | Event::SpoolFailed(_)
+        | Event::ArchiveFailed(_)
+        | Event::EventsLost(_)
         | Event::TaskPanicked(_) => Level::ERROR,
     }
 }
 
+/// A JSON line is seldom longer.
+const JSON_BYTES_USUAL: usize = 512;
 /// What counts as one client among IPv6 addresses.
 const IPV6_BITS: u8 = 64;
 
@@ -145,13 +182,16 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         Event::ConfigRejected(trouble)
         | Event::StoreFailed(trouble)
         | Event::SpoolFailed(trouble)
+        | Event::ArchiveFailed(trouble)
         | Event::TaskPanicked(trouble) => write_trouble(line, trouble),
+        Event::EventsLost(lost) => line.number("events", lost.count),
         Event::PlacesScarce
         | Event::PlacesAmple
         | Event::ConfigReloaded
         | Event::CertificatesReloaded
         | Event::StoreRecovered
-        | Event::SpoolRecovered => {}
+        | Event::SpoolRecovered
+        | Event::ArchiveRecovered => {}
     }
 }
 

@@ -56,6 +56,9 @@ pub struct Metrics {
     store_failures: Counter,
     spool_up: Gauge,
     spool_failures: Counter,
+    archive_up: Gauge,
+    archive_failures: Counter,
+    archive_events_lost: Counter,
     tasks_panicked: Counter,
 }
 
@@ -73,6 +76,8 @@ impl Metrics {
         login_backend_up.set(1.0);
         let spool_up = r.register_gauge(&Key::from_name("tollgate_spool_up"), &METADATA);
         spool_up.set(1.0);
+        let archive_up = r.register_gauge(&Key::from_name("tollgate_archive_up"), &METADATA);
+        archive_up.set(1.0);
         Self {
             handle: recorder.handle(),
             log,
@@ -136,6 +141,9 @@ impl Metrics {
             store_failures: single(r, "tollgate_store_failures_total"),
             spool_up,
             spool_failures: single(r, "tollgate_spool_failures_total"),
+            archive_up,
+            archive_failures: single(r, "tollgate_archive_failures_total"),
+            archive_events_lost: single(r, "tollgate_archive_events_lost_total"),
             tasks_panicked: single(r, "tollgate_tasks_panicked_total"),
             recorder,
         }
@@ -251,6 +259,12 @@ impl Listener for Metrics {
                 self.spool_up.set(0.0);
             }
             Event::SpoolRecovered => self.spool_up.set(1.0),
+            Event::ArchiveFailed(_) => {
+                self.archive_failures.increment(1);
+                self.archive_up.set(0.0);
+            }
+            Event::ArchiveRecovered => self.archive_up.set(1.0),
+            Event::EventsLost(lost) => self.archive_events_lost.increment(lost.count),
             Event::TaskPanicked(_) => self.tasks_panicked.increment(1),
         }
     }
@@ -511,6 +525,12 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_store_failures_total", "Times that the store could not do its work"),
     ("tollgate_spool_up", "1 while the spool's files work"),
     ("tollgate_spool_failures_total", "Times that the spool's files began to fail"),
+    ("tollgate_archive_up", "1 while the archive can be written"),
+    ("tollgate_archive_failures_total", "Times that the archive began to fail"),
+    (
+        "tollgate_archive_events_lost_total",
+        "Events that found no room on their way into the archive",
+    ),
     ("tollgate_tasks_panicked_total", "Tasks that ended by a panic"),
     ("tollgate_log_lines_lost_total", "Log lines that were dropped because too much was waiting"),
     (

@@ -12,7 +12,7 @@ mod metrics;
 mod quota;
 mod sink;
 
-pub use log::Log;
+pub use log::{ClientQuota, Log, json};
 pub use metrics::Metrics;
 pub use sink::LogCounts;
 

@@ -6,6 +6,7 @@
 mod address;
 mod certificate;
 mod identity;
+mod language;
 mod limit;
 mod month;
 mod network;
@@ -18,6 +19,7 @@ pub use certificate::{ClientCertificate, Fingerprint};
 pub use identity::{
     AccountId, CaseId, PeerName, PlanName, SessionId, SubjectId, TenantId, TransactionId,
 };
+pub use language::Language;
 pub use limit::{Key, KeyRef, Limit, Scope, Unit};
 pub use month::Month;
 pub use network::{ClientIp, IpPrefix};

@@ -9,7 +9,7 @@ mod codec;
 mod load;
 mod queue;
 mod rows;
-mod schema;
+pub(super) mod schema;
 #[cfg(test)]
 mod tests;
 mod writer;

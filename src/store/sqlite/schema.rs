@@ -72,7 +72,7 @@ impl Synchronous {
 
 /// Whether it lasts: what SQLite cannot make sense of is damaged; the rest may work at another time.
 #[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
-pub(super) fn failed(error: rusqlite::Error) -> StoreError {
+pub(in crate::store) fn failed(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         None | Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
             StoreError::Damaged(explain(&error))
@@ -82,7 +82,7 @@ pub(super) fn failed(error: rusqlite::Error) -> StoreError {
 }
 
 /// What SQLite says, and which call of the system failed: `disk I/O error (fsync)`.
-pub(super) fn explain(error: &rusqlite::Error) -> String {
+pub(in crate::store) fn explain(error: &rusqlite::Error) -> String {
     let code = error.sqlite_error().map_or(0, |error| error.extended_code);
     match OPERATIONS.iter().find(|(known, _)| *known == code) {
         Some((_, operation)) => format!("{error} ({operation})"),

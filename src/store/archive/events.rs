@@ -1,0 +1,203 @@
+//! Events as they are kept: who and when in columns, the rest as the JSON object of the log line.
+
+use super::{Archive, names, stored};
+use crate::{
+    store::StoreError,
+    types::{AccountId, SubjectId, TenantId, Timestamp},
+};
+use rusqlite::{Connection, Row, ToSql, params};
+
+/// An event that is to be kept.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// When, in UTC.
+    pub at: Timestamp,
+    /// Its name, [`crate::event::Event::name`].
+    pub name: &'static str,
+    /// Whose matter it is.
+    pub tenant: Option<TenantId>,
+    /// Whose matter it is.
+    pub account: Option<AccountId>,
+    /// The object of the log line; docs/log.md has its keys.
+    pub body: String,
+}
+
+impl NewEvent {
+    pub(super) fn stored_as(&self, id: i64) -> EventRow {
+        EventRow {
+            id,
+            at: self.at,
+            name: self.name.to_owned(),
+            tenant: self.tenant.as_ref().map(ToString::to_string),
+            account: self.account.as_ref().map(ToString::to_string),
+            body: self.body.clone(),
+        }
+    }
+}
+
+/// An event that was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRow {
+    /// Its number: later events have higher ones.
+    pub id: i64,
+    /// When, in UTC.
+    pub at: Timestamp,
+    /// Its name.
+    pub name: String,
+    /// Whose matter it is.
+    pub tenant: Option<String>,
+    /// Whose matter it is.
+    pub account: Option<String>,
+    /// A JSON object; docs/log.md has its keys.
+    pub body: String,
+}
+
+/// Which events; what is left out does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Only those with these names; none given: all.
+    pub names: Vec<String>,
+    /// Only those of this tenant.
+    pub tenant: Option<TenantId>,
+    /// Only those of this account.
+    pub account: Option<AccountId>,
+    /// Only those at or after this moment.
+    pub since: Option<Timestamp>,
+    /// Only those before this moment.
+    pub until: Option<Timestamp>,
+    /// Only those beyond this id, in the order that is asked for.
+    pub beyond: Option<i64>,
+    /// Which come first.
+    pub order: Order,
+    /// How many, 1 to [`EVENTS_PAGE_MAX`].
+    pub max: usize,
+}
+
+/// Which events come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// The newest.
+    #[default]
+    Newest,
+    /// The oldest.
+    Oldest,
+}
+
+/// The most events of one page.
+pub const EVENTS_PAGE_MAX: usize = 500;
+
+impl Archive {
+    /// One page of events.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn events(&self, filter: EventFilter) -> Result<Vec<EventRow>, StoreError> {
+        self.read(move |db| select(db, &filter)).await
+    }
+}
+
+/// Adds events; returns the id of the first, or of the next if there are none.
+pub(super) fn insert(db: &Connection, events: &[NewEvent]) -> rusqlite::Result<i64> {
+    let last = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)";
+    let first: i64 = db.prepare_cached(last)?.query_row([], |row| row.get::<_, i64>(0))? + 1;
+    let mut insert = db.prepare_cached(
+        "INSERT INTO events (at, name, tenant, account, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for event in events {
+        let tenant = event.tenant.clone().map(SubjectId::Tenant);
+        let tenant = tenant.map(|tenant| names::number_of(db, &tenant)).transpose()?;
+        let account = event.account.clone().map(SubjectId::Account);
+        let account = account.map(|account| names::number_of(db, &account)).transpose()?;
+        insert.execute(params![stored(event.at), event.name, tenant, account, event.body])?;
+    }
+    Ok(first)
+}
+
+fn select(db: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<EventRow>> {
+    let mut wanted = Wanted::default();
+    for subject in [
+        filter.tenant.clone().map(SubjectId::Tenant),
+        filter.account.clone().map(SubjectId::Account),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        let column = if matches!(subject, SubjectId::Tenant(_)) { "tenant" } else { "account" };
+        // Whoever has no number has no events.
+        let Some(number) = names::find(db, &subject)? else { return Ok(Vec::new()) };
+        wanted.add(&format!("events.{column} ="), number);
+    }
+    if let Some(since) = filter.since {
+        wanted.add("at >=", stored(since));
+    }
+    if let Some(until) = filter.until {
+        wanted.add("at <", stored(until));
+    }
+    if let Some(beyond) = filter.beyond {
+        let side = if filter.order == Order::Newest { "events.id <" } else { "events.id >" };
+        wanted.add(side, beyond);
+    }
+    wanted.any_name(&filter.names);
+    let direction = if filter.order == Order::Newest { "DESC" } else { "ASC" };
+    let max = filter.max.clamp(1, EVENTS_PAGE_MAX);
+    let sql = format!(
+        "SELECT events.id, at, events.name, tenants.name, accounts.name, body FROM events \
+         LEFT JOIN names AS tenants ON tenants.id = events.tenant \
+         LEFT JOIN names AS accounts ON accounts.id = events.account \
+         WHERE {} ORDER BY events.id {direction} LIMIT {max}",
+        wanted.sql()
+    );
+    let mut select = db.prepare_cached(&sql)?;
+    let values: Vec<&dyn ToSql> = wanted.values.iter().map(AsRef::as_ref).collect();
+    select.query_map(values.as_slice(), row)?.collect()
+}
+
+fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+    Ok(EventRow {
+        id: row.get(0)?,
+        at: Timestamp::from_millis(row.get(1)?),
+        name: row.get(2)?,
+        tenant: row.get(3)?,
+        account: row.get(4)?,
+        body: row.get(5)?,
+    })
+}
+
+/// Conditions that all hold, with their values.
+#[derive(Default)]
+struct Wanted {
+    conditions: Vec<String>,
+    values: Vec<Box<dyn ToSql>>,
+}
+
+impl Wanted {
+    fn add(&mut self, condition: &str, value: impl ToSql + 'static) {
+        self.values.push(Box::new(value));
+        self.conditions.push(format!("{condition} ?{}", self.values.len()));
+    }
+
+    fn any_name(&mut self, names: &[String]) {
+        if names.is_empty() {
+            return;
+        }
+        let mut marks = Vec::new();
+        for name in names {
+            self.values.push(Box::new(name.clone()));
+            marks.push(format!("?{}", self.values.len()));
+        }
+        self.conditions.push(format!("events.name IN ({})", marks.join(", ")));
+    }
+
+    fn sql(&self) -> String {
+        if self.conditions.is_empty() { "true".into() } else { self.conditions.join(" AND ") }
+    }
+}
+
+pub(super) const CREATE: &str = "
+CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, name TEXT NOT NULL,
+    tenant INTEGER, account INTEGER, body TEXT NOT NULL);
+CREATE INDEX events_at ON events (at);
+CREATE INDEX events_name ON events (name, id);
+CREATE INDEX events_tenant ON events (tenant, id) WHERE tenant IS NOT NULL;
+CREATE INDEX events_account ON events (account, id) WHERE account IS NOT NULL;
+";

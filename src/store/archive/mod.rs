@@ -1,0 +1,139 @@
+//! What happened, for whoever asks later: events and what is kept from them, in an SQLite file of its own.
+//!
+//! The limits do not depend on it: losing this file loses history and never a charge, and nothing that a client waits for waits
+//! for it. One thread writes what has gathered in one transaction ([`writer`]); readers have connections of their own
+//! ([`reader`]), so a report keeps nobody waiting. Each topic is a file with its tables and its calls on [`Archive`]; a read
+//! comes in pages, because a long one keeps the log of the file from being cut. Times are UTC.
+
+mod events;
+mod names;
+mod reader;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
+
+use self::{reader::Readers, writer::Writes};
+use super::StoreError;
+use crate::types::Timestamp;
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use std::{path::PathBuf, sync::Arc, thread::JoinHandle};
+use tokio::sync::{broadcast, watch};
+
+/// The archive's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The database; made if it is missing.
+    pub path: PathBuf,
+}
+
+/// The archive. Cheap to clone.
+#[derive(Clone)]
+pub struct Archive(Arc<Inner>);
+
+struct Inner {
+    writes: Writes,
+    readers: Readers,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    live: broadcast::Sender<Arc<EventRow>>,
+}
+
+/// How much a write survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lasting {
+    /// `kill -9`; after power loss the last ones may be missing.
+    Process,
+    /// Power loss.
+    Power,
+}
+
+/// What the collector writes in one transaction, all of it or none.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Events, in their order.
+    pub events: Vec<NewEvent>,
+}
+
+/// Opens the archive, made if it is missing, and starts its writer.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] if it cannot be opened, [`StoreError::Damaged`] if it is not a file of this program, or one of a
+/// newer release.
+pub fn open(settings: &Settings) -> Result<Archive, StoreError> {
+    let db = schema::open(&settings.path)?;
+    let readers = Readers::new(&settings.path);
+    let (writes, writer) = writer::start(db)?;
+    let (writer, live) = (Mutex::new(Some(writer)), broadcast::Sender::new(LIVE_BACKLOG_MAX));
+    Ok(Archive(Arc::new(Inner { writes, readers, writer, live })))
+}
+
+impl Archive {
+    /// Keeps a batch, and tells whoever watches of its events.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it could not be written; nothing of it was.
+    pub async fn keep(&self, batch: Arc<Batch>) -> Result<(), StoreError> {
+        let written = batch.clone();
+        let first =
+            self.write(Lasting::Process, move |db| events::insert(db, &written.events)).await?;
+        self.tell(first, &batch);
+        Ok(())
+    }
+
+    /// Hears of every event that is stored from now on. Who falls too far behind hears that events are missing.
+    #[must_use]
+    pub fn watch(&self) -> broadcast::Receiver<Arc<EventRow>> {
+        self.0.live.subscribe()
+    }
+
+    fn tell(&self, first: i64, batch: &Batch) {
+        if self.0.live.receiver_count() == 0 {
+            return;
+        }
+        for (id, event) in (first..).zip(&batch.events) {
+            let _nobody_watches = self.0.live.send(Arc::new(event.stored_as(id)));
+        }
+    }
+
+    /// Why the last write failed, until one succeeds. The receiver hears of each change.
+    #[must_use]
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.0.writes.failure()
+    }
+
+    /// Writes what was taken and ends the writer; later writes fail.
+    pub async fn close(&self) {
+        self.0.writes.close();
+        let Some(writer) = self.0.writer.lock().take() else { return };
+        let _ended = tokio::task::spawn_blocking(move || writer.join()).await;
+    }
+
+    /// Runs a job in the writer's next transaction and returns when that is committed. A job that fails changes nothing, and
+    /// does not disturb the others of its transaction.
+    async fn write<T: Send + 'static>(
+        &self,
+        lasting: Lasting,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.0.writes.run(lasting, job).await
+    }
+
+    /// Runs a job on a connection that only reads, on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.0.readers.run(job).await
+    }
+}
+
+/// Events that a slow watcher may be behind.
+const LIVE_BACKLOG_MAX: usize = 1_024;
+
+/// A moment as it is stored: milliseconds since 1970 in UTC.
+const fn stored(moment: Timestamp) -> i64 {
+    moment.as_millis()
+}

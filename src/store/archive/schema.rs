@@ -1,0 +1,97 @@
+//! The file, its version, and the tables of all topics.
+
+use super::{super::StoreError, events, names};
+use crate::store::sqlite::schema::failed;
+use rusqlite::{Connection, OpenFlags};
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
+
+/// Opens the file for its one writer; makes it, with all tables, if it is missing.
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    make_private(path)?;
+    let db = Connection::open_with_flags(path, flags() | OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .map_err(failed)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    if number(&db, "page_count")? == 0 {
+        // Only a new file takes it: freed pages can be given back step by step.
+        set(&db, "auto_vacuum", "INCREMENTAL")?;
+    }
+    for (name, value) in [
+        ("journal_mode", "WAL"),
+        ("synchronous", "NORMAL"),
+        ("wal_autocheckpoint", "1000"),
+        ("journal_size_limit", "33554432"),
+        ("cache_size", "-16384"),
+        ("temp_store", "MEMORY"),
+        ("foreign_keys", "OFF"),
+    ] {
+        set(&db, name, value)?;
+    }
+    check_identity(&db)?;
+    Ok(db)
+}
+
+/// Opens the file for reading.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let db = Connection::open_with_flags(path, flags() | OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .map_err(failed)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    db.busy_timeout(READER_PATIENCE).map_err(failed)?;
+    set(&db, "cache_size", "-4096")?;
+    set(&db, "temp_store", "MEMORY")?;
+    Ok(db)
+}
+
+fn flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+/// Names of customers and recipients stand in it, so nobody else may read it, from the first moment on.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StoreError::Unavailable(format!("{}: {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_identity(db: &Connection) -> Result<(), StoreError> {
+    match (number(db, "application_id")?, number(db, "user_version")?) {
+        (APPLICATION_ID, VERSION) => Ok(()),
+        (APPLICATION_ID, newer) => Err(StoreError::Damaged(format!(
+            "the archive's schema is version {newer}, and this program knows version {VERSION}"
+        ))),
+        (0, 0) if number(db, "schema_version")? == 0 => create(db),
+        _ => Err(StoreError::Damaged("the archive is a database of another program".into())),
+    }
+}
+
+/// All tables in one transaction: a file that has any has them all.
+fn create(db: &Connection) -> Result<(), StoreError> {
+    let tables = TOPICS.concat();
+    let script = format!(
+        "BEGIN IMMEDIATE; {tables} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+    );
+    db.execute_batch(&script).map_err(failed)
+}
+
+fn set(db: &Connection, name: &str, value: &str) -> Result<(), StoreError> {
+    match db.pragma_update_and_check(None, name, value, |_| Ok(())) {
+        Ok(()) | Err(rusqlite::Error::QueryReturnedNoRows) => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn number(db: &Connection, name: &str) -> Result<i64, StoreError> {
+    db.pragma_query_value(None, name, |row| row.get(0)).map_err(failed)
+}
+
+/// The tables, topic by topic.
+const TOPICS: [&str; 2] = [names::CREATE, events::CREATE];
+const VERSION: i64 = 1;
+/// `Tolh`, the history of a `Toll`.
+const APPLICATION_ID: i64 = 0x546f_6c68;
+const STATEMENTS_MAX: usize = 128;
+/// How long a reader waits while the log of the file is being replaced.
+const READER_PATIENCE: Duration = Duration::from_secs(5);

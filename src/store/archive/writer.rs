@@ -1,0 +1,139 @@
+//! The one thread that writes the archive: it takes the jobs that have gathered, runs each in a savepoint of one
+//! transaction, commits, and then tells those who wait.
+
+use super::{super::StoreError, Lasting};
+use crate::store::sqlite::schema::{explain, failed};
+use rusqlite::Connection;
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// The way to the writer.
+pub(super) struct Writes {
+    jobs: parking_lot::Mutex<Option<mpsc::Sender<Job>>>,
+    failure: watch::Receiver<Option<String>>,
+}
+
+struct Job {
+    lasting: Lasting,
+    work: Work,
+}
+
+/// Does the work; the answer is given when the transaction has ended, with the reason if it did not last.
+type Work = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+
+struct Answer {
+    failure: Option<String>,
+    give: Give,
+}
+
+/// Tells whoever waits; given is why the transaction was lost, if it was.
+type Give = Box<dyn FnOnce(Option<&str>) + Send>;
+
+/// Starts the thread.
+pub(super) fn start(db: Connection) -> Result<(Writes, JoinHandle<()>), StoreError> {
+    let (jobs, queue) = mpsc::channel(JOBS_MAX);
+    let (failing, failure) = watch::channel(None);
+    let writer = Writer { db, queue, failing };
+    let thread = std::thread::Builder::new().name("archive-writer".into());
+    let thread = thread.spawn(move || writer.run());
+    let thread = thread.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    Ok((Writes { jobs: parking_lot::Mutex::new(Some(jobs)), failure }, thread))
+}
+
+impl Writes {
+    /// Runs a job in the next transaction.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        lasting: Lasting,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (told, heard) = oneshot::channel();
+        let work: Work = Box::new(move |db| {
+            let result = job(db).map_err(failed);
+            let failure = result.as_ref().err().map(ToString::to_string);
+            let give = Box::new(move |lost: Option<&str>| {
+                let result = match lost {
+                    Some(why) => Err(StoreError::Unavailable(why.to_owned())),
+                    None => result,
+                };
+                let _nobody_waits = told.send(result);
+            });
+            Answer { failure, give }
+        });
+        let jobs = self.jobs.lock().clone().ok_or_else(closed)?;
+        jobs.send(Job { lasting, work }).await.map_err(|_| closed())?;
+        heard.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// The thread ends when it has done what was taken.
+    pub(super) fn close(&self) {
+        self.jobs.lock().take();
+    }
+
+    pub(super) fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.failure.clone()
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the archive is closed".into())
+}
+
+struct Writer {
+    db: Connection,
+    queue: mpsc::Receiver<Job>,
+    failing: watch::Sender<Option<String>>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let mut jobs = Vec::new();
+        while self.queue.blocking_recv_many(&mut jobs, JOBS_PER_TRANSACTION_MAX) > 0 {
+            let lasting = jobs.iter().map(|job| job.lasting).max().unwrap_or(Lasting::Process);
+            let mut answers = Vec::with_capacity(jobs.len());
+            let ended = self.transact(lasting, jobs.drain(..), &mut answers);
+            let lost = ended.err().map(|error| explain(&error));
+            let failure = lost.clone().or_else(|| answers.iter().find_map(|a| a.failure.clone()));
+            self.note(failure);
+            for answer in answers {
+                (answer.give)(lost.as_deref());
+            }
+        }
+    }
+
+    /// A job without an answer was not begun; whoever waits for it hears that the archive is closed.
+    fn transact(
+        &self,
+        lasting: Lasting,
+        jobs: impl Iterator<Item = Job>,
+        answers: &mut Vec<Answer>,
+    ) -> rusqlite::Result<()> {
+        let level = if lasting == Lasting::Power { "FULL" } else { "NORMAL" };
+        self.db.pragma_update(None, "synchronous", level)?;
+        let transaction = self.db.unchecked_transaction()?;
+        for job in jobs {
+            self.db.execute_batch("SAVEPOINT job")?;
+            let answer = (job.work)(&self.db);
+            let end = if answer.failure.is_some() {
+                "ROLLBACK TO job; RELEASE job"
+            } else {
+                "RELEASE job"
+            };
+            answers.push(answer);
+            self.db.execute_batch(end)?;
+        }
+        transaction.commit()
+    }
+
+    fn note(&self, failure: Option<String>) {
+        self.failing.send_if_modified(|known| {
+            let changed = known.is_some() != failure.is_some();
+            *known = failure;
+            changed
+        });
+    }
+}
+
+/// Jobs that wait; beyond them callers wait to ask.
+const JOBS_MAX: usize = 1_024;
+const JOBS_PER_TRANSACTION_MAX: usize = 64;

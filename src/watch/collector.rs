@@ -1,0 +1,192 @@
+//! From events to the archive: whatever is told later is written from here, in one transaction with the events it comes from.
+//!
+//! The [`Ear`] is a listener: it puts a copy of each event that is kept into a bounded queue and returns. The [`Collector`]
+//! drains the queue on a task of its own, a few times a second, and writes a [`Batch`]. A batch that cannot be written is
+//! kept and written later, while the queue fills; what does not fit any more is counted and told, because a gap is not a zero.
+
+use crate::{
+    clock::Clock,
+    event::{Event, Events, EventsLost, Listener, Trouble},
+    rules::verdict::Moment,
+    store::archive::{Archive, Batch, NewEvent},
+    telemetry::{self, ClientQuota},
+    types::{AccountId, Key, Scope, SubjectId, TenantId, Timestamp},
+};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// The archive's ear: a listener for [`Events`].
+pub struct Ear {
+    queue: mpsc::Sender<Heard>,
+    lost: Arc<AtomicU64>,
+}
+
+struct Heard {
+    at: Timestamp,
+    event: Event,
+}
+
+/// Writes what the ear heard.
+pub struct Collector {
+    queue: mpsc::Receiver<Heard>,
+    lost: Arc<AtomicU64>,
+    archive: Archive,
+    clock: Clock,
+    quota: ClientQuota,
+    /// A write failed, and none succeeded since.
+    failing: bool,
+}
+
+/// Connects an ear and a collector. `lines_per_client_minute` bounds what one client can have kept, as in the log.
+#[must_use]
+pub fn collector(archive: Archive, clock: Clock, lines_per_client_minute: u32) -> (Ear, Collector) {
+    let (sender, queue) = mpsc::channel(EVENTS_QUEUE_MAX);
+    let lost = Arc::new(AtomicU64::new(0));
+    let ear = Ear { queue: sender, lost: lost.clone() };
+    let quota = ClientQuota::new(lines_per_client_minute);
+    (ear, Collector { queue, lost, archive, clock, quota, failing: false })
+}
+
+impl Listener for Ear {
+    fn notice(&self, at: Timestamp, event: &Event) {
+        if !is_kept(event) {
+            return;
+        }
+        if self.queue.try_send(Heard { at, event: event.clone() }).is_err() {
+            self.lost.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// Comings and goings of connections are for the log and the metrics only.
+const fn is_kept(event: &Event) -> bool {
+    !matches!(
+        event,
+        Event::SessionOpened(_)
+            | Event::SessionClosed(_)
+            | Event::ConnectionRefused(_)
+            | Event::TlsStarted(_)
+            | Event::TlsFailed(_)
+            | Event::LoginSucceeded(_)
+    )
+}
+
+impl Collector {
+    /// Writes until `stop` is done, and then what was heard before that.
+    pub async fn run(mut self, events: Events, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        let mut heard = Vec::new();
+        loop {
+            tokio::select! {
+                count = self.queue.recv_many(&mut heard, EVENTS_BATCH_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.store(&mut heard, &events).await;
+                }
+                // Nothing new is taken, and the queue ends after what it holds.
+                () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
+            }
+            if !self.queue.is_closed() {
+                tokio::time::sleep(BATCH_EVERY).await;
+            }
+        }
+    }
+
+    fn batch(&mut self, heard: &[Heard]) -> Batch {
+        let mut batch = Batch::default();
+        for Heard { at, event } in heard {
+            self.note(&mut batch, *at, event);
+        }
+        batch
+    }
+
+    /// Everything that is kept of an event.
+    fn note(&self, batch: &mut Batch, at: Timestamp, event: &Event) {
+        let moment = Moment { ledger: at, utc: self.clock.to_utc(at) };
+        // What one client can cause at will is bounded here as it is in the log.
+        if self.quota.admits(at, event) {
+            batch.events.push(new_event(moment, event));
+        }
+    }
+
+    /// Writes a batch, however long the archive takes to work again.
+    async fn store(&mut self, heard: &mut Vec<Heard>, events: &Events) {
+        let batch = Arc::new(self.batch(heard));
+        heard.clear();
+        loop {
+            match self.archive.keep(batch.clone()).await {
+                Ok(()) => return self.recovered(events),
+                Err(error) => {
+                    if !std::mem::replace(&mut self.failing, true) {
+                        let trouble = Trouble { detail: error.to_string() };
+                        events.tell(self.clock.now(), &Event::ArchiveFailed(trouble));
+                    }
+                    tokio::time::sleep(RETRY_EVERY).await;
+                }
+            }
+        }
+    }
+
+    fn recovered(&mut self, events: &Events) {
+        if std::mem::take(&mut self.failing) {
+            events.tell(self.clock.now(), &Event::ArchiveRecovered);
+        }
+        let count = self.lost.swap(0, Relaxed);
+        if count > 0 {
+            events.tell(self.clock.now(), &Event::EventsLost(EventsLost { count }));
+        }
+    }
+}
+
+fn new_event(moment: Moment, event: &Event) -> NewEvent {
+    let (tenant, account) = whose(event);
+    let body = telemetry::json(moment, event);
+    NewEvent { at: moment.utc, name: event.name(), tenant, account, body }
+}
+
+/// Whose matter an event is. The login of a failed attempt is anybody's invention and names nobody.
+fn whose(event: &Event) -> (Option<TenantId>, Option<AccountId>) {
+    let charged = match event {
+        Event::Message(report) => report.charged.as_ref(),
+        Event::Refused(refusal) => refusal.charged.as_ref(),
+        Event::LimitReached(reached) => return whose_key(&reached.key),
+        Event::Suspended(suspended) => return whose_subject(&suspended.subject),
+        Event::Resumed(resumed) => return whose_subject(&resumed.subject),
+        Event::SubjectChanged(changed) => return whose_subject(&changed.subject),
+        _ => None,
+    };
+    charged.map_or((None, None), |c| (Some(c.tenant.clone()), Some(c.account.clone())))
+}
+
+fn whose_subject(subject: &SubjectId) -> (Option<TenantId>, Option<AccountId>) {
+    match subject {
+        SubjectId::Account(account) => (None, Some(account.clone())),
+        SubjectId::Tenant(tenant) => (Some(tenant.clone()), None),
+    }
+}
+
+fn whose_key(key: &Key) -> (Option<TenantId>, Option<AccountId>) {
+    let parts = key.parts();
+    match parts.scope {
+        Scope::Tenant => (parts.name.parse().ok(), None),
+        Scope::Account => (None, parts.name.parse().ok()),
+        Scope::ClientIp | Scope::Peer => (None, None),
+    }
+}
+
+/// Events that wait to be written, a few KiB each.
+const EVENTS_QUEUE_MAX: usize = 16_384;
+/// Events of one transaction.
+const EVENTS_BATCH_MAX: usize = 2_000;
+/// The pause between two transactions: what a page shows is at most this much older than the truth, and a commit serves many.
+const BATCH_EVERY: Duration = Duration::from_millis(200);
+const RETRY_EVERY: Duration = Duration::from_secs(1);
