@@ -220,6 +220,8 @@ pub struct Known {
     pub minutes: Vec<(Minute, Lacks)>,
     /// The first minute that was ever noted; none: there is none yet.
     pub first: Option<Minute>,
+    /// The last one.
+    pub last: Option<Minute>,
     /// Planned maintenance.
     pub maintenance: Vec<Range<Minute>>,
     /// What clocks that were set forward have skipped.
