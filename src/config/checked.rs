@@ -6,19 +6,21 @@ use super::{
     listeners, next_hop,
     parties::{self, Parties},
     written::{
-        Archive, Auth, File, Given, OrNone, Parsed, Section, Server, Session, Spool, Store, Tls,
+        self, Archive, Auth, File, Given, OrNone, Parsed, Section, Server, Session, Spool, Store,
+        Tls,
     },
 };
 use crate::{
     auth,
     intake::{ListenerKind, ListenerSettings},
     message, net,
+    rules::availability::{Sla, Target},
     rules::policy::{Policy, ReceivedClient, SenderMismatch, StripIdentityHeaders},
     smtp::server::Mechanism,
     spool,
     store::{archive, sqlite},
     telemetry,
-    types::{AccountId, ByteCount, Domain, Span},
+    types::{AccountId, ByteCount, Domain, Span, Zone},
 };
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -50,6 +52,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let next_hop = next_hop::check(root, &file.next_hop, &server.hostname, &server.state_dir);
     let store = check_store(root, &file.store, &server.state_dir, &parties);
     let archive = check_archive(root, &file.archive, &server.state_dir);
+    let sla = check_sla(root, &file.sla);
     Config {
         log: check_log(root, file),
         http: check_http(root, file, &server.state_dir),
@@ -69,6 +72,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         next_hop,
         store,
         archive,
+        sla,
     }
 }
 
@@ -469,6 +473,16 @@ fn check_archive(
     let mut at = root.inside("archive");
     let s = at.open(section);
     archive::Settings { path: at.or("path", &s.path, state_dir.join("archive.db")) }
+}
+
+fn check_sla(root: &mut At<'_>, section: &Section<written::Sla>) -> Sla {
+    let mut at = root.inside("sla");
+    let s = at.open(section);
+    let percent = at.within("target", &s.target, Target::default().percent(), 50.0..=100.0);
+    Sla {
+        target: Target::from_percent(percent).unwrap_or_default(),
+        zone: at.or("time_zone", &s.time_zone, Zone::default()),
+    }
 }
 
 fn check_spool(root: &mut At<'_>, section: &Section<Spool>, state_dir: &Path) -> spool::Settings {

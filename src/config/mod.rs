@@ -22,7 +22,7 @@ use crate::{
     auth, deliver,
     intake::{ListenerKind, ListenerSettings},
     net,
-    rules::policy::Policy,
+    rules::{availability::Sla, policy::Policy},
     smtp::{
         Extensions,
         data::LineEndings,
@@ -76,6 +76,8 @@ pub struct Config {
     pub store: store::sqlite::Settings,
     /// What is told later.
     pub archive: store::archive::Settings,
+    /// What was promised of availability.
+    pub sla: Sla,
     /// The spool.
     pub spool: spool::Settings,
 }

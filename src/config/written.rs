@@ -17,6 +17,7 @@ use crate::{
     telemetry::LogFormat,
     types::{
         AccountId, ByteCount, Domain, Fingerprint, PeerName, PlanName, Scope, Secret, Span, Unit,
+        Zone,
     },
 };
 use serde::{
@@ -64,6 +65,7 @@ tables! {
         next_hop: Section<NextHop>,
         store: Section<Store>,
         archive: Section<Archive>,
+        sla: Section<Sla>,
         spool: Section<Spool>,
     }
     Server {
@@ -227,6 +229,10 @@ tables! {
     }
     Archive {
         path: Key<PathBuf>,
+    }
+    Sla {
+        target: Key<f64>,
+        time_zone: Key<Zone>,
     }
     Spool {
         folder: Key<PathBuf>,

@@ -5,7 +5,10 @@
 //! a month's minutes. Not counted are minutes before the first one that was ever noted, and those that a clock which was set
 //! forward has skipped; planned maintenance is counted apart. Pure: looks, rows and moments are arguments.
 
-use crate::{rules::verdict::Moment, types::Timestamp};
+use crate::{
+    rules::verdict::Moment,
+    types::{Timestamp, Zone},
+};
 use std::{ops::Range, time::Duration};
 
 /// A minute of UTC.
@@ -198,12 +201,12 @@ impl Target {
 }
 
 /// What was promised, and whose months are meant.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sla {
     /// The share of minutes.
     pub target: Target,
     /// Where months begin at midnight.
-    pub zone: jiff::tz::TimeZone,
+    pub zone: Zone,
 }
 
 /// 99 %: 7 h 12 min in 30 days.

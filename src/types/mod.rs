@@ -13,6 +13,7 @@ mod network;
 mod secret;
 mod size;
 mod time;
+mod zone;
 
 pub use address::{Address, Domain, ReversePath, is_visible};
 pub use certificate::{ClientCertificate, Fingerprint};
@@ -26,6 +27,7 @@ pub use network::{ClientIp, IpPrefix};
 pub use secret::Secret;
 pub use size::ByteCount;
 pub use time::{Span, Timestamp};
+pub use zone::Zone;
 
 /// Why a text is not a value of the wanted type; fits "failed to read …: {error}".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,10 +1,9 @@
 //! Calendar months, as people are told of them: `2026-11`, in a time zone.
 
-use super::{ParseError, Timestamp};
+use super::{ParseError, Timestamp, Zone};
 use jiff::{
     ToSpan as _,
-    civil::{Date, date},
-    tz::TimeZone,
+    civil::{Date, Time, date},
 };
 use std::{fmt, ops::Range, str::FromStr};
 
@@ -15,9 +14,9 @@ pub struct Month(Date);
 impl Month {
     /// The month that a moment lies in, where this time zone is kept.
     #[must_use]
-    pub fn of(moment: Timestamp, zone: &TimeZone) -> Self {
+    pub fn of(moment: Timestamp, zone: &Zone) -> Self {
         let moment = jiff::Timestamp::from_millisecond(moment.as_millis());
-        let day = zone.to_datetime(moment.unwrap_or_default()).date();
+        let day = zone.rules().to_datetime(moment.unwrap_or_default()).date();
         Self(day.first_of_month().clamp(FIRST, LAST))
     }
 
@@ -36,10 +35,9 @@ impl Month {
     /// From its first moment to that of the next one, where this time zone is kept. A midnight that a clock skips is the moment
     /// after the skip.
     #[must_use]
-    pub fn range(self, zone: &TimeZone) -> Range<Timestamp> {
+    pub fn range(self, zone: &Zone) -> Range<Timestamp> {
         let begin = |day: Date| {
-            let moment =
-                zone.to_ambiguous_timestamp(day.to_datetime(jiff::civil::Time::midnight()));
+            let moment = zone.rules().to_ambiguous_timestamp(day.to_datetime(Time::midnight()));
             let moment = moment.compatible().unwrap_or_default();
             Timestamp::from_millis(moment.as_millisecond())
         };
@@ -88,21 +86,26 @@ const LAST: Date = date(9998, 12, 1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::tz::offset;
 
     fn month(text: &str) -> Month {
         text.parse().unwrap()
     }
 
+    fn zone(name: &str) -> Zone {
+        name.parse().unwrap()
+    }
+
     #[test]
     fn a_month_has_its_length_in_every_zone() {
-        for (text, zone, begins, hours) in [
-            ("2026-11", 0, "2026-11-01T00:00:00Z", 30 * 24),
-            ("2026-12", 7, "2026-11-30T17:00:00Z", 31 * 24),
-            ("2026-02", 0, "2026-02-01T00:00:00Z", 28 * 24),
-            ("2028-02", -5, "2028-02-01T05:00:00Z", 29 * 24),
+        for (text, name, begins, hours) in [
+            ("2026-11", "UTC", "2026-11-01T00:00:00Z", 30 * 24),
+            ("2026-12", "Asia/Jakarta", "2026-11-30T17:00:00Z", 31 * 24),
+            ("2026-02", "UTC", "2026-02-01T00:00:00Z", 28 * 24),
+            ("2028-02", "America/Lima", "2028-02-01T05:00:00Z", 29 * 24),
+            ("2026-03", "Europe/Berlin", "2026-02-28T23:00:00Z", 31 * 24 - 1),
+            ("2026-10", "Europe/Berlin", "2026-09-30T22:00:00Z", 31 * 24 + 1),
         ] {
-            let range = month(text).range(&TimeZone::fixed(offset(zone)));
+            let range = month(text).range(&zone(name));
             assert_eq!(range.start, begins.parse().unwrap(), "{text}");
             assert_eq!(range.end.since(range.start).as_secs(), hours * 3600, "{text}");
         }
@@ -111,14 +114,14 @@ mod tests {
     #[test]
     fn a_moment_lies_in_the_month_of_its_zone() {
         let moment = "2026-11-30T20:00:00Z".parse().unwrap();
-        assert_eq!(Month::of(moment, &TimeZone::UTC), month("2026-11"));
-        assert_eq!(Month::of(moment, &TimeZone::fixed(offset(7))), month("2026-12"));
+        assert_eq!(Month::of(moment, &Zone::UTC), month("2026-11"));
+        assert_eq!(Month::of(moment, &zone("Asia/Jakarta")), month("2026-12"));
         assert_eq!(month("2026-12").next(), month("2027-01"));
         assert_eq!(month("2027-01").previous(), month("2026-12"));
         for edge in ["1970-01", "9998-12"] {
             let (previous, next) = (month(edge).previous(), month(edge).next());
             assert!(previous <= month(edge) && next >= month(edge));
-            let range = month(edge).range(&TimeZone::UTC);
+            let range = month(edge).range(&Zone::UTC);
             assert!(range.start < range.end);
         }
     }
