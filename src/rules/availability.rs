@@ -124,7 +124,7 @@ struct OpenMinute {
 }
 
 /// What a look brought to an end.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ended {
     /// The minute that is over, if it was looked at from its beginning to its end.
     pub minute: Option<(Minute, Lacks)>,

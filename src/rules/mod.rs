@@ -8,4 +8,5 @@ pub mod identity;
 pub mod limits;
 pub mod policy;
 pub mod verdict;
+pub mod vitals;
 pub mod window;
