@@ -9,7 +9,7 @@
 //! The allowed imports, held by `tests/house.rs`:
 //!
 //! ```text
-//! types ← event ← smtp, message ← rules ← net, auth, store, spool, telemetry
+//! types ← event ← smtp, message, chart ← rules ← net, auth, store, spool, telemetry
 //!       ← intake, deliver, watch, admin ← config ← http, cli ← app ← main
 //! ```
 //!
@@ -21,6 +21,7 @@ pub mod types;
 pub mod clock;
 pub mod event;
 
+pub mod chart;
 pub mod message;
 pub mod smtp;
 
