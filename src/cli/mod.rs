@@ -5,6 +5,7 @@
 //! 2 the command line is wrong, 3 the gate cannot be reached.
 
 mod args;
+mod availability;
 mod client;
 mod links;
 pub(crate) mod output;
@@ -43,6 +44,8 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Passwd(passwd) => passwd::run(&passwd),
         Command::Account { command, gate } => remote::account(command, &gate),
         Command::Tenant { command, gate } => remote::tenant(command, &gate),
+        Command::Availability { month, gate } => availability::availability(month, &gate),
+        Command::Maintenance { command, gate } => availability::maintenance(command, &gate),
         Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),
         Command::Explain { account, client, gate } => remote::explain(&account, client, &gate),
     }

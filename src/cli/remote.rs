@@ -87,8 +87,8 @@ fn path_of(kind: &str, name: &str) -> String {
 }
 
 /// The gate and the form that its answers are shown in.
-struct Remote {
-    client: Client,
+pub(super) struct Remote {
+    pub(super) client: Client,
     form: Form,
 }
 
@@ -99,7 +99,7 @@ enum Form {
 }
 
 impl Remote {
-    fn new(gate: &Gate) -> Result<Self, CliError> {
+    pub(super) fn new(gate: &Gate) -> Result<Self, CliError> {
         let form = if gate.json { Form::Json } else { Form::Tables };
         Ok(Self { client: Client::new(socket_of(gate)?)?, form })
     }
@@ -152,7 +152,7 @@ impl Remote {
         }
     }
 
-    fn print<T: Serialize>(
+    pub(super) fn print<T: Serialize>(
         &self,
         value: &T,
         text: impl FnOnce(&T) -> String,
@@ -364,7 +364,7 @@ fn state_text(state: &State) -> String {
     }
 }
 
-fn at_text(at: Timestamp) -> String {
+pub(super) fn at_text(at: Timestamp) -> String {
     at.to_second_ceiling()
 }
 

@@ -4,6 +4,7 @@
 //! owner may open; who asks is what the kernel says about the other end. Errors are problem details (RFC 9457). Nothing here
 //! decides anything, and nothing waits longer for a client than [`bounded`] allows.
 
+mod availability;
 mod bounded;
 mod caller;
 mod control;

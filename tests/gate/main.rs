@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod availability;
 mod clock;
 mod crash;
 mod delivery;
