@@ -8,9 +8,9 @@ use crate::{
     rules::availability::{Known, Minute, Outage, Sla, Tally, tally, to_come},
     store::{
         StoreError,
-        archive::{Archive, MaintenanceRow, NewMaintenance},
+        archive::{Archive, MaintenanceRow, NewEntry, NewMaintenance, audit::audited},
     },
-    types::{Month, Timestamp, Zone},
+    types::{Actor, Month, Timestamp, Zone},
 };
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, time::Duration};
@@ -272,20 +272,27 @@ impl MaintenanceView {
 pub async fn plan_maintenance(
     admin: &Admin,
     plan: &MaintenancePlan,
-    actor: &str,
+    actor: &Actor,
 ) -> Result<MaintenanceView, AdminError> {
     let now = admin.utc();
     let new = checked(plan, actor, now)?;
-    let id = admin.archive.plan_maintenance(new.clone()).await?;
-    let id = id.ok_or_else(|| AdminError::Conflict("too much is planned already".into()))?;
-    let change = format!("planned {id}: {} to {}", new.begins, new.ends);
-    tell(admin, change, &new.reason, actor);
+    let times = format!("{} to {}", new.begins, new.ends);
+    let entry = NewEntry {
+        after: Some(times.clone()),
+        reason: Some(new.reason.clone()),
+        ..NewEntry::new(now, actor, PLANNED)
+    };
+    let planned = admin.archive.plan_maintenance(new.clone(), entry).await?;
+    let (id, head) =
+        planned.ok_or_else(|| AdminError::Conflict("too much is planned already".into()))?;
+    admin.tell(&audited(PLANNED, head));
+    tell(admin, format!("planned {id}: {times}"), &new.reason, actor);
     Ok(MaintenanceView::new(MaintenanceRow { id, plan: new }, now))
 }
 
 fn checked(
     plan: &MaintenancePlan,
-    actor: &str,
+    actor: &Actor,
     now: Timestamp,
 ) -> Result<NewMaintenance, AdminError> {
     let reason = check_reason(Some(&plan.reason))?.to_owned();
@@ -298,7 +305,7 @@ fn checked(
         let text = "maintenance is planned for 31 days at most, and a year ahead at most";
         return Err(AdminError::Invalid(text.into()));
     }
-    Ok(NewMaintenance { begins, ends, reason, actor: actor.to_owned(), noted: now })
+    Ok(NewMaintenance { begins, ends, reason, actor: actor.to_string(), noted: now })
 }
 
 /// Ends maintenance that goes on, or takes back what is planned; without a number, all that goes on.
@@ -310,7 +317,7 @@ pub async fn end_maintenance(
     admin: &Admin,
     id: Option<i64>,
     reason: &str,
-    actor: &str,
+    actor: &Actor,
 ) -> Result<Vec<MaintenanceView>, AdminError> {
     let reason = check_reason(Some(reason))?;
     let now = admin.utc();
@@ -324,22 +331,37 @@ pub async fn end_maintenance(
         return Err(AdminError::Conflict(text));
     }
     for known in &ended {
-        if admin.archive.end_maintenance(known.id, now).await? {
-            let word =
-                if known.state == MaintenanceState::Present { "ended" } else { "taken back" };
-            tell(
-                admin,
-                format!("{word} {}: {} to {}", known.id, known.from, known.until),
-                reason,
-                actor,
-            );
-        }
+        end_one(admin, known, reason, (actor, now)).await?;
     }
     maintenance_of(admin, now, now).await
 }
 
-fn tell(admin: &Admin, change: String, reason: &str, actor: &str) {
-    let (reason, actor) = (reason.to_owned(), actor.to_owned());
+async fn end_one(
+    admin: &Admin,
+    known: &MaintenanceView,
+    reason: &str,
+    (actor, now): (&Actor, Timestamp),
+) -> Result<(), AdminError> {
+    let (action, word) = match known.state {
+        MaintenanceState::Present => ("maintenance-ended", "ended"),
+        _ => ("maintenance-taken-back", "taken back"),
+    };
+    let times = format!("{} to {}", known.from, known.until);
+    let entry = NewEntry {
+        before: Some(times.clone()),
+        reason: Some(reason.to_owned()),
+        ..NewEntry::new(now, actor, action)
+    };
+    // Somebody else may have been faster.
+    if let Some(head) = admin.archive.end_maintenance(known.id, entry).await? {
+        admin.tell(&audited(action, head));
+        tell(admin, format!("{word} {}: {times}", known.id), reason, actor);
+    }
+    Ok(())
+}
+
+fn tell(admin: &Admin, change: String, reason: &str, actor: &Actor) {
+    let (reason, actor) = (reason.to_owned(), actor.to_string());
     admin.tell(&Event::MaintenanceChanged(MaintenanceChanged { change, reason, actor }));
 }
 
@@ -349,5 +371,7 @@ pub const PAST_MONTHS_MAX: usize = 12;
 const OPEN_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 const TIME_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
 const AHEAD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// What the audit calls it.
+const PLANNED: &str = "maintenance-planned";
 /// Later than anything that is planned.
 const END_OF_TIME: Timestamp = Timestamp::from_millis(i64::MAX);

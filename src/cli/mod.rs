@@ -5,6 +5,7 @@
 //! 2 the command line is wrong, 3 the gate cannot be reached.
 
 mod args;
+mod audit;
 mod availability;
 mod client;
 mod links;
@@ -47,6 +48,7 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Availability { month, gate } => availability::availability(month, &gate),
         Command::Maintenance { command, gate } => availability::maintenance(command, &gate),
         Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),
+        Command::Audit { wanted, gate } => audit::show(&wanted, &gate),
         Command::Explain { account, client, gate } => remote::explain(&account, client, &gate),
     }
 }

@@ -89,11 +89,11 @@ fn path_of(kind: &str, name: &str) -> String {
 /// The gate and the form that its answers are shown in.
 pub(super) struct Remote {
     pub(super) client: Client,
-    form: Form,
+    pub(super) form: Form,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Tables,
     Json,
 }
@@ -178,7 +178,7 @@ fn socket_of(gate: &Gate) -> Result<PathBuf, CliError> {
 }
 
 /// One object a line, so that a script can begin before the list ends.
-fn json_lines(values: &[impl Serialize]) -> Result<String, CliError> {
+pub(super) fn json_lines(values: &[impl Serialize]) -> Result<String, CliError> {
     let mut text = String::new();
     for value in values {
         let line = serde_json::to_string(value).map_err(|error| unprintable(&error))?;

@@ -49,7 +49,7 @@ async fn plan(
     body: Bytes,
 ) -> Answer {
     let plan: MaintenancePlan = decode(&body)?;
-    answer(admin::plan_maintenance(&admin, &plan, caller.as_str()).await)
+    answer(admin::plan_maintenance(&admin, &plan, caller.actor()).await)
 }
 
 async fn end(
@@ -58,7 +58,7 @@ async fn end(
     body: Bytes,
 ) -> Answer {
     let why: Why = decode(&body)?;
-    answer(admin::end_maintenance(&admin, None, &why.reason, caller.as_str()).await)
+    answer(admin::end_maintenance(&admin, None, &why.reason, caller.actor()).await)
 }
 
 async fn end_one(
@@ -68,5 +68,5 @@ async fn end_one(
     body: Bytes,
 ) -> Answer {
     let why: Why = decode(&body)?;
-    answer(admin::end_maintenance(&admin, Some(id), &why.reason, caller.as_str()).await)
+    answer(admin::end_maintenance(&admin, Some(id), &why.reason, caller.actor()).await)
 }

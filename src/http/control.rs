@@ -4,7 +4,7 @@ use super::{
     availability, bounded::Bounded, caller::Caller, problem::Problem, socket::ControlSocket,
 };
 use crate::{
-    admin::{self, Admin, AdminError, Changes, PageRequest, Who, Why},
+    admin::{self, Admin, AdminError, AuditRequest, Changes, PageRequest, Who, Why},
     store::records::SubjectKind,
     types::ClientIp,
 };
@@ -37,6 +37,7 @@ fn router(admin: Admin) -> Router {
     Router::new()
         .route("/v1/health", get(health))
         .merge(availability::routes())
+        .route("/v1/audit", get(audit))
         .route("/v1/{kind}", get(list))
         .route("/v1/{kind}/{name}", get(show).patch(set))
         .route("/v1/{kind}/{name}/suspend", post(suspend))
@@ -62,6 +63,14 @@ async fn health(State(admin): State<Admin>) -> Json<admin::Readiness> {
     Json(admin.health.readiness().await)
 }
 
+async fn audit(
+    State(admin): State<Admin>,
+    query: Result<Query<AuditRequest>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(request) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    answer(admin::audit(&admin, &request).await)
+}
+
 async fn list(
     State(admin): State<Admin>,
     Path(kind): Path<String>,
@@ -82,7 +91,7 @@ async fn set(
     body: Bytes,
 ) -> Answer {
     let changes: Changes = decode(&body)?;
-    answer(admin::set(&admin, &who(&path)?, &changes, caller.as_str()).await)
+    answer(admin::set(&admin, &who(&path)?, &changes, caller.actor()).await)
 }
 
 async fn suspend(
@@ -92,7 +101,7 @@ async fn suspend(
     body: Bytes,
 ) -> Answer {
     let why: Why = decode(&body)?;
-    answer(admin::suspend(&admin, &who(&path)?, &why.reason, caller.as_str()).await)
+    answer(admin::suspend(&admin, &who(&path)?, &why.reason, caller.actor()).await)
 }
 
 async fn resume(
@@ -102,7 +111,7 @@ async fn resume(
     body: Bytes,
 ) -> Answer {
     let why: Why = decode(&body)?;
-    answer(admin::resume(&admin, &who(&path)?, &why.reason, caller.as_str()).await)
+    answer(admin::resume(&admin, &who(&path)?, &why.reason, caller.actor()).await)
 }
 
 async fn usage(State(admin): State<Admin>, Path(name): Path<String>) -> Answer {

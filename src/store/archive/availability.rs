@@ -2,7 +2,11 @@
 //!
 //! A minute without a row is one in which the program was not there. A row is two small numbers, so thirteen months are about 6 MB.
 
-use super::{Archive, Lasting, stored};
+use super::{
+    Archive, Lasting, NewEntry,
+    audit::{self, chain::Head},
+    stored,
+};
 use crate::{
     rules::availability::{Ended, Known, Lacks, Minute},
     store::StoreError,
@@ -69,27 +73,47 @@ impl Archive {
         self.write(Lasting::Process, forget).await.map(drop)
     }
 
-    /// Plans maintenance; returns its number. None: there is as much planned as may be.
+    /// Plans maintenance and adds the entry, about it, to the audit; returns its number, and where the audit ends then. None: there is
+    /// as much planned as may be.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if it could not be written.
-    pub async fn plan_maintenance(&self, plan: NewMaintenance) -> Result<Option<i64>, StoreError> {
-        self.write(Lasting::Power, move |db| plan_once(db, &plan)).await
+    pub async fn plan_maintenance(
+        &self,
+        plan: NewMaintenance,
+        entry: NewEntry,
+    ) -> Result<Option<(i64, Head)>, StoreError> {
+        let job = move |db: &Connection| {
+            let Some(id) = insert_plan(db, &plan)? else { return Ok(None) };
+            let entry = NewEntry { subject: Some(subject(id)), ..entry };
+            Ok(Some((id, audit::append(db, &entry)?)))
+        };
+        self.write(Lasting::Power, job).await
     }
 
-    /// Ends what is going on at a moment, or takes away what was to begin later; true if there was such maintenance with this number.
+    /// Ends what is going on when the entry is made, or takes away what was to begin later, and adds the entry, about it, to the
+    /// audit; returns where the audit ends then. None: there is no such maintenance with this number.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if it could not be written.
-    pub async fn end_maintenance(&self, id: i64, now: Timestamp) -> Result<bool, StoreError> {
-        let end = move |db: &Connection| {
+    pub async fn end_maintenance(
+        &self,
+        id: i64,
+        entry: NewEntry,
+    ) -> Result<Option<Head>, StoreError> {
+        let job = move |db: &Connection| {
+            let now = entry.at;
             let over =
                 "UPDATE maintenance SET ends = ?2 WHERE id = ?1 AND begins <= ?2 AND ends > ?2";
             let never = "DELETE FROM maintenance WHERE id = ?1 AND begins > ?2";
             let ended = db.execute(over, params![id, stored(now)])?;
-            Ok(ended + db.execute(never, params![id, stored(now)])? > 0)
+            if ended + db.execute(never, params![id, stored(now)])? == 0 {
+                return Ok(None);
+            }
+            let entry = NewEntry { subject: Some(subject(id)), ..entry };
+            audit::append(db, &entry).map(Some)
         };
-        self.write(Lasting::Power, end).await
+        self.write(Lasting::Power, job).await
     }
 
     /// The maintenance that was planned for any part of a stretch of time, in its order, at most [`MAINTENANCE_ROWS_MAX`].
@@ -179,7 +203,11 @@ fn edge(db: &Connection, which: &str) -> rusqlite::Result<Option<Minute>> {
     Ok(minute.map(Minute::from_number))
 }
 
-fn plan_once(db: &Connection, plan: &NewMaintenance) -> rusqlite::Result<Option<i64>> {
+fn subject(id: i64) -> String {
+    format!("maintenance {id}")
+}
+
+fn insert_plan(db: &Connection, plan: &NewMaintenance) -> rusqlite::Result<Option<i64>> {
     let count = "SELECT count(*) FROM maintenance WHERE ends > ?1";
     let count: u32 = db.query_row(count, [stored(plan.noted)], |row| row.get(0))?;
     if count >= MAINTENANCE_PLANNED_MAX {
@@ -234,7 +262,11 @@ mod tests {
         super::{Settings, open},
         *,
     };
-    use crate::rules::availability::tally;
+    use crate::{
+        rules::availability::tally,
+        store::archive::{AuditFilter, audit::chain::Field},
+        types::Actor,
+    };
 
     fn archive() -> (Archive, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
@@ -292,8 +324,11 @@ mod tests {
             actor: "uid 0".into(),
             noted: at(0),
         };
-        let first = archive.plan_maintenance(plan(90, 301)).await.unwrap().unwrap();
-        let second = archive.plan_maintenance(plan(600, 900)).await.unwrap().unwrap();
+        let entry =
+            |seconds| NewEntry::new(at(seconds), &Actor::automatic("test"), "maintenance-planned");
+        let planned = async |plan| archive.plan_maintenance(plan, entry(0)).await.unwrap();
+        let first = planned(plan(90, 301)).await.unwrap().0;
+        let second = planned(plan(600, 900)).await.unwrap().0;
         let known = archive.known_minutes(range(0, 100)).await.unwrap();
         assert_eq!(known.maintenance, [range(1, 6), range(10, 15)]);
         assert_eq!(
@@ -301,16 +336,24 @@ mod tests {
             0,
             "no minute yet"
         );
-        assert!(archive.end_maintenance(first, at(119)).await.unwrap());
-        assert!(archive.end_maintenance(second, at(119)).await.unwrap());
-        assert!(!archive.end_maintenance(first, at(119)).await.unwrap());
+        let ended = async |id| archive.end_maintenance(id, entry(119)).await.unwrap().is_some();
+        assert_eq!(
+            [ended(first).await, ended(second).await, ended(first).await],
+            [true, true, false]
+        );
+        let entries = archive.audit(AuditFilter::default()).await.unwrap();
+        let subjects: Vec<_> = entries.iter().filter_map(|e| e.value(Field::Subject)).collect();
+        assert_eq!(subjects.len(), 4, "{subjects:?}");
         let rows = archive.maintenance(at(0)..at(9_999)).await.unwrap();
         let ended = NewMaintenance { ends: at(119), ..plan(90, 301) };
         assert_eq!(rows, [MaintenanceRow { id: first, plan: ended }]);
         assert_eq!(archive.maintenance(at(119)..at(9_999)).await.unwrap(), []);
         for number in 1..=MAINTENANCE_PLANNED_MAX {
-            let planned = archive.plan_maintenance(plan(700, 800)).await.unwrap();
-            assert_eq!(planned.is_some(), number < MAINTENANCE_PLANNED_MAX, "{number}");
+            assert_eq!(
+                planned(plan(700, 800)).await.is_some(),
+                number < MAINTENANCE_PLANNED_MAX,
+                "{number}"
+            );
         }
     }
 
