@@ -52,7 +52,7 @@ impl Beat {
     pub async fn asked(&mut self) {
         if self.asked.changed().await.is_err() {
             // Nobody will ask any more.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -200,7 +200,7 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         | Event::TaskPanicked(trouble) => write_trouble(line, trouble),
         Event::EventsLost(lost) => line.number("events", lost.count),
         Event::SlaBudgetUsed(budget) | Event::SlaBudgetRenewed(budget) => {
-            write_budget(line, budget)
+            write_budget(line, budget);
         }
         Event::MaintenanceChanged(changed) => write_maintenance(line, changed),
         Event::DiskScarce(room) | Event::DiskAmple(room) => write_room(line, room),

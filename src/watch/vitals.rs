@@ -93,7 +93,7 @@ impl Vitals {
             }
         }
         if let Some(end) = certificate {
-            let end = told_end(end, self.clock.utc());
+            let end = told_end(&end, self.clock.utc());
             let before = told.certificate_distance;
             told.certificate_distance = certificate_distance(end.days);
             match (before, told.certificate_distance) {
@@ -111,7 +111,7 @@ impl Vitals {
     }
 }
 
-fn told_end(end: CertificateEnd, utc: Timestamp) -> event::CertificateEnd {
+fn told_end(end: &CertificateEnd, utc: Timestamp) -> event::CertificateEnd {
     let days = end.not_after.since(utc).as_secs() / SECONDS_PER_DAY;
     event::CertificateEnd {
         certificate: end.path.display().to_string(),
