@@ -47,6 +47,7 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Tenant { command, gate } => remote::tenant(command, &gate),
         Command::Availability { month, gate } => availability::availability(month, &gate),
         Command::Maintenance { command, gate } => availability::maintenance(command, &gate),
+        Command::Token { command, gate } => remote::token(command, &gate),
         Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),
         Command::Audit { wanted, gate } => audit::show(&wanted, &gate),
         Command::Explain { account, client, gate } => remote::explain(&account, client, &gate),

@@ -4,7 +4,10 @@ use super::{
     availability, bounded::Bounded, caller::Caller, problem::Problem, socket::ControlSocket,
 };
 use crate::{
-    admin::{self, Admin, AdminError, AuditRequest, Changes, PageRequest, Who, Why},
+    admin::{
+        self, Admin, AdminError, AuditRequest, Changes, PageRequest, Remark, TokenRequest,
+        TokenView, Who, Why,
+    },
     store::records::SubjectKind,
     types::ClientIp,
 };
@@ -37,6 +40,8 @@ fn router(admin: Admin) -> Router {
     Router::new()
         .route("/v1/health", get(health))
         .merge(availability::routes())
+        .route("/v1/tokens", get(tokens).post(create_token))
+        .route("/v1/tokens/{name}/revoke", post(revoke_token))
         .route("/v1/audit", get(audit))
         .route("/v1/{kind}", get(list))
         .route("/v1/{kind}/{name}", get(show).patch(set))
@@ -129,6 +134,30 @@ async fn explain(
     let client: Option<Result<ClientIp, _>> = query.client.map(|text| text.parse());
     let client = client.transpose().map_err(|error| invalid(&error))?;
     answer(admin::explain(&admin, &account, client).await)
+}
+
+async fn tokens(State(admin): State<Admin>) -> Json<Vec<TokenView>> {
+    Json(admin::list_tokens(&admin))
+}
+
+async fn create_token(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Answer {
+    let request: TokenRequest = decode(&body)?;
+    answer(admin::create_token(&admin, &request, caller.actor()).await)
+}
+
+async fn revoke_token(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Answer {
+    let remark: Remark = decode(&body)?;
+    let name = name.parse().map_err(|error| invalid(&error))?;
+    answer(admin::revoke_token(&admin, &name, remark.reason.as_deref(), caller.actor()).await)
 }
 
 async fn nothing_here() -> Problem {
