@@ -18,7 +18,7 @@ use crate::{
         places::{House, PlaceCounts, Places},
     },
     net::{Beat, Listener, Pulse, TlsServer, connect::Network, descriptors},
-    rules::availability::Sla,
+    rules::{availability::Sla, tally::Book},
     smtp::server::Mechanism,
     spool::Spool,
     store::{
@@ -155,7 +155,9 @@ impl App {
         let archive_name = format!("the archive {}", config.archive.path.display());
         let archive = archive::open(&config.archive).named(&archive_name)?;
         let lines = config.log.lines_per_client_minute;
-        let (ear, collector) = watchers::collector(archive.clone(), clock.clone(), lines);
+        let key = archive.recipient_key().await.named(&archive_name)?;
+        let book = Book::new(key, config.reports.zone.clone());
+        let (ear, collector) = watchers::collector(archive.clone(), clock.clone(), lines, book);
         let backlog = ear.backlog();
         let mut listeners = telemetry.listeners(&clock);
         listeners.push(Box::new(ear));

@@ -10,7 +10,7 @@ use crate::{
         StoreError,
         archive::{Archive, MaintenanceRow, NewEntry, NewMaintenance, audit::audited},
     },
-    types::{Actor, Month, Timestamp, Zone},
+    types::{Actor, Month, Timestamp},
 };
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, time::Duration};
@@ -23,7 +23,7 @@ pub struct AvailabilityView {
     /// The percentage of a month's minutes that was promised.
     pub target_percent: f64,
     /// Where months begin at midnight.
-    pub time_zone: Zone,
+    pub time_zone: String,
     /// The first minute that was ever noted; what was before is not counted. None: no minute was noted yet.
     pub noted_since: Option<Timestamp>,
     /// The month that was asked for.
@@ -138,7 +138,7 @@ pub async fn availability(
     month: Option<Month>,
 ) -> Result<AvailabilityView, AdminError> {
     let (now, sla) = (admin.utc(), admin.sla.load_full());
-    let present = Month::of(now, &sla.zone);
+    let present = sla.month_of(now);
     let month = month.unwrap_or(present);
     if month > present {
         return Err(AdminError::Invalid(format!("{month} is to come; it is {present}")));
@@ -151,7 +151,7 @@ pub async fn availability(
         maintenance: maintenance_of(admin, counted.from, now).await?,
         noted_since: first,
         month: counted,
-        time_zone: sla.zone.clone(),
+        time_zone: sla.zone.name().to_owned(),
     })
 }
 
@@ -165,7 +165,7 @@ pub async fn count_month(
     month: Month,
     now: Timestamp,
 ) -> Result<(Option<Timestamp>, MonthView), StoreError> {
-    let moments = month.range(&sla.zone);
+    let moments = sla.range(month);
     let stretch = Minute::from(moments.start)..Minute::from(moments.end);
     let known = archive.known_minutes(stretch.clone()).await?;
     let tally = count(&stretch, &known, now);
@@ -217,8 +217,7 @@ async fn past(
 ) -> Result<Vec<MonthView>, AdminError> {
     let mut months = Vec::new();
     let mut month = month.previous();
-    while months.len() < PAST_MONTHS_MAX
-        && first.is_some_and(|first| first < month.range(&sla.zone).end)
+    while months.len() < PAST_MONTHS_MAX && first.is_some_and(|first| first < sla.range(month).end)
     {
         months.push(count_month(&admin.archive, sla, month, now).await?.1);
         month = month.previous();

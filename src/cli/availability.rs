@@ -171,7 +171,7 @@ mod tests {
 
     fn month(text: &str) -> MonthView {
         let month: Month = text.parse().unwrap();
-        let range = month.range(&crate::types::Zone::UTC);
+        let range = crate::rules::availability::Sla::default().range(month);
         MonthView {
             month,
             from: range.start,
@@ -202,7 +202,7 @@ mod tests {
         let view = AvailabilityView {
             at: "2026-11-28T00:00:00Z".parse().unwrap(),
             target_percent: 99.0,
-            time_zone: crate::types::Zone::UTC,
+            time_zone: "UTC".into(),
             noted_since: Some("2026-11-11T00:00:00Z".parse().unwrap()),
             month: month("2026-11"),
             past: vec![MonthView { is_kept: true, percent: None, ..month("2026-10") }],

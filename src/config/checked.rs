@@ -1,14 +1,15 @@
 //! Written → checked: server, log, sockets, sessions, logins and storage; the defaults stand here, beside their keys.
 
 use super::{
-    ApiSettings, Config, HttpSettings, LoginOffer, Moves, PaceRules, Problem, SessionLimits,
+    ApiSettings, Config, HttpSettings, LoginOffer, Moves, PaceRules, Problem, ReportSettings,
+    SessionLimits,
     checker::{At, Checker},
     keys::Keys,
     listeners, next_hop,
     parties::{self, Parties},
     written::{
-        self, Api, Archive, Auth, File, Given, OrNone, Parsed, Section, Server, Session, Spool,
-        Store, Tls,
+        self, Api, Archive, Auth, File, Given, OrNone, Parsed, Reports, Section, Server, Session,
+        Spool, Store, Tls,
     },
 };
 use crate::{
@@ -17,11 +18,12 @@ use crate::{
     message, net,
     rules::availability::{Sla, Target},
     rules::policy::{Policy, ReceivedClient, SenderMismatch, StripIdentityHeaders},
+    rules::tally::calendar::Zone,
     smtp::server::Mechanism,
     spool,
     store::{archive, sqlite},
     telemetry,
-    types::{AccountId, ByteCount, Domain, Span, Zone},
+    types::{AccountId, ByteCount, Domain, Span},
 };
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -53,7 +55,8 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let next_hop = next_hop::check(root, &file.next_hop, &server.hostname, &server.state_dir);
     let store = check_store(root, &file.store, &server.state_dir, &parties);
     let archive = check_archive(root, &file.archive, &server.state_dir);
-    let sla = check_sla(root, &file.sla);
+    let reports = check_reports(root, &file.reports);
+    let sla = check_sla(root, &file.sla, &reports.zone);
     Config {
         log: check_log(root, file),
         http: check_http(root, file, &server.state_dir),
@@ -75,6 +78,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         store,
         archive,
         sla,
+        reports,
         written: Keys::default(),
     }
 }
@@ -505,14 +509,21 @@ fn check_archive(
     archive::Settings { path: at.or("path", &s.path, state_dir.join("archive.db")) }
 }
 
-fn check_sla(root: &mut At<'_>, section: &Section<written::Sla>) -> Sla {
+fn check_sla(root: &mut At<'_>, section: &Section<written::Sla>, zone: &Zone) -> Sla {
     let mut at = root.inside("sla");
     let s = at.open(section);
     let percent = at.within("target", &s.target, Target::default().percent(), 50.0..=100.0);
-    Sla {
-        target: Target::from_percent(percent).unwrap_or_default(),
-        zone: at.or("time_zone", &s.time_zone, Zone::default()),
-    }
+    let target = Target::from_percent(percent).unwrap_or_default();
+    Sla { target, zone: zone.clone() }
+}
+
+fn check_reports(root: &mut At<'_>, section: &Section<Reports>) -> ReportSettings {
+    let mut at = root.inside("reports");
+    let s = at.open(section);
+    let days = |count: u64| Span::from_secs(count * 24 * 3600);
+    let keep = at.within("keep", &s.keep, days(800), days(40)..=days(4_000)).length();
+    let zone = at.or("time_zone", &s.time_zone, Parsed(Zone::UTC)).0;
+    ReportSettings { zone, keep }
 }
 
 fn check_spool(root: &mut At<'_>, section: &Section<Spool>, state_dir: &Path) -> spool::Settings {

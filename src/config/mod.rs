@@ -23,7 +23,7 @@ use crate::{
     auth, deliver,
     intake::{ListenerKind, ListenerSettings},
     net,
-    rules::{availability::Sla, policy::Policy},
+    rules::{availability::Sla, policy::Policy, tally::calendar::Zone},
     smtp::{
         Extensions,
         data::LineEndings,
@@ -81,9 +81,20 @@ pub struct Config {
     pub archive: store::archive::Settings,
     /// What was promised of availability.
     pub sla: Sla,
+    /// Reports.
+    pub reports: ReportSettings,
     /// The spool.
     pub spool: spool::Settings,
     written: keys::Keys,
+}
+
+/// What reports are about and how long what they are made from is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportSettings {
+    /// Where days begin and end.
+    pub zone: Zone,
+    /// How long days and months are kept.
+    pub keep: Duration,
 }
 
 /// Where the program can be looked at.
@@ -206,6 +217,8 @@ impl Config {
             store::sqlite::Settings { history: self.store.history, ..running.store.clone() };
         keep(&mut self.store, &store, "store, limits.unknown_margin", &mut kept);
         keep(&mut self.archive, &running.archive, "archive.path", &mut kept);
+        keep(&mut self.reports, &running.reports, "reports", &mut kept);
+        self.sla.zone.clone_from(&running.sla.zone);
         if self.tls.is_some() != running.tls.is_some() {
             keep(&mut self.tls, &running.tls, "tls", &mut kept);
         }

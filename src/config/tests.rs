@@ -83,6 +83,7 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("store", field_names::<written::Store>()),
         ("archive", field_names::<written::Archive>()),
         ("sla", field_names::<written::Sla>()),
+        ("reports", field_names::<written::Reports>()),
         ("spool", field_names::<written::Spool>()),
     ]
 }

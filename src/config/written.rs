@@ -12,12 +12,12 @@ use crate::{
     net::ClientCertificates,
     rules::limits::{Mode, PhpMail},
     rules::policy::{ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts},
+    rules::tally::calendar::Zone,
     smtp::{data::LineEndings, server::Mechanism},
     store::sqlite::Synchronous,
     telemetry::LogFormat,
     types::{
         AccountId, ByteCount, Domain, Fingerprint, PeerName, PlanName, Scope, Secret, Span, Unit,
-        Zone,
     },
 };
 use serde::{
@@ -67,6 +67,7 @@ tables! {
         store: Section<Store>,
         archive: Section<Archive>,
         sla: Section<Sla>,
+        reports: Section<Reports>,
         spool: Section<Spool>,
     }
     Server {
@@ -239,7 +240,10 @@ tables! {
     }
     Sla {
         target: Key<f64>,
-        time_zone: Key<Zone>,
+    }
+    Reports {
+        time_zone: Key<Parsed<Zone>>,
+        keep: Key<Span>,
     }
     Spool {
         folder: Key<PathBuf>,

@@ -6,8 +6,11 @@
 //! forward has skipped; planned maintenance is counted apart. Pure: looks, rows and moments are arguments.
 
 use crate::{
-    rules::verdict::Moment,
-    types::{Timestamp, Zone},
+    rules::{
+        tally::calendar::{Day, Zone},
+        verdict::Moment,
+    },
+    types::{Month, Timestamp},
 };
 use std::{ops::Range, time::Duration};
 
@@ -201,12 +204,34 @@ impl Target {
 }
 
 /// What was promised, and whose months are meant.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sla {
     /// The share of minutes.
     pub target: Target,
     /// Where months begin at midnight.
     pub zone: Zone,
+}
+
+impl Sla {
+    /// The month that a moment lies in.
+    #[must_use]
+    pub fn month_of(&self, moment: Timestamp) -> Month {
+        Month::of(self.zone.day_of(moment).date())
+    }
+
+    /// From the month's first moment to its end.
+    #[must_use]
+    pub fn range(&self, month: Month) -> Range<Timestamp> {
+        let begin = |month: Month| self.zone.begin_of(Day::of(month.first()));
+        begin(month)..begin(month.next())
+    }
+}
+
+/// 99 %, by months of UTC.
+impl Default for Sla {
+    fn default() -> Self {
+        Self { target: Target::default(), zone: Zone::UTC }
+    }
 }
 
 /// 99 %: 7 h 12 min in 30 days.
@@ -555,6 +580,27 @@ mod tests {
         let flapping: Vec<Lacks> = (0..200).map(|n| if n % 2 == 0 { UP } else { hop }).collect();
         let tally = check(0..200, 200, &self::known(0, &flapping), [200, 100, 0, 0, 0]);
         assert_eq!((tally.outages.len(), tally.outages_count), (OUTAGES_MAX, 100));
+    }
+
+    #[test]
+    fn a_month_has_its_length_in_every_zone() {
+        for (text, zone, begins, hours) in [
+            ("2026-11", "UTC", "2026-11-01T00:00:00Z", 30 * 24),
+            ("2026-12", "Asia/Jakarta", "2026-11-30T17:00:00Z", 31 * 24),
+            ("2026-02", "UTC", "2026-02-01T00:00:00Z", 28 * 24),
+            ("2028-02", "America/Lima", "2028-02-01T05:00:00Z", 29 * 24),
+            ("2026-03", "Europe/Berlin", "2026-02-28T23:00:00Z", 31 * 24 - 1),
+            ("2026-10", "Europe/Berlin", "2026-09-30T22:00:00Z", 31 * 24 + 1),
+        ] {
+            let sla = Sla { zone: zone.parse().unwrap(), ..Sla::default() };
+            let (month, begins) = (text.parse().unwrap(), begins.parse().unwrap());
+            let range = sla.range(month);
+            assert_eq!(range.start, begins, "{text}");
+            assert_eq!(range.end.since(range.start).as_secs(), hours * 3600, "{text}");
+            let before = begins - Duration::from_millis(1);
+            let months = (sla.month_of(begins), sla.month_of(before));
+            assert_eq!(months, (month, month.previous()), "{text}");
+        }
     }
 
     #[test]

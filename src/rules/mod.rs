@@ -7,6 +7,7 @@ pub mod availability;
 pub mod identity;
 pub mod limits;
 pub mod policy;
+pub mod tally;
 pub mod verdict;
 pub mod vitals;
 pub mod window;

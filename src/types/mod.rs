@@ -16,7 +16,6 @@ mod schema;
 mod secret;
 mod size;
 mod time;
-mod zone;
 
 pub use access::{Access, Role};
 pub use actor::{Actor, Via};
@@ -32,7 +31,6 @@ pub use network::{ClientIp, IpPrefix};
 pub use secret::Secret;
 pub use size::ByteCount;
 pub use time::{Span, Timestamp};
-pub use zone::Zone;
 
 /// Why a text is not a value of the wanted type; fits "failed to read …: {error}".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

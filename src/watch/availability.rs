@@ -105,7 +105,7 @@ impl Availability {
     /// Shows the present month, and tells what is to be told of its budget.
     async fn reckon(&self, done: &mut Done) -> Result<(), StoreError> {
         let (now, sla) = (self.clock.utc(), self.sla.load_full());
-        let month = Month::of(now, &sla.zone);
+        let month = sla.month_of(now);
         if !std::mem::replace(&mut done.month_before, true) {
             let before = self.count(&sla, month.previous(), now).await?;
             self.tell_use(&before).await?;
