@@ -10,6 +10,7 @@ mod support;
 
 mod api;
 mod audit;
+mod availability;
 mod clock;
 mod crash;
 mod delivery;
