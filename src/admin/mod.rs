@@ -6,6 +6,7 @@
 //! may pass: a suspension or an override is found in the store by the next message.
 
 mod audit;
+mod board;
 mod case;
 mod effective;
 mod explain;
@@ -20,6 +21,7 @@ mod tokens;
 mod view;
 
 pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
+pub use board::{ACCOUNTS_OF_MAX, Nearest, SUSPENDED_MAX, accounts_of, nearest, suspended};
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, list};
 pub use spec::{LimitSpec, LimitTarget, Since, Until};

@@ -101,6 +101,11 @@ impl Gate {
         self.settings.ports.proxied
     }
 
+    /// The listener for the API and the pages.
+    pub(crate) fn api(&self) -> SocketAddr {
+        self.settings.ports.api
+    }
+
     /// A client of the smarthost listener that has said EHLO.
     #[track_caller]
     pub(crate) fn client(&self) -> Client {

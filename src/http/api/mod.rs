@@ -29,15 +29,20 @@ mod tests;
 use super::{
     bounded::Bounded,
     problem::Problem,
-    secure::{ApiListener, Remote},
+    secure::{ApiListener, Remote, Transport},
+    web,
 };
-use crate::{admin::Admin, config::PaceRules};
+use crate::{
+    admin::{Admin, Caller},
+    config::PaceRules,
+};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::{HeaderValue, StatusCode, header},
     middleware,
     response::Response,
+    routing::any,
 };
 use pace::Pace;
 use std::{future::Future, io, sync::Arc};
@@ -62,6 +67,16 @@ impl ApiState {
     pub fn new(admin: Admin, rules: PaceRules) -> Self {
         Self { admin, pace: Arc::new(Pace::new(rules)), document: document().into() }
     }
+
+    /// Whoever has this token, as one who signs in with it.
+    pub(super) fn sign_in(&self, remote: Remote, secret: &str) -> Result<Caller, Problem> {
+        access::let_in(self, remote, Some(secret))
+    }
+
+    /// Holds the pace of a token that goes on in a session.
+    pub(super) fn admit(&self, caller: &Caller) -> Result<(), Problem> {
+        self.pace.admit(caller)
+    }
 }
 
 /// Serves until `shutdown` is done.
@@ -73,13 +88,17 @@ pub async fn serve_api(
     state: ApiState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let service = app(state).into_make_service_with_connect_info::<Remote>();
+    let transport = listener.transport();
+    let service = app(state, transport).into_make_service_with_connect_info::<Remote>();
     axum::serve(Bounded::new(listener), service).with_graceful_shutdown(shutdown).await
 }
 
-/// Everything that answers on this listener.
-fn app(state: ApiState) -> Router {
-    Router::new().nest("/api/v1", router(state)).fallback(elsewhere)
+/// Everything that answers on this listener: the API, and the pages for people.
+fn app(state: ApiState, transport: Transport) -> Router {
+    Router::new()
+        .nest("/api/v1", router(state.clone()))
+        .route("/api/{*rest}", any(elsewhere))
+        .merge(web::routes(state, transport))
 }
 
 fn router(state: ApiState) -> Router {
