@@ -12,6 +12,7 @@ use crate::{
     net::ClientCertificates,
     rules::limits::{Mode, PhpMail},
     rules::policy::{ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts},
+    rules::tally::calendar::Zone,
     smtp::{data::LineEndings, server::Mechanism},
     store::sqlite::Synchronous,
     telemetry::LogFormat,
@@ -65,6 +66,7 @@ tables! {
         next_hop: Section<NextHop>,
         store: Section<Store>,
         archive: Section<Archive>,
+        reports: Section<Reports>,
         spool: Section<Spool>,
     }
     Server {
@@ -234,6 +236,10 @@ tables! {
     }
     Archive {
         path: Key<PathBuf>,
+    }
+    Reports {
+        time_zone: Key<Parsed<Zone>>,
+        keep: Key<Span>,
     }
     Spool {
         folder: Key<PathBuf>,

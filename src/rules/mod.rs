@@ -6,5 +6,6 @@
 pub mod identity;
 pub mod limits;
 pub mod policy;
+pub mod tally;
 pub mod verdict;
 pub mod window;

@@ -7,7 +7,7 @@
 use crate::{
     clock::Clock,
     event::{Event, Events, EventsLost, Listener, Trouble},
-    rules::verdict::Moment,
+    rules::{tally::Book, verdict::Moment},
     store::archive::{Archive, Batch, NewEvent},
     telemetry::{self, ClientQuota},
     types::{AccountId, Key, Scope, SubjectId, TenantId, Timestamp},
@@ -41,18 +41,28 @@ pub struct Collector {
     archive: Archive,
     clock: Clock,
     quota: ClientQuota,
+    book: Book,
+    /// The ledger's time up to which the book knows that it heard everything.
+    heard_until: Timestamp,
     /// A write failed, and none succeeded since.
     failing: bool,
 }
 
-/// Connects an ear and a collector. `lines_per_client_minute` bounds what one client can have kept, as in the log.
+/// Connects an ear and a collector. `lines_per_client_minute` bounds what one client can have kept, as in the log; the book
+/// counts everything.
 #[must_use]
-pub fn collector(archive: Archive, clock: Clock, lines_per_client_minute: u32) -> (Ear, Collector) {
+pub fn collector(
+    archive: Archive,
+    clock: Clock,
+    lines_per_client_minute: u32,
+    book: Book,
+) -> (Ear, Collector) {
     let (sender, queue) = mpsc::channel(EVENTS_QUEUE_MAX);
     let lost = Arc::new(AtomicU64::new(0));
     let ear = Ear { queue: sender, lost: lost.clone() };
     let quota = ClientQuota::new(lines_per_client_minute);
-    (ear, Collector { queue, lost, archive, clock, quota, failing: false })
+    let heard_until = clock.now();
+    (ear, Collector { queue, lost, archive, clock, quota, book, heard_until, failing: false })
 }
 
 impl Listener for Ear {
@@ -88,11 +98,13 @@ impl Collector {
         loop {
             tokio::select! {
                 count = self.queue.recv_many(&mut heard, EVENTS_BATCH_MAX) => {
+                    self.store(&mut heard, &events).await;
                     if count == 0 {
                         return;
                     }
-                    self.store(&mut heard, &events).await;
                 }
+                // That nothing happened is worth knowing too.
+                () = tokio::time::sleep(QUIET_MAX) => self.store(&mut heard, &events).await,
                 // Nothing new is taken, and the queue ends after what it holds.
                 () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
             }
@@ -107,12 +119,25 @@ impl Collector {
         for Heard { at, event } in heard {
             self.note(&mut batch, *at, event);
         }
+        self.cover(heard);
+        batch.usage = self.book.take();
         batch
     }
 
+    /// Everything up to now was heard, or, where more waits, up to the last event that is at hand.
+    fn cover(&mut self, heard: &[Heard]) {
+        let until = match heard.last() {
+            Some(last) if !self.queue.is_empty() => last.at,
+            _ => self.clock.now(),
+        };
+        self.book.cover(self.clock.to_utc(until), until.since(self.heard_until));
+        self.heard_until = until.max(self.heard_until);
+    }
+
     /// Everything that is kept of an event.
-    fn note(&self, batch: &mut Batch, at: Timestamp, event: &Event) {
+    fn note(&mut self, batch: &mut Batch, at: Timestamp, event: &Event) {
         let moment = Moment { ledger: at, utc: self.clock.to_utc(at) };
+        self.book.note(moment.utc, event);
         // What one client can cause at will is bounded here as it is in the log.
         if self.quota.admits(at, event) {
             batch.events.push(new_event(moment, event));
@@ -190,4 +215,6 @@ const EVENTS_QUEUE_MAX: usize = 16_384;
 const EVENTS_BATCH_MAX: usize = 2_000;
 /// The pause between two transactions: what a page shows is at most this much older than the truth, and a commit serves many.
 const BATCH_EVERY: Duration = Duration::from_millis(200);
+/// The longest time without a transaction.
+const QUIET_MAX: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_secs(1);

@@ -13,15 +13,19 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod usage;
 mod writer;
 
 pub use audit::{AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
 pub use tokens::{NewToken, TOKENS_MAX, TokenDigest, TokenRecord};
+pub use usage::{
+    AccountUsage, Coverage, HOURS_KEPT, Peak, SuspensionRow, USAGE_ROWS_MAX, UsageOf, UsageSum,
+};
 
 use self::{reader::Readers, writer::Writes};
 use super::{StoreError, sqlite::schema::failed};
-use crate::types::Timestamp;
+use crate::{rules::tally::Tally, types::Timestamp};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::{path::PathBuf, sync::Arc, thread::JoinHandle};
@@ -62,6 +66,8 @@ enum Lasting {
 pub struct Batch {
     /// Events, in their order.
     pub events: Vec<NewEvent>,
+    /// What was counted of them, and of the time that was listened to.
+    pub usage: Tally,
 }
 
 /// Opens the archive, made if it is missing, and starts its writer.
@@ -86,8 +92,11 @@ impl Archive {
     /// [`StoreError::Unavailable`] if it could not be written; nothing of it was.
     pub async fn keep(&self, batch: Arc<Batch>) -> Result<(), StoreError> {
         let written = batch.clone();
-        let first =
-            self.write(Lasting::Process, move |db| events::insert(db, &written.events)).await?;
+        let first = self.write(Lasting::Process, move |db| {
+            usage::add(db, &written.usage)?;
+            events::insert(db, &written.events)
+        });
+        let first = first.await?;
         self.tell(first, &batch);
         Ok(())
     }
