@@ -9,6 +9,7 @@
 mod support;
 
 mod audit;
+mod availability;
 mod browser;
 mod clock;
 mod crash;

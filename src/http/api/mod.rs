@@ -42,7 +42,6 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware,
     response::Response,
-    routing::any,
 };
 use pace::Pace;
 use std::{future::Future, io, sync::Arc};
@@ -95,10 +94,8 @@ pub async fn serve_api(
 
 /// Everything that answers on this listener: the API, and the pages for people.
 fn app(state: ApiState, transport: Transport) -> Router {
-    Router::new()
-        .nest("/api/v1", router(state.clone()))
-        .route("/api/{*rest}", any(elsewhere))
-        .merge(web::routes(state, transport))
+    let api = Router::new().nest("/v1", router(state.clone())).fallback(elsewhere);
+    Router::new().nest("/api", api).merge(web::routes(state, transport))
 }
 
 fn router(state: ApiState) -> Router {
