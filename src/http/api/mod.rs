@@ -19,6 +19,7 @@
 mod access;
 mod accounts;
 mod answers;
+mod availability;
 mod input;
 mod me;
 mod pace;
@@ -115,6 +116,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(me::routes())
         .merge(accounts::routes())
         .merge(tenants::routes())
+        .merge(availability::routes())
 }
 
 /// The document of all resources, as it is committed.
