@@ -7,6 +7,7 @@
 
 mod audit;
 mod availability;
+mod board;
 mod case;
 mod effective;
 mod events;
@@ -27,6 +28,7 @@ pub use availability::{
     AvailabilityView, MaintenancePlan, MaintenanceState, MaintenanceView, MonthView, OutageView,
     PAST_MONTHS_MAX, availability, count_month, end_maintenance, maintenance, plan_maintenance,
 };
+pub use board::{Nearest, SUSPENDED_MAX, nearest, suspended};
 pub use events::{EventRequest, EventView, event_filter, events, newest_event};
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, accounts_of, list};

@@ -11,6 +11,7 @@ mod support;
 mod api;
 mod audit;
 mod availability;
+mod browser;
 mod clock;
 mod crash;
 mod delivery;

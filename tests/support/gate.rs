@@ -101,7 +101,7 @@ impl Gate {
         self.settings.ports.proxied
     }
 
-    /// The API.
+    /// The listener for the API and the pages.
     pub(crate) fn api(&self) -> SocketAddr {
         self.settings.ports.api
     }

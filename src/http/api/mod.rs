@@ -19,6 +19,7 @@
 mod access;
 mod accounts;
 mod answers;
+mod availability;
 mod events;
 mod input;
 mod me;
@@ -33,9 +34,13 @@ use super::{
     bounded::Bounded,
     live::Streams,
     problem::Problem,
-    secure::{ApiListener, Remote},
+    secure::{ApiListener, Remote, Transport},
+    web,
 };
-use crate::{admin::Admin, config::PaceRules};
+use crate::{
+    admin::{Admin, Caller},
+    config::PaceRules,
+};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
@@ -72,6 +77,16 @@ impl ApiState {
             document: document().into(),
         }
     }
+
+    /// Whoever has this token, as one who signs in with it.
+    pub(super) fn sign_in(&self, remote: Remote, secret: &str) -> Result<Caller, Problem> {
+        access::let_in(self, remote, Some(secret))
+    }
+
+    /// Holds the pace of a token that goes on in a session.
+    pub(super) fn admit(&self, caller: &Caller) -> Result<(), Problem> {
+        self.pace.admit(caller)
+    }
 }
 
 /// Serves until `shutdown` is done.
@@ -83,13 +98,15 @@ pub async fn serve_api(
     state: ApiState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let service = app(state).into_make_service_with_connect_info::<Remote>();
+    let transport = listener.transport();
+    let service = app(state, transport).into_make_service_with_connect_info::<Remote>();
     axum::serve(Bounded::new(listener), service).with_graceful_shutdown(shutdown).await
 }
 
-/// Everything that answers on this listener.
-fn app(state: ApiState) -> Router {
-    Router::new().nest("/api/v1", router(state)).fallback(elsewhere)
+/// Everything that answers on this listener: the API, and the pages for people.
+fn app(state: ApiState, transport: Transport) -> Router {
+    let api = Router::new().nest("/v1", router(state.clone())).fallback(elsewhere);
+    Router::new().nest("/api", api).merge(web::routes(state, transport))
 }
 
 fn router(state: ApiState) -> Router {
@@ -112,6 +129,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(plans::routes())
         .merge(events::routes())
         .merge(next_hops::routes())
+        .merge(availability::routes())
 }
 
 /// The document of all resources, as it is committed.
