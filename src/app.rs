@@ -153,7 +153,9 @@ impl App {
         let clock = Clock::resume(opened.anchor(), opened.high_water());
         warn_of_the_past(&clock);
         let archive_name = format!("the archive {}", config.archive.path.display());
-        let archive = archive::open(&config.archive).named(&archive_name)?;
+        let archive = archive::open(&config.archive)
+            .map_err(|error| advised_of_archive(&error))
+            .named(&archive_name)?;
         let lines = config.log.lines_per_client_minute;
         let key = archive.recipient_key().await.named(&archive_name)?;
         let book = Book::new(key, config.reports.zone.clone());
@@ -538,6 +540,18 @@ fn advised(error: &StoreError) -> String {
     let advice = match error {
         StoreError::Damaged(_) => {
             "; restore a backup, or move the file away with its -wal and start without a history \
+             (docs/operations.md)"
+        }
+        _ => "",
+    };
+    format!("{error}{advice}")
+}
+
+/// The same of the archive.
+fn advised_of_archive(error: &StoreError) -> String {
+    let advice = match error {
+        StoreError::Damaged(_) => {
+            "; restore a copy, or move the file away with its -wal: limits are not concerned, history and tokens are gone \
              (docs/operations.md)"
         }
         _ => "",
