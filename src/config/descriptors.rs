@@ -63,8 +63,8 @@ fn kept(config: &Config) -> usize {
 /// The store's and the log's files, the event loop, look-ups of names, probes, files that are read again, and connections that
 /// are just being refused.
 const OWN: usize = 96;
-/// Connections to the control socket and to the HTTP listener.
-const OPERATORS: usize = 2 * 64;
+/// Connections to the control socket, to the listener for metrics and health, and to that of the API and the dashboard.
+const OPERATORS: usize = 3 * 64;
 /// Messages that are being written into a folder.
 const FOLDER_FILES: usize = 64;
 /// With fewer descriptors left for clients the program does not start.

@@ -148,6 +148,6 @@ impl Listener {
 const EVENTS_READY_MAX: usize = 64;
 /// How often a token is looked at while nothing happens, and something sent: less than a connection may be idle.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
-/// Streams at a time, of all tokens and of one.
-const STREAMS_MAX: usize = 64;
+/// Streams at a time, of all tokens (half of the listener's connections, so that others find one) and of one.
+const STREAMS_MAX: usize = 32;
 const STREAMS_PER_TOKEN_MAX: usize = 8;

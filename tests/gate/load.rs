@@ -207,7 +207,7 @@ fn all_listeners_together_have_a_bounded_number_of_connections() {
 #[test]
 fn file_descriptors_are_kept_for_operators_and_next_hops() {
     let sink = sink().run();
-    let gate = gate().descriptors(450).next_hop(&sink).run();
+    let gate = gate().descriptors(514).next_hop(&sink).run();
     let found = gate.logged("diagnostic", |line| {
         line["message"].as_str().is_some_and(|text| text.contains("file descriptors allow"))
     });
