@@ -306,6 +306,7 @@ impl App {
             policy: self.gate.policy.clone(),
             clock: self.gate.clock.clone(),
             events: self.gate.events.clone(),
+            zone: self.config.reports.zone.clone(),
             health: health.clone(),
         };
         self.start_api(vital, &admin)?;

@@ -12,6 +12,7 @@ mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod list;
+mod report;
 mod spec;
 mod subjects;
 #[cfg(test)]
@@ -22,6 +23,12 @@ mod view;
 pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, list};
+pub use report::{
+    AccountLine, DayLine, DomainLine, Gap, NetworkLine, PeakView, REPORT_PAGE_MAX, ReportHead,
+    ReportPage, SeriesOf, SeriesPoint, SuspensionLine, TenantDocument, TenantReport, TrafficPoint,
+    csv_heading, csv_rows, daily, hourly, html as report_html, period, refusal_reasons, report_of,
+    report_page, top_senders, traffic,
+};
 pub use spec::{LimitSpec, LimitTarget, Since, Until};
 pub use subjects::{Changes, Patch, Who, Why, resume, set, show, suspend};
 pub use tokens::{
@@ -36,7 +43,7 @@ pub use view::{
 use crate::{
     clock::Clock,
     event::{Event, Events},
-    rules::policy::Policy,
+    rules::{policy::Policy, tally::calendar::Zone},
     store::{BoxFuture, StoreError, archive::Archive, ledger::Ledger, records::Records},
     types::{AccountId, SubjectId, TenantId, Timestamp},
 };
@@ -58,6 +65,8 @@ pub struct Admin {
     pub clock: Clock,
     /// Who is told of changes.
     pub events: Events,
+    /// Where the days of reports begin and end.
+    pub zone: Zone,
     /// Whether the program can do its work.
     pub health: Arc<dyn Health>,
 }

@@ -11,6 +11,7 @@ mod links;
 pub(crate) mod output;
 mod passwd;
 mod remote;
+mod report;
 mod table;
 
 use crate::config::Moves;
@@ -45,6 +46,7 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Account { command, gate } => remote::account(command, &gate),
         Command::Tenant { command, gate } => remote::tenant(command, &gate),
         Command::Token { command, gate } => remote::token(command, &gate),
+        Command::Report { wanted, gate } => report::show(&wanted, &gate),
         Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),
         Command::Audit { wanted, gate } => audit::show(&wanted, &gate),
         Command::Explain { account, client, gate } => remote::explain(&account, client, &gate),

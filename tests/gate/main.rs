@@ -26,6 +26,7 @@ mod operators;
 mod postfix;
 mod proxy;
 mod relay;
+mod reports;
 mod scanners;
 mod scram;
 mod smuggling;
