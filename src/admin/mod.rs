@@ -6,6 +6,7 @@
 //! may pass: a suspension or an override is found in the store by the next message.
 
 mod audit;
+mod availability;
 mod case;
 mod effective;
 mod explain;
@@ -21,6 +22,10 @@ mod tokens;
 mod view;
 
 pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
+pub use availability::{
+    AvailabilityView, MaintenancePlan, MaintenanceState, MaintenanceView, MonthView, OutageView,
+    PAST_MONTHS_MAX, availability, count_month, end_maintenance, maintenance, plan_maintenance,
+};
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, list};
 pub use report::{
@@ -43,7 +48,7 @@ pub use view::{
 use crate::{
     clock::Clock,
     event::{Event, Events},
-    rules::{policy::Policy, tally::calendar::Zone},
+    rules::{availability::Sla, policy::Policy, tally::calendar::Zone},
     store::{BoxFuture, StoreError, archive::Archive, ledger::Ledger, records::Records},
     types::{AccountId, SubjectId, TenantId, Timestamp},
 };
@@ -61,6 +66,8 @@ pub struct Admin {
     pub archive: Archive,
     /// Plans and the trust table, as they are in force.
     pub policy: Arc<ArcSwap<Policy>>,
+    /// What was promised of availability, as it is in force.
+    pub sla: Arc<ArcSwap<Sla>>,
     /// The ledger's time and, for records, UTC.
     pub clock: Clock,
     /// Who is told of changes.
@@ -106,6 +113,9 @@ pub trait Health: Send + Sync {
 pub struct Readiness {
     /// Why the store cannot be written, if it cannot.
     pub store_failure: Option<String>,
+    /// Why new connections are not accepted, if they are not.
+    #[serde(default)]
+    pub listening_failure: Option<String>,
     /// Why logins cannot be checked, if they cannot; mail of trusted servers flows all the same.
     #[serde(default)]
     pub logins_failure: Option<String>,
@@ -132,6 +142,9 @@ impl Readiness {
     pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if let Some(failure) = &self.store_failure {
+            missing.push(failure.clone());
+        }
+        if let Some(failure) = &self.listening_failure {
             missing.push(failure.clone());
         }
         if !self.next_hops.iter().any(|hop| hop.usable) {

@@ -82,6 +82,7 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("next_hop.hosts", field_names::<written::Host>()),
         ("store", field_names::<written::Store>()),
         ("archive", field_names::<written::Archive>()),
+        ("sla", field_names::<written::Sla>()),
         ("reports", field_names::<written::Reports>()),
         ("spool", field_names::<written::Spool>()),
     ]

@@ -66,6 +66,7 @@ tables! {
         next_hop: Section<NextHop>,
         store: Section<Store>,
         archive: Section<Archive>,
+        sla: Section<Sla>,
         reports: Section<Reports>,
         spool: Section<Spool>,
     }
@@ -236,6 +237,9 @@ tables! {
     }
     Archive {
         path: Key<PathBuf>,
+    }
+    Sla {
+        target: Key<f64>,
     }
     Reports {
         time_zone: Key<Parsed<Zone>>,

@@ -3,9 +3,11 @@
 //! Nothing here does I/O, reads a clock or keeps state; facts and moments come in as arguments, and what comes out is a
 //! value. `intake` asks, `store` asks [`window`], `admin` asks for explanations.
 
+pub mod availability;
 pub mod identity;
 pub mod limits;
 pub mod policy;
 pub mod tally;
 pub mod verdict;
+pub mod vitals;
 pub mod window;

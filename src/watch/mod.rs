@@ -1,7 +1,11 @@
 //! Periodic tasks and readers of events: each is a file, reads the past and writes the store, and never calls the flow.
 
 mod audit;
+mod availability;
 mod collector;
+mod vitals;
 
 pub use audit::Auditor;
-pub use collector::{Collector, Ear, collector};
+pub use availability::Availability;
+pub use collector::{Backlog, Collector, Ear, collector};
+pub use vitals::Vitals;

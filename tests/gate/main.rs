@@ -9,6 +9,7 @@
 mod support;
 
 mod audit;
+mod availability;
 mod clock;
 mod crash;
 mod delivery;

@@ -6,6 +6,7 @@
 //! comes in pages, because a long one keeps the log of the file from being cut. Times are UTC.
 
 pub mod audit;
+mod availability;
 mod events;
 mod names;
 mod reader;
@@ -17,6 +18,7 @@ mod usage;
 mod writer;
 
 pub use audit::{AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry};
+pub use availability::{MAINTENANCE_ROWS_MAX, MaintenanceRow, NewMaintenance};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
 pub use tokens::{NewToken, TOKENS_MAX, TokenDigest, TokenRecord};
 pub use usage::{
