@@ -25,6 +25,7 @@ mod mail_programs;
 mod neighbours;
 mod operators;
 mod postfix;
+mod prometheus;
 mod proxy;
 mod relay;
 mod reports;
