@@ -357,6 +357,7 @@ impl App {
             sla: self.sla.clone(),
             clock: self.gate.clock.clone(),
             events: self.gate.events.clone(),
+            zone: self.config.reports.zone.clone(),
             health: health.clone(),
         };
         self.start_api(vital, &admin)?;

@@ -8,6 +8,7 @@ use crate::{
     rules::policy::{
         Policy, ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts,
     },
+    rules::tally::calendar::Zone,
     store::{
         BoxFuture, archive,
         ledger::{ChargePer, Demand, Grant, Request, Reservation, Settlement},
@@ -42,6 +43,7 @@ pub(crate) fn gate() -> Gate {
         sla: Arc::default(),
         clock,
         events: Events::new(vec![Box::new(Recorder(Arc::clone(&told)))]),
+        zone: Zone::UTC,
         health: Arc::new(Healthy),
     };
     Gate { admin, told, _folder: folder }

@@ -16,6 +16,7 @@ mod explain;
 pub(crate) mod fixture;
 mod list;
 mod plans;
+mod report;
 mod spec;
 mod subjects;
 #[cfg(test)]
@@ -33,6 +34,12 @@ pub use events::{EventRequest, EventView, event_filter, events, newest_event};
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, accounts_of, list};
 pub use plans::{PlanView, plans};
+pub use report::{
+    AccountLine, DayLine, DomainLine, Gap, NetworkLine, PeakView, REPORT_PAGE_MAX, ReportHead,
+    ReportPage, SeriesOf, SeriesPoint, SuspensionLine, TenantDocument, TenantReport, TrafficPoint,
+    csv_heading, csv_rows, daily, hourly, html as report_html, period, refusal_reasons, report_of,
+    report_page, top_senders, traffic,
+};
 pub use spec::{LimitSpec, LimitTarget, Since, Until};
 pub use subjects::{Changes, Patch, Who, Why, resume, set, show, suspend};
 pub use tokens::{
@@ -47,7 +54,7 @@ pub use view::{
 use crate::{
     clock::Clock,
     event::{Event, Events},
-    rules::{availability::Sla, policy::Policy},
+    rules::{availability::Sla, policy::Policy, tally::calendar::Zone},
     store::{BoxFuture, StoreError, archive::Archive, ledger::Ledger, records::Records},
     types::{AccountId, SubjectId, TenantId, Timestamp},
 };
@@ -71,6 +78,8 @@ pub struct Admin {
     pub clock: Clock,
     /// Who is told of changes.
     pub events: Events,
+    /// Where the days of reports begin and end.
+    pub zone: Zone,
     /// Whether the program can do its work.
     pub health: Arc<dyn Health>,
 }

@@ -84,8 +84,42 @@ pub(super) enum Command {
         #[command(flatten)]
         gate: Gate,
     },
+    /// Report what tenants used in a period
+    Report {
+        #[command(flatten)]
+        wanted: ReportArgs,
+        #[command(flatten)]
+        gate: Gate,
+    },
     /// Print or store the password of a login
     Passwd(Passwd),
+}
+
+/// Which report, and how it is shown.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("whose").required(true).args(["tenant", "all"])))]
+pub(super) struct ReportArgs {
+    /// One tenant
+    #[arg(long)]
+    pub(super) tenant: Option<TenantId>,
+    /// All tenants, also those that sent nothing
+    #[arg(long)]
+    pub(super) all: bool,
+    /// The time: 2026-10, 2026-W40, 2026-10-01..2026-10-31, today, last-week, last-month, last-30-days
+    #[arg(long, default_value = "last-month")]
+    pub(super) period: String,
+    /// How it is shown: html is a page for one tenant
+    #[arg(long, value_enum, default_value = "table")]
+    pub(super) format: ReportFormat,
+}
+
+/// How a report is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ReportFormat {
+    Table,
+    Csv,
+    Json,
+    Html,
 }
 
 /// Where the configuration is, and what is moved for this run.

@@ -12,6 +12,7 @@ mod links;
 pub(crate) mod output;
 mod passwd;
 mod remote;
+mod report;
 mod table;
 
 use crate::config::Moves;
@@ -48,6 +49,7 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Availability { month, gate } => availability::availability(month, &gate),
         Command::Maintenance { command, gate } => availability::maintenance(command, &gate),
         Command::Token { command, gate } => remote::token(command, &gate),
+        Command::Report { wanted, gate } => report::show(&wanted, &gate),
         Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),
         Command::Audit { wanted, gate } => audit::show(&wanted, &gate),
         Command::Explain { account, client, gate } => remote::explain(&account, client, &gate),

@@ -43,6 +43,8 @@ fn router(admin: Admin) -> Router {
         .route("/v1/tokens", get(tokens).post(create_token))
         .route("/v1/tokens/{name}/revoke", post(revoke_token))
         .route("/v1/audit", get(audit))
+        .route("/v1/reports", get(reports))
+        .route("/v1/reports/{name}", get(report))
         .route("/v1/{kind}", get(list))
         .route("/v1/{kind}/{name}", get(show).patch(set))
         .route("/v1/{kind}/{name}/suspend", post(suspend))
@@ -74,6 +76,35 @@ async fn audit(
 ) -> Answer {
     let Query(request) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
     answer(admin::audit(&admin, &request).await)
+}
+
+/// What report is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReportQuery {
+    period: String,
+    after: Option<String>,
+    max: Option<usize>,
+}
+
+type Asked<T> = Result<Query<T>, axum::extract::rejection::QueryRejection>;
+
+async fn reports(State(admin): State<Admin>, query: Asked<ReportQuery>) -> Answer {
+    let Query(asked) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let period = admin::period(&admin, &asked.period)?;
+    let page = PageRequest { after: asked.after, max: asked.max };
+    answer(admin::report_page(&admin, &period, &page).await)
+}
+
+async fn report(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    query: Asked<ReportQuery>,
+) -> Answer {
+    let Query(asked) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let period = admin::period(&admin, &asked.period)?;
+    let tenant = name.parse().map_err(|error| invalid(&error))?;
+    answer(admin::report_of(&admin, &period, &tenant).await)
 }
 
 async fn list(

@@ -30,6 +30,7 @@ mod postfix;
 mod prometheus;
 mod proxy;
 mod relay;
+mod reports;
 mod scanners;
 mod scram;
 mod smuggling;

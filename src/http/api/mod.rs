@@ -26,6 +26,7 @@ mod me;
 mod next_hops;
 mod pace;
 mod plans;
+mod reports;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -129,6 +130,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(plans::routes())
         .merge(events::routes())
         .merge(next_hops::routes())
+        .merge(reports::routes())
         .merge(availability::routes())
 }
 

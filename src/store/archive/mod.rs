@@ -22,7 +22,8 @@ pub use availability::{MAINTENANCE_ROWS_MAX, MaintenanceRow, NewMaintenance};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
 pub use tokens::{NewToken, TOKENS_MAX, TokenDigest, TokenRecord};
 pub use usage::{
-    AccountUsage, Coverage, HOURS_KEPT, Peak, SuspensionRow, USAGE_ROWS_MAX, UsageOf, UsageSum,
+    AccountUsage, Coverage, HOURS_KEPT, Peak, SUSPENSIONS_MAX, SuspensionRow, TenantUsage,
+    USAGE_ROWS_MAX, UsageOf, UsageSum,
 };
 
 use self::{reader::Readers, writer::Writes};
