@@ -12,13 +12,15 @@ use super::{
 use crate::{
     clock::Clock,
     event::{
-        AnswerBy, Charged, ConnectionRefused, Event, EvidenceRejected, LimitHit, LimitReached,
-        Listener, Login, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal,
-        SessionClosed, SessionOpened, SubjectChanged, TlsFailed, TlsStarted, Trouble,
+        AlertTold, AnswerBy, Charged, ConnectionRefused, Event, EvidenceRejected,
+        LimitHit, LimitReached, Listener, Login, MessageReport, NextHopState,
+        REPORT_RECIPIENTS_MAX, Refusal, SessionClosed, SessionOpened, SubjectChanged, TlsFailed,
+        TlsStarted, Trouble,
     },
     rules::verdict::Moment,
     types::{
-        Address, CaseId, ClientIp, Domain, PeerName, SessionId, SubjectId, Timestamp, TransactionId,
+        AccountId, Address, CaseId, ClientIp, Domain, PeerName, SessionId, SubjectId, TenantId,
+        Timestamp, TransactionId,
     },
 };
 use std::time::Duration;
@@ -138,11 +140,14 @@ const fn level_of(event: &Event) -> Level {
         | Event::CertificatesReloaded
         | Event::StoreRecovered
         | Event::SpoolRecovered
-        | Event::ArchiveRecovered => Level::INFO,
+        | Event::ArchiveRecovered
+        | Event::Alert(_)
+        | Event::AlertSinkRecovered(_) => Level::INFO,
         Event::ConnectionRefused(_)
         | Event::LimitReached(_)
         | Event::EvidenceRejected(_)
         | Event::PlacesScarce
+        | Event::AlertSinkFailed(_)
         | Event::NextHopDown(_) => Level::WARN,
         Event::LoginBackendDown(_)
         | Event::ConfigRejected(_)
@@ -185,6 +190,11 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         | Event::ArchiveFailed(trouble)
         | Event::TaskPanicked(trouble) => write_trouble(line, trouble),
         Event::EventsLost(lost) => line.number("events", lost.count),
+        Event::Alert(told) => write_alert(line, told),
+        Event::AlertSinkFailed(state) | Event::AlertSinkRecovered(state) => {
+            line.text("sink", &state.sink);
+            line.text_if("detail", Some(&*state.detail).filter(|detail| !detail.is_empty()));
+        }
         Event::PlacesScarce
         | Event::PlacesAmple
         | Event::ConfigReloaded
@@ -349,6 +359,17 @@ fn write_subject(line: &mut Line<'_>, subject: &SubjectId) {
 fn write_next_hop(line: &mut Line<'_>, state: &NextHopState) {
     line.text("next_hop", &state.next_hop);
     line.text("detail", &state.detail);
+}
+
+fn write_alert(line: &mut Line<'_>, told: &AlertTold) {
+    line.text("alert", &told.id);
+    line.word("kind", told.kind);
+    line.word("severity", told.severity);
+    line.word("why", told.why);
+    line.text("about", &told.about);
+    line.text_if("account", told.account.as_ref().map(AccountId::as_str));
+    line.text_if("tenant", told.tenant.as_ref().map(TenantId::as_str));
+    line.text("title", &told.title);
 }
 
 fn write_trouble(line: &mut Line<'_>, trouble: &Trouble) {
