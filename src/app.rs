@@ -22,14 +22,14 @@ use crate::{
     spool::Spool,
     store::{
         BoxFuture, StoreError,
-        archive::{self, Archive},
+        archive::{self, Archive, NewEntry, audit::audited},
         ledger::Ledger,
         records::Records,
         sqlite::{self, SqliteStore},
     },
     telemetry::{self, Telemetry},
-    types::Secret,
-    watch::{self as watchers, Collector},
+    types::{Actor, Secret, Via},
+    watch::{self as watchers, Auditor, Collector},
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -271,6 +271,13 @@ impl App {
             let notice = |change| notice_dovecot(&asker, change);
             asker.authenticator.run_dovecot(notice).await;
         });
+        let auditor = Auditor {
+            records: gate.records.clone(),
+            archive: self.archive.clone(),
+            clock: gate.clock.clone(),
+            events: gate.events.clone(),
+        };
+        spawn(vital, "audit", auditor.run());
         let store = self.store.clone();
         spawn(vital, "store", async move { store.panicked().await });
         let metrics = self.telemetry.metrics();
@@ -322,7 +329,10 @@ impl App {
             tracing::error!(%error, "the log stays in the old file");
         }
         match self.try_reload().await {
-            Ok(()) => self.gate.tell(&Event::ConfigReloaded),
+            Ok(keys) => {
+                self.gate.tell(&Event::ConfigReloaded);
+                self.audit_reload(&keys);
+            }
             Err(error) => {
                 self.gate.tell(&Event::ConfigRejected(Trouble { detail: error.to_string() }));
             }
@@ -330,7 +340,25 @@ impl App {
         let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
-    async fn try_reload(&mut self) -> Result<(), AppError> {
+    /// Notes in the audit which keys were changed. It is not waited for: the new configuration is in force already.
+    fn audit_reload(&self, keys: &[String]) {
+        let gate = self.gate.clone();
+        let actor = Actor::new(Via::Config, "SIGHUP");
+        let mut entry = NewEntry::new(gate.clock.utc(), &actor, "config-reloaded");
+        entry.after = Some(keys.join(" ")).filter(|keys| !keys.is_empty());
+        let archive = self.archive.clone();
+        tokio::spawn(async move {
+            match archive.append_audit(entry).await {
+                Ok(head) => gate.tell(&audited("config-reloaded", head)),
+                Err(error) => {
+                    tracing::error!(%error, "the audit lacks a reload of the configuration");
+                }
+            }
+        });
+    }
+
+    /// Returns the keys that the file sets otherwise than before.
+    async fn try_reload(&mut self) -> Result<Vec<String>, AppError> {
         let mut config = config::load(&self.source.path, &self.source.moves)?;
         for key in config.keep_fixed(&self.config) {
             tracing::warn!(key, "this changes only with a restart");
@@ -351,8 +379,9 @@ impl App {
         self.gate.policy.store(Arc::new(config.policy.clone()));
         self.gate.house.resize(house);
         self.replace_doors(&config);
+        let keys = config.keys_changed_since(&self.config);
         self.config = config;
-        Ok(())
+        Ok(keys)
     }
 
     /// A deliverer for other next hops; none if they are the same, so that connections, health and what is known of their

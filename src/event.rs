@@ -40,6 +40,8 @@ pub enum Event {
     Resumed(Resumed),
     /// An assignment or override of an account or tenant was changed.
     SubjectChanged(SubjectChanged),
+    /// An entry was added to the audit.
+    Audited(Audited),
     /// A next hop became usable again.
     NextHopUp(NextHopState),
     /// A next hop failed so often that it is left alone for a while.
@@ -101,6 +103,7 @@ impl Event {
             Self::Suspended(_) => "suspended",
             Self::Resumed(_) => "resumed",
             Self::SubjectChanged(_) => "subject-changed",
+            Self::Audited(_) => "audited",
             Self::NextHopUp(_) => "next-hop-up",
             Self::NextHopDown(_) => "next-hop-down",
             Self::PlacesScarce => "places-scarce",
@@ -580,6 +583,17 @@ pub struct SubjectChanged {
     pub reason: String,
     /// Who did it.
     pub actor: String,
+}
+
+/// A new entry of the audit, without anybody's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audited {
+    /// Its number.
+    pub number: u64,
+    /// What was done, as a stable word.
+    pub action: String,
+    /// Its hash, which all entries before it are bound to.
+    pub hash: String,
 }
 
 /// A next hop's health.

@@ -38,7 +38,9 @@ use tollgate::{
         memory::MemoryStore,
         records::{Change, Records, What},
     },
-    types::{AccountId, Limit, ReversePath, Scope, SessionId, Span, SubjectId, Timestamp, Unit},
+    types::{
+        AccountId, Actor, Limit, ReversePath, Scope, SessionId, Span, SubjectId, Timestamp, Unit,
+    },
 };
 
 #[test]
@@ -121,7 +123,8 @@ impl Stage {
             "tenant" => SubjectId::Tenant(name.parse().unwrap()),
             _ => SubjectId::Account(name.parse().unwrap()),
         };
-        let change = Change { subject, what, reason: "test".into(), actor: "test".into() };
+        let (reason, actor) = ("test".into(), Actor::automatic("test"));
+        let change = Change { subject, what, reason, evidence: None, actor };
         match self.store.change(change, now.ledger).await {
             Ok(_) => "done".into(),
             Err(error) => error.to_string(),

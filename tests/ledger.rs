@@ -26,7 +26,7 @@ use tollgate::{
         records::{Change, Records, SubjectKind, What},
         sqlite::{self, Settings, SqliteStore, Synchronous},
     },
-    types::{Key, Limit, Scope, Span, SubjectId, Timestamp, Unit},
+    types::{Actor, Key, Limit, Scope, Span, SubjectId, Timestamp, Unit, Via},
 };
 
 const MARGIN: Duration = Duration::from_secs(600);
@@ -97,6 +97,7 @@ contract! {
     overrides_expire
     records_are_changed_and_listed
     changes_that_do_not_fit_are_refused
+    changes_wait_for_the_audit_in_their_order
     the_last_refusal_is_kept
 }
 
@@ -161,7 +162,8 @@ impl Store {
         what: What,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let change = Change { subject, what, reason: "asked".into(), actor: "desk".into() };
+        let (reason, actor) = ("asked".into(), Actor::new(Via::ControlSocket, "desk"));
+        let change = Change { subject, what, reason, evidence: None, actor };
         self.records.change(change, now).await.map(|_| ())
     }
 }
@@ -415,6 +417,44 @@ mod checks {
         assert_eq!(list(SubjectKind::Tenants, None).await.unwrap()[0].0, tenant);
     }
 
+    pub(super) async fn changes_wait_for_the_audit_in_their_order(store: Store) {
+        let (records, now) = (&store.records, store.start);
+        let resumed = store.change(account("a@b"), What::Resume, now).await;
+        assert!(resumed.is_err(), "what was refused must not be audited");
+        for what in [
+            What::Tenant(Some("x".parse().unwrap())),
+            What::Suspend("case-1".parse().unwrap()),
+            What::Resume,
+        ] {
+            store.change(account("a@b"), what, now).await.unwrap();
+        }
+        let two = records.changes_waiting(2).await.unwrap();
+        let told: Vec<_> = two.iter().map(|changed| changed.action.as_str()).collect();
+        assert_eq!(told, ["tenant-changed", "suspended"]);
+        assert_eq!((two[0].tenant.as_str(), two[1].tenant.as_str()), ("b", "x"));
+        assert_eq!(
+            (two[0].before.as_deref(), two[0].after.as_deref()),
+            (Some("as its name says"), Some("x"))
+        );
+        assert_eq!(
+            (two[1].before.as_deref(), two[1].after.as_deref()),
+            (None, Some("case case-1"))
+        );
+        assert_eq!((two[1].reason.as_deref(), two[1].actor.name()), (Some("asked"), "desk"));
+        assert_eq!(records.changes_waiting(2).await.unwrap(), two);
+        records.cut_changes(two[1].number).await.unwrap();
+        let rest = records.changes_waiting(9).await.unwrap();
+        assert_eq!(rest.iter().map(|c| c.action.as_str()).collect::<Vec<_>>(), ["resumed"]);
+        assert!(rest[0].number > two[1].number && rest[0].key != two[1].key);
+        records.cut_changes(rest[0].number).await.unwrap();
+        let nothing =
+            tokio::time::timeout(Duration::from_millis(20), records.changes_waiting(9)).await;
+        assert!(nothing.is_err(), "{nothing:?}");
+        store.change(account("c@b"), What::Register, now).await.unwrap();
+        let next = records.changes_waiting(9).await.unwrap();
+        assert!(next[0].number > rest[0].number);
+    }
+
     pub(super) async fn changes_that_do_not_fit_are_refused(store: Store) {
         let (now, tenant) = (store.start, SubjectId::Tenant("b".parse().unwrap()));
         let case = || "case-1".parse().unwrap();
@@ -523,6 +563,37 @@ impl OnDisk {
                 return folder;
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_the_audit_lacks_outlive_a_crash_and_those_it_has_leave_the_file() {
+    let disk = OnDisk::new();
+    let store = disk.as_store();
+    for name in ["a@b", "gone@b", "c@b"] {
+        store.change(account(name), What::Register, store.start).await.unwrap();
+    }
+    let waiting = store.records.changes_waiting(9).await.unwrap();
+    store.records.cut_changes(waiting[1].number).await.unwrap();
+    let crashed = disk.crash();
+    let again = &crashed.store;
+    assert_eq!(again.changes_waiting(9).await.unwrap(), waiting[2..]);
+    let renamed = What::Suspend("case-of-the-file".parse().unwrap());
+    let (reason, actor) = ("reason-of-the-file".into(), Actor::automatic("rule-of-the-file"));
+    let change = Change { subject: account("c@b"), what: renamed, reason, evidence: None, actor };
+    again.change(change, store.start).await.unwrap();
+    let (reason, actor) = ("back".into(), Actor::automatic("test"));
+    let change =
+        Change { subject: account("c@b"), what: What::Resume, reason, evidence: None, actor };
+    again.change(change, store.start).await.unwrap();
+    let last = again.changes_waiting(9).await.unwrap().last().unwrap().number;
+    again.cut_changes(last).await.unwrap();
+    let folder = crashed.close().await;
+    let file = std::fs::read(folder.path().join("state.sqlite")).unwrap();
+    let wal = std::fs::read(folder.path().join("state.sqlite-wal")).unwrap_or_default();
+    for trace in ["case-of-the-file", "reason-of-the-file", "rule-of-the-file"] {
+        let found = |octets: &[u8]| octets.windows(trace.len()).any(|w| w == trace.as_bytes());
+        assert!(!found(&file) && !found(&wal), "{trace} stays in the file");
     }
 }
 

@@ -1,9 +1,11 @@
 //! One function for each use case of an operator; no HTTP and no command-line types.
 //!
 //! Reads come from the ledger and the records, so they show the very numbers that refusals name. Every change is written
-//! through [`Records::change`] with its actor and reason, and told as an event. Nothing here decides whether mail
+//! through [`Records::change`] with its actor and reason, told as an event, and stands in the audit; what else is to be audited
+//! goes there by [`note`]. Nothing here decides whether mail
 //! may pass: a suspension or an override is found in the store by the next message.
 
+mod audit;
 mod case;
 mod effective;
 mod explain;
@@ -16,9 +18,10 @@ mod subjects;
 mod tests;
 mod view;
 
+pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, list};
-pub use spec::{LimitSpec, LimitTarget, Until};
+pub use spec::{LimitSpec, LimitTarget, Since, Until};
 pub use subjects::{Changes, Patch, Who, Why, resume, set, show, suspend};
 pub use view::{
     Explanation, HitView, LimitView, OverrideView, PlanSource, RefusalView, State, SubjectUsage,

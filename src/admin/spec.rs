@@ -54,6 +54,26 @@ impl Until {
     }
 }
 
+/// From when on something is shown: a moment, or a length of time before now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// From this moment on.
+    At(Timestamp),
+    /// What happened in this time.
+    Ago(Span),
+}
+
+impl Since {
+    /// The moment.
+    #[must_use]
+    pub fn resolve(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(moment) => moment,
+            Self::Ago(span) => now - span.length(),
+        }
+    }
+}
+
 impl FromStr for LimitTarget {
     type Err = ParseError;
 
@@ -93,6 +113,17 @@ impl FromStr for Until {
     }
 }
 
+impl FromStr for Since {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let span = text.parse().map(Self::Ago);
+        span.or_else(|_| text.parse().map(Self::At)).map_err(|_| {
+            ParseError::new(text, "a time such as 2026-11-22T09:14:07Z, or a length such as 7d")
+        })
+    }
+}
+
 /// Prints the form that is read: `account recipients 1h`.
 impl fmt::Display for LimitTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,6 +149,15 @@ impl fmt::Display for Until {
     }
 }
 
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(moment) => fmt::Display::fmt(moment, f),
+            Self::Ago(span) => fmt::Display::fmt(span, f),
+        }
+    }
+}
+
 /// Reads and writes a type as its text.
 macro_rules! as_text {
     ($($name:ident),*) => {$(
@@ -136,7 +176,7 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(LimitTarget, LimitSpec, Until);
+as_text!(LimitTarget, LimitSpec, Until, Since);
 
 /// A peer's limits stand in the trust table, so no override reaches them.
 fn parse_scope(word: &str) -> Option<Scope> {

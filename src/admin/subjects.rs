@@ -13,7 +13,7 @@ use crate::{
         policy::Assigned,
     },
     store::records::{Change, SubjectKind, SubjectRecord, What},
-    types::{Address, Domain, Language, PlanName, Scope, SubjectId, TenantId, Timestamp},
+    types::{Actor, Address, Domain, Language, PlanName, Scope, SubjectId, TenantId, Timestamp},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
@@ -142,7 +142,7 @@ pub async fn set(
     admin: &Admin,
     who: &Who,
     changes: &Changes,
-    actor: &str,
+    actor: &Actor,
 ) -> Result<SubjectView, AdminError> {
     let now = admin.utc();
     let mut record = admin.records.subject(who.subject()).await?;
@@ -150,14 +150,19 @@ pub async fn set(
     let reason = checked_remark(changes)?;
     for what in steps {
         let text = describe(&record, &what);
-        let subject = who.subject().clone();
-        let change = Change { subject, what, reason: reason.clone(), actor: actor.to_owned() };
+        let change = Change {
+            subject: who.subject().clone(),
+            what,
+            reason: reason.clone(),
+            evidence: None,
+            actor: actor.clone(),
+        };
         record = admin.records.change(change, now).await?;
         admin.tell(&Event::SubjectChanged(SubjectChanged {
             subject: who.subject().clone(),
             change: text,
             reason: reason.clone(),
-            actor: actor.to_owned(),
+            actor: actor.to_string(),
         }));
     }
     view(admin, who, &record).await
@@ -171,7 +176,7 @@ pub async fn suspend(
     admin: &Admin,
     who: &Who,
     reason: &str,
-    actor: &str,
+    actor: &Actor,
 ) -> Result<SubjectView, AdminError> {
     let reason = check_reason(Some(reason))?;
     let case = case::draw()?;
@@ -180,7 +185,7 @@ pub async fn suspend(
         subject: who.subject().clone(),
         case,
         reason: reason.to_owned(),
-        actor: actor.to_owned(),
+        actor: actor.to_string(),
     }));
     view(admin, who, &record).await
 }
@@ -193,7 +198,7 @@ pub async fn resume(
     admin: &Admin,
     who: &Who,
     reason: &str,
-    actor: &str,
+    actor: &Actor,
 ) -> Result<SubjectView, AdminError> {
     let reason = check_reason(Some(reason))?;
     let before = admin.records.subject(who.subject()).await?;
@@ -205,7 +210,7 @@ pub async fn resume(
         subject: who.subject().clone(),
         case: suspension.case.clone(),
         reason: reason.to_owned(),
-        actor: actor.to_owned(),
+        actor: actor.to_string(),
     }));
     view(admin, who, &record).await
 }
@@ -214,10 +219,11 @@ async fn change(
     admin: &Admin,
     who: &Who,
     what: What,
-    (reason, actor): (&str, &str),
+    (reason, actor): (&str, &Actor),
 ) -> Result<Arc<SubjectRecord>, AdminError> {
     let subject = who.subject().clone();
-    let change = Change { subject, what, reason: reason.to_owned(), actor: actor.to_owned() };
+    let (reason, actor) = (reason.to_owned(), actor.clone());
+    let change = Change { subject, what, reason, evidence: None, actor };
     Ok(admin.records.change(change, admin.utc()).await?)
 }
 
@@ -284,7 +290,7 @@ fn steps(
     admin: &Admin,
     who: &Who,
     changes: &Changes,
-    (record, actor, now): (&SubjectRecord, &str, Timestamp),
+    (record, actor, now): (&SubjectRecord, &Actor, Timestamp),
 ) -> Result<Vec<What>, AdminError> {
     let mut steps = if record.registered { Vec::new() } else { vec![What::Register] };
     check_only_accounts(who, changes)?;
@@ -312,7 +318,7 @@ fn override_steps(
     who: &Who,
     changes: &Changes,
     record: &SubjectRecord,
-    (actor, now): (&str, Timestamp),
+    (actor, now): (&Actor, Timestamp),
 ) -> Result<Vec<What>, AdminError> {
     if changes.limits.is_empty() && changes.clear_limits.is_empty() {
         return check_unused(changes).map(|()| Vec::new());
@@ -326,7 +332,7 @@ fn override_steps(
         max,
         until,
         reason: reason.to_owned(),
-        actor: actor.to_owned(),
+        actor: actor.to_string(),
         since: now,
     };
     check_room(record, changes)?;

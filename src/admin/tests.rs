@@ -1,7 +1,14 @@
 //! The use cases over the store in memory.
 
 use super::{fixture::gate, *};
-use crate::{store::records::SubjectKind, types::Scope};
+use crate::{
+    store::records::SubjectKind,
+    types::{Actor, Scope, Via},
+};
+
+fn op() -> Actor {
+    Actor::new(Via::ControlSocket, "op")
+}
 
 fn account(name: &str) -> Who {
     Who::new(SubjectKind::Accounts, name).unwrap()
@@ -75,7 +82,7 @@ async fn the_last_refusal_is_shown() {
 async fn overrides_go_from_plan_to_tenant_to_account() {
     let gate = gate();
     let who = account("a@shop.example");
-    set(&gate.admin, &tenant("shop.example"), &limits(&["account recipients 1h=70"]), "op")
+    set(&gate.admin, &tenant("shop.example"), &limits(&["account recipients 1h=70"]), &op())
         .await
         .unwrap();
     let view = show(&gate.admin, &who).await.unwrap();
@@ -85,7 +92,7 @@ async fn overrides_go_from_plan_to_tenant_to_account() {
         until: Some("2h".parse().unwrap()),
         ..limits(&["account recipients 1h=200", "account recipients 1d=none"])
     };
-    let view = set(&gate.admin, &who, &changes, "op").await.unwrap();
+    let view = set(&gate.admin, &who, &changes, &op()).await.unwrap();
     assert_eq!(shown(&view.limits), ["account 1 h 0/200 200 account"]);
     assert_eq!((view.plan.as_str(), view.plan_source), ("big", PlanSource::Account));
     assert!(view.registered && view.overrides.iter().all(|o| o.record.until.is_some()));
@@ -94,7 +101,7 @@ async fn overrides_go_from_plan_to_tenant_to_account() {
         reason: Some("over".into()),
         ..Changes::default()
     };
-    let view = set(&gate.admin, &who, &clear, "op").await.unwrap();
+    let view = set(&gate.admin, &who, &clear, &op()).await.unwrap();
     assert_eq!(shown(&view.limits), ["account 1 h 0/70 70 tenant"]);
 }
 
@@ -102,7 +109,7 @@ async fn overrides_go_from_plan_to_tenant_to_account() {
 async fn an_accounts_plan_does_not_move_its_tenants_limits() {
     let gate = gate();
     let plan = Patch::Set("big".parse().unwrap());
-    set(&gate.admin, &account("a@shop.example"), &Changes { plan, ..Changes::default() }, "op")
+    set(&gate.admin, &account("a@shop.example"), &Changes { plan, ..Changes::default() }, &op())
         .await
         .unwrap();
     let used = usage(&gate.admin, &"a@shop.example".parse().unwrap()).await.unwrap();
@@ -121,10 +128,10 @@ async fn an_accounts_plan_does_not_move_its_tenants_limits() {
 async fn every_change_is_told() {
     let gate = gate();
     let who = account("a@shop.example");
-    set(&gate.admin, &who, &limits(&["account recipients 1h=200"]), "op").await.unwrap();
-    set(&gate.admin, &who, &limits(&["account recipients 1h=none"]), "op").await.unwrap();
-    suspend(&gate.admin, &who, "spam", "op").await.unwrap();
-    resume(&gate.admin, &who, "cleaned", "op").await.unwrap();
+    set(&gate.admin, &who, &limits(&["account recipients 1h=200"]), &op()).await.unwrap();
+    set(&gate.admin, &who, &limits(&["account recipients 1h=none"]), &op()).await.unwrap();
+    suspend(&gate.admin, &who, "spam", &op()).await.unwrap();
+    resume(&gate.admin, &who, "cleaned", &op()).await.unwrap();
     assert_eq!(
         *gate.told.lock(),
         [
@@ -141,18 +148,20 @@ async fn every_change_is_told() {
 async fn a_suspension_is_one_case_with_reason_and_actor() {
     let gate = gate();
     let who = tenant("shop.example");
-    let view = suspend(&gate.admin, &who, "spam wave", "alice (uid 1000)").await.unwrap();
+    let alice = Actor::new(Via::ControlSocket, "alice (uid 1000)");
+    let view = suspend(&gate.admin, &who, "spam wave", &alice).await.unwrap();
     let State::Suspended { case, reason, actor, .. } = &view.state else { panic!("not suspended") };
     assert!(case.as_str().starts_with("TG-"));
     assert_eq!((reason.as_str(), actor.as_str()), ("spam wave", "alice (uid 1000)"));
-    let again = suspend(&gate.admin, &who, "spam wave", "bob").await;
+    let bob = Actor::new(Via::Api, "bob");
+    let again = suspend(&gate.admin, &who, "spam wave", &bob).await;
     assert!(matches!(again, Err(AdminError::Conflict(_))));
     let name = "a@shop.example".parse().unwrap();
     let explained = explain(&gate.admin, &name, None).await.unwrap();
     assert_eq!((explained.account_state, explained.tenant_state), (State::Active, view.state));
-    let lifted = resume(&gate.admin, &who, "cleaned", "bob").await.unwrap();
+    let lifted = resume(&gate.admin, &who, "cleaned", &bob).await.unwrap();
     assert_eq!(lifted.state, State::Active);
-    let again = resume(&gate.admin, &who, "cleaned", "bob").await;
+    let again = resume(&gate.admin, &who, "cleaned", &bob).await;
     assert!(matches!(again, Err(AdminError::Conflict(_))));
 }
 
@@ -160,7 +169,7 @@ async fn a_suspension_is_one_case_with_reason_and_actor() {
 async fn check_refused(who: &Who, changes: Changes, text: &str) {
     let gate = gate();
     let before = show(&gate.admin, who).await.unwrap();
-    match set(&gate.admin, who, &changes, "op").await {
+    match set(&gate.admin, who, &changes, &op()).await {
         Err(AdminError::Invalid(said)) => assert!(said.contains(text), "{said}"),
         other => panic!("{changes:?}: {other:?}"),
     }
@@ -203,7 +212,7 @@ async fn what_does_not_fit_changes_nothing() {
 async fn a_list_has_the_registered_and_those_who_sent_in_pages() {
     let gate = gate();
     for name in ["d@x.example", "b@x.example"] {
-        set(&gate.admin, &account(name), &Changes::default(), "op").await.unwrap();
+        set(&gate.admin, &account(name), &Changes::default(), &op()).await.unwrap();
     }
     for name in ["c@x.example", "b@x.example", "a@y.example"] {
         gate.send(name, "x.example", 1).await;

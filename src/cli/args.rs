@@ -1,7 +1,7 @@
 //! The command line as clap reads it; every text here is what `--help` shows.
 
 use crate::{
-    admin::{Changes, LimitSpec, LimitTarget, Patch, Until},
+    admin::{Changes, LimitSpec, LimitTarget, Patch, Since, Until},
     config::Moves,
     types::{AccountId, Address, ClientIp, Language, PlanName, TenantId},
 };
@@ -52,6 +52,13 @@ pub(super) enum Command {
         /// Also the limits of this client address
         #[arg(long, value_name = "IP")]
         client: Option<ClientIp>,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Show the audit: every change and automatic decision, the oldest of those shown first
+    Audit {
+        #[command(flatten)]
+        wanted: AuditArgs,
         #[command(flatten)]
         gate: Gate,
     },
@@ -189,6 +196,29 @@ pub(super) enum TenantCommand {
         #[arg(long)]
         reason: String,
     },
+}
+
+/// Which entries of the audit.
+#[derive(Debug, clap::Args)]
+pub(super) struct AuditArgs {
+    /// Only what was done to this account, or to this tenant and its accounts
+    #[arg(long, value_name = "NAME")]
+    pub(super) subject: Option<String>,
+    /// Only what was done so, such as "suspended"; docs/audit.md lists the words
+    #[arg(long)]
+    pub(super) action: Option<String>,
+    /// Only from then on: 2026-11-22T09:14:07Z, or 7d for the last seven days
+    #[arg(long, value_name = "TIME")]
+    pub(super) since: Option<Since>,
+    /// Only what was done before
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<Since>,
+    /// How many, the newest of them
+    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
+    pub(super) max: usize,
+    /// All of them
+    #[arg(long)]
+    pub(super) all: bool,
 }
 
 /// What can be set for accounts and tenants alike.

@@ -5,6 +5,7 @@
 //! 2 the command line is wrong, 3 the gate cannot be reached.
 
 mod args;
+mod audit;
 mod client;
 mod links;
 pub(crate) mod output;
@@ -44,6 +45,7 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Account { command, gate } => remote::account(command, &gate),
         Command::Tenant { command, gate } => remote::tenant(command, &gate),
         Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),
+        Command::Audit { wanted, gate } => audit::show(&wanted, &gate),
         Command::Explain { account, client, gate } => remote::explain(&account, client, &gate),
     }
 }

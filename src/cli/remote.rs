@@ -87,19 +87,19 @@ fn path_of(kind: &str, name: &str) -> String {
 }
 
 /// The gate and the form that its answers are shown in.
-struct Remote {
-    client: Client,
-    form: Form,
+pub(super) struct Remote {
+    pub(super) client: Client,
+    pub(super) form: Form,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Tables,
     Json,
 }
 
 impl Remote {
-    fn new(gate: &Gate) -> Result<Self, CliError> {
+    pub(super) fn new(gate: &Gate) -> Result<Self, CliError> {
         let form = if gate.json { Form::Json } else { Form::Tables };
         Ok(Self { client: Client::new(socket_of(gate)?)?, form })
     }
@@ -152,7 +152,7 @@ impl Remote {
         }
     }
 
-    fn print<T: Serialize>(
+    pub(super) fn print<T: Serialize>(
         &self,
         value: &T,
         text: impl FnOnce(&T) -> String,
@@ -178,7 +178,7 @@ fn socket_of(gate: &Gate) -> Result<PathBuf, CliError> {
 }
 
 /// One object a line, so that a script can begin before the list ends.
-fn json_lines(values: &[impl Serialize]) -> Result<String, CliError> {
+pub(super) fn json_lines(values: &[impl Serialize]) -> Result<String, CliError> {
     let mut text = String::new();
     for value in values {
         let line = serde_json::to_string(value).map_err(|error| unprintable(&error))?;
@@ -364,7 +364,7 @@ fn state_text(state: &State) -> String {
     }
 }
 
-fn at_text(at: Timestamp) -> String {
+pub(super) fn at_text(at: Timestamp) -> String {
     at.to_second_ceiling()
 }
 

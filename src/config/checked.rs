@@ -3,6 +3,7 @@
 use super::{
     Config, HttpSettings, LoginOffer, Moves, Problem, SessionLimits,
     checker::{At, Checker},
+    keys::Keys,
     listeners, next_hop,
     parties::{self, Parties},
     written::{
@@ -69,6 +70,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         next_hop,
         store,
         archive,
+        written: Keys::default(),
     }
 }
 

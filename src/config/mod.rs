@@ -8,6 +8,7 @@
 mod checked;
 mod checker;
 mod descriptors;
+mod keys;
 mod listeners;
 mod next_hop;
 mod parties;
@@ -78,6 +79,7 @@ pub struct Config {
     pub archive: store::archive::Settings,
     /// The spool.
     pub spool: spool::Settings,
+    written: keys::Keys,
 }
 
 /// Where the program can be looked at.
@@ -158,6 +160,12 @@ impl Config {
 }
 
 impl Config {
+    /// The keys that the file sets otherwise than an earlier one did, by their names alone.
+    #[must_use]
+    pub fn keys_changed_since(&self, earlier: &Self) -> Vec<String> {
+        self.written.changed_since(&earlier.written)
+    }
+
     /// Puts back what cannot change while the program runs, so that everything else fits what is really open; says which keys
     /// the file had changed.
     pub fn keep_fixed(&mut self, running: &Self) -> Vec<&'static str> {
@@ -273,7 +281,8 @@ pub fn parse(text: &str, path: &Path, moves: &Moves) -> Result<Config, ConfigErr
     };
     let file = toml::from_str(text).map_err(syntax)?;
     let wrong = |problems| ConfigError::Wrong { path: path.to_owned(), problems };
-    checked::check(file, moves).map_err(wrong)
+    let config = checked::check(file, moves).map_err(wrong)?;
+    Ok(Config { written: keys::Keys::of(text), ..config })
 }
 
 /// The line and what is wrong, without the line itself, which may hold a password.

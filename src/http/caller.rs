@@ -1,16 +1,16 @@
 //! Who is at the other end of the control socket, as the kernel says (SO_PEERCRED).
 
 use super::bounded::Bounded;
+use crate::types::{Actor, Via};
 use axum::{extract::connect_info::Connected, serve::IncomingStream};
-use std::sync::Arc;
 use tokio::net::UnixListener;
 
 /// The name that a change is recorded under: `alice (uid 1000)`, or `uid 1000` for a user without a name.
 #[derive(Debug, Clone)]
-pub(super) struct Caller(Arc<str>);
+pub(super) struct Caller(Actor);
 
 impl Caller {
-    pub(super) fn as_str(&self) -> &str {
+    pub(super) const fn actor(&self) -> &Actor {
         &self.0
     }
 }
@@ -20,7 +20,7 @@ impl Connected<IncomingStream<'_, Bounded<UnixListener>>> for Caller {
         let credentials = stream.io().get().peer_cred();
         let text =
             credentials.map_or_else(|_| "unknown".into(), |peer| actor(peer.uid(), &passwd()));
-        Self(text.into())
+        Self(Actor::new(Via::ControlSocket, &text))
     }
 }
 

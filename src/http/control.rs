@@ -2,7 +2,7 @@
 
 use super::{bounded::Bounded, caller::Caller, problem::Problem, socket::ControlSocket};
 use crate::{
-    admin::{self, Admin, AdminError, Changes, PageRequest, Who, Why},
+    admin::{self, Admin, AdminError, AuditRequest, Changes, PageRequest, Who, Why},
     store::records::SubjectKind,
     types::ClientIp,
 };
@@ -34,6 +34,7 @@ pub async fn serve_control(
 fn router(admin: Admin) -> Router {
     Router::new()
         .route("/v1/health", get(health))
+        .route("/v1/audit", get(audit))
         .route("/v1/{kind}", get(list))
         .route("/v1/{kind}/{name}", get(show).patch(set))
         .route("/v1/{kind}/{name}/suspend", post(suspend))
@@ -59,6 +60,14 @@ async fn health(State(admin): State<Admin>) -> Json<admin::Readiness> {
     Json(admin.health.readiness().await)
 }
 
+async fn audit(
+    State(admin): State<Admin>,
+    query: Result<Query<AuditRequest>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(request) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    answer(admin::audit(&admin, &request).await)
+}
+
 async fn list(
     State(admin): State<Admin>,
     Path(kind): Path<String>,
@@ -79,7 +88,7 @@ async fn set(
     body: Bytes,
 ) -> Answer {
     let changes: Changes = decode(&body)?;
-    answer(admin::set(&admin, &who(&path)?, &changes, caller.as_str()).await)
+    answer(admin::set(&admin, &who(&path)?, &changes, caller.actor()).await)
 }
 
 async fn suspend(
@@ -89,7 +98,7 @@ async fn suspend(
     body: Bytes,
 ) -> Answer {
     let why: Why = decode(&body)?;
-    answer(admin::suspend(&admin, &who(&path)?, &why.reason, caller.as_str()).await)
+    answer(admin::suspend(&admin, &who(&path)?, &why.reason, caller.actor()).await)
 }
 
 async fn resume(
@@ -99,7 +108,7 @@ async fn resume(
     body: Bytes,
 ) -> Answer {
     let why: Why = decode(&body)?;
-    answer(admin::resume(&admin, &who(&path)?, &why.reason, caller.as_str()).await)
+    answer(admin::resume(&admin, &who(&path)?, &why.reason, caller.actor()).await)
 }
 
 async fn usage(State(admin): State<Admin>, Path(name): Path<String>) -> Answer {

@@ -3,6 +3,7 @@
 use super::{
     BoxFuture, StoreError,
     ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
+    outbox::{Changed, Outbox},
     records::{Change, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
     refusals::Refusals,
     subjects::{Subjects, apply},
@@ -21,6 +22,7 @@ pub struct MemoryStore {
     subjects: Subjects,
     refusals: Refusals,
     changes: Mutex<()>,
+    outbox: Outbox,
 }
 
 impl MemoryStore {
@@ -32,6 +34,7 @@ impl MemoryStore {
             subjects: Subjects::default(),
             refusals: Refusals::default(),
             changes: Mutex::new(()),
+            outbox: Outbox::default(),
         }
     }
 
@@ -153,8 +156,10 @@ impl Records for MemoryStore {
     ) -> BoxFuture<'a, Result<Arc<SubjectRecord>, StoreError>> {
         Box::pin(async move {
             let _one_at_a_time = self.changes.lock();
-            let record = Arc::new(apply(&self.subjects.find(&change.subject), &change, now)?);
+            let before = self.subjects.find(&change.subject);
+            let record = Arc::new(apply(&before, &change, now)?);
             self.subjects.check_room(&change.subject)?;
+            self.outbox.push(Changed::draw(self.outbox.next_number()?, &before, &change, now)?);
             self.subjects.put(change.subject, record.clone());
             Ok(record)
         })
@@ -167,6 +172,17 @@ impl Records for MemoryStore {
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
         Box::pin(async move { Ok(self.subjects.list(kind, after, max)) })
+    }
+
+    fn changes_waiting(&self, max: usize) -> BoxFuture<'_, Result<Vec<Changed>, StoreError>> {
+        Box::pin(async move { Ok(self.outbox.oldest(max).await) })
+    }
+
+    fn cut_changes(&self, up_to: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.outbox.cut(up_to);
+            Ok(())
+        })
     }
 
     fn note_refusal(

@@ -10,11 +10,14 @@ pub mod records;
 pub mod sqlite;
 
 mod name;
+mod outbox;
 mod refusals;
 mod subjects;
 mod table;
 mod warned;
 mod windows;
+
+pub use outbox::Changed;
 
 use std::{future::Future, pin::Pin};
 

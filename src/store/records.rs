@@ -1,10 +1,12 @@
 //! Assignments, overrides, suspensions and last refusals of accounts and tenants.
 
-use super::{BoxFuture, StoreError};
+use super::{BoxFuture, StoreError, outbox::Changed};
 use crate::{
     event::LimitHit,
     rules::{limits::LimitOverride, policy::Assigned},
-    types::{AccountId, Address, CaseId, Language, PlanName, SubjectId, TenantId, Timestamp},
+    types::{
+        AccountId, Actor, Address, CaseId, Language, PlanName, SubjectId, TenantId, Timestamp,
+    },
 };
 use std::sync::Arc;
 
@@ -64,8 +66,8 @@ pub struct LastRefusal {
     pub count: u64,
 }
 
-/// A change to a record. Each is written durably before the call returns, and each is kept in a change log (audit) with
-/// its actor and reason.
+/// A change to a record. Each is written durably before the call returns, together with what the audit will say
+/// of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Whose record.
@@ -74,8 +76,10 @@ pub struct Change {
     pub what: What,
     /// Why.
     pub reason: String,
+    /// What an automatic decision is made on.
+    pub evidence: Option<String>,
     /// Who does it.
-    pub actor: String,
+    pub actor: Actor,
 }
 
 /// What changes.
@@ -131,6 +135,13 @@ pub trait Records: Send + Sync {
         after: Option<&'a str>,
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>>;
+
+    /// The oldest changes that the audit may not have yet, in their order, up to `max`; waits for one if there is none. For one
+    /// caller at a time.
+    fn changes_waiting(&self, max: usize) -> BoxFuture<'_, Result<Vec<Changed>, StoreError>>;
+
+    /// Forgets the changes up to this number, because the audit has them.
+    fn cut_changes(&self, up_to: i64) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Notes a refusal, for `explain`. Kept for the newest [`LAST_REFUSALS_MAX`] accounts; lost without harm in a crash.
     fn note_refusal(

@@ -163,7 +163,7 @@ fn suspend(
         case: case.clone(),
         since: now,
         reason: change.reason.clone(),
-        actor: change.actor.clone(),
+        actor: change.actor.to_string(),
     });
     Ok(())
 }
@@ -177,32 +177,6 @@ fn resume(record: &mut SubjectRecord, change: &Change) -> Result<(), StoreError>
 
 fn conflict<T>(why: String) -> Result<T, StoreError> {
     Err(StoreError::Conflict(why))
-}
-
-/// What a change does, in words, for the change log.
-pub(super) fn describe(what: &What) -> String {
-    match what {
-        What::Register => "registered".into(),
-        What::Plan(Some(plan)) => format!("plan {plan}"),
-        What::Plan(None) => "default plan".into(),
-        What::Tenant(Some(tenant)) => format!("tenant {tenant}"),
-        What::Tenant(None) => "tenant from its domain".into(),
-        What::Senders(senders) => format!("senders {}", senders.join(" ")),
-        What::Contact(Some(contact)) => format!("contact {contact}"),
-        What::Contact(None) => "no contact".into(),
-        What::Language(Some(language)) => format!("language {language}"),
-        What::Language(None) => "default language".into(),
-        What::SetOverride(given) => format!("set {}", describe_override(given)),
-        What::ClearOverride(given) => format!("cleared {}", describe_override(given)),
-        What::Suspend(case) => format!("suspended, case {case}"),
-        What::Resume => "resumed".into(),
-    }
-}
-
-fn describe_override(given: &LimitOverride) -> String {
-    let max = given.max.map_or_else(|| String::from("no limit"), |max| max.to_string());
-    let until = given.until.map_or_else(String::new, |until| format!(" until {until}"));
-    format!("{}/{}/{}: {max}{until}", given.scope, given.unit, given.window)
 }
 
 /// How many accounts and tenants have a record.

@@ -133,6 +133,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::Suspended(_)
         | Event::Resumed(_)
         | Event::SubjectChanged(_)
+        | Event::Audited(_)
         | Event::NextHopUp(_)
         | Event::PlacesAmple
         | Event::LoginBackendUp(_)
@@ -179,6 +180,11 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         Event::Suspended(s) => write_case(line, (&s.subject, &s.case), &s.reason, &s.actor),
         Event::Resumed(s) => write_case(line, (&s.subject, &s.case), &s.reason, &s.actor),
         Event::SubjectChanged(changed) => write_changed(line, changed),
+        Event::Audited(audited) => {
+            line.number("number", audited.number);
+            line.text("action", &audited.action);
+            line.text("hash", &audited.hash);
+        }
         Event::NextHopUp(state) | Event::NextHopDown(state) => write_next_hop(line, state),
         Event::LoginBackendUp(state) | Event::LoginBackendDown(state) => {
             line.text("backend", &state.backend);

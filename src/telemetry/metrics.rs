@@ -45,6 +45,7 @@ pub struct Metrics {
     suspensions: Words,
     resumptions: Words,
     subject_changes: Words,
+    audit_entries: Counter,
     places_scarce: Gauge,
     next_hop_up: ByName<Gauge>,
     next_hop_failures: Counter,
@@ -133,6 +134,7 @@ impl Metrics {
             suspensions: Words::new(r, "tollgate_suspensions_total", "scope", SUBJECTS),
             resumptions: Words::new(r, "tollgate_resumptions_total", "scope", SUBJECTS),
             subject_changes: Words::new(r, "tollgate_subject_changes_total", "scope", SUBJECTS),
+            audit_entries: single(r, "tollgate_audit_entries_total"),
             places_scarce: r.register_gauge(&Key::from_name("tollgate_places_scarce"), &METADATA),
             next_hop_up: ByName::new("tollgate_next_hop_up", "next_hop"),
             next_hop_failures: single(r, "tollgate_next_hop_failures_total"),
@@ -245,6 +247,7 @@ impl Listener for Metrics {
             Event::SubjectChanged(changed) => {
                 self.subject_changes.count(scope_of(&changed.subject));
             }
+            Event::Audited(_) => self.audit_entries.increment(1),
             Event::NextHopUp(state) => self.note_next_hop(&state.next_hop, 1.0),
             Event::NextHopDown(state) => {
                 self.next_hop_failures.increment(1);
@@ -532,6 +535,7 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_evidence_rejected_total", "Evidence of identity that was not believed"),
     ("tollgate_suspensions_total", "Suspensions that began"),
     ("tollgate_resumptions_total", "Suspensions that were lifted"),
+    ("tollgate_audit_entries_total", "Entries added to the audit"),
     ("tollgate_subject_changes_total", "Changes of assignments and overrides"),
     ("tollgate_next_hop_up", "1 while the next hop is used, 0 while it is left alone"),
     ("tollgate_next_hop_failures_total", "Times that a next hop was given up for a while"),

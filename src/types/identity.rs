@@ -84,7 +84,7 @@ name!(
 );
 
 /// An account or a tenant: what can be suspended or given an override.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "scope", content = "id")]
 pub enum SubjectId {
     /// One account.

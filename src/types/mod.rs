@@ -3,6 +3,7 @@
 //! A value of one of these types that exists is valid: constructors parse and return a [`ParseError`]
 //! that says what was wrong, fields are private. Nothing here does I/O or reads a clock.
 
+mod actor;
 mod address;
 mod certificate;
 mod identity;
@@ -13,6 +14,7 @@ mod secret;
 mod size;
 mod time;
 
+pub use actor::{Actor, Via};
 pub use address::{Address, Domain, ReversePath, is_visible};
 pub use certificate::{ClientCertificate, Fingerprint};
 pub use identity::{

@@ -66,7 +66,7 @@ impl Listener for Ear {
     }
 }
 
-/// Comings and goings of connections are for the log and the metrics only.
+/// Comings and goings of connections are for the log and the metrics only, and the audit is kept already.
 const fn is_kept(event: &Event) -> bool {
     !matches!(
         event,
@@ -76,6 +76,7 @@ const fn is_kept(event: &Event) -> bool {
             | Event::TlsStarted(_)
             | Event::TlsFailed(_)
             | Event::LoginSucceeded(_)
+            | Event::Audited(_)
     )
 }
 

@@ -219,9 +219,9 @@ fn lives(action: Action) {
         // Most lives begin with what a killed one left, and have more calls than the one before; now and then an orderly
         // end folds it all up. So n is beyond the last call when all the lives between two such ends are untouched.
         if n % LIVES_BETWEEN_ORDERLY_ENDS == 0 {
-            end_in_order(&mut gate)
+            end_in_order(&mut gate);
         } else {
-            gate.kill()
+            gate.kill();
         }
         untouched = if hits > 0 { 0 } else { untouched + 1 };
         untouched < LIVES_BETWEEN_ORDERLY_ENDS

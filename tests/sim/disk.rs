@@ -21,7 +21,7 @@ use std::{
 use tollgate::{
     event::{LimitHit, LimitReached},
     store::{
-        BoxFuture, StoreError,
+        BoxFuture, Changed, StoreError,
         ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
         memory::MemoryStore,
         records::{Change, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
@@ -232,6 +232,14 @@ impl Records for Disk {
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
         Box::pin(async move { on!(self, store => store.subjects(kind, after, max)) })
+    }
+
+    fn changes_waiting(&self, max: usize) -> BoxFuture<'_, Result<Vec<Changed>, StoreError>> {
+        Box::pin(async move { on!(self, store => store.changes_waiting(max)) })
+    }
+
+    fn cut_changes(&self, up_to: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { on!(self, store => store.cut_changes(up_to)) })
     }
 
     fn note_refusal(

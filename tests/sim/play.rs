@@ -15,7 +15,7 @@ use tollgate::{
         ledger::Ledger,
         records::{Change, What},
     },
-    types::{Key, Limit, Scope, Span, SubjectId, Unit},
+    types::{Actor, Key, Limit, Scope, Span, SubjectId, Unit},
 };
 
 /// What came of a seed.
@@ -150,8 +150,8 @@ fn subject(name: &str, is_tenant: bool) -> SubjectId {
 
 async fn change(world: &World, subject: SubjectId, what: What) -> bool {
     let Some(gate) = world.gate() else { return false };
-    let (reason, actor) = ("the simulation wants it".to_owned(), "sim".to_owned());
-    let change = Change { subject, what, reason, actor };
+    let (reason, actor) = ("the simulation wants it".to_owned(), Actor::automatic("sim"));
+    let change = Change { subject, what, reason, evidence: None, actor };
     gate.records.change(change, gate.clock.now()).await.is_ok()
 }
 

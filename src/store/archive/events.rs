@@ -74,7 +74,8 @@ pub struct EventFilter {
 }
 
 /// Which events come first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Order {
     /// The newest.
     #[default]
@@ -137,7 +138,7 @@ fn select(db: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<EventRo
         let side = if filter.order == Order::Newest { "events.id <" } else { "events.id >" };
         wanted.add(side, beyond);
     }
-    wanted.any_name(&filter.names);
+    wanted.any_of("events.name", &filter.names);
     let direction = if filter.order == Order::Newest { "DESC" } else { "ASC" };
     let max = filter.max.clamp(1, EVENTS_PAGE_MAX);
     let sql = format!(
@@ -165,18 +166,19 @@ fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
 
 /// Conditions that all hold, with their values.
 #[derive(Default)]
-struct Wanted {
+pub(super) struct Wanted {
     conditions: Vec<String>,
-    values: Vec<Box<dyn ToSql>>,
+    pub(super) values: Vec<Box<dyn ToSql>>,
 }
 
 impl Wanted {
-    fn add(&mut self, condition: &str, value: impl ToSql + 'static) {
+    pub(super) fn add(&mut self, condition: &str, value: impl ToSql + 'static) {
         self.values.push(Box::new(value));
         self.conditions.push(format!("{condition} ?{}", self.values.len()));
     }
 
-    fn any_name(&mut self, names: &[String]) {
+    /// The column has one of these values; none given: any.
+    pub(super) fn any_of(&mut self, column: &str, names: &[String]) {
         if names.is_empty() {
             return;
         }
@@ -185,10 +187,20 @@ impl Wanted {
             self.values.push(Box::new(name.clone()));
             marks.push(format!("?{}", self.values.len()));
         }
-        self.conditions.push(format!("events.name IN ({})", marks.join(", ")));
+        self.conditions.push(format!("{column} IN ({})", marks.join(", ")));
     }
 
-    fn sql(&self) -> String {
+    /// One of the columns has the value beside it.
+    pub(super) fn any_equal(&mut self, any: &[(&str, i64)]) {
+        let mut conditions = Vec::new();
+        for (column, value) in any {
+            self.values.push(Box::new(*value));
+            conditions.push(format!("{column} = ?{}", self.values.len()));
+        }
+        self.conditions.push(format!("({})", conditions.join(" OR ")));
+    }
+
+    pub(super) fn sql(&self) -> String {
         if self.conditions.is_empty() { "true".into() } else { self.conditions.join(" AND ") }
     }
 }

@@ -5,6 +5,7 @@
 //! ([`reader`]), so a report keeps nobody waiting. Each topic is a file with its tables and its calls on [`Archive`]; a read
 //! comes in pages, because a long one keeps the log of the file from being cut. Times are UTC.
 
+pub mod audit;
 mod events;
 mod names;
 mod reader;
@@ -13,6 +14,7 @@ mod schema;
 mod tests;
 mod writer;
 
+pub use audit::{AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
 
 use self::{reader::Readers, writer::Writes};

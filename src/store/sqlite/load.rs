@@ -10,6 +10,7 @@ use super::{
 use crate::{
     store::{
         StoreError,
+        outbox::Outbox,
         refusals::Refusals,
         subjects::Subjects,
         windows::{KEYS_MAX, Locked, State, Windows},
@@ -24,6 +25,7 @@ pub(super) struct Loaded {
     pub(super) windows: Windows,
     pub(super) subjects: Subjects,
     pub(super) refusals: Refusals,
+    pub(super) outbox: Outbox,
     pub(super) queue: Queue,
     pub(super) first_row: i64,
     pub(super) last_row: i64,
@@ -54,6 +56,7 @@ pub(super) fn load(
     rows::load_subjects(db, &subjects)?;
     subjects.for_each_override(|given| windows.keep_for(given.window.length()));
     rows::load_refusals(db, &refusals)?;
+    let outbox = rows::load_outbox(db)?;
     rows::load_warned(db, windows.warned(), now)?;
     let last_seq = load_windows(db, &windows)?;
     let mut replay = Replay::new(&windows, last_seq);
@@ -70,6 +73,7 @@ pub(super) fn load(
         windows,
         subjects,
         refusals,
+        outbox,
         queue,
         first_row: first_row.unwrap_or(last_row + 1),
         last_row,

@@ -14,10 +14,11 @@ pub(super) mod schema;
 mod tests;
 mod writer;
 
-use self::queue::{ChangeTask, Queue};
+use self::queue::{ChangeTask, Cut, Queue};
 use super::{
     BoxFuture, StoreError,
     ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
+    outbox::{Changed, Outbox},
     records::{Change, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
     refusals::Refusals,
     subjects::{Subjects, apply},
@@ -118,6 +119,7 @@ impl Opened {
             windows: loaded.windows,
             subjects: loaded.subjects,
             refusals: loaded.refusals,
+            outbox: loaded.outbox,
             queue: loaded.queue,
             high_water: AtomicI64::new(self.high_water.as_millis()),
             first_row: AtomicI64::new(loaded.first_row),
@@ -160,6 +162,7 @@ struct Shared {
     windows: Windows,
     subjects: Subjects,
     refusals: Refusals,
+    outbox: Outbox,
     queue: Queue,
     /// The latest moment that is in the file.
     high_water: AtomicI64,
@@ -392,13 +395,15 @@ impl Records for SqliteStore {
         Box::pin(async move {
             let one_at_a_time = self.changes.clone().lock_owned().await;
             let subjects = &self.shared.subjects;
-            let record = Arc::new(apply(&subjects.find(&change.subject), &change, now)?);
+            let before = subjects.find(&change.subject);
+            let record = Arc::new(apply(&before, &change, now)?);
             subjects.check_room(&change.subject)?;
+            let number = self.shared.outbox.next_number()?;
+            let changed = Changed::draw(number, &before, &change, now)?;
             let (done, written) = oneshot::channel();
             self.shared.queue.push_change(ChangeTask {
-                change,
+                changed,
                 record: record.clone(),
-                at: now,
                 done,
                 _one_at_a_time: one_at_a_time,
             })?;
@@ -414,6 +419,18 @@ impl Records for SqliteStore {
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
         Box::pin(async move { Ok(self.shared.subjects.list(kind, after, max)) })
+    }
+
+    fn changes_waiting(&self, max: usize) -> BoxFuture<'_, Result<Vec<Changed>, StoreError>> {
+        Box::pin(async move { Ok(self.shared.outbox.oldest(max).await) })
+    }
+
+    fn cut_changes(&self, up_to: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let (done, written) = oneshot::channel();
+            self.shared.queue.push_cut(Cut { up_to, done })?;
+            heard(written.await)
+        })
     }
 
     fn note_refusal(

@@ -7,8 +7,9 @@ use super::{super::StoreError, codec};
 use crate::{
     event::LimitReached,
     store::{
+        Changed,
         ledger::Reservation,
-        records::{Change, SubjectRecord},
+        records::SubjectRecord,
         windows::{CellRef, Locked},
     },
     types::Timestamp,
@@ -51,17 +52,24 @@ pub(super) struct Batch {
     pub(super) warned: Vec<(LimitReached, Timestamp)>,
     /// Changes of records.
     pub(super) changes: Vec<ChangeTask>,
+    /// Changes that the audit has.
+    pub(super) cuts: Vec<Cut>,
     /// Whoever waits for the store to close.
     pub(super) closing: Option<Done>,
 }
 
 /// A change of a record on its way into the file. The guard keeps the next change waiting until this one is published.
 pub(super) struct ChangeTask {
-    pub(super) change: Change,
+    pub(super) changed: Changed,
     pub(super) record: Arc<SubjectRecord>,
-    pub(super) at: Timestamp,
     pub(super) done: Done,
     pub(super) _one_at_a_time: OwnedMutexGuard<()>,
+}
+
+/// The changes up to this number leave the file.
+pub(super) struct Cut {
+    pub(super) up_to: i64,
+    pub(super) done: Done,
 }
 
 impl Queue {
@@ -138,6 +146,14 @@ impl Queue {
         let mut inner = self.inner.lock();
         inner.check()?;
         inner.batch.changes.push(task);
+        self.wake(&mut inner);
+        Ok(())
+    }
+
+    pub(super) fn push_cut(&self, cut: Cut) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock();
+        inner.check()?;
+        inner.batch.cuts.push(cut);
         self.wake(&mut inner);
         Ok(())
     }
@@ -220,7 +236,8 @@ impl Inner {
 
     fn is_urgent(&self) -> bool {
         let batch = &self.batch;
-        self.closed || !batch.waiters.is_empty() || !batch.changes.is_empty()
+        let records = !batch.changes.is_empty() || !batch.cuts.is_empty();
+        self.closed || !batch.waiters.is_empty() || records
     }
 }
 

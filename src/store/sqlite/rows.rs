@@ -3,9 +3,10 @@
 use super::{
     super::{
         StoreError,
+        outbox::{Changed, Outbox},
         records::{LAST_REFUSALS_MAX, LastRefusal, SubjectKind, SubjectRecord},
         refusals::Refusals,
-        subjects::{Subjects, describe, kind_of, name_of},
+        subjects::{Subjects, kind_of, name_of},
         warned::{Report, WARNED_MAX, Warned},
     },
     queue::ChangeTask,
@@ -46,23 +47,35 @@ pub(super) fn load_anchor(db: &Connection) -> Result<Option<Anchor>, StoreError>
 }
 
 pub(super) fn save_change(db: &Connection, task: &ChangeTask) -> rusqlite::Result<()> {
-    let (kind, name) = place(&task.change.subject);
+    let changed = &task.changed;
+    let (kind, name) = place(&changed.subject);
     if *task.record == SubjectRecord::default() {
         db.prepare_cached(schema::CUT_SUBJECT)?.execute(params![kind, name])?;
     } else {
         let record = to_json(&*task.record)?;
         db.prepare_cached(schema::PUT_SUBJECT)?.execute(params![kind, name, record])?;
     }
-    let (what, change) = (describe(&task.change.what), &task.change);
-    db.prepare_cached(schema::ADD_CHANGE)?.execute(params![
-        task.at.as_millis(),
-        kind,
-        name,
-        what,
-        change.reason,
-        change.actor
-    ])?;
+    db.prepare_cached(schema::ADD_CHANGE)?.execute(params![changed.number, to_json(changed)?])?;
     Ok(())
+}
+
+/// Deletes the changes up to a number, and overwrites what they said: names must not stay here once the audit has them.
+pub(super) fn cut_changes(db: &Connection, up_to: i64) -> rusqlite::Result<()> {
+    let overwrite = |wanted| db.pragma_update_and_check(None, "secure_delete", wanted, |_| Ok(()));
+    overwrite(true)?;
+    let cut = db.prepare_cached(schema::CUT_CHANGES)?.execute(params![up_to]);
+    overwrite(false)?;
+    cut.map(|_| ())
+}
+
+pub(super) fn load_outbox(db: &Connection) -> Result<Outbox, StoreError> {
+    let mut waiting: Vec<Changed> = Vec::new();
+    each(db, schema::ALL_CHANGES, params![], |row| {
+        waiting.push(from_json(&row.get::<_, String>(0)?)?);
+        Ok(())
+    })?;
+    let last = db.query_row(schema::LAST_CHANGE, [], |row| row.get(0)).map_err(failed)?;
+    Ok(Outbox::restored(waiting, last))
 }
 
 pub(super) fn load_subjects(db: &Connection, subjects: &Subjects) -> Result<(), StoreError> {

@@ -121,8 +121,7 @@ CREATE TABLE warned (key TEXT NOT NULL, window INTEGER NOT NULL, percent INTEGER
     at INTEGER NOT NULL, PRIMARY KEY (key, window)) WITHOUT ROWID;
 CREATE TABLE subjects (kind INTEGER NOT NULL, name TEXT NOT NULL, record TEXT NOT NULL,
     PRIMARY KEY (kind, name)) WITHOUT ROWID;
-CREATE TABLE changes (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind INTEGER NOT NULL,
-    name TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL, actor TEXT NOT NULL);
+CREATE TABLE changes (number INTEGER PRIMARY KEY AUTOINCREMENT, change TEXT NOT NULL);
 CREATE TABLE refusals (account TEXT PRIMARY KEY, at INTEGER NOT NULL, reply TEXT NOT NULL,
     hit TEXT) WITHOUT ROWID;
 PRAGMA application_id = 0x546f6c6c;
@@ -150,8 +149,11 @@ pub(super) const PUT_SUBJECT: &str =
     "INSERT OR REPLACE INTO subjects (kind, name, record) VALUES (?1, ?2, ?3)";
 pub(super) const CUT_SUBJECT: &str = "DELETE FROM subjects WHERE kind = ?1 AND name = ?2";
 pub(super) const ALL_SUBJECTS: &str = "SELECT kind, name, record FROM subjects";
-pub(super) const ADD_CHANGE: &str = "INSERT INTO changes (at, kind, name, what, reason, actor) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+pub(super) const ADD_CHANGE: &str = "INSERT INTO changes (number, change) VALUES (?1, ?2)";
+pub(super) const CUT_CHANGES: &str = "DELETE FROM changes WHERE number <= ?1";
+pub(super) const ALL_CHANGES: &str = "SELECT change FROM changes ORDER BY number";
+pub(super) const LAST_CHANGE: &str =
+    "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)";
 pub(super) const PUT_REFUSAL: &str =
     "INSERT OR REPLACE INTO refusals (account, at, reply, hit) VALUES (?1, ?2, ?3, ?4)";
 pub(super) const CUT_REFUSALS: &str = "DELETE FROM refusals WHERE at < (SELECT at FROM refusals \

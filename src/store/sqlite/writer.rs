@@ -307,8 +307,13 @@ impl Writer {
             let _ = waiter.send(Ok(()));
         }
         for task in batch.changes.drain(..) {
-            self.shared.subjects.put(task.change.subject, task.record);
+            self.shared.subjects.put(task.changed.subject.clone(), task.record);
+            self.shared.outbox.push(task.changed);
             let _ = task.done.send(Ok(()));
+        }
+        for cut in batch.cuts.drain(..) {
+            self.shared.outbox.cut(cut.up_to);
+            let _ = cut.done.send(Ok(()));
         }
         self.advance_checkpoint(cut_to);
     }
@@ -358,6 +363,9 @@ impl Writer {
         }
         for task in batch.changes.drain(..) {
             let _ = task.done.send(Err(detail.clone()));
+        }
+        for cut in batch.cuts.drain(..) {
+            let _ = cut.done.send(Err(detail.clone()));
         }
         self.surplus_pages = 0;
         self.abort_checkpoint(cells, &mut batch);
@@ -418,6 +426,9 @@ fn write_rest(db: &Connection, work: &Work) -> rusqlite::Result<()> {
     for task in &work.batch.changes {
         rows::save_change(db, task)?;
     }
+    for cut in &work.batch.cuts {
+        rows::cut_changes(db, cut.up_to)?;
+    }
     for (account, refusal) in &work.refusals {
         rows::save_refusal(db, account, refusal)?;
     }
@@ -450,8 +461,8 @@ impl Work {
     fn is_empty(&self) -> bool {
         let batch = &self.batch;
         let journal = batch.opened.is_empty() && batch.closed.is_empty() && self.carried.is_empty();
-        let records =
-            batch.warned.is_empty() && batch.changes.is_empty() && self.refusals.is_empty();
+        let changes = batch.changes.is_empty() && batch.cuts.is_empty();
+        let records = batch.warned.is_empty() && changes && self.refusals.is_empty();
         let upkeep = !self.cells.is_empty() || self.cut_to.is_some() || self.pages > 0;
         journal && records && !upkeep
     }

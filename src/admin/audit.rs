@@ -1,0 +1,153 @@
+//! The audit as people read it, and what of it is not a change of a record.
+
+use super::{Admin, AdminError, Page, Since};
+use crate::{
+    store::archive::{
+        AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry, Order,
+        audit::{audited, chain::Field},
+    },
+    types::{SubjectId, TenantId, Timestamp, Via},
+};
+use serde::{Deserialize, Serialize};
+
+/// Which entries.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditRequest {
+    /// Only what was done to this account, or to this tenant and its accounts.
+    pub subject: Option<String>,
+    /// Only what was done so: `suspended`.
+    pub action: Option<String>,
+    /// Only from then on.
+    pub since: Option<Since>,
+    /// Only before then.
+    pub until: Option<Since>,
+    /// The newest first (the default), or the oldest.
+    pub order: Order,
+    /// Only entries beyond this number, in that order.
+    pub after: Option<u64>,
+    /// How many, 1 to [`AUDIT_PAGE_MAX`].
+    pub max: Option<usize>,
+}
+
+/// An entry of the audit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditView {
+    /// Its number, from 1 on without gaps.
+    pub number: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What was done, as a stable word; docs/audit.md has them all.
+    pub action: String,
+    /// Which way the wish came in.
+    pub via: Via,
+    /// What it was done to: `account a@shop.example`.
+    pub subject: Option<String>,
+    /// Who did it.
+    pub actor: Option<String>,
+    /// What stood there before.
+    pub before: Option<String>,
+    /// What stands there now.
+    pub after: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// What an automatic decision was made on.
+    pub evidence: Option<String>,
+    /// Which of these were there and have been erased.
+    pub erased: Vec<String>,
+    /// Its hash, which covers all entries before it; none where only a part is shown.
+    pub hash: Option<String>,
+}
+
+impl From<&AuditEntry> for AuditView {
+    fn from(entry: &AuditEntry) -> Self {
+        let value = |field| entry.value(field).map(ToOwned::to_owned);
+        Self {
+            number: entry.link.number,
+            at: entry.link.at,
+            action: entry.link.action.clone(),
+            via: entry.link.via,
+            subject: value(Field::Subject),
+            actor: value(Field::Actor),
+            before: value(Field::Before),
+            after: value(Field::After),
+            reason: value(Field::Reason),
+            evidence: value(Field::Evidence),
+            erased: entry.erased().map(|field| field.name().to_owned()).collect(),
+            hash: Some(entry.hash.to_string()),
+        }
+    }
+}
+
+/// One page of the audit.
+///
+/// # Errors
+/// [`AdminError::Store`] if the archive does not answer.
+pub async fn audit(admin: &Admin, request: &AuditRequest) -> Result<Page<AuditView>, AdminError> {
+    page(admin, None, request).await
+}
+
+/// One page of a tenant's part of the audit: what was done to it and its accounts, and why; neither by whom nor on what evidence.
+///
+/// # Errors
+/// [`AdminError::Store`] if the archive does not answer.
+pub async fn audit_of_tenant(
+    admin: &Admin,
+    tenant: &TenantId,
+    request: &AuditRequest,
+) -> Result<Page<AuditView>, AdminError> {
+    let mut page = page(admin, Some(tenant.clone()), request).await?;
+    // Who looked for mail looks for many, and what they looked for is not the tenant's to know.
+    page.items.retain(|entry| entry.action != "traced");
+    for entry in &mut page.items {
+        (entry.actor, entry.evidence, entry.hash) = (None, None, None);
+        entry.erased.retain(|name| *name != Field::Actor.name() && *name != Field::Evidence.name());
+    }
+    Ok(page)
+}
+
+async fn page(
+    admin: &Admin,
+    tenant: Option<TenantId>,
+    request: &AuditRequest,
+) -> Result<Page<AuditView>, AdminError> {
+    let now = admin.utc();
+    let max = request.max.unwrap_or(PAGE_DEFAULT).clamp(1, AUDIT_PAGE_MAX);
+    let filter = AuditFilter {
+        actions: request.action.clone().into_iter().collect(),
+        tenant,
+        about: about(request.subject.as_deref())?,
+        since: request.since.map(|since| since.resolve(now)),
+        until: request.until.map(|until| until.resolve(now)),
+        beyond: request.after,
+        order: request.order,
+        max,
+    };
+    let entries = admin.archive.audit(filter).await?;
+    let last = entries.last().filter(|_| entries.len() == max);
+    let next = last.map(|entry| entry.link.number.to_string());
+    Ok(Page { items: entries.iter().map(AuditView::from).collect(), next })
+}
+
+/// A name may be an account's, a tenant's, or both.
+fn about(name: Option<&str>) -> Result<Vec<SubjectId>, AdminError> {
+    let Some(name) = name else { return Ok(Vec::new()) };
+    let invalid = |error: crate::types::ParseError| AdminError::Invalid(error.to_string());
+    let account = name.parse().map(SubjectId::Account).map_err(invalid)?;
+    let tenant = name.parse().map(SubjectId::Tenant).map_err(invalid)?;
+    Ok(vec![account, tenant])
+}
+
+/// Puts something that changes no record into the audit, and tells it.
+///
+/// # Errors
+/// [`AdminError::Store`] if it could not be written: then it must not be done.
+pub async fn note(admin: &Admin, entry: NewEntry) -> Result<(), AdminError> {
+    let action = entry.action.clone();
+    let head = admin.archive.append_audit(entry).await?;
+    admin.tell(&audited(&action, head));
+    Ok(())
+}
+
+/// Entries of a page if no figure is given.
+const PAGE_DEFAULT: usize = 100;

@@ -1,0 +1,105 @@
+//! Every change stands in the audit, once, whoever makes it and whatever ends the program in between.
+
+use crate::support::{Gate, gate, programs, sink, wait_for};
+use serde_json::Value;
+use std::{process::Command, thread, time::Duration};
+
+/// The audit as `tollgate audit` prints it, the oldest entry first.
+pub(crate) fn audit(gate: &Gate, options: &[&str]) -> Vec<Value> {
+    let text = gate.tollgate(&[&["audit", "--all", "--json"], options].concat()).well();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The audit once it has this many entries.
+#[track_caller]
+pub(crate) fn audit_of(gate: &Gate, count: usize) -> Vec<Value> {
+    wait_for("the audit to have the changes", || {
+        let entries = audit(gate, &[]);
+        (entries.len() >= count).then_some(entries)
+    })
+}
+
+#[test]
+fn a_change_is_audited_with_who_what_and_why() {
+    let sink = sink().run();
+    let mut gate = gate().next_hop(&sink).run();
+    let set = ["--limit", "account recipients 1h=7", "--reason", "newsletter"];
+    gate.tollgate(&[&["account", "set", "a@shop.example"][..], &set].concat()).well();
+    gate.tollgate(&["tenant", "suspend", "other.example", "--reason", "not paid"]).well();
+    let entries = audit_of(&gate, 3);
+    let told: Vec<_> = entries.iter().map(|e| [&e["action"], &e["subject"], &e["after"]]).collect();
+    let case = entries[2]["after"].as_str().unwrap();
+    assert!(case.starts_with("case TG-"), "{case}");
+    let expected = [
+        ["registered", "account a@shop.example", ""],
+        ["limit-set", "account a@shop.example", "account recipients 1 h: 7"],
+        ["suspended", "tenant other.example", case],
+    ];
+    for (told, expected) in told.iter().zip(expected) {
+        assert_eq!(told.map(|value| value.as_str().unwrap_or("")), expected);
+    }
+    for entry in &entries {
+        assert!(entry["actor"].as_str().unwrap().contains("(uid "), "{entry}");
+        assert_eq!(entry["via"], "control-socket");
+    }
+    assert_eq!(entries[2]["reason"], "not paid");
+    assert_eq!(audit(&gate, &["--subject", "shop.example"]).len(), 2);
+    assert_eq!(audit(&gate, &["--action", "suspended"]).len(), 1);
+    assert_eq!(audit(&gate, &["--until", "1h"]).len(), 0);
+    // The newest hash is known outside the archive.
+    gate.logged("audited", |line| line["number"] == 3 && line["hash"] == entries[2]["hash"]);
+    let table = gate.tollgate(&["audit", "--max", "1"]).well();
+    assert!(table.contains("not paid") && !table.contains("newsletter"), "{table}");
+    // What the documentation has for checking by hand comes to the same hash.
+    gate.restart();
+    let guide = include_str!("../../docs/audit.md");
+    let script = guide.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let mut python = Command::new("python3");
+    let head = programs::run_command(python.arg("-").current_dir(gate.file("var")), script).well();
+    assert_eq!(head.trim(), format!("3 {}", entries[2]["hash"].as_str().unwrap()));
+}
+
+#[test]
+fn a_reload_is_audited_with_the_keys_that_changed() {
+    let sink = sink().run();
+    let mut gate = gate().limit(3, "1h").next_hop(&sink).run();
+    gate.reload(|settings| settings.set("limits.new_accounts_per_hour", 77));
+    let entry = audit_of(&gate, 1).remove(0);
+    assert_eq!((&entry["action"], &entry["via"]), (&"config-reloaded".into(), &"config".into()));
+    assert_eq!(entry["after"], "limits.new_accounts_per_hour");
+}
+
+#[test]
+fn kills_between_a_change_and_its_audit_leave_nothing_out_and_double_nothing() {
+    let sink = sink().run();
+    let mut gate = gate().next_hop(&sink).run();
+    let socket = gate.file("var/control.sock");
+    let mut answered = 0;
+    for round in 0..6 {
+        let register = |n: usize| {
+            let account = format!("user{n}@round{round}.example");
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+            command.args(["account", "set", &account, "--socket"]).arg(&socket);
+            programs::run_command(&mut command, "").code == 0
+        };
+        let changes = thread::scope(|scope| {
+            let changing = scope.spawn(|| (0..).take_while(|&n| register(n)).count());
+            thread::sleep(Duration::from_millis(100 + 40 * round));
+            gate.kill();
+            changing.join().unwrap()
+        });
+        answered += changes;
+        gate.start();
+    }
+    assert!(answered > 20, "only {answered} changes were made");
+    // Each round may have one more that was written and not answered.
+    let entries = audit_of(&gate, answered);
+    let mut subjects: Vec<_> = entries.iter().map(|e| e["subject"].as_str().unwrap()).collect();
+    subjects.sort_unstable();
+    let total = subjects.len();
+    subjects.dedup();
+    assert_eq!(total, subjects.len(), "a change stands there twice");
+    let accounts = gate.tollgate(&["account", "list", "--json"]).well().lines().count();
+    assert_eq!(total, accounts, "the audit and the records differ");
+    assert!(total <= answered + 6, "{total} of {answered}");
+}
