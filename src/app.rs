@@ -4,7 +4,7 @@
 //! connection; a panic in a task of the system ends the process, because half a gate is worse than none.
 
 use crate::{
-    admin::{Admin, Health, NextHopHealth, Readiness},
+    admin::{Admin, Bell, Health, NextHopHealth, Readiness},
     auth::{self, AuthError, Authenticator, Scheme, dovecot},
     cli::output,
     clock::Clock,
@@ -29,7 +29,7 @@ use crate::{
     },
     telemetry::{self, Telemetry},
     types::{Actor, Secret, Via},
-    watch::{self as watchers, Auditor, Collector},
+    watch::{self as watchers, Auditor, Collector, Courier, CourierGround, Outfit, Post, Siren},
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -121,6 +121,8 @@ struct App {
     store: Arc<SqliteStore>,
     archive: Archive,
     collecting: Collecting,
+    siren: Option<Siren>,
+    outfit: Arc<ArcSwap<Outfit>>,
     gate: Arc<Gate>,
     tls: Option<Arc<TlsServer>>,
     doors: Vec<OpenDoor>,
@@ -150,7 +152,9 @@ impl App {
         let archive = archive::open(&config.archive).named(&archive_name)?;
         let lines = config.log.lines_per_client_minute;
         let (ear, collector) = watchers::collector(archive.clone(), clock.clone(), lines);
+        let (siren_ear, siren) = watchers::siren();
         let mut listeners = telemetry.listeners(&clock);
+        listeners.push(siren_ear);
         listeners.push(Box::new(ear));
         let events = Events::new(listeners);
         let store = opened
@@ -159,6 +163,7 @@ impl App {
             .named(&store_name)?;
         let tls = config.tls.clone().map(TlsServer::new).transpose().named("tls")?.map(Arc::new);
         let test_login = make_test_user(&config)?;
+        let outfit = build_outfit(&config)?;
         let (ledger, records) = (store.clone(), store.clone());
         let ground = Ground { ledger, records, network: Network::System, clock, events };
         let gate = Arc::new(build_gate(&config, ground)?);
@@ -171,6 +176,8 @@ impl App {
             store,
             archive,
             collecting: Collecting::of(collector),
+            siren: Some(siren),
+            outfit: Arc::new(ArcSwap::from_pointee(outfit)),
             gate,
             tls,
             doors,
@@ -255,7 +262,7 @@ impl App {
         self.telemetry.flush();
     }
 
-    async fn start_tasks(&self, vital: &mut JoinSet<&'static str>) -> Result<(), AppError> {
+    async fn start_tasks(&mut self, vital: &mut JoinSet<&'static str>) -> Result<(), AppError> {
         let gate = &self.gate;
         let (prober, replaced) = (gate.clone(), self.deliverers.subscribe());
         spawn(vital, "next-hop", async move { run_probes(&prober, replaced).await });
@@ -287,10 +294,31 @@ impl App {
                 metrics.upkeep();
             }
         });
-        self.start_http(vital).await
+        let courier = self.start_courier(vital);
+        self.start_http(vital, Arc::new(courier)).await
     }
 
-    async fn start_http(&self, vital: &mut JoinSet<&'static str>) -> Result<(), AppError> {
+    fn start_courier(&mut self, vital: &mut JoinSet<&'static str>) -> Courier {
+        let gate = self.gate.clone();
+        let courier = Courier::new(CourierGround {
+            archive: self.archive.clone(),
+            records: gate.records.clone(),
+            clock: gate.clock.clone(),
+            events: gate.events.clone(),
+            outfit: self.outfit.clone(),
+            post: Post::new(move || Deliverer::clone(&gate.deliverer.load())),
+        });
+        if let Some(siren) = self.siren.take() {
+            spawn(vital, "alerts", courier.clone().run(siren));
+        }
+        courier
+    }
+
+    async fn start_http(
+        &self,
+        vital: &mut JoinSet<&'static str>,
+        bell: Arc<dyn Bell>,
+    ) -> Result<(), AppError> {
         let health: Arc<dyn Health> = Arc::new(Condition {
             gate: self.gate.clone(),
             store: self.store.clone(),
@@ -312,6 +340,7 @@ impl App {
             clock: self.gate.clock.clone(),
             events: self.gate.events.clone(),
             health,
+            bell,
         };
         let path = &self.config.http.control;
         let socket =
@@ -365,6 +394,7 @@ impl App {
         }
         // Everything that can fail comes before anything that changes.
         let deliverer = self.new_deliverer(&config)?;
+        let outfit = build_outfit(&config)?;
         let house = share_descriptors(&config)?.house;
         self.gate.authenticator.reload().await.named("auth.passwd_file")?;
         if let (Some(tls), Some(settings)) = (&self.tls, config.tls.clone()) {
@@ -375,6 +405,7 @@ impl App {
             self.gate.deliverer.store(Arc::new(deliverer));
             self.deliverers.send_modify(|count| *count += 1);
         }
+        self.outfit.store(Arc::new(outfit));
         self.store.set_history(config.store.history);
         self.gate.policy.store(Arc::new(config.policy.clone()));
         self.gate.house.resize(house);
@@ -544,6 +575,10 @@ fn quickstart_text(config: &Config, login: &str) -> String {
         ));
     }
     lines.join("\n")
+}
+
+fn build_outfit(config: &Config) -> Result<Outfit, AppError> {
+    Outfit::new(config.alerts.clone()).named("alerts")
 }
 
 fn build_deliverer(config: &Config, clock: &Clock, events: &Events) -> Result<Deliverer, AppError> {

@@ -5,6 +5,7 @@
 //! goes there by [`note`]. Nothing here decides whether mail
 //! may pass: a suspension or an override is found in the store by the next message.
 
+mod alerts;
 mod audit;
 mod case;
 mod effective;
@@ -18,6 +19,7 @@ mod subjects;
 mod tests;
 mod view;
 
+pub use alerts::{AlertRequest, AlertView, Bell, SinkTest, alerts, test_alerts};
 pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, list};
@@ -55,6 +57,8 @@ pub struct Admin {
     pub events: Events,
     /// Whether the program can do its work.
     pub health: Arc<dyn Health>,
+    /// Who sends messages about alerts.
+    pub bell: Arc<dyn Bell>,
 }
 
 impl Admin {

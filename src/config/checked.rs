@@ -1,7 +1,7 @@
 //! Written → checked: server, log, sockets, sessions, logins and storage; the defaults stand here, beside their keys.
 
 use super::{
-    Config, HttpSettings, LoginOffer, Moves, Problem, SessionLimits,
+    Config, HttpSettings, LoginOffer, Moves, Problem, SessionLimits, alerts,
     checker::{At, Checker},
     keys::Keys,
     listeners, next_hop,
@@ -51,6 +51,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let next_hop = next_hop::check(root, &file.next_hop, &server.hostname, &server.state_dir);
     let store = check_store(root, &file.store, &server.state_dir, &parties);
     let archive = check_archive(root, &file.archive, &server.state_dir);
+    let alerts = alerts::check(root, &file.alerts, &server.hostname);
     Config {
         log: check_log(root, file),
         http: check_http(root, file, &server.state_dir),
@@ -70,6 +71,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         next_hop,
         store,
         archive,
+        alerts,
         written: Keys::default(),
     }
 }

@@ -81,6 +81,10 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("next_hop.hosts", field_names::<written::Host>()),
         ("store", field_names::<written::Store>()),
         ("archive", field_names::<written::Archive>()),
+        ("alerts", field_names::<written::Alerts>()),
+        ("alerts.webhook", field_names::<written::AlertWebhook>()),
+        ("alerts.email", field_names::<written::AlertEmail>()),
+        ("alerts.alertmanager", field_names::<written::Alertmanager>()),
         ("spool", field_names::<written::Spool>()),
     ]
 }
@@ -136,6 +140,7 @@ fn commented_keys_of_tollgate_toml_have_the_right_form() {
             "next_hop.hosts[0].password_file: ",
             "auth.test_user: ",
             "auth.dovecot_socket: ",
+            "alerts.webhook[0].secret_file: ",
         ];
         assert!(by_choice.iter().any(|key| problem.starts_with(key)), "{problem}");
     }
@@ -519,8 +524,9 @@ fn a_longer_window_keeps_a_longer_history() {
 fn doubtful_settings_are_warned_of() {
     let by_address = "[[trust]]\nname = \"w\"\nnetworks = [\"192.0.2.1\"]\nidentity_headers = [\"php-script\"]\nlimits = []\n";
     let shadowed = "[[trust]]\nname = \"v\"\nnetworks = [\"192.0.2.1\"]\nlogin = \"srv\"\n[http]\nlisten = \"0.0.0.0:80\"\n";
+    let hook = "[[alerts.webhook]]\nname = \"h\"\nurl = \"http://alerts.example/\"\n";
     let unasked = format!("[[trust]]\nname = \"u\"\ncertificate = \"{}\"\n", "0".repeat(64));
-    let text = changed("", &format!("{by_address}{unasked}{shadowed}"));
+    let text = changed("", &format!("{by_address}{unasked}{shadowed}{hook}"));
     let text = text.replace(
         "kind = \"folder\"",
         "kind = \"smarthost\"\nhosts = [{ host = \"mx.example:25\", tls = \"none\", login = \"a\", password = \"b\" }]",
@@ -536,10 +542,12 @@ fn doubtful_settings_are_warned_of() {
         "plan.p: neither tenants nor accounts",
         "next_hop host mx.example:25: the password is sent without TLS",
         "http.listen: 0.0.0.0:80",
+        "alerts.webhook \"h\": without a secret",
+        "alerts.webhook \"h\": names of customers go over the net in the clear",
     ] {
         assert!(found.contains(expected), "{expected:?} is missing in:\n{found}");
     }
-    assert_eq!(found.lines().count(), 9, "{found}");
+    assert_eq!(found.lines().count(), 11, "{found}");
 }
 
 #[test]

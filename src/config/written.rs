@@ -10,13 +10,16 @@ use crate::{
     event::Evidence,
     intake::{EarlyTalkers, ListenerKind},
     net::ClientCertificates,
+    notify::Target,
+    rules::alarm::{QuietHours, Severity},
     rules::limits::{Mode, PhpMail},
     rules::policy::{ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts},
     smtp::{data::LineEndings, server::Mechanism},
     store::sqlite::Synchronous,
     telemetry::LogFormat,
     types::{
-        AccountId, ByteCount, Domain, Fingerprint, PeerName, PlanName, Scope, Secret, Span, Unit,
+        AccountId, Address, ByteCount, Domain, Fingerprint, PeerName, PlanName, Scope, Secret,
+        Span, TenantId, Unit,
     },
 };
 use serde::{
@@ -64,6 +67,7 @@ tables! {
         next_hop: Section<NextHop>,
         store: Section<Store>,
         archive: Section<Archive>,
+        alerts: Section<Alerts>,
         spool: Section<Spool>,
     }
     Server {
@@ -227,6 +231,35 @@ tables! {
     }
     Archive {
         path: Key<PathBuf>,
+    }
+    Alerts {
+        quiet_hours: Key<Parsed<QuietHours>>,
+        tls_ca: Key<PathBuf>,
+        webhook: Tables<AlertWebhook>,
+        email: Section<AlertEmail>,
+        alertmanager: Section<Alertmanager>,
+    }
+    AlertWebhook {
+        name: Key<Parsed<PeerName>>,
+        url: Key<Parsed<Target>>,
+        secret: Key<Hidden>,
+        secret_file: Key<PathBuf>,
+        severity: Key<Severity>,
+        tenants: Key<Vec<TenantId>>,
+        timeout: Key<Span>,
+    }
+    AlertEmail {
+        to: Key<Vec<Address>>,
+        from: Key<Address>,
+        sender: Key<Address>,
+        severity: Key<Severity>,
+        tenants: Key<bool>,
+    }
+    Alertmanager {
+        url: Key<Parsed<Target>>,
+        severity: Key<Severity>,
+        timeout: Key<Span>,
+        resend: Key<Span>,
     }
     Spool {
         folder: Key<PathBuf>,

@@ -2,7 +2,7 @@
 
 use super::{bounded::Bounded, caller::Caller, problem::Problem, socket::ControlSocket};
 use crate::{
-    admin::{self, Admin, AdminError, AuditRequest, Changes, PageRequest, Who, Why},
+    admin::{self, Admin, AdminError, AlertRequest, AuditRequest, Changes, PageRequest, Who, Why},
     store::records::SubjectKind,
     types::ClientIp,
 };
@@ -35,6 +35,8 @@ fn router(admin: Admin) -> Router {
     Router::new()
         .route("/v1/health", get(health))
         .route("/v1/audit", get(audit))
+        .route("/v1/alerts", get(alerts))
+        .route("/v1/alerts/test", post(test_alerts))
         .route("/v1/{kind}", get(list))
         .route("/v1/{kind}/{name}", get(show).patch(set))
         .route("/v1/{kind}/{name}/suspend", post(suspend))
@@ -58,6 +60,18 @@ struct ExplainQuery {
 
 async fn health(State(admin): State<Admin>) -> Json<admin::Readiness> {
     Json(admin.health.readiness().await)
+}
+
+async fn alerts(
+    State(admin): State<Admin>,
+    query: Result<Query<AlertRequest>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(request) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    answer(admin::alerts(&admin, &request).await)
+}
+
+async fn test_alerts(State(admin): State<Admin>) -> Answer {
+    answer(admin::test_alerts(&admin).await)
 }
 
 async fn audit(

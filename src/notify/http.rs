@@ -27,6 +27,12 @@ impl Target {
         url
     }
 
+    /// True if TLS protects the way there.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
     /// True if what is sent there can be read on its way by others.
     #[must_use]
     pub fn is_open_to_others(&self) -> bool {
@@ -123,7 +129,8 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), shown);
         }
-        for wrong in ["", "alerts.example", "ftp://x", "https://user:pw@x.example/", "file:///etc"] {
+        for wrong in ["", "alerts.example", "ftp://x", "https://user:pw@x.example/", "file:///etc"]
+        {
             assert!(wrong.parse::<Target>().is_err(), "{wrong}");
         }
     }

@@ -63,7 +63,11 @@ impl Letter {
 
 /// Subject, text and HTML of a letter about these messages, at least one, from the gate of this name.
 #[must_use]
-pub fn alert_letter(notices: &[Notice], gate: &str, language: Language) -> (String, String, String) {
+pub fn alert_letter(
+    notices: &[Notice],
+    gate: &str,
+    language: Language,
+) -> (String, String, String) {
     let said: Vec<(&Notice, Words)> =
         notices.iter().map(|notice| (notice, words(&notice.alert, language))).collect();
     let phrases = Phrases::of(language);
@@ -95,12 +99,7 @@ fn text_of(said: &[(&Notice, Words)], gate: &str, phrases: &Phrases) -> String {
     text
 }
 
-fn html_of(
-    said: &[(&Notice, Words)],
-    gate: &str,
-    phrases: &Phrases,
-    language: Language,
-) -> String {
+fn html_of(said: &[(&Notice, Words)], gate: &str, phrases: &Phrases, language: Language) -> String {
     let mut html = format!(
         "<!DOCTYPE html><html lang=\"{}\"><head><meta charset=\"utf-8\"><title>Tollgate</title></head>\
          <body style=\"font-family:sans-serif;max-width:40em\">",
@@ -228,17 +227,20 @@ mod tests {
         assert_eq!(read.subject(), Some("[warning] tenant shop is suspended"));
         assert!(read.body_text(0).unwrap().contains("case TG-1; reason: spam; by op"));
         assert!(read.body_html(0).unwrap().contains("<p>case TG-1; reason: spam; by op</p>"));
-        let field = |name: &str| read.header_raw(name).map(str::trim);
-        assert_eq!(field("Auto-Submitted"), Some("auto-generated"));
-        assert_eq!(field("Date"), Some("Sun, 22 Nov 2026 09:14:07 +0000"));
-        assert!(field("Message-ID").unwrap().ends_with(".0@gate.example>"), "{read:?}");
+        for (name, value) in
+            [("Auto-Submitted", "auto-generated"), ("Date", "Sun, 22 Nov 2026 09:14:07 +0000")]
+        {
+            assert_eq!(read.header_raw(name).map(str::trim), Some(value));
+        }
+        assert!(read.message_id().unwrap().ends_with(".0@gate.example"), "{read:?}");
         let lines = String::from_utf8(bytes).unwrap();
         assert!(lines.split("\r\n").all(|line| line.len() <= 998 && !line.contains(['\r', '\n'])));
     }
 
     #[test]
     fn what_somebody_wrote_neither_ends_a_line_nor_becomes_markup() {
-        let letter = written(&[suspension("<script>x</script>\r\nBcc: a@b.example")], Language::English);
+        let letter =
+            written(&[suspension("<script>x</script>\r\nBcc: a@b.example")], Language::English);
         assert!(letter.html.contains("&lt;script&gt;") && !letter.html.contains("<script>"));
         assert!(!letter.text.contains("\nBcc:") && !letter.subject.contains('\n'));
     }

@@ -12,10 +12,9 @@ use super::{
 use crate::{
     clock::Clock,
     event::{
-        AlertTold, AnswerBy, Charged, ConnectionRefused, Event, EvidenceRejected,
-        LimitHit, LimitReached, Listener, Login, MessageReport, NextHopState,
-        REPORT_RECIPIENTS_MAX, Refusal, SessionClosed, SessionOpened, SubjectChanged, TlsFailed,
-        TlsStarted, Trouble,
+        AlertTold, AnswerBy, Charged, ConnectionRefused, Event, EvidenceRejected, LimitHit,
+        LimitReached, Listener, Login, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal,
+        SessionClosed, SessionOpened, SubjectChanged, TlsFailed, TlsStarted, Trouble,
     },
     rules::verdict::Moment,
     types::{

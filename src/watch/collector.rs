@@ -6,11 +6,14 @@
 
 use crate::{
     clock::Clock,
-    event::{Event, Events, EventsLost, Listener, Trouble},
-    rules::verdict::Moment,
+    event::{AlertTold, Event, Events, EventsLost, Listener, Trouble},
+    rules::{
+        alarm::{self, Notice},
+        verdict::Moment,
+    },
     store::archive::{Archive, Batch, NewEvent},
     telemetry::{self, ClientQuota},
-    types::{AccountId, Key, Scope, SubjectId, TenantId, Timestamp},
+    types::{AccountId, Key, Language, Scope, SubjectId, TenantId, Timestamp},
 };
 use std::{
     future::Future,
@@ -43,6 +46,7 @@ pub struct Collector {
     quota: ClientQuota,
     /// A write failed, and none succeeded since.
     failing: bool,
+    alarm: alarm::Book,
 }
 
 /// Connects an ear and a collector. `lines_per_client_minute` bounds what one client can have kept, as in the log.
@@ -52,7 +56,8 @@ pub fn collector(archive: Archive, clock: Clock, lines_per_client_minute: u32) -
     let lost = Arc::new(AtomicU64::new(0));
     let ear = Ear { queue: sender, lost: lost.clone() };
     let quota = ClientQuota::new(lines_per_client_minute);
-    (ear, Collector { queue, lost, archive, clock, quota, failing: false })
+    let alarm = alarm::Book::new(clock.utc());
+    (ear, Collector { queue, lost, archive, clock, quota, failing: false, alarm })
 }
 
 impl Listener for Ear {
@@ -85,6 +90,7 @@ impl Collector {
     pub async fn run(mut self, events: Events, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         let mut heard = Vec::new();
+        self.resume_alarm().await;
         loop {
             tokio::select! {
                 count = self.queue.recv_many(&mut heard, EVENTS_BATCH_MAX) => {
@@ -93,6 +99,8 @@ impl Collector {
                     }
                     self.store(&mut heard, &events).await;
                 }
+                // What lasts, or is over, becomes known by the passing of time, too.
+                () = tokio::time::sleep(ALARM_TURN_EVERY) => self.store(&mut heard, &events).await,
                 // Nothing new is taken, and the queue ends after what it holds.
                 () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
             }
@@ -107,12 +115,31 @@ impl Collector {
         for Heard { at, event } in heard {
             self.note(&mut batch, *at, event);
         }
+        self.alarm.turn(self.clock.utc());
+        batch.alarm = self.alarm.take();
         batch
     }
 
+    /// Goes on with the alerts of the process before.
+    async fn resume_alarm(&mut self) {
+        for _ in 0..RESUME_ATTEMPTS_MAX {
+            match self.archive.open_alerts().await {
+                Ok(open) => {
+                    self.alarm = alarm::Book::resume(open, self.clock.utc());
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the alerts of before cannot be read");
+                    tokio::time::sleep(RETRY_EVERY).await;
+                }
+            }
+        }
+    }
+
     /// Everything that is kept of an event.
-    fn note(&self, batch: &mut Batch, at: Timestamp, event: &Event) {
+    fn note(&mut self, batch: &mut Batch, at: Timestamp, event: &Event) {
         let moment = Moment { ledger: at, utc: self.clock.to_utc(at) };
+        self.alarm.note(moment.utc, event);
         // What one client can cause at will is bounded here as it is in the log.
         if self.quota.admits(at, event) {
             batch.events.push(new_event(moment, event));
@@ -123,9 +150,15 @@ impl Collector {
     async fn store(&mut self, heard: &mut Vec<Heard>, events: &Events) {
         let batch = Arc::new(self.batch(heard));
         heard.clear();
+        if batch.is_empty() {
+            return;
+        }
         loop {
             match self.archive.keep(batch.clone()).await {
-                Ok(()) => return self.recovered(events),
+                Ok(()) => {
+                    self.tell_alerts(&batch, events);
+                    return self.recovered(events);
+                }
                 Err(error) => {
                     if !std::mem::replace(&mut self.failing, true) {
                         let trouble = Trouble { detail: error.to_string() };
@@ -137,6 +170,12 @@ impl Collector {
         }
     }
 
+    fn tell_alerts(&self, batch: &Batch, events: &Events) {
+        for notice in &batch.alarm.notices {
+            events.tell(self.clock.now(), &Event::Alert(Box::new(told(notice))));
+        }
+    }
+
     fn recovered(&mut self, events: &Events) {
         if std::mem::take(&mut self.failing) {
             events.tell(self.clock.now(), &Event::ArchiveRecovered);
@@ -145,6 +184,20 @@ impl Collector {
         if count > 0 {
             events.tell(self.clock.now(), &Event::EventsLost(EventsLost { count }));
         }
+    }
+}
+
+fn told(notice: &Notice) -> AlertTold {
+    let alert = &notice.alert;
+    AlertTold {
+        id: notice.id.clone(),
+        kind: alert.kind.name(),
+        severity: alert.severity.name(),
+        why: notice.why.name(),
+        about: format!("{} {}", alert.about.scope, alert.about.name).trim_end().to_owned(),
+        account: alert.facts.account.clone(),
+        tenant: alert.tenant.clone(),
+        title: alarm::words(alert, Language::English).title,
     }
 }
 
@@ -163,6 +216,7 @@ fn whose(event: &Event) -> (Option<TenantId>, Option<AccountId>) {
         Event::Suspended(suspended) => return whose_subject(&suspended.subject),
         Event::Resumed(resumed) => return whose_subject(&resumed.subject),
         Event::SubjectChanged(changed) => return whose_subject(&changed.subject),
+        Event::Alert(told) => return (told.tenant.clone(), told.account.clone()),
         _ => None,
     };
     charged.map_or((None, None), |c| (Some(c.tenant.clone()), Some(c.account.clone())))
@@ -191,3 +245,5 @@ const EVENTS_BATCH_MAX: usize = 2_000;
 /// The pause between two transactions: what a page shows is at most this much older than the truth, and a commit serves many.
 const BATCH_EVERY: Duration = Duration::from_millis(200);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+const ALARM_TURN_EVERY: Duration = Duration::from_secs(1);
+const RESUME_ATTEMPTS_MAX: u32 = 5;

@@ -1,7 +1,12 @@
 //! Periodic tasks and readers of events: each is a file, reads the past and writes the store, and never calls the flow.
 
+mod alerts;
 mod audit;
 mod collector;
 
+pub use alerts::{
+    AlertSettings, Courier, EmailSettings, Ground as CourierGround, Outfit, OutfitError, Post,
+    PostError, Siren, siren,
+};
 pub use audit::Auditor;
 pub use collector::{Collector, Ear, collector};

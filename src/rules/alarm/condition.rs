@@ -3,8 +3,8 @@
 use super::{Facts, Kind, Severity};
 use crate::{
     event::{
-        Charged, Event, LimitReached, MessageReport, Outcome,
-        Refusal, RefusalReason, Resumed, Suspended, Trouble,
+        Charged, Event, LimitReached, MessageReport, Outcome, Refusal, RefusalReason, Resumed,
+        Suspended, Trouble,
     },
     types::{Scope, SubjectId, TenantId},
 };

@@ -367,6 +367,14 @@ impl Alert {
     }
 }
 
+/// A message that says nothing but that it arrived; of no book.
+#[must_use]
+pub fn test_notice(at: Timestamp) -> Notice {
+    let mut alert = Alert::new(at, Condition::gate(Kind::Test));
+    alert.phase = Phase::Firing;
+    alert.tell(at, Why::Raised)
+}
+
 fn is_due(alert: &Alert, now: Timestamp) -> bool {
     match alert.phase {
         Phase::Held => now >= alert.since + alert.kind.rule().hold,

@@ -72,7 +72,7 @@ impl FromStr for QuietHours {
 
 fn minutes(text: &str) -> Option<i64> {
     let (hours, minutes) = text.split_once(':')?;
-    let number = |text: &str, max: i64| {
+    let number = |text: &str, max: i64| -> Option<i64> {
         let is_two_digits = text.len() == 2 && text.bytes().all(|octet| octet.is_ascii_digit());
         is_two_digits.then(|| text.parse().ok()).flatten().filter(|number| *number <= max)
     };
@@ -122,7 +122,16 @@ mod tests {
         ] {
             assert_eq!(text.parse::<QuietHours>().unwrap().to_string(), printed);
         }
-        for wrong in ["", "22-7", "22:00-22:00", "24:00-01:00", "22:00-07:00 7", "22:00-7:00", "1:000-02:00", "22:00-07:00 +15:00"] {
+        for wrong in [
+            "",
+            "22-7",
+            "22:00-22:00",
+            "24:00-01:00",
+            "22:00-07:00 7",
+            "22:00-7:00",
+            "1:000-02:00",
+            "22:00-07:00 +15:00",
+        ] {
             assert!(wrong.parse::<QuietHours>().is_err(), "{wrong}");
         }
     }

@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     event::{
-        Charged, Evidence, LimitReached, MessageReport, NextHopState, Outcome, Resumed,
-        Suspended, Trouble,
+        Charged, Evidence, LimitReached, MessageReport, NextHopState, Outcome, Resumed, Suspended,
+        Trouble,
     },
     types::{ClientIp, Key, Language, Limit, ReversePath, Span, SubjectId, Unit},
 };
@@ -260,7 +260,7 @@ fn an_account_is_compared_with_its_own_busiest_hour() {
 #[test]
 fn a_next_hop_that_refuses_half_of_what_it_gets_is_told() {
     let mut book = Book::new(at(0));
-    let mut hand = |book: &mut Book, second, outcome, count| {
+    let hand = |book: &mut Book, second, outcome, count| {
         for _ in 0..count {
             book.note(at(second), &Event::Message(Box::new(message(outcome, 0))));
         }
@@ -279,6 +279,16 @@ fn a_condition_that_must_last_does_not_fade() {
         let rule = kind.rule();
         assert!(rule.hold.is_zero() || rule.fades.is_none(), "{kind}");
         assert_eq!(kind.name().parse::<Kind>().unwrap(), *kind);
+    }
+}
+
+#[test]
+fn every_kind_is_documented_with_its_severity() {
+    let page = include_str!("../../../docs/alerts.md");
+    for kind in Kind::ALL {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{kind}` |")));
+        let row = row.unwrap_or_else(|| panic!("docs/alerts.md has no row on {kind}"));
+        assert!(row.contains(&format!("| {} |", kind.rule().severity)), "{row}");
     }
 }
 

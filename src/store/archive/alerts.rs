@@ -32,11 +32,11 @@ pub struct AlertFilter {
     /// Only those before this number.
     pub beyond: Option<i64>,
     /// How many, 1 to [`ALERTS_PAGE_MAX`].
-    pub max: usize,
+    pub max: u32,
 }
 
 /// The most alerts of one page.
-pub const ALERTS_PAGE_MAX: usize = 500;
+pub const ALERTS_PAGE_MAX: u32 = 500;
 
 /// A message that nobody was chosen for yet.
 #[derive(Debug, Clone)]
@@ -45,6 +45,15 @@ pub struct Unrouted {
     pub number: i64,
     /// The message.
     pub notice: Notice,
+}
+
+/// What is to be done about messages.
+#[derive(Debug, Clone, Default)]
+pub struct Pending {
+    /// Messages that nobody was chosen for yet.
+    pub unrouted: Vec<Unrouted>,
+    /// Receivers to whom something is due.
+    pub due: Vec<String>,
 }
 
 /// Who gets a message.
@@ -103,19 +112,23 @@ impl Archive {
         self.read(move |db| select(db, &filter)).await
     }
 
-    /// Up to `max` messages that nobody was chosen for yet, oldest first.
+    /// Messages that nobody was chosen for yet, oldest first, and the receivers to whom something is due.
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
-    pub async fn unrouted(&self, max: usize) -> Result<Vec<Unrouted>, StoreError> {
+    pub async fn pending_alerts(&self, now: Timestamp) -> Result<Pending, StoreError> {
         self.read(move |db| {
-            let mut select = db.prepare_cached(
+            let mut unrouted = db.prepare_cached(
                 "SELECT number, body FROM alert_notices WHERE routed = 0 ORDER BY number LIMIT ?1",
             )?;
-            let rows = select.query_map(params![max], |row| {
+            let unrouted = unrouted.query_map([UNROUTED_MAX], |row| {
                 Ok(Unrouted { number: row.get(0)?, notice: from_json(row, 1)? })
             })?;
-            rows.collect()
+            let unrouted = unrouted.collect::<rusqlite::Result<_>>()?;
+            let mut due =
+                db.prepare_cached("SELECT DISTINCT sink FROM alert_deliveries WHERE at <= ?1")?;
+            let due = due.query_map([stored(now)], |row| row.get(0))?;
+            Ok(Pending { unrouted, due: due.collect::<rusqlite::Result<_>>()? })
         })
         .await
     }
@@ -137,7 +150,7 @@ impl Archive {
         &self,
         sink: String,
         now: Timestamp,
-        max: usize,
+        max: u32,
     ) -> Result<Vec<Owed>, StoreError> {
         self.read(move |db| {
             let mut select = db.prepare_cached(
@@ -224,7 +237,9 @@ fn tenant_number(db: &Connection, tenant: Option<&TenantId>) -> rusqlite::Result
 
 fn route(db: &Connection, route: &Route) -> rusqlite::Result<()> {
     let known: Option<i64> = db
-        .prepare_cached("UPDATE alert_notices SET routed = 1 WHERE number = ?1 AND routed = 0 RETURNING number")?
+        .prepare_cached(
+            "UPDATE alert_notices SET routed = 1 WHERE number = ?1 AND routed = 0 RETURNING number",
+        )?
         .query_row([route.number], |row| row.get(0))
         .optional()?;
     if known.is_none() {
@@ -235,8 +250,10 @@ fn route(db: &Connection, route: &Route) -> rusqlite::Result<()> {
             .execute(params![route.alert, tenant])?;
     }
     for (sink, at) in &route.sinks {
-        db.prepare_cached("INSERT INTO alert_deliveries (notice, sink, attempts, at) VALUES (?1, ?2, 0, ?3)")?
-            .execute(params![route.number, sink, stored(*at)])?;
+        db.prepare_cached(
+            "INSERT INTO alert_deliveries (notice, sink, attempts, at) VALUES (?1, ?2, 0, ?3)",
+        )?
+        .execute(params![route.number, sink, stored(*at)])?;
     }
     forget_if_done(db, route.number)
 }
@@ -280,7 +297,9 @@ fn trim(db: &Connection, sinks: &[String], max: usize) -> rusqlite::Result<u64> 
             continue;
         }
         let oldest: Vec<i64> = db
-            .prepare_cached("SELECT notice FROM alert_deliveries WHERE sink = ?1 ORDER BY notice LIMIT ?2")?
+            .prepare_cached(
+                "SELECT notice FROM alert_deliveries WHERE sink = ?1 ORDER BY notice LIMIT ?2",
+            )?
             .query_map(params![sink, count - kept], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         given_up += oldest.len() as u64;
@@ -341,6 +360,8 @@ const fn phase_number(phase: Phase) -> i64 {
 }
 
 const RESOLVED: i64 = 2;
+/// Messages that are routed at a time.
+const UNROUTED_MAX: i64 = 200;
 
 const SELECT: &str = "SELECT alerts.number, alerts.body, tenants.name FROM alerts \
     LEFT JOIN names AS tenants ON tenants.id = alerts.tenant";

@@ -5,6 +5,7 @@
 //! ([`reader`]), so a report keeps nobody waiting. Each topic is a file with its tables and its calls on [`Archive`]; a read
 //! comes in pages, because a long one keeps the log of the file from being cut. Times are UTC.
 
+mod alerts;
 pub mod audit;
 mod events;
 mod names;
@@ -14,12 +15,13 @@ mod schema;
 mod tests;
 mod writer;
 
+pub use alerts::{ALERTS_PAGE_MAX, AlertFilter, AlertRow, Ending, Owed, Pending, Route, Unrouted};
 pub use audit::{AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
 
 use self::{reader::Readers, writer::Writes};
 use super::StoreError;
-use crate::types::Timestamp;
+use crate::{rules::alarm, types::Timestamp};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::{path::PathBuf, sync::Arc, thread::JoinHandle};
@@ -57,6 +59,16 @@ enum Lasting {
 pub struct Batch {
     /// Events, in their order.
     pub events: Vec<NewEvent>,
+    /// What they changed about alerts, and the messages about it.
+    pub alarm: alarm::Changes,
+}
+
+impl Batch {
+    /// True if there is nothing to write.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.alarm.is_empty()
+    }
 }
 
 /// Opens the archive, made if it is missing, and starts its writer.
@@ -79,8 +91,12 @@ impl Archive {
     /// [`StoreError::Unavailable`] if it could not be written; nothing of it was.
     pub async fn keep(&self, batch: Arc<Batch>) -> Result<(), StoreError> {
         let written = batch.clone();
-        let first =
-            self.write(Lasting::Process, move |db| events::insert(db, &written.events)).await?;
+        let first = self
+            .write(Lasting::Process, move |db| {
+                alerts::keep(db, &written.alarm)?;
+                events::insert(db, &written.events)
+            })
+            .await?;
         self.tell(first, &batch);
         Ok(())
     }

@@ -21,7 +21,7 @@ fn event(n: i64, account: &str, name: &'static str) -> NewEvent {
 }
 
 fn batch(events: Vec<NewEvent>) -> Arc<Batch> {
-    Arc::new(Batch { events })
+    Arc::new(Batch { events, ..Batch::default() })
 }
 
 async fn ids(archive: &Archive, filter: EventFilter) -> Vec<i64> {
