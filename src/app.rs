@@ -11,7 +11,7 @@ use crate::{
     config::{self, Budget, Config, Moves},
     deliver::{self, Deliverer, HopState},
     event::{BackendState, Event, Events, Trouble},
-    http::{self, ControlSocket, PublicState},
+    http::{self, ApiListener, ApiState, ControlSocket, PublicState},
     intake::{
         Door, Gate, ListenerKind, ListenerSettings, Phase, connection,
         ids::Ids,
@@ -324,14 +324,6 @@ impl App {
             store: self.store.clone(),
             phase: self.phase.subscribe(),
         });
-        if let Some(address) = self.config.http.listen {
-            let socket =
-                TcpListener::bind(address).await.named(&format!("http.listen {address}"))?;
-            let state = PublicState { metrics: self.telemetry.metrics(), health: health.clone() };
-            spawn(vital, "http", async move {
-                let _ended = http::serve_public(socket, state, std::future::pending()).await;
-            });
-        }
         let admin = Admin {
             ledger: self.gate.ledger.clone(),
             records: self.gate.records.clone(),
@@ -339,14 +331,38 @@ impl App {
             policy: self.gate.policy.clone(),
             clock: self.gate.clock.clone(),
             events: self.gate.events.clone(),
-            health,
+            health: health.clone(),
             bell,
         };
+        self.start_api(vital, &admin)?;
         let path = &self.config.http.control;
         let socket =
             ControlSocket::bind(path).named(&format!("control.socket {}", path.display()))?;
         spawn(vital, "control", async move {
             let _ended = http::serve_control(socket, admin, std::future::pending()).await;
+        });
+        // Whoever hears from here that the program is ready finds all the rest there.
+        if let Some(address) = self.config.http.listen {
+            let socket =
+                TcpListener::bind(address).await.named(&format!("http.listen {address}"))?;
+            let state = PublicState { metrics: self.telemetry.metrics(), health };
+            spawn(vital, "http", async move {
+                let _ended = http::serve_public(socket, state, std::future::pending()).await;
+            });
+        }
+        Ok(())
+    }
+
+    fn start_api(&self, vital: &mut JoinSet<&'static str>, admin: &Admin) -> Result<(), AppError> {
+        let settings = self.config.api;
+        let Some(address) = settings.listen else { return Ok(()) };
+        let socket = Listener::bind(address).map_err(|error| error.source);
+        let socket = socket.named(&format!("api.listen {address}"))?;
+        let tls = self.tls.clone().filter(|_| settings.tls);
+        let (listener, state) =
+            (ApiListener::new(socket, tls), ApiState::new(admin.clone(), settings.pace));
+        spawn(vital, "api", async move {
+            let _ended = http::serve_api(listener, state, std::future::pending()).await;
         });
         Ok(())
     }

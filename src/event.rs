@@ -4,8 +4,9 @@
 //! events and from nothing else, so they cannot disagree. Events flow one way: a listener never calls back.
 
 use crate::types::{
-    AccountId, Address, CaseId, ClientCertificate, ClientIp, Key, Limit, PeerName, PlanName,
-    ReversePath, SessionId, SubjectId, TenantId, Timestamp, TransactionId, Unit,
+    Access, AccountId, Address, CaseId, ClientCertificate, ClientIp, Key, Limit, PeerName,
+    PlanName, ReversePath, SessionId, SubjectId, TenantId, Timestamp, TokenName, TransactionId,
+    Unit,
 };
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -40,6 +41,12 @@ pub enum Event {
     Resumed(Resumed),
     /// An assignment or override of an account or tenant was changed.
     SubjectChanged(SubjectChanged),
+    /// A token for the API was made.
+    TokenCreated(TokenChanged),
+    /// A token for the API was taken back.
+    TokenRevoked(TokenChanged),
+    /// Somebody came to the API without a token that is valid.
+    TokenRefused(TokenRefused),
     /// An entry was added to the audit.
     Audited(Audited),
     /// A next hop became usable again.
@@ -103,6 +110,9 @@ impl Event {
             Self::Suspended(_) => "suspended",
             Self::Resumed(_) => "resumed",
             Self::SubjectChanged(_) => "subject-changed",
+            Self::TokenCreated(_) => "token-created",
+            Self::TokenRevoked(_) => "token-revoked",
+            Self::TokenRefused(_) => "token-refused",
             Self::Audited(_) => "audited",
             Self::NextHopUp(_) => "next-hop-up",
             Self::NextHopDown(_) => "next-hop-down",
@@ -583,6 +593,30 @@ pub struct SubjectChanged {
     pub reason: String,
     /// Who did it.
     pub actor: String,
+}
+
+/// A token for the API came or went.
+#[derive(Debug, Clone)]
+pub struct TokenChanged {
+    /// Its name.
+    pub name: TokenName,
+    /// What it may see and change.
+    pub access: Access,
+    /// When it ends by itself.
+    pub expires: Option<Timestamp>,
+    /// Why it came or went; may be empty.
+    pub reason: String,
+    /// Who did it.
+    pub actor: String,
+}
+
+/// A request to the API without a token that is valid.
+#[derive(Debug, Clone)]
+pub struct TokenRefused {
+    /// Where it came from.
+    pub client: ClientIp,
+    /// Why: `missing`, `malformed`, `unknown`, `expired`.
+    pub reason: &'static str,
 }
 
 /// A new entry of the audit, without anybody's name.

@@ -76,6 +76,9 @@ state_dir = "var"
 [http]
 listen = "127.0.0.1:{http}"
 
+[api]
+listen = "none"
+
 [tls]
 self_signed = true
 

@@ -173,6 +173,9 @@ state_dir = "var"
 [http]
 listen = "none"
 
+[api]
+listen = "none"
+
 [[listener]]
 name = "smarthost"
 kind = "smarthost"

@@ -17,6 +17,7 @@ mod spec;
 mod subjects;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod view;
 
 pub use alerts::{AlertRequest, AlertView, Bell, SinkTest, alerts, test_alerts};
@@ -25,6 +26,10 @@ pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, list};
 pub use spec::{LimitSpec, LimitTarget, Since, Until};
 pub use subjects::{Changes, Patch, Who, Why, resume, set, show, suspend};
+pub use tokens::{
+    Caller, Remark, TokenError, TokenMade, TokenRequest, TokenView, create_token, list_tokens,
+    revoke_token, still_valid, verify_token,
+};
 pub use view::{
     Explanation, HitView, LimitView, OverrideView, PlanSource, RefusalView, State, SubjectUsage,
     SubjectView, TenantSource,
@@ -35,7 +40,7 @@ use crate::{
     event::{Event, Events},
     rules::policy::Policy,
     store::{BoxFuture, StoreError, archive::Archive, ledger::Ledger, records::Records},
-    types::Timestamp,
+    types::{AccountId, SubjectId, TenantId, Timestamp},
 };
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -59,6 +64,15 @@ pub struct Admin {
     pub health: Arc<dyn Health>,
     /// Who sends messages about alerts.
     pub bell: Arc<dyn Bell>,
+}
+
+/// The tenant that an account belongs to, as recorded or by its name.
+///
+/// # Errors
+/// [`AdminError::Store`] if the store does not answer.
+pub async fn tenant_of(admin: &Admin, account: &AccountId) -> Result<TenantId, AdminError> {
+    let record = admin.records.subject(&SubjectId::Account(account.clone())).await?;
+    Ok(effective::tenant_of(account, &record).0)
 }
 
 impl Admin {
@@ -134,6 +148,9 @@ pub enum AdminError {
     /// It does not fit what is recorded: suspending the suspended, lifting what is not suspended.
     #[error("{0}")]
     Conflict(String),
+    /// There is no such thing, or not for whoever asks.
+    #[error("{0}")]
+    NotFound(String),
     /// The store could not do its work.
     #[error(transparent)]
     Store(StoreError),

@@ -178,6 +178,29 @@ macro_rules! as_text {
 
 as_text!(LimitTarget, LimitSpec, Until, Since);
 
+/// How the texts stand in the API's document.
+macro_rules! text_schema {
+    ($($name:ident: $description:literal, $example:literal;)*) => {$(
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                utoipa::openapi::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::Type::String)
+                    .description(Some($description))
+                    .examples([$example])
+                    .into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+    )*};
+}
+
+text_schema! {
+    LimitTarget: "A limit: who is counted, what, and in what time.", "account recipients 1h";
+    LimitSpec: "A limit and its new maximum, or none.", "account recipients 1h=200";
+    Until: "A moment, or a length of time from now.", "7d";
+}
+
 /// A peer's limits stand in the trust table, so no override reaches them.
 fn parse_scope(word: &str) -> Option<Scope> {
     [Scope::Tenant, Scope::Account, Scope::ClientIp].into_iter().find(|scope| scope.name() == word)

@@ -17,6 +17,7 @@ use crate::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// An account or a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,12 @@ impl Who {
             SubjectId::Account(_) => SubjectKind::Accounts,
             SubjectId::Tenant(_) => SubjectKind::Tenants,
         }
+    }
+}
+
+impl From<SubjectId> for Who {
+    fn from(subject: SubjectId) -> Self {
+        Self(subject)
     }
 }
 
@@ -88,23 +95,28 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
 }
 
 /// What an operator wants changed. All of it is checked before any of it is written.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Changes {
     /// The plan.
     #[serde(skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<PlanName>)]
     pub plan: Patch<PlanName>,
     /// The tenant of an account.
     #[serde(skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<TenantId>)]
     pub tenant: Patch<TenantId>,
     /// Envelope senders of an account: addresses, or `@domain`.
     #[serde(skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<Vec<String>>)]
     pub senders: Patch<Vec<String>>,
     /// Where notices and reports go.
     #[serde(skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<Address>)]
     pub contact: Patch<Address>,
     /// The language of notices and reports.
     #[serde(skip_serializing_if = "Patch::is_keep")]
+    #[schema(value_type = Option<Language>)]
     pub language: Patch<Language>,
     /// Limits to override.
     pub limits: Vec<LimitSpec>,
@@ -117,7 +129,7 @@ pub struct Changes {
 }
 
 /// The reason for a suspension or its lifting, as it is sent over the control socket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Why {
     /// Why.
@@ -147,7 +159,7 @@ pub async fn set(
     let now = admin.utc();
     let mut record = admin.records.subject(who.subject()).await?;
     let steps = steps(admin, who, changes, (&record, actor, now))?;
-    let reason = checked_remark(changes)?;
+    let reason = check_remark(changes.reason.as_deref())?.to_owned();
     for what in steps {
         let text = describe(&record, &what);
         let change = Change {
@@ -396,11 +408,8 @@ fn checked_senders(senders: &[String]) -> Result<Vec<String>, AdminError> {
 }
 
 /// The reason of changes that need none, if one is given all the same.
-fn checked_remark(changes: &Changes) -> Result<String, AdminError> {
-    changes.reason.as_deref().map_or_else(
-        || Ok(String::new()),
-        |reason| check_reason(Some(reason)).map(ToOwned::to_owned),
-    )
+pub(super) fn check_remark(reason: Option<&str>) -> Result<&str, AdminError> {
+    reason.map_or(Ok(""), |reason| check_reason(Some(reason)))
 }
 
 /// Suspensions, liftings and overrides are judged later by why they were made.

@@ -1,5 +1,6 @@
 //! What the use cases answer with: plain values that are the same over the control socket and in the CLI.
 
+use super::Caller;
 use crate::{
     clock::Clock,
     event::LimitHit,
@@ -13,9 +14,10 @@ use crate::{
     },
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Whether a subject may send.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 pub enum State {
     /// It may.
@@ -45,7 +47,7 @@ impl From<Option<&Suspension>> for State {
 }
 
 /// Where an account's tenant comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TenantSource {
     /// An operator assigned it.
@@ -55,7 +57,7 @@ pub enum TenantSource {
 }
 
 /// Where a plan comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlanSource {
     /// The account's record.
@@ -67,7 +69,7 @@ pub enum PlanSource {
 }
 
 /// One limit, its source and its use: the facts that a refusal names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LimitView {
     /// Who is counted.
     pub scope: Scope,
@@ -128,7 +130,7 @@ fn source_parts(source: &Source) -> (String, Option<String>, Option<Timestamp>) 
 }
 
 /// An override as it is recorded, whether it is in force or not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OverrideView {
     /// The record.
     #[serde(flatten)]
@@ -138,7 +140,7 @@ pub struct OverrideView {
 }
 
 /// What is recorded about an account or a tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SubjectView {
     /// `account` or `tenant`.
     pub kind: Scope,
@@ -170,7 +172,7 @@ pub struct SubjectView {
 }
 
 /// The use of the limits that hold for one account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SubjectUsage {
     /// Its name.
     pub name: String,
@@ -179,7 +181,7 @@ pub struct SubjectUsage {
 }
 
 /// All that decides about an account's next message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// When this was true.
     pub at: Timestamp,
@@ -216,7 +218,7 @@ pub struct Explanation {
 }
 
 /// A refusal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefusalView {
     /// When.
     pub at: Timestamp,
@@ -229,7 +231,7 @@ pub struct RefusalView {
 }
 
 /// A limit that had no room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HitView {
     /// Who is counted.
     pub scope: Scope,
@@ -272,3 +274,40 @@ impl RefusalView {
         }
     }
 }
+
+impl SubjectView {
+    /// What is shown to a caller: who of the provider's people did something is not for tenants.
+    #[must_use]
+    pub fn as_seen_by(mut self, caller: &Caller) -> Self {
+        if !caller.sees_all() {
+            self.state.hide_actor();
+            for entry in &mut self.overrides {
+                entry.record.actor = HIDDEN.into();
+            }
+        }
+        self
+    }
+}
+
+impl Explanation {
+    /// As [`SubjectView::as_seen_by`].
+    #[must_use]
+    pub fn as_seen_by(mut self, caller: &Caller) -> Self {
+        if !caller.sees_all() {
+            self.account_state.hide_actor();
+            self.tenant_state.hide_actor();
+        }
+        self
+    }
+}
+
+impl State {
+    fn hide_actor(&mut self) {
+        if let Self::Suspended { actor, .. } = self {
+            *actor = HIDDEN.into();
+        }
+    }
+}
+
+/// Stands for whoever of the provider's people did something.
+const HIDDEN: &str = "operator";

@@ -3,7 +3,7 @@
 use crate::{
     admin::{Changes, LimitSpec, LimitTarget, Patch, Since, Until},
     config::Moves,
-    types::{AccountId, Address, ClientIp, Language, PlanName, TenantId},
+    types::{AccountId, Address, ClientIp, Language, PlanName, Role, TenantId, TokenName},
 };
 use clap::{Parser, Subcommand};
 use std::{net::SocketAddr, path::PathBuf};
@@ -62,6 +62,13 @@ pub(super) enum Command {
         #[command(flatten)]
         gate: Gate,
     },
+    /// Make, list and revoke tokens for the API and the dashboard
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+        #[command(flatten)]
+        gate: Gate,
+    },
     /// Show the audit: every change and automatic decision, the oldest of those shown first
     Audit {
         #[command(flatten)]
@@ -91,6 +98,9 @@ pub(super) struct MovesArgs {
     /// Listen here for /metrics and /health
     #[arg(long, value_name = "ADDR", env = "TOLLGATE_HTTP_LISTEN")]
     http_listen: Option<SocketAddr>,
+    /// Listen here for the API and the dashboard
+    #[arg(long, value_name = "ADDR", env = "TOLLGATE_API_LISTEN")]
+    api_listen: Option<SocketAddr>,
     /// Listen here for the smarthost listener
     #[arg(long, value_name = "ADDR", env = "TOLLGATE_SMARTHOST_LISTEN")]
     smarthost_listen: Option<SocketAddr>,
@@ -107,6 +117,7 @@ impl From<MovesArgs> for Moves {
         Self {
             state_dir: args.state_dir,
             http_listen: args.http_listen,
+            api_listen: args.api_listen,
             smarthost_listen: args.smarthost_listen,
             submission_listen: args.submission_listen,
             outbox: args.outbox,
@@ -202,6 +213,40 @@ pub(super) enum TenantCommand {
         /// Why; it is kept and shown
         #[arg(long)]
         reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token and print it: the only time that it is shown
+    Create {
+        /// Its name; changes made with it are recorded under it
+        name: TokenName,
+        /// operator: sees and changes everything; read-only: sees everything; tenant: sees one tenant
+        #[arg(long)]
+        role: Role,
+        /// The tenant that it sees, with --role tenant
+        #[arg(long)]
+        tenant: Option<TenantId>,
+        /// When it ends by itself: 2027-12-01T00:00:00Z, or 90d from now
+        #[arg(long, default_value = "365d")]
+        expires: Until,
+        /// It never ends by itself
+        #[arg(long, conflicts_with = "expires")]
+        no_expiry: bool,
+        /// Why; it is kept
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// List all tokens; not their secrets
+    List,
+    /// Take a token back: it opens nothing from the next request on
+    Revoke {
+        /// Its name
+        name: TokenName,
+        /// Why; it is kept
+        #[arg(long)]
+        reason: Option<String>,
     },
 }
 

@@ -45,6 +45,7 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Passwd(passwd) => passwd::run(&passwd),
         Command::Account { command, gate } => remote::account(command, &gate),
         Command::Tenant { command, gate } => remote::tenant(command, &gate),
+        Command::Token { command, gate } => remote::token(command, &gate),
         Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),
         Command::Alert { command, gate } => alert::run(command, &gate),
         Command::Audit { wanted, gate } => audit::show(&wanted, &gate),

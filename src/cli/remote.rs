@@ -2,15 +2,15 @@
 
 use super::{
     CliError,
-    args::{AccountCommand, Gate, TenantCommand},
+    args::{AccountCommand, Gate, TenantCommand, TokenCommand},
     client::{Client, segment},
     links, output,
     table::{Table, shown},
 };
 use crate::{
     admin::{
-        Changes, Explanation, LimitView, PAGE_MAX, Page, PlanSource, State, SubjectUsage,
-        SubjectView, TenantSource, Why,
+        Changes, Explanation, LimitView, PAGE_MAX, Page, PlanSource, Remark, State, SubjectUsage,
+        SubjectView, TenantSource, TokenMade, TokenRequest, TokenView, Why,
     },
     rules::limits::Mode,
     types::{AccountId, ClientIp, Timestamp},
@@ -80,6 +80,50 @@ pub(super) fn explain(
     }
     let explanation: Explanation = remote.client.read(&path)?;
     remote.print(&explanation, explanation_text)
+}
+
+/// `tollgate token …`
+pub(super) fn token(command: TokenCommand, gate: &Gate) -> Result<(), CliError> {
+    let remote = Remote::new(gate)?;
+    match command {
+        TokenCommand::Create { name, role, tenant, expires, no_expiry, reason } => {
+            let expires = (!no_expiry).then_some(expires);
+            let request = TokenRequest { name, role, tenant, expires, reason };
+            let made: TokenMade = remote.client.send(Method::POST, "/v1/tokens", &request)?;
+            remote.print(&made, |made| format!("{}\n", made.secret))
+        }
+        TokenCommand::List => {
+            let tokens: Vec<TokenView> = remote.client.read("/v1/tokens")?;
+            remote.print(&tokens, |tokens| tokens_table(tokens))
+        }
+        TokenCommand::Revoke { name, reason } => {
+            let path = format!("{}/revoke", path_of("tokens", name.as_str()));
+            let revoked: TokenView = remote.client.send(Method::POST, &path, &Remark { reason })?;
+            remote.print(&revoked, |revoked| format!("token {}: revoked\n", revoked.name))
+        }
+    }
+}
+
+fn tokens_table(tokens: &[TokenView]) -> String {
+    let mut table =
+        Table::new(&["NAME", "ROLE", "TENANT", "CREATED", "BY", "EXPIRES", "LAST USED"]);
+    for token in tokens {
+        let expires = match (token.expires, token.expired) {
+            (Some(expires), true) => format!("{} (over)", at_text(expires)),
+            (Some(expires), false) => at_text(expires),
+            (None, _) => String::from("never"),
+        };
+        table.row([
+            token.name.to_string(),
+            token.role.to_string(),
+            token.tenant.as_ref().map(ToString::to_string).unwrap_or_default(),
+            at_text(token.created),
+            token.creator.clone(),
+            expires,
+            token.last_used.map_or_else(|| "never".into(), at_text),
+        ]);
+    }
+    table.render("")
 }
 
 fn path_of(kind: &str, name: &str) -> String {
@@ -457,6 +501,13 @@ mod tests {
             (&["usage", "a@shop.example"], 0),
             (&["explain", "a@shop.example", "--client", "192.0.2.7"], 0),
             (&["explain", "a b"], 2),
+            (&["token", "create", "shop", "--role", "tenant", "--tenant", "shop.example"], 0),
+            (&["token", "create", "shop", "--role", "read-only"], 1),
+            (&["token", "create", "other", "--role", "tenant"], 1),
+            (&["token", "create", "other", "--role", "root"], 2),
+            (&["token", "list"], 0),
+            (&["token", "revoke", "shop", "--reason", "left"], 0),
+            (&["token", "revoke", "shop"], 1),
             (&["frobnicate"], 2),
         ] {
             check_exit(&socket, words, expected);

@@ -1,13 +1,15 @@
 //! Written → checked: server, log, sockets, sessions, logins and storage; the defaults stand here, beside their keys.
 
 use super::{
-    Config, HttpSettings, LoginOffer, Moves, Problem, SessionLimits, alerts,
+    ApiSettings, Config, HttpSettings, LoginOffer, Moves, PaceRules, Problem, SessionLimits,
+    alerts,
     checker::{At, Checker},
     keys::Keys,
     listeners, next_hop,
     parties::{self, Parties},
     written::{
-        Archive, Auth, File, Given, OrNone, Parsed, Section, Server, Session, Spool, Store, Tls,
+        Api, Archive, Auth, File, Given, OrNone, Parsed, Section, Server, Session, Spool, Store,
+        Tls,
     },
 };
 use crate::{
@@ -23,7 +25,7 @@ use crate::{
 };
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -55,6 +57,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     Config {
         log: check_log(root, file),
         http: check_http(root, file, &server.state_dir),
+        api: check_api(root, &file.api, tls.is_some()),
         spool: check_spool(root, &file.spool, &server.state_dir),
         test_user: logins.test_user.clone(),
         logins: logins.offer.clone(),
@@ -106,6 +109,9 @@ fn move_addresses(root: &mut At<'_>, file: &mut File, moves: &Moves) {
     }
     if let Some(address) = moves.http_listen {
         file.http.known.listen = Some(Given(Ok(OrNone(Some(Parsed(address))))));
+    }
+    if let Some(address) = moves.api_listen {
+        file.api.known.listen = Some(Given(Ok(OrNone(Some(Parsed(address))))));
     }
     if let Some(folder) = &moves.outbox {
         file.next_hop.known.path = Some(Given(Ok(folder.clone())));
@@ -199,6 +205,30 @@ fn check_http(root: &mut At<'_>, file: &File, state_dir: &Path) -> HttpSettings 
         at.wrong("socket", detail);
     }
     HttpSettings { listen, control }
+}
+
+/// A token that crosses a network unencrypted is anybody's, so elsewhere than on loopback there is no API without TLS.
+fn check_api(root: &mut At<'_>, section: &Section<Api>, has_tls: bool) -> ApiSettings {
+    let mut at = root.inside("api");
+    let s = at.open(section);
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, API_PORT));
+    let listen = at.or("listen", &s.listen, OrNone(Some(Parsed(default)))).0.map(|parsed| parsed.0);
+    let elsewhere = listen.is_some_and(|address| !address.ip().is_loopback());
+    let tls = at.or("tls", &s.tls, elsewhere);
+    if elsewhere && !tls {
+        at.wrong("tls", "false is for loopback addresses only");
+    }
+    if tls && listen.is_some() && !has_tls {
+        at.wrong("listen", "needs a certificate: see [tls]");
+    }
+    let requests = at.within("requests_per_minute", &s.requests_per_minute, 600, 1..=1_000_000);
+    let failures = at.within("failures_per_minute", &s.failures_per_minute, 10, 1..=1_000_000);
+    let at_least_one = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+    let pace = PaceRules {
+        per_token_minute: at_least_one(requests),
+        failures_per_minute: at_least_one(failures),
+    };
+    ApiSettings { listen, tls, pace }
 }
 
 fn check_tls(
@@ -531,6 +561,7 @@ const LINE_BYTES_MAX: u32 = 1 << 30;
 const DATA_RATE_MIN: ByteCount = ByteCount::new(100);
 const RATES: std::ops::RangeInclusive<ByteCount> = ByteCount::new(0)..=ByteCount::new(1 << 20);
 const HTTP_PORT: u16 = 8025;
+const API_PORT: u16 = 8026;
 const CONTACT_BYTES_MAX: usize = 200;
 /// Certificates beside the first; each is read at every reload.
 const CERTIFICATES_MAX: usize = 1000;

@@ -37,7 +37,7 @@ use crate::{
 use std::{
     fmt,
     net::SocketAddr,
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -61,6 +61,8 @@ pub struct Config {
     pub log: telemetry::Settings,
     /// Metrics, health and the control socket.
     pub http: HttpSettings,
+    /// The API and the dashboard.
+    pub api: ApiSettings,
     /// Our certificate; none: no TLS is offered.
     pub tls: Option<net::TlsSettings>,
     /// The listeners, at least one.
@@ -93,6 +95,26 @@ pub struct HttpSettings {
     pub listen: Option<SocketAddr>,
     /// The control socket, protected by file permissions (0600).
     pub control: PathBuf,
+}
+
+/// Where the API and the dashboard answer, and how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApiSettings {
+    /// The address; none: they are off.
+    pub listen: Option<SocketAddr>,
+    /// Nothing is said without TLS; always so unless the address is a loopback one.
+    pub tls: bool,
+    /// How fast requests may come.
+    pub pace: PaceRules,
+}
+
+/// How fast requests may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PaceRules {
+    /// Requests with one token in a minute.
+    pub per_token_minute: NonZeroU32,
+    /// Requests without a valid token from one client network in a minute.
+    pub failures_per_minute: NonZeroU32,
 }
 
 /// Waits and bounds of a session.
@@ -178,6 +200,7 @@ impl Config {
         keep(&mut self.threads, &running.threads, "server.threads", &mut kept);
         keep(&mut self.log, &running.log, "log", &mut kept);
         keep(&mut self.http, &running.http, "http.listen, control.socket", &mut kept);
+        keep(&mut self.api, &running.api, "api", &mut kept);
         keep(&mut self.auth, &running.auth, "auth", &mut kept);
         keep(&mut self.spool, &running.spool, "spool", &mut kept);
         // The length of the history follows the plans; the rest is the file that is open.
@@ -218,6 +241,8 @@ pub struct Moves {
     pub state_dir: Option<PathBuf>,
     /// `http.listen`.
     pub http_listen: Option<SocketAddr>,
+    /// `api.listen`.
+    pub api_listen: Option<SocketAddr>,
     /// The address of the first listener of kind `smarthost`.
     pub smarthost_listen: Option<SocketAddr>,
     /// The address of the first listener of kind `submission`.

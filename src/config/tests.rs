@@ -65,6 +65,7 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("server", field_names::<written::Server>()),
         ("log", field_names::<written::Log>()),
         ("http", field_names::<written::Http>()),
+        ("api", field_names::<written::Api>()),
         ("control", field_names::<written::Control>()),
         ("tls", field_names::<written::Tls>()),
         ("tls.certificates", field_names::<written::TlsCertificate>()),
@@ -96,6 +97,24 @@ fn the_schema_names_every_table() {
         assert!(tops.iter().any(|table| table.split('.').next() == Some(top)), "{top}");
     }
     assert!(schema().iter().all(|(_, keys)| !keys.is_empty()));
+}
+
+#[test]
+fn the_api_is_on_loopback_or_behind_tls() {
+    let with = |api: &str| format!("{LEAST}\n[api]\n{api}\n");
+    let settings = |api: &str| parsed(&with(api)).unwrap().api;
+    let default = settings("");
+    assert_eq!(
+        (default.listen.unwrap().to_string(), default.tls),
+        ("127.0.0.1:8026".into(), false)
+    );
+    assert_eq!(settings("listen = \"none\"").listen, None);
+    let with_tls = "listen = \"0.0.0.0:8026\"\n[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"";
+    assert!(settings(with_tls).tls);
+    check_problem(&with("listen = \"0.0.0.0:8026\""), "api.listen: needs a certificate");
+    check_problem(&with("tls = true"), "api.listen: needs a certificate");
+    let open = with_tls.replace("\n[tls]", "\ntls = false\n[tls]");
+    check_problem(&with(&open), "api.tls: false is for loopback addresses only");
 }
 
 #[test]
@@ -208,6 +227,7 @@ fn flags_move_addresses_and_paths() {
     let moves = Moves {
         state_dir: Some("/tmp/t".into()),
         http_listen: Some("127.0.0.1:1".parse().unwrap()),
+        api_listen: Some("127.0.0.1:4".parse().unwrap()),
         smarthost_listen: Some("127.0.0.1:2".parse().unwrap()),
         submission_listen: Some("127.0.0.1:3".parse().unwrap()),
         outbox: None,
@@ -221,6 +241,7 @@ fn flags_move_addresses_and_paths() {
     );
     let ports: Vec<u16> = config.listeners.iter().map(|l| l.addresses[0].port()).collect();
     assert_eq!((config.http.listen.unwrap().port(), ports), (1, vec![2, 3]));
+    assert_eq!(config.api.listen.unwrap().port(), 4);
 
     let outbox = Moves { outbox: Some("box".into()), ..Moves::default() };
     let config = parse(QUICKSTART, Path::new("q"), &outbox).unwrap();

@@ -56,6 +56,7 @@ tables! {
         server: Section<Server>,
         log: Section<Log>,
         http: Section<Http>,
+        api: Section<Api>,
         control: Section<Control>,
         tls: Section<Tls>,
         listener: Tables<Listener>,
@@ -89,6 +90,12 @@ tables! {
     }
     Http {
         listen: Key<OrNone<Parsed<SocketAddr>>>,
+    }
+    Api {
+        listen: Key<OrNone<Parsed<SocketAddr>>>,
+        tls: Key<bool>,
+        requests_per_minute: Key<u32>,
+        failures_per_minute: Key<u32>,
     }
     Control {
         socket: Key<PathBuf>,

@@ -2,7 +2,10 @@
 
 use super::{bounded::Bounded, caller::Caller, problem::Problem, socket::ControlSocket};
 use crate::{
-    admin::{self, Admin, AdminError, AlertRequest, AuditRequest, Changes, PageRequest, Who, Why},
+    admin::{
+        self, Admin, AdminError, AlertRequest, AuditRequest, Changes, PageRequest, Remark,
+        TokenRequest, TokenView, Who, Why,
+    },
     store::records::SubjectKind,
     types::ClientIp,
 };
@@ -34,6 +37,8 @@ pub async fn serve_control(
 fn router(admin: Admin) -> Router {
     Router::new()
         .route("/v1/health", get(health))
+        .route("/v1/tokens", get(tokens).post(create_token))
+        .route("/v1/tokens/{name}/revoke", post(revoke_token))
         .route("/v1/audit", get(audit))
         .route("/v1/alerts", get(alerts))
         .route("/v1/alerts/test", post(test_alerts))
@@ -140,6 +145,30 @@ async fn explain(
     let client: Option<Result<ClientIp, _>> = query.client.map(|text| text.parse());
     let client = client.transpose().map_err(|error| invalid(&error))?;
     answer(admin::explain(&admin, &account, client).await)
+}
+
+async fn tokens(State(admin): State<Admin>) -> Json<Vec<TokenView>> {
+    Json(admin::list_tokens(&admin))
+}
+
+async fn create_token(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Answer {
+    let request: TokenRequest = decode(&body)?;
+    answer(admin::create_token(&admin, &request, caller.actor()).await)
+}
+
+async fn revoke_token(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Answer {
+    let remark: Remark = decode(&body)?;
+    let name = name.parse().map_err(|error| invalid(&error))?;
+    answer(admin::revoke_token(&admin, &name, remark.reason.as_deref(), caller.actor()).await)
 }
 
 async fn nothing_here() -> Problem {

@@ -1,18 +1,22 @@
-//! axum: metrics, health and the local control socket: decode, call admin, encode.
+//! axum: the API, metrics, health and the local control socket: decode, call admin, encode.
 //!
-//! [`serve_public`] answers on a loopback address and changes nothing. [`serve_control`] answers on a Unix socket that only its
+//! [`serve_api`] answers whoever has a token, on loopback or behind TLS. //! [`serve_public`] answers on a loopback address and changes nothing. [`serve_control`] answers on a Unix socket that only its
 //! owner may open; who asks is what the kernel says about the other end. Errors are problem details (RFC 9457). Nothing here
 //! decides anything, and nothing waits longer for a client than [`bounded`] allows.
 
+mod api;
 mod bounded;
 mod caller;
 mod control;
 mod problem;
 mod public;
+mod secure;
 mod socket;
 #[cfg(test)]
 mod tests;
 
+pub use api::{ApiState, serve_api};
 pub use control::serve_control;
 pub use public::{PublicState, serve_public};
+pub use secure::{ApiListener, ApiStream};
 pub use socket::{ControlSocket, SocketError};

@@ -2,13 +2,14 @@
 
 use crate::admin::AdminError;
 use axum::{
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use std::borrow::Cow;
 
-/// An error as the control socket tells it.
-#[derive(Debug, Serialize)]
+/// What is wrong with a request, as problem details (RFC 9457).
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct Problem {
     /// `about:blank`: the status says it all (RFC 9457 §4.2.1).
     #[serde(rename = "type")]
@@ -18,21 +19,29 @@ pub(super) struct Problem {
     /// The HTTP status.
     status: u16,
     /// What is wrong and what would be right.
-    detail: String,
+    detail: Cow<'static, str>,
+    /// In so many seconds it may work.
+    #[serde(skip)]
+    retry_after: Option<u64>,
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),
+            retry_after: None,
         }
     }
 
-    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+    pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub(super) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 }
 
@@ -41,6 +50,7 @@ impl From<AdminError> for Problem {
         let status = match &error {
             AdminError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             AdminError::Conflict(_) => StatusCode::CONFLICT,
+            AdminError::NotFound(_) => StatusCode::NOT_FOUND,
             AdminError::Store(_) | AdminError::Random(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
@@ -51,6 +61,16 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (status, kind, body).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 6750 §3.
+            let realm = HeaderValue::from_static("Bearer realm=\"tollgate\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }

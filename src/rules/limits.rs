@@ -34,7 +34,17 @@ pub struct Plan {
 }
 
 /// Whether rules act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Rules refuse.
@@ -45,7 +55,17 @@ pub enum Mode {
 }
 
 /// What happens to mail that PHP's mail() made (`X-PHP-Originating-Script`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum PhpMail {
     /// It passes like other mail.
@@ -56,7 +76,7 @@ pub enum PhpMail {
 }
 
 /// A limit that replaces the plan's for one tenant or account; `limit.max` 0 refuses everything.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct LimitOverride {
     /// Who is counted.
     pub scope: Scope,

@@ -14,7 +14,7 @@ use crate::{
     event::{
         AlertTold, AnswerBy, Charged, ConnectionRefused, Event, EvidenceRejected, LimitHit,
         LimitReached, Listener, Login, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal,
-        SessionClosed, SessionOpened, SubjectChanged, TlsFailed, TlsStarted, Trouble,
+        SessionClosed, SessionOpened, SubjectChanged, TlsFailed, TlsStarted, TokenChanged, Trouble,
     },
     rules::verdict::Moment,
     types::{
@@ -114,6 +114,7 @@ fn client_of(event: &Event) -> Option<ClientIp> {
         Event::TlsFailed(failed) => Some(ClientIp::new(failed.remote.ip())),
         Event::LoginSucceeded(login) | Event::LoginFailed(login) => Some(login.client),
         Event::Refused(refusal) => Some(refusal.client),
+        Event::TokenRefused(refused) => Some(refused.client),
         _ => None,
     }
 }
@@ -132,6 +133,9 @@ const fn level_of(event: &Event) -> Level {
         | Event::Suspended(_)
         | Event::Resumed(_)
         | Event::SubjectChanged(_)
+        | Event::TokenCreated(_)
+        | Event::TokenRevoked(_)
+        | Event::TokenRefused(_)
         | Event::Audited(_)
         | Event::NextHopUp(_)
         | Event::PlacesAmple
@@ -179,6 +183,11 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         Event::Suspended(s) => write_case(line, (&s.subject, &s.case), &s.reason, &s.actor),
         Event::Resumed(s) => write_case(line, (&s.subject, &s.case), &s.reason, &s.actor),
         Event::SubjectChanged(changed) => write_changed(line, changed),
+        Event::TokenCreated(changed) | Event::TokenRevoked(changed) => write_token(line, changed),
+        Event::TokenRefused(refused) => {
+            line.bare("client", refused.client);
+            line.word("reason", refused.reason);
+        }
         Event::Audited(audited) => {
             line.number("number", audited.number);
             line.text("action", &audited.action);
@@ -350,6 +359,17 @@ fn write_case(line: &mut Line<'_>, who: (&SubjectId, &CaseId), reason: &str, act
 fn write_changed(line: &mut Line<'_>, changed: &SubjectChanged) {
     write_subject(line, &changed.subject);
     line.text("change", &changed.change);
+    line.text("reason", &changed.reason);
+    line.text("actor", &changed.actor);
+}
+
+fn write_token(line: &mut Line<'_>, changed: &TokenChanged) {
+    line.text("token", changed.name.as_str());
+    line.word("role", changed.access.role().name());
+    line.text_if("tenant", changed.access.tenant().map(TenantId::as_str));
+    if let Some(expires) = changed.expires {
+        line.moment("expires", expires);
+    }
     line.text("reason", &changed.reason);
     line.text("actor", &changed.actor);
 }

@@ -45,6 +45,8 @@ pub struct Metrics {
     suspensions: Words,
     resumptions: Words,
     subject_changes: Words,
+    tokens: Words,
+    tokens_refused: Words,
     audit_entries: Counter,
     places_scarce: Gauge,
     next_hop_up: ByName<Gauge>,
@@ -134,6 +136,13 @@ impl Metrics {
             suspensions: Words::new(r, "tollgate_suspensions_total", "scope", SUBJECTS),
             resumptions: Words::new(r, "tollgate_resumptions_total", "scope", SUBJECTS),
             subject_changes: Words::new(r, "tollgate_subject_changes_total", "scope", SUBJECTS),
+            tokens: Words::new(r, "tollgate_tokens_total", "change", TOKENS),
+            tokens_refused: Words::new(
+                r,
+                "tollgate_tokens_refused_total",
+                "reason",
+                TOKENS_REFUSED,
+            ),
             audit_entries: single(r, "tollgate_audit_entries_total"),
             places_scarce: r.register_gauge(&Key::from_name("tollgate_places_scarce"), &METADATA),
             next_hop_up: ByName::new("tollgate_next_hop_up", "next_hop"),
@@ -247,6 +256,9 @@ impl Listener for Metrics {
             Event::SubjectChanged(changed) => {
                 self.subject_changes.count(scope_of(&changed.subject));
             }
+            Event::TokenCreated(_) => self.tokens.count(TOKENS[0]),
+            Event::TokenRevoked(_) => self.tokens.count(TOKENS[1]),
+            Event::TokenRefused(refused) => self.tokens_refused.count(refused.reason),
             Event::Audited(_) => self.audit_entries.increment(1),
             Event::NextHopUp(state) => self.note_next_hop(&state.next_hop, 1.0),
             Event::NextHopDown(state) => {
@@ -457,6 +469,8 @@ const REASONS: [RefusalReason; 19] = [
     RefusalReason::ExtensionMissing,
     RefusalReason::TooLong,
 ];
+const TOKENS: &[&str] = &["created", "revoked"];
+const TOKENS_REFUSED: &[&str] = &["missing", "malformed", "unknown", "expired"];
 const CLOSED: &[&str] = &[
     "quit",
     "peer-closed",
@@ -537,6 +551,8 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_resumptions_total", "Suspensions that were lifted"),
     ("tollgate_audit_entries_total", "Entries added to the audit"),
     ("tollgate_subject_changes_total", "Changes of assignments and overrides"),
+    ("tollgate_tokens_total", "Tokens for the API that came and went"),
+    ("tollgate_tokens_refused_total", "Requests to the API that were not let in"),
     ("tollgate_next_hop_up", "1 while the next hop is used, 0 while it is left alone"),
     ("tollgate_next_hop_failures_total", "Times that a next hop was given up for a while"),
     ("tollgate_login_backend_up", "1 while logins can be checked"),

@@ -82,6 +82,10 @@ name!(
     /// The id of a suspension, which the suspended sender hears and the abuse desk looks up.
     CaseId, parse_label
 );
+name!(
+    /// The name of a token for the API: `billing`.
+    TokenName, parse_label
+);
 
 /// An account or a tenant: what can be suspended or given an override.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

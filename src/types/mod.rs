@@ -3,6 +3,7 @@
 //! A value of one of these types that exists is valid: constructors parse and return a [`ParseError`]
 //! that says what was wrong, fields are private. Nothing here does I/O or reads a clock.
 
+mod access;
 mod actor;
 mod address;
 mod certificate;
@@ -10,15 +11,17 @@ mod identity;
 mod language;
 mod limit;
 mod network;
+mod schema;
 mod secret;
 mod size;
 mod time;
 
+pub use access::{Access, Role};
 pub use actor::{Actor, Via};
 pub use address::{Address, Domain, ReversePath, is_visible};
 pub use certificate::{ClientCertificate, Fingerprint};
 pub use identity::{
-    AccountId, CaseId, PeerName, PlanName, SessionId, SubjectId, TenantId, TransactionId,
+    AccountId, CaseId, PeerName, PlanName, SessionId, SubjectId, TenantId, TokenName, TransactionId,
 };
 pub use language::Language;
 pub use limit::{Key, KeyRef, Limit, Scope, Unit};

@@ -98,6 +98,7 @@ impl Quickstart {
             .args(["--smarthost-listen", &smarthost.to_string()])
             .args(["--submission-listen", &submission.to_string()])
             .env("TOLLGATE_HTTP_LISTEN", http.to_string())
+            .env("TOLLGATE_API_LISTEN", free_port().to_string())
             .current_dir(folder)
             .stdin(Stdio::null())
             .stderr(said.try_clone().unwrap())

@@ -235,6 +235,8 @@ hostname = "gate.example"
 state_dir = "{folder}"
 [http]
 listen = "none"
+[api]
+listen = "none"
 [auth]
 passwd_file = "{folder}/users"
 cache_ttl = "1h"

@@ -31,6 +31,7 @@ pub(crate) struct Ports {
     pub(crate) submissions: SocketAddr,
     pub(crate) proxied: SocketAddr,
     pub(crate) http: SocketAddr,
+    pub(crate) api: SocketAddr,
 }
 
 impl Ports {
@@ -42,6 +43,7 @@ impl Ports {
             submissions: free_port(),
             proxied: free_port(),
             http: free_port(),
+            api: free_port(),
         }
     }
 }
@@ -215,6 +217,7 @@ impl Settings {
     /// The configuration as the program reads it.
     pub(super) fn toml(&self) -> String {
         let whole = self.clone().set("http.listen", self.ports.http.to_string());
+        let whole = whole.set("api.listen", self.ports.api.to_string());
         let whole = whole.set("plan.test.limits", self.limits.clone());
         let mut file = whole.file;
         file.insert("listener".to_owned(), self.listeners().into());

@@ -13,14 +13,16 @@ mod reader;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod writer;
 
 pub use alerts::{ALERTS_PAGE_MAX, AlertFilter, AlertRow, Ending, Owed, Pending, Route, Unrouted};
 pub use audit::{AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
+pub use tokens::{NewToken, TOKENS_MAX, TokenDigest, TokenRecord};
 
 use self::{reader::Readers, writer::Writes};
-use super::StoreError;
+use super::{StoreError, sqlite::schema::failed};
 use crate::{rules::alarm, types::Timestamp};
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -43,6 +45,9 @@ struct Inner {
     readers: Readers,
     writer: Mutex<Option<JoinHandle<()>>>,
     live: broadcast::Sender<Arc<EventRow>>,
+    tokens: tokens::Tokens,
+    /// One change of a token at a time, so that memory and table stay the same.
+    token_changes: tokio::sync::Mutex<()>,
 }
 
 /// How much a write survives.
@@ -78,10 +83,12 @@ impl Batch {
 /// newer release.
 pub fn open(settings: &Settings) -> Result<Archive, StoreError> {
     let db = schema::open(&settings.path)?;
+    let tokens = tokens::Tokens::load(&db).map_err(failed)?;
     let readers = Readers::new(&settings.path);
     let (writes, writer) = writer::start(db)?;
     let (writer, live) = (Mutex::new(Some(writer)), broadcast::Sender::new(LIVE_BACKLOG_MAX));
-    Ok(Archive(Arc::new(Inner { writes, readers, writer, live })))
+    let token_changes = tokio::sync::Mutex::default();
+    Ok(Archive(Arc::new(Inner { writes, readers, writer, live, tokens, token_changes })))
 }
 
 impl Archive {

@@ -1,0 +1,171 @@
+//! Accounts: what each may send, what it used, and why; changes, suspending and lifting.
+
+use super::{
+    ApiState,
+    access::{Anyone, Operator, own_account},
+    answers::{Answer, ChangeRefusals, Refusals},
+    input::{Body, Name, Params},
+};
+use crate::{
+    admin::{self, Changes, Explanation, SubjectUsage, SubjectView, Who, Why},
+    types::{ClientIp, SubjectId, Via},
+};
+use axum::{Json, extract::State};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(show, change))
+        .routes(routes!(usage))
+        .routes(routes!(explain))
+        .routes(routes!(suspend))
+        .routes(routes!(resume))
+}
+
+/// What is recorded about an account, and its own limits with their use.
+#[utoipa::path(
+    get,
+    path = "/accounts/{account}",
+    operation_id = "account",
+    tag = "accounts",
+    params(("account" = crate::types::AccountId, Path, description = "The account")),
+    responses((status = 200, description = "The account", body = SubjectView), Refusals),
+    security(("token" = ["operator", "read-only", "tenant"])),
+)]
+async fn show(
+    Anyone(caller): Anyone,
+    State(state): State<ApiState>,
+    Name(name): Name,
+) -> Answer<SubjectView> {
+    let account = own_account(&state.admin, &caller, &name).await?;
+    let view = admin::show(&state.admin, &Who::from(SubjectId::Account(account))).await?;
+    Ok(Json(view.as_seen_by(&caller)))
+}
+
+/// Change an account's plan, tenant, senders, contact, language or limits; what is left out stays.
+#[utoipa::path(
+    patch,
+    path = "/accounts/{account}",
+    operation_id = "change_account",
+    tag = "accounts",
+    params(("account" = crate::types::AccountId, Path, description = "The account")),
+    request_body = Changes,
+    responses(
+        (status = 200, description = "The account after the change", body = SubjectView),
+        Refusals,
+        ChangeRefusals,
+    ),
+    security(("token" = ["operator"])),
+)]
+async fn change(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Name(name): Name,
+    Body(changes): Body<Changes>,
+) -> Answer<SubjectView> {
+    let account = own_account(&state.admin, &caller, &name).await?;
+    let who = Who::from(SubjectId::Account(account));
+    Ok(Json(admin::set(&state.admin, &who, &changes, &caller.actor(Via::Api)).await?))
+}
+
+/// The limits that hold for an account, its tenant's included, with their use: the numbers that a refusal names.
+#[utoipa::path(
+    get,
+    path = "/accounts/{account}/usage",
+    operation_id = "account_usage",
+    tag = "accounts",
+    params(("account" = crate::types::AccountId, Path, description = "The account")),
+    responses((status = 200, description = "The use", body = SubjectUsage), Refusals),
+    security(("token" = ["operator", "read-only", "tenant"])),
+)]
+async fn usage(
+    Anyone(caller): Anyone,
+    State(state): State<ApiState>,
+    Name(name): Name,
+) -> Answer<SubjectUsage> {
+    let account = own_account(&state.admin, &caller, &name).await?;
+    Ok(Json(admin::usage(&state.admin, &account).await?))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ExplainParams {
+    /// Also the limits of this client address.
+    client: Option<ClientIp>,
+}
+
+/// All that decides about an account's next message, and why.
+#[utoipa::path(
+    get,
+    path = "/accounts/{account}/explain",
+    operation_id = "explain_account",
+    tag = "accounts",
+    params(("account" = crate::types::AccountId, Path, description = "The account"), ExplainParams),
+    responses((status = 200, description = "The explanation", body = Explanation), Refusals),
+    security(("token" = ["operator", "read-only", "tenant"])),
+)]
+async fn explain(
+    Anyone(caller): Anyone,
+    State(state): State<ApiState>,
+    Name(name): Name,
+    Params(params): Params<ExplainParams>,
+) -> Answer<Explanation> {
+    let account = own_account(&state.admin, &caller, &name).await?;
+    let explanation = admin::explain(&state.admin, &account, params.client).await?;
+    Ok(Json(explanation.as_seen_by(&caller)))
+}
+
+/// Refuse all mail of an account from its next message on.
+#[utoipa::path(
+    post,
+    path = "/accounts/{account}/suspend",
+    operation_id = "suspend_account",
+    tag = "accounts",
+    params(("account" = crate::types::AccountId, Path, description = "The account")),
+    request_body = Why,
+    responses(
+        (status = 200, description = "The account, suspended", body = SubjectView),
+        Refusals,
+        ChangeRefusals,
+    ),
+    security(("token" = ["operator"])),
+)]
+async fn suspend(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Name(name): Name,
+    Body(why): Body<Why>,
+) -> Answer<SubjectView> {
+    let account = own_account(&state.admin, &caller, &name).await?;
+    let who = Who::from(SubjectId::Account(account));
+    Ok(Json(admin::suspend(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
+}
+
+/// Lift the suspension of an account.
+#[utoipa::path(
+    post,
+    path = "/accounts/{account}/resume",
+    operation_id = "resume_account",
+    tag = "accounts",
+    params(("account" = crate::types::AccountId, Path, description = "The account")),
+    request_body = Why,
+    responses(
+        (status = 200, description = "The account, which may send", body = SubjectView),
+        Refusals,
+        ChangeRefusals,
+    ),
+    security(("token" = ["operator"])),
+)]
+async fn resume(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Name(name): Name,
+    Body(why): Body<Why>,
+) -> Answer<SubjectView> {
+    let account = own_account(&state.admin, &caller, &name).await?;
+    let who = Who::from(SubjectId::Account(account));
+    Ok(Json(admin::resume(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
+}

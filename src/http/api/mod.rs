@@ -1,0 +1,158 @@
+//! The HTTP API, `/api/v1/…`: one file for each resource, described by utoipa where it is written, so that routes and document
+//! are one thing. `docs/openapi.json` is the document, `docs/api.md` says how it is used.
+//!
+//! Every request passes [`access::authenticate`] first, whatever it asks for: no token, no answer. What a caller may do is
+//! decided in [`access`] and nowhere else:
+//!
+//! - A handler takes [`Operator`](access::Operator) (changes things), [`Staff`](access::Staff) (sees what concerns everybody) or
+//!   [`Anyone`](access::Anyone) (a tenant's token, too) as its first argument, and has no caller otherwise.
+//! - With `Anyone` it turns the name in the path into an account or a tenant by [`access::own_account`] or
+//!   [`access::own_tenant`], which answer 404 for what is another tenant's, whether it exists or not; lists are narrowed by
+//!   `caller.access.tenant()`.
+//!
+//! To add a resource: write a file beside `accounts.rs` with handlers under `#[utoipa::path]` and a `routes()`, and merge it in
+//! [`routes`]. Say the roles in `security(("token" = ["operator", …]))` and the refusals with [`answers::Refusals`]; call a
+//! function of `admin`, which the command line calls as well, with `caller.actor(Via::Api)` for changes. Then
+//! `UPDATE=1 cargo test --lib http::api` writes docs/openapi.json; `tests.rs` asks every route of it without a token, with each
+//! role and for another tenant's names, and fails if what is answered is not what the document says.
+
+mod access;
+mod accounts;
+mod answers;
+mod input;
+mod me;
+mod pace;
+mod tenants;
+#[cfg(test)]
+mod tests;
+
+use super::{
+    bounded::Bounded,
+    problem::Problem,
+    secure::{ApiListener, Remote},
+};
+use crate::{admin::Admin, config::PaceRules};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderValue, StatusCode, header},
+    middleware,
+    response::Response,
+};
+use pace::Pace;
+use std::{future::Future, io, sync::Arc};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::router::OpenApiRouter;
+
+/// What the API works on. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    /// The use cases' ground.
+    pub admin: Admin,
+    pace: Arc<Pace>,
+    document: Arc<str>,
+}
+
+impl ApiState {
+    /// The state of one listener.
+    #[must_use]
+    pub fn new(admin: Admin, rules: PaceRules) -> Self {
+        Self { admin, pace: Arc::new(Pace::new(rules)), document: document().into() }
+    }
+}
+
+/// Serves until `shutdown` is done.
+///
+/// # Errors
+/// If the listener cannot be used.
+pub async fn serve_api(
+    listener: ApiListener,
+    state: ApiState,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let service = app(state).into_make_service_with_connect_info::<Remote>();
+    axum::serve(Bounded::new(listener), service).with_graceful_shutdown(shutdown).await
+}
+
+/// Everything that answers on this listener.
+fn app(state: ApiState) -> Router {
+    Router::new().nest("/api/v1", router(state)).fallback(elsewhere)
+}
+
+fn router(state: ApiState) -> Router {
+    let (router, _document) = routes().split_for_parts();
+    router
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(state.clone(), access::authenticate))
+        .layer(middleware::map_response(no_store))
+        .with_state(state)
+}
+
+/// All resources.
+fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(me::routes())
+        .merge(accounts::routes())
+        .merge(tenants::routes())
+}
+
+/// The document of all resources, as it is committed.
+fn document() -> String {
+    // It is made of texts and numbers only.
+    routes().into_openapi().to_pretty_json().unwrap_or_default() + "\n"
+}
+
+/// What stands above the routes in the document.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tollgate",
+        description = "Accounts, tenants and what they may send; see docs/api.md.",
+    ),
+    servers((url = "/api/v1")),
+    modifiers(&Tokens),
+)]
+struct Document;
+
+struct Tokens;
+
+impl Modify for Tokens {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("Made by `tollgate token create`; the roles that may ask stand beside each operation."))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+async fn elsewhere() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing here; the API is under /api/v1")
+}
+
+async fn nothing_here() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is no such route; docs/openapi.json has them all")
+}
+
+async fn not_allowed() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the route exists, but not with this method")
+}
+
+/// What is answered is for one token's holder and for now.
+async fn no_store(mut response: Response) -> Response {
+    for (name, value) in
+        [(header::CACHE_CONTROL, "no-store"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")]
+    {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The largest body that is read.
+const BODY_BYTES_MAX: usize = 64 * 1024;

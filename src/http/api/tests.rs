@@ -1,0 +1,348 @@
+//! Every route of the document over a real socket: who is let in, what a tenant sees, and that the document says so.
+
+use super::*;
+use crate::{
+    admin::{TokenRequest, create_token, fixture},
+    net::Listener,
+    types::{Actor, Role, Via},
+};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Method, Request, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, net::SocketAddr, num::NonZeroU32};
+use tokio::net::TcpStream;
+
+/// An API with a token of each role, of which the tenant's is for `shop.example`.
+pub(super) struct Api {
+    pub(super) gate: fixture::Gate,
+    address: SocketAddr,
+    tokens: Vec<(Role, String)>,
+}
+
+pub(super) struct Heard {
+    pub(super) status: u16,
+    kind: String,
+    challenge: bool,
+    pub(super) body: Value,
+}
+
+impl Api {
+    pub(super) async fn start() -> Self {
+        Self::start_paced(100_000, 100_000).await
+    }
+
+    pub(super) async fn start_paced(per_token: u32, failures: u32) -> Self {
+        let gate = fixture::gate();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.address();
+        let rules = PaceRules {
+            per_token_minute: NonZeroU32::new(per_token).unwrap(),
+            failures_per_minute: NonZeroU32::new(failures).unwrap(),
+        };
+        let state = ApiState::new(gate.admin.clone(), rules);
+        let listener = ApiListener::new(listener, None);
+        tokio::spawn(serve_api(listener, state, std::future::pending()));
+        let mut tokens = Vec::new();
+        for role in ROLES {
+            let tenant = (role == Role::Tenant).then(|| "shop.example".parse().unwrap());
+            let name = role.name().parse().unwrap();
+            let request = TokenRequest { name, role, tenant, expires: None, reason: None };
+            let made = create_token(&gate.admin, &request, &Actor::new(Via::ControlSocket, "op"))
+                .await
+                .unwrap();
+            tokens.push((role, made.secret));
+        }
+        gate.told.lock().clear();
+        Self { gate, address, tokens }
+    }
+
+    fn token(&self, role: Role) -> &str {
+        &self.tokens.iter().find(|(other, _)| *other == role).unwrap().1
+    }
+
+    pub(super) async fn get(&self, role: Role, path: &str) -> Heard {
+        self.ask(Some(self.token(role)), Method::GET, path, None).await
+    }
+
+    pub(super) async fn send(&self, role: Role, method: Method, path: &str, body: Value) -> Heard {
+        self.ask(Some(self.token(role)), method, path, Some(body)).await
+    }
+
+    async fn ask(
+        &self,
+        token: Option<&str>,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Heard {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1{path}"))
+            .header("host", "localhost")
+            .header("content-type", "application/json");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let header = |name: &str| response.headers().get(name).map(|v| v.to_str().unwrap());
+        let kind = header("content-type").unwrap_or_default().to_owned();
+        let challenge = header("www-authenticate") == Some("Bearer realm=\"tollgate\"");
+        assert_eq!(header("cache-control"), Some("no-store"), "{path}");
+        let status = response.status().as_u16();
+        // A stream of events has no end.
+        let body = if kind == "text/event-stream" {
+            Value::Null
+        } else {
+            let octets = response.into_body().collect().await.unwrap().to_bytes();
+            serde_json::from_slice(&octets)
+                .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&octets)))
+        };
+        Heard { status, kind, challenge, body }
+    }
+}
+
+const ROLES: [Role; 3] = [Role::Operator, Role::ReadOnly, Role::Tenant];
+
+/// One operation of the document.
+struct Operation {
+    method: Method,
+    path: String,
+    roles: BTreeSet<String>,
+    statuses: BTreeSet<String>,
+    /// Parameters behind the `?`.
+    query: Vec<String>,
+    has_body: bool,
+}
+
+fn operations() -> Vec<Operation> {
+    let document = serde_json::to_value(routes().into_openapi()).unwrap();
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let words = |value: &Value| -> BTreeSet<String> {
+                value.as_array().into_iter().flatten().map(|w| w.as_str().unwrap().into()).collect()
+            };
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let query = parameters.filter(|p| p["in"] == "query");
+            found.push(Operation {
+                method: method.to_uppercase().parse().unwrap(),
+                path: path.clone(),
+                roles: words(&operation["security"][0]["token"]),
+                statuses: operation["responses"].as_object().unwrap().keys().cloned().collect(),
+                query: query.map(|p| p["name"].as_str().unwrap().to_owned()).collect(),
+                has_body: operation.get("requestBody").is_some(),
+            });
+        }
+    }
+    assert!(found.len() > 10, "the test finds the operations no longer");
+    found
+}
+
+/// Whose names stand in a path.
+#[derive(Clone, Copy, PartialEq)]
+enum Whose {
+    Own,
+    /// Another tenant's, who exists.
+    Others,
+    /// Of nobody.
+    Nobodys,
+}
+
+impl Operation {
+    fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    /// The path with names in it. Who adds a resource with names of another kind says here what stands for them.
+    fn path_of(&self, whose: Whose) -> String {
+        let tenant = match whose {
+            Whose::Own => "shop.example",
+            Whose::Others => "other.example",
+            Whose::Nobodys => "nobody.example",
+        };
+        let path = self.path.replace("{tenant}", tenant);
+        let path = path.replace("{account}", &format!("a@{tenant}"));
+        assert!(!path.contains('{'), "{}: say in path_of what stands for its names", self.path);
+        path
+    }
+
+    /// True if it is about somebody whose name stands in its path.
+    fn names_somebody(&self) -> bool {
+        self.path.contains("{tenant}") || self.path.contains("{account}")
+    }
+
+    /// A body that every change takes as far as who asks is concerned.
+    fn body(&self) -> Option<Value> {
+        self.has_body.then(|| json!({ "reason": "test" }))
+    }
+}
+
+impl Api {
+    async fn try_operation(
+        &self,
+        operation: &Operation,
+        token: Option<&str>,
+        whose: Whose,
+    ) -> Heard {
+        let path = operation.path_of(whose);
+        let heard = self.ask(token, operation.method.clone(), &path, operation.body()).await;
+        let (name, status) = (operation.name(), heard.status.to_string());
+        assert!(operation.statuses.contains(&status), "{name}: {status} is not in the document");
+        if heard.status >= 400 {
+            assert_eq!(heard.kind, "application/problem+json", "{name}");
+            assert_eq!(heard.body["status"], heard.status, "{name}");
+        }
+        heard
+    }
+
+    /// Both have sent, so that they exist.
+    async fn with_senders() -> Self {
+        let api = Self::start().await;
+        for tenant in ["shop.example", "other.example"] {
+            api.gate.send(&format!("a@{tenant}"), tenant, 1).await;
+        }
+        api
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_let_in_without_a_token() {
+    let api = Api::with_senders().await;
+    let strange = format!("tollgate_{}", "A".repeat(43));
+    for operation in operations() {
+        for token in [None, Some(""), Some("x"), Some(strange.as_str())] {
+            let heard = api.try_operation(&operation, token, Whose::Own).await;
+            let seen = (heard.status, heard.challenge);
+            assert_eq!(seen, (401, true), "{} with {token:?}", operation.name());
+        }
+    }
+    // Not even what there is, is told.
+    assert_eq!(api.ask(None, Method::GET, "/nothing", None).await.status, 401);
+    assert_eq!(api.get(Role::Tenant, "/nothing").await.status, 404);
+    assert!(api.gate.told.lock().iter().all(|event| event == "token-refused"));
+}
+
+#[tokio::test]
+async fn each_role_may_do_what_the_document_says_and_nothing_else() {
+    for operation in operations() {
+        let api = Api::with_senders().await;
+        assert!(!operation.roles.is_empty(), "{} names no role", operation.name());
+        for role in ROLES {
+            let heard = api.try_operation(&operation, Some(api.token(role)), Whose::Own).await;
+            let may = operation.roles.contains(role.name());
+            let refused = [401, 403].contains(&heard.status);
+            assert_eq!(may, !refused, "{} as {role}: {}", operation.name(), heard.body);
+            assert!(may || heard.status == 403, "{} as {role}", operation.name());
+            assert!(!may || heard.status != 404, "{} as {role}: own names", operation.name());
+        }
+        let changes = operation.method != Method::GET;
+        let only_operator = operation.roles.iter().all(|role| role == "operator");
+        assert!(!changes || only_operator, "{} changes something", operation.name());
+    }
+}
+
+#[tokio::test]
+async fn another_tenants_names_are_as_good_as_nobodys() {
+    let api = Api::with_senders().await;
+    let token = Some(api.token(Role::Tenant));
+    for operation in operations().iter().filter(|operation| operation.names_somebody()) {
+        let others = api.try_operation(operation, token, Whose::Others).await;
+        let nobodys = api.try_operation(operation, token, Whose::Nobodys).await;
+        let expected = if operation.roles.contains("tenant") { 404 } else { 403 };
+        assert_eq!(others.status, expected, "{}: {}", operation.name(), others.body);
+        assert_eq!(others.body, nobodys.body, "{}", operation.name());
+    }
+    for operation in operations().iter().filter(|operation| operation.roles.contains("tenant")) {
+        for (key, value) in [("tenant", "other.example"), ("account", "a@other.example")] {
+            if operation.query.iter().any(|name| name == key) {
+                let path = format!("{}?{key}={value}", operation.path_of(Whose::Own));
+                let heard = api.get(Role::Tenant, &path).await;
+                assert_eq!(heard.status, 404, "{path}: {}", heard.body);
+            }
+        }
+    }
+    assert!(api.gate.told.lock().is_empty());
+}
+
+#[tokio::test]
+async fn requests_are_paced() {
+    let api = Api::start_paced(3, 2).await;
+    for expected in [200, 200, 200, 429] {
+        assert_eq!(api.get(Role::ReadOnly, "/me").await.status, expected);
+    }
+    for expected in [401, 401, 429] {
+        assert_eq!(api.ask(Some("x"), Method::GET, "/me", None).await.status, expected);
+    }
+    // Others at the same address are not put off by that.
+    assert_eq!(api.get(Role::Operator, "/me").await.status, 200);
+    assert_eq!(*api.gate.told.lock(), ["token-refused", "token-refused"]);
+}
+
+#[tokio::test]
+async fn an_account_is_changed_shown_suspended_and_resumed() {
+    let api = Api::start().await;
+    let path = "/accounts/a%2Bb%40shop.example";
+    let change = json!({
+        "plan": "big", "limits": ["account recipients 1h=7"], "reason": "trial", "until": "1d",
+    });
+    let view = api.send(Role::Operator, Method::PATCH, path, change).await;
+    assert_eq!((view.status, view.kind.as_str()), (200, "application/json"), "{}", view.body);
+    assert_eq!((&view.body["limits"][0]["max"], &view.body["plan"]), (&json!(7), &json!("big")));
+    assert_eq!(view.body["overrides"][0]["actor"], "token operator");
+    let suspend = format!("{path}/suspend");
+    let why = json!({ "reason": "spam" });
+    let suspended = api.send(Role::Operator, Method::POST, &suspend, why.clone()).await;
+    assert_eq!(suspended.body["actor"], "token operator");
+    let again = api.send(Role::Operator, Method::POST, &suspend, why.clone()).await;
+    assert_eq!((again.status, again.kind.as_str()), (409, "application/problem+json"));
+    let seen = api.get(Role::Tenant, path).await.body;
+    assert_eq!((&seen["state"], &seen["reason"]), (&json!("suspended"), &json!("spam")));
+    assert_eq!(
+        (&seen["actor"], &seen["overrides"][0]["actor"]),
+        (&json!("operator"), &json!("operator"))
+    );
+    let resume = format!("{path}/resume");
+    let resumed = api.send(Role::Operator, Method::POST, &resume, why).await;
+    assert_eq!(resumed.body, api.get(Role::Operator, path).await.body);
+    let empty = api.send(Role::Operator, Method::POST, &suspend, json!({ "reason": " " })).await;
+    assert_eq!(empty.status, 422);
+    let large =
+        api.send(Role::Operator, Method::POST, &suspend, json!({ "reason": "x".repeat(70_000) }));
+    assert_eq!(large.await.status, 413);
+}
+
+#[test]
+fn the_document_is_current() {
+    let document = document();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, &document).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == document,
+        "UPDATE=1 cargo test --lib http::api writes docs/openapi.json anew"
+    );
+}
+
+#[test]
+fn the_document_says_of_every_operation_what_it_is() {
+    let document = serde_json::to_value(routes().into_openapi()).unwrap();
+    let mut ids = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+            assert!(
+                !id.is_empty() && ids.insert(id),
+                "{method} {path} needs an operation_id of its own"
+            );
+            assert!(operation["summary"].is_string(), "{method} {path} has no summary");
+        }
+    }
+}
