@@ -20,7 +20,7 @@ mod tests;
 mod tokens;
 mod view;
 
-pub use alerts::{AlertRequest, AlertView, Bell, SinkTest, alerts, test_alerts};
+pub use alerts::{AlertRequest, AlertView, Bell, SinkTest, alerts, alerts_seen_by, test_alerts};
 pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, list};

@@ -47,16 +47,15 @@ fn list_text(alerts: &[AlertView]) -> String {
     }
     let mut table =
         Table::new(&["SINCE", "STATE", "SEVERITY", "KIND", "SEEN", "WHAT", "DETAIL", "ID"]);
-    for view in alerts {
-        let alert = &view.alert;
+    for alert in alerts {
         table.row([
             at_text(alert.since),
-            alert.phase.name().to_owned(),
-            alert.severity.to_string(),
-            alert.kind.to_string(),
+            alert.state.clone(),
+            alert.severity.clone(),
+            alert.kind.clone(),
             alert.count.to_string(),
-            view.title.clone(),
-            view.detail.clone(),
+            alert.title.clone(),
+            alert.detail.clone(),
             alert.id.clone(),
         ]);
     }

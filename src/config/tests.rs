@@ -306,7 +306,9 @@ fn every_key_names_itself_when_it_is_wrong() {
         for key in keys {
             let bad = format!("{key} = 1.5");
             let (text, path) = match table {
-                "listener" | "trust" => (format!("[[{table}]]\n{bad}"), format!("{table}[0]")),
+                "listener" | "trust" | "alerts.webhook" => {
+                    (format!("[[{table}]]\n{bad}"), format!("{table}[0]"))
+                }
                 "plan.NAME" => (format!("[plan.x]\n{bad}"), String::from("plan.x")),
                 "plan.NAME.limits" => {
                     (format!("[[plan.x.limits]]\n{bad}"), String::from("plan.x.limits[0]"))

@@ -18,6 +18,7 @@
 
 mod access;
 mod accounts;
+mod alerts;
 mod answers;
 mod input;
 mod me;
@@ -99,6 +100,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(me::routes())
         .merge(accounts::routes())
         .merge(tenants::routes())
+        .merge(alerts::routes())
 }
 
 /// The document of all resources, as it is committed.

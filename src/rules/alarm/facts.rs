@@ -14,6 +14,14 @@ macro_rules! facts {
     };
 }
 
+impl Facts {
+    /// What of it tenants see: not who of the provider's people did something.
+    #[must_use]
+    pub fn for_tenants(self) -> Self {
+        Self { actor: None, peer: None, ..self }
+    }
+}
+
 facts! {
     /// The account.
     account: AccountId,

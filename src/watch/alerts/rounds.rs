@@ -196,7 +196,8 @@ async fn write_to_tenants(
     owed: Vec<Owed>,
 ) -> Outcome {
     let mut of_tenants: BTreeMap<Option<TenantId>, Vec<Owed>> = BTreeMap::new();
-    for one in owed {
+    for mut one in owed {
+        one.notice.alert.facts = one.notice.alert.facts.for_tenants();
         of_tenants.entry(one.notice.alert.tenant.clone()).or_default().push(one);
     }
     let mut all = Outcome::default();
