@@ -18,6 +18,7 @@ use crate::{
         places::{House, PlaceCounts, Places},
     },
     net::{Listener, TlsServer, connect::Network, descriptors},
+    rules::tally::Book,
     smtp::server::Mechanism,
     spool::Spool,
     store::{
@@ -151,7 +152,9 @@ impl App {
         let archive_name = format!("the archive {}", config.archive.path.display());
         let archive = archive::open(&config.archive).named(&archive_name)?;
         let lines = config.log.lines_per_client_minute;
-        let (ear, collector) = watchers::collector(archive.clone(), clock.clone(), lines);
+        let key = archive.recipient_key().await.named(&archive_name)?;
+        let book = Book::new(key, config.reports.zone.clone());
+        let (ear, collector) = watchers::collector(archive.clone(), clock.clone(), lines, book);
         let (siren_ear, siren) = watchers::siren();
         let mut listeners = telemetry.listeners(&clock);
         listeners.push(siren_ear);

@@ -405,8 +405,10 @@ pub struct MessageReport {
     pub recipients: Vec<RecipientReport>,
     /// Recipients that are charged as sent (or unknown).
     pub recipients_sent: u32,
-    /// Recipients that the next hop refused.
+    /// Recipients that the next hop refused for good (5xx), one by one or with the message.
     pub recipients_refused: u32,
+    /// Recipients that the next hop put off (4xx), one by one or with the message, or that found it gone.
+    pub recipients_deferred: u32,
     /// Recipients that a limit refused.
     pub recipients_limited: u32,
     /// The octets of the text as they came, dot-stuffed.

@@ -1,15 +1,15 @@
 //! Written → checked: server, log, sockets, sessions, logins and storage; the defaults stand here, beside their keys.
 
 use super::{
-    ApiSettings, Config, HttpSettings, LoginOffer, Moves, PaceRules, Problem, SessionLimits,
-    alerts,
+    ApiSettings, Config, HttpSettings, LoginOffer, Moves, PaceRules, Problem, ReportSettings,
+    SessionLimits, alerts,
     checker::{At, Checker},
     keys::Keys,
     listeners, next_hop,
     parties::{self, Parties},
     written::{
-        Api, Archive, Auth, File, Given, OrNone, Parsed, Section, Server, Session, Spool, Store,
-        Tls,
+        Api, Archive, Auth, File, Given, OrNone, Parsed, Reports, Section, Server, Session, Spool,
+        Store, Tls,
     },
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     intake::{ListenerKind, ListenerSettings},
     message, net,
     rules::policy::{Policy, ReceivedClient, SenderMismatch, StripIdentityHeaders},
+    rules::tally::calendar::Zone,
     smtp::server::Mechanism,
     spool,
     store::{archive, sqlite},
@@ -54,6 +55,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let store = check_store(root, &file.store, &server.state_dir, &parties);
     let archive = check_archive(root, &file.archive, &server.state_dir);
     let alerts = alerts::check(root, &file.alerts, &server.hostname);
+    let reports = check_reports(root, &file.reports);
     Config {
         log: check_log(root, file),
         http: check_http(root, file, &server.state_dir),
@@ -75,6 +77,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         store,
         archive,
         alerts,
+        reports,
         written: Keys::default(),
     }
 }
@@ -503,6 +506,15 @@ fn check_archive(
     let mut at = root.inside("archive");
     let s = at.open(section);
     archive::Settings { path: at.or("path", &s.path, state_dir.join("archive.db")) }
+}
+
+fn check_reports(root: &mut At<'_>, section: &Section<Reports>) -> ReportSettings {
+    let mut at = root.inside("reports");
+    let s = at.open(section);
+    let days = |count: u64| Span::from_secs(count * 24 * 3600);
+    let keep = at.within("keep", &s.keep, days(800), days(40)..=days(4_000)).length();
+    let zone = at.or("time_zone", &s.time_zone, Parsed(Zone::UTC)).0;
+    ReportSettings { zone, keep }
 }
 
 fn check_spool(root: &mut At<'_>, section: &Section<Spool>, state_dir: &Path) -> spool::Settings {

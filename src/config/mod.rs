@@ -24,7 +24,7 @@ use crate::{
     auth, deliver,
     intake::{ListenerKind, ListenerSettings},
     net,
-    rules::policy::Policy,
+    rules::{policy::Policy, tally::calendar::Zone},
     smtp::{
         Extensions,
         data::LineEndings,
@@ -83,9 +83,20 @@ pub struct Config {
     pub archive: store::archive::Settings,
     /// Who hears of alerts.
     pub alerts: AlertSettings,
+    /// Reports.
+    pub reports: ReportSettings,
     /// The spool.
     pub spool: spool::Settings,
     written: keys::Keys,
+}
+
+/// What reports are about and how long what they are made from is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportSettings {
+    /// Where days begin and end.
+    pub zone: Zone,
+    /// How long days and months are kept.
+    pub keep: Duration,
 }
 
 /// Where the program can be looked at.
@@ -208,6 +219,7 @@ impl Config {
             store::sqlite::Settings { history: self.store.history, ..running.store.clone() };
         keep(&mut self.store, &store, "store, limits.unknown_margin", &mut kept);
         keep(&mut self.archive, &running.archive, "archive.path", &mut kept);
+        keep(&mut self.reports, &running.reports, "reports", &mut kept);
         if self.tls.is_some() != running.tls.is_some() {
             keep(&mut self.tls, &running.tls, "tls", &mut kept);
         }

@@ -14,6 +14,7 @@ use crate::{
     rules::alarm::{QuietHours, Severity},
     rules::limits::{Mode, PhpMail},
     rules::policy::{ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts},
+    rules::tally::calendar::Zone,
     smtp::{data::LineEndings, server::Mechanism},
     store::sqlite::Synchronous,
     telemetry::LogFormat,
@@ -69,6 +70,7 @@ tables! {
         store: Section<Store>,
         archive: Section<Archive>,
         alerts: Section<Alerts>,
+        reports: Section<Reports>,
         spool: Section<Spool>,
     }
     Server {
@@ -267,6 +269,10 @@ tables! {
         severity: Key<Severity>,
         timeout: Key<Span>,
         resend: Key<Span>,
+    }
+    Reports {
+        time_zone: Key<Parsed<Zone>>,
+        keep: Key<Span>,
     }
     Spool {
         folder: Key<PathBuf>,

@@ -29,10 +29,9 @@ pub(super) struct End<'a> {
 }
 
 impl End<'_> {
-    /// Recipients that the next hop had accepted and refused after all, with the text.
-    fn refused_at_the_dot(&self, accepted: u32) -> u32 {
-        let refused = matches!(self.handover, Some(Handover { verdict: Verdict::Refused(_), .. }));
-        if refused { accepted } else { 0 }
+    /// Recipients that the next hop had accepted and then, with the text, refused or put off after all.
+    fn taken_back(&self, outcome: Outcome, accepted: u32) -> u32 {
+        if self.handover.is_some() && self.outcome == outcome { accepted } else { 0 }
     }
 }
 
@@ -112,7 +111,10 @@ impl Sender<'_> {
             sender: transaction.mail.sender.clone(),
             recipients: transaction.recipients.clone(),
             recipients_sent: if charged { transaction.accepted } else { 0 },
-            recipients_refused: transaction.refused + end.refused_at_the_dot(transaction.accepted),
+            recipients_refused: transaction.refused
+                + end.taken_back(Outcome::Refused, transaction.accepted),
+            recipients_deferred: transaction.deferred
+                + end.taken_back(Outcome::Deferred, transaction.accepted),
             recipients_limited: transaction.limited,
             size_bytes: end.size_bytes,
             outcome: end.outcome,

@@ -100,6 +100,7 @@ pub(super) struct Transaction {
     pub(super) recipients: Vec<RecipientReport>,
     pub(super) accepted: u32,
     pub(super) refused: u32,
+    pub(super) deferred: u32,
     pub(super) limited: u32,
     /// What holds the place of a text that may come.
     room: Option<TextRoom>,
@@ -374,6 +375,7 @@ impl<'a> Sender<'a> {
             recipients: Vec::new(),
             accepted: 0,
             refused: 0,
+            deferred: 0,
             limited: 0,
             room: None,
             body: None,
@@ -472,7 +474,9 @@ impl<'a> Sender<'a> {
                 transaction.accepted += 1;
             } else {
                 turned_away += 1;
-                transaction.refused += u32::from(by == AnswerBy::NextHop);
+                let of_next_hop = by == AnswerBy::NextHop;
+                transaction.refused += u32::from(of_next_hop && reply.is_permanent());
+                transaction.deferred += u32::from(of_next_hop && !reply.is_permanent());
             }
             replies.push(reply);
         }

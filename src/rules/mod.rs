@@ -7,5 +7,6 @@ pub mod alarm;
 pub mod identity;
 pub mod limits;
 pub mod policy;
+pub mod tally;
 pub mod verdict;
 pub mod window;

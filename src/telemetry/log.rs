@@ -293,6 +293,7 @@ fn write_message(line: &mut Line<'_>, report: &MessageReport, moment: Moment) {
 fn write_recipients(line: &mut Line<'_>, report: &MessageReport) {
     line.number("recipients_sent", u64::from(report.recipients_sent));
     line.number("recipients_refused", u64::from(report.recipients_refused));
+    line.number("recipients_deferred", u64::from(report.recipients_deferred));
     line.number("recipients_limited", u64::from(report.recipients_limited));
     let named = report.recipients.iter().take(REPORT_RECIPIENTS_MAX);
     line.list("to", named, |element, recipient| {
@@ -447,6 +448,7 @@ pub(super) mod tests {
             }],
             recipients_sent: 1,
             recipients_refused: 0,
+            recipients_deferred: 0,
             recipients_limited: 2,
             size_bytes: 4096,
             outcome: Outcome::Sent,
@@ -502,7 +504,7 @@ pub(super) mod tests {
             &Event::Message(Box::new(message())),
             "time=2026-11-22T09:14:07.042Z level=info event=message outcome=sent id=s1.1 session=s1 listener=submission \
              account=a@shop.example tenant=shop.example plan=shared-hosting evidence=auth peer=web01 client=192.0.2.7 \
-             from=a@shop.example recipients_sent=1 recipients_refused=0 recipients_limited=2 \
+             from=a@shop.example recipients_sent=1 recipients_refused=0 recipients_deferred=0 recipients_limited=2 \
              to=\"b@there.example=250/next-hop\" size=4096 reply=\"250 2.0.0 ok\\r\\nevent=forged\" next_hop=mx.example:25 \
              next_hop_reply=\"250 queued as 1\" began=2026-11-22T09:14:07.000Z took_ms=12 next_hop_ms=5\n",
         );
@@ -514,7 +516,7 @@ pub(super) mod tests {
                 r#"{"time":"2026-11-22T09:14:07.042Z","level":"info","event":"message","outcome":"sent","id":"s1.1","#,
                 r#""session":"s1","listener":"submission","account":"a@shop.example","tenant":"shop.example","#,
                 r#""plan":"shared-hosting","evidence":"auth","peer":"web01","client":"192.0.2.7","from":"a@shop.example","#,
-                r#""recipients_sent":1,"recipients_refused":0,"recipients_limited":2,"#,
+                r#""recipients_sent":1,"recipients_refused":0,"recipients_deferred":0,"recipients_limited":2,"#,
                 r#""to":[{"to":"b@there.example","code":250,"by":"next-hop"}],"size":4096,"#,
                 r#""reply":"250 2.0.0 ok\r\nevent=forged","next_hop":"mx.example:25","next_hop_reply":"250 queued as 1","#,
                 r#""began":"2026-11-22T09:14:07.000Z","took_ms":12,"next_hop_ms":5}"#,

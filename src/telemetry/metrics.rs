@@ -190,6 +190,7 @@ impl Metrics {
         self.recipients.add(RECIPIENTS[0], u64::from(report.recipients_sent));
         self.recipients.add(RECIPIENTS[1], u64::from(report.recipients_refused));
         self.recipients.add(RECIPIENTS[2], u64::from(report.recipients_limited));
+        self.recipients.add(RECIPIENTS[3], u64::from(report.recipients_deferred));
         self.message_bytes.increment(report.size_bytes);
         self.message_seconds.record(report.lasted);
         if let Some(took) = report.next_hop_took {
@@ -507,7 +508,7 @@ const TLS_HANDSHAKES: &[&str] = &[
     "bad-certificate",
     "no-certificate",
 ];
-const RECIPIENTS: &[&str] = &["sent", "refused", "limited"];
+const RECIPIENTS: &[&str] = &["sent", "refused", "limited", "deferred"];
 const EVIDENCE_REJECTED: &[&str] = &["twice", "malformed", "not-entitled", "contradicted"];
 const SUBJECTS: &[&str] = &["account", "tenant"];
 const RELOADS: &[&str] = &["ok", "rejected"];

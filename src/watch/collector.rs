@@ -9,6 +9,7 @@ use crate::{
     event::{AlertTold, Event, Events, EventsLost, Listener, Trouble},
     rules::{
         alarm::{self, Notice},
+        tally::Book,
         verdict::Moment,
     },
     store::archive::{Archive, Batch, NewEvent},
@@ -44,20 +45,32 @@ pub struct Collector {
     archive: Archive,
     clock: Clock,
     quota: ClientQuota,
+    book: Book,
+    /// The ledger's time up to which the book knows that it heard everything.
+    heard_until: Timestamp,
     /// A write failed, and none succeeded since.
     failing: bool,
     alarm: alarm::Book,
 }
 
-/// Connects an ear and a collector. `lines_per_client_minute` bounds what one client can have kept, as in the log.
+/// Connects an ear and a collector. `lines_per_client_minute` bounds what one client can have kept, as in the log; the book
+/// counts everything.
 #[must_use]
-pub fn collector(archive: Archive, clock: Clock, lines_per_client_minute: u32) -> (Ear, Collector) {
+pub fn collector(
+    archive: Archive,
+    clock: Clock,
+    lines_per_client_minute: u32,
+    book: Book,
+) -> (Ear, Collector) {
     let (sender, queue) = mpsc::channel(EVENTS_QUEUE_MAX);
     let lost = Arc::new(AtomicU64::new(0));
     let ear = Ear { queue: sender, lost: lost.clone() };
     let quota = ClientQuota::new(lines_per_client_minute);
+    let heard_until = clock.now();
     let alarm = alarm::Book::new(clock.utc());
-    (ear, Collector { queue, lost, archive, clock, quota, failing: false, alarm })
+    let collector =
+        Collector { queue, lost, archive, clock, quota, book, heard_until, failing: false, alarm };
+    (ear, collector)
 }
 
 impl Listener for Ear {
@@ -94,13 +107,17 @@ impl Collector {
         loop {
             tokio::select! {
                 count = self.queue.recv_many(&mut heard, EVENTS_BATCH_MAX) => {
+                    self.store(&mut heard, &events).await;
                     if count == 0 {
                         return;
                     }
-                    self.store(&mut heard, &events).await;
                 }
                 // What lasts, or is over, becomes known by the passing of time, too.
-                () = tokio::time::sleep(ALARM_TURN_EVERY) => self.store(&mut heard, &events).await,
+                () = tokio::time::sleep(ALARM_TURN_EVERY) => {
+                    if self.is_due() {
+                        self.store(&mut heard, &events).await;
+                    }
+                }
                 // Nothing new is taken, and the queue ends after what it holds.
                 () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
             }
@@ -115,9 +132,18 @@ impl Collector {
         for Heard { at, event } in heard {
             self.note(&mut batch, *at, event);
         }
+        self.cover(heard);
+        batch.usage = self.book.take();
         self.alarm.turn(self.clock.utc());
         batch.alarm = self.alarm.take();
         batch
+    }
+
+    /// True if there is something to write without an event: that an alert is over, or that nothing happened, which is worth
+    /// knowing too.
+    fn is_due(&mut self) -> bool {
+        self.alarm.turn(self.clock.utc());
+        self.alarm.has_changed() || self.clock.now() >= self.heard_until + QUIET_MAX
     }
 
     /// Goes on with the alerts of the process before.
@@ -125,7 +151,18 @@ impl Collector {
         for _ in 0..RESUME_ATTEMPTS_MAX {
             match self.archive.open_alerts().await {
                 Ok(open) => {
-                    self.alarm = alarm::Book::resume(open, self.clock.utc());
+                    let now = self.clock.utc();
+                    self.alarm = alarm::Book::resume(open, now);
+                    match self.archive.busiest_hours(now - VOLUME_KNOWN).await {
+                        Ok(mut hours) => {
+                            // The oldest first, as they happened.
+                            hours.sort_by_key(|row| row.hour);
+                            self.alarm.remember(hours);
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, "what accounts sent before is not known");
+                        }
+                    }
                     return;
                 }
                 Err(error) => {
@@ -136,9 +173,20 @@ impl Collector {
         }
     }
 
+    /// Everything up to now was heard, or, where more waits, up to the last event that is at hand.
+    fn cover(&mut self, heard: &[Heard]) {
+        let until = match heard.last() {
+            Some(last) if !self.queue.is_empty() => last.at,
+            _ => self.clock.now(),
+        };
+        self.book.cover(self.clock.to_utc(until), until.since(self.heard_until));
+        self.heard_until = until.max(self.heard_until);
+    }
+
     /// Everything that is kept of an event.
     fn note(&mut self, batch: &mut Batch, at: Timestamp, event: &Event) {
         let moment = Moment { ledger: at, utc: self.clock.to_utc(at) };
+        self.book.note(moment.utc, event);
         self.alarm.note(moment.utc, event);
         // What one client can cause at will is bounded here as it is in the log.
         if self.quota.admits(at, event) {
@@ -150,9 +198,6 @@ impl Collector {
     async fn store(&mut self, heard: &mut Vec<Heard>, events: &Events) {
         let batch = Arc::new(self.batch(heard));
         heard.clear();
-        if batch.is_empty() {
-            return;
-        }
         loop {
             match self.archive.keep(batch.clone()).await {
                 Ok(()) => {
@@ -244,6 +289,10 @@ const EVENTS_QUEUE_MAX: usize = 16_384;
 const EVENTS_BATCH_MAX: usize = 2_000;
 /// The pause between two transactions: what a page shows is at most this much older than the truth, and a commit serves many.
 const BATCH_EVERY: Duration = Duration::from_millis(200);
+/// The longest time without a transaction.
+const QUIET_MAX: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 const ALARM_TURN_EVERY: Duration = Duration::from_secs(1);
 const RESUME_ATTEMPTS_MAX: u32 = 5;
+/// How far back the alarm looks for what an account usually sends.
+const VOLUME_KNOWN: Duration = Duration::from_secs(7 * 86_400);

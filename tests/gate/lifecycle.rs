@@ -109,6 +109,7 @@ fn every_message_is_one_line_with_stable_keys() {
         "from",
         "recipients_sent",
         "recipients_refused",
+        "recipients_deferred",
         "recipients_limited",
         "to",
         "size",

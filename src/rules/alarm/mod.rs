@@ -229,6 +229,12 @@ impl Book {
         }
     }
 
+    /// True if something changed since the last [`Book::take`].
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty() || !self.out.is_empty()
+    }
+
     /// What changed since the last call.
     #[must_use]
     pub fn take(&mut self) -> Changes {

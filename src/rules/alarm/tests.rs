@@ -70,6 +70,7 @@ fn message(outcome: Outcome, recipients_sent: u32) -> MessageReport {
         recipients: Vec::new(),
         recipients_sent,
         recipients_refused: 0,
+        recipients_deferred: 0,
         recipients_limited: 0,
         size_bytes: 1,
         outcome,

@@ -6,7 +6,7 @@
 
 use super::{Archive, Lasting, names, stored};
 use crate::{
-    rules::alarm::{Alert, Changes, Notice, Phase},
+    rules::alarm::{Alert, Changes, Notice, Phase, VOLUME_ACCOUNTS_MAX, VolumeRow},
     store::StoreError,
     types::{AccountId, SubjectId, TenantId, Timestamp},
 };
@@ -100,6 +100,31 @@ impl Archive {
                 "{SELECT} WHERE phase <> {RESOLVED} ORDER BY alerts.number"
             ))?;
             select.query_map([], |row| Ok(alert_row(row)?.alert))?.collect()
+        })
+        .await
+    }
+
+    /// The busiest hour of each account and day from `since` on; of the busiest, if there are more than the alarm remembers.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn busiest_hours(&self, since: Timestamp) -> Result<Vec<VolumeRow>, StoreError> {
+        self.read(move |db| {
+            let mut select = db.prepare_cached(
+                "SELECT names.name, d.peak_at, d.peak FROM usage_days AS d JOIN names ON names.id = d.account \
+                 WHERE d.slot >= ?1 AND d.account <> 0 ORDER BY d.peak DESC LIMIT ?2",
+            )?;
+            let max = i64::try_from(VOLUME_ACCOUNTS_MAX).unwrap_or(i64::MAX);
+            let mut rows = select.query([stored(since).div_euclid(DAY_MILLIS), max])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (name, hour): (String, i64) = (row.get(0)?, row.get(1)?);
+                let recipients = u32::try_from(row.get::<_, i64>(2)?).unwrap_or(u32::MAX);
+                let hour = Timestamp::from_millis(hour.saturating_mul(HOUR_MILLIS));
+                // A name in the archive was a valid one when it was stored.
+                found.extend(name.parse().ok().map(|account| VolumeRow { account, hour, recipients }));
+            }
+            Ok(found)
         })
         .await
     }
@@ -360,6 +385,8 @@ const fn phase_number(phase: Phase) -> i64 {
 }
 
 const RESOLVED: i64 = 2;
+const HOUR_MILLIS: i64 = 3_600_000;
+const DAY_MILLIS: i64 = 24 * HOUR_MILLIS;
 /// Messages that are routed at a time.
 const UNROUTED_MAX: i64 = 200;
 

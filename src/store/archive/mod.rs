@@ -14,16 +14,23 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod usage;
 mod writer;
 
 pub use alerts::{ALERTS_PAGE_MAX, AlertFilter, AlertRow, Ending, Owed, Pending, Route, Unrouted};
 pub use audit::{AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
 pub use tokens::{NewToken, TOKENS_MAX, TokenDigest, TokenRecord};
+pub use usage::{
+    AccountUsage, Coverage, HOURS_KEPT, Peak, SuspensionRow, USAGE_ROWS_MAX, UsageOf, UsageSum,
+};
 
 use self::{reader::Readers, writer::Writes};
 use super::{StoreError, sqlite::schema::failed};
-use crate::{rules::alarm, types::Timestamp};
+use crate::{
+    rules::{alarm, tally::Tally},
+    types::Timestamp,
+};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::{path::PathBuf, sync::Arc, thread::JoinHandle};
@@ -64,16 +71,10 @@ enum Lasting {
 pub struct Batch {
     /// Events, in their order.
     pub events: Vec<NewEvent>,
+    /// What was counted of them, and of the time that was listened to.
+    pub usage: Tally,
     /// What they changed about alerts, and the messages about it.
     pub alarm: alarm::Changes,
-}
-
-impl Batch {
-    /// True if there is nothing to write.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.alarm.is_empty()
-    }
 }
 
 /// Opens the archive, made if it is missing, and starts its writer.
@@ -98,12 +99,12 @@ impl Archive {
     /// [`StoreError::Unavailable`] if it could not be written; nothing of it was.
     pub async fn keep(&self, batch: Arc<Batch>) -> Result<(), StoreError> {
         let written = batch.clone();
-        let first = self
-            .write(Lasting::Process, move |db| {
-                alerts::keep(db, &written.alarm)?;
-                events::insert(db, &written.events)
-            })
-            .await?;
+        let first = self.write(Lasting::Process, move |db| {
+            usage::add(db, &written.usage)?;
+            alerts::keep(db, &written.alarm)?;
+            events::insert(db, &written.events)
+        });
+        let first = first.await?;
         self.tell(first, &batch);
         Ok(())
     }
