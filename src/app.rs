@@ -17,8 +17,8 @@ use crate::{
         ids::Ids,
         places::{House, PlaceCounts, Places},
     },
-    net::{Listener, TlsServer, connect::Network, descriptors},
-    rules::tally::Book,
+    net::{Beat, Listener, Pulse, TlsServer, connect::Network, descriptors},
+    rules::{availability::Sla, tally::Book},
     smtp::server::Mechanism,
     spool::Spool,
     store::{
@@ -30,7 +30,10 @@ use crate::{
     },
     telemetry::{self, Telemetry},
     types::{Actor, Secret, Via},
-    watch::{self as watchers, Auditor, Collector, Courier, CourierGround, Outfit, Post, Siren},
+    watch::{
+        self as watchers, Auditor, Availability, Backlog, Collector, Courier, CourierGround,
+        Outfit, Post, Siren, Vitals,
+    },
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -127,6 +130,11 @@ struct App {
     gate: Arc<Gate>,
     tls: Option<Arc<TlsServer>>,
     doors: Vec<OpenDoor>,
+    pulse: Arc<Pulse>,
+    /// One for each socket of a door.
+    beats: Vec<Beat>,
+    backlog: Backlog,
+    sla: Arc<ArcSwap<Sla>>,
     phase: watch::Sender<Phase>,
     /// Counts the deliverers; the task that looks after one ends when it is replaced.
     deliverers: watch::Sender<u64>,
@@ -155,6 +163,7 @@ impl App {
         let key = archive.recipient_key().await.named(&archive_name)?;
         let book = Book::new(key, config.reports.zone.clone());
         let (ear, collector) = watchers::collector(archive.clone(), clock.clone(), lines, book);
+        let backlog = ear.backlog();
         let (siren_ear, siren) = watchers::siren();
         let mut listeners = telemetry.listeners(&clock);
         listeners.push(siren_ear);
@@ -171,8 +180,10 @@ impl App {
         let ground = Ground { ledger, records, network: Network::System, clock, events };
         let gate = Arc::new(build_gate(&config, ground)?);
         let doors = open_doors(&config, &gate, tls.as_ref())?;
+        let (pulse, beats) = Pulse::of(doors.iter().map(|open| open.sockets.len()).sum());
         let (deliverers, _) = watch::channel(0);
         Ok(Self {
+            sla: Arc::new(ArcSwap::from_pointee(config.sla.clone())),
             source,
             config,
             telemetry,
@@ -184,6 +195,9 @@ impl App {
             gate,
             tls,
             doors,
+            pulse: Arc::new(pulse),
+            beats,
+            backlog,
             phase,
             deliverers,
             test_login,
@@ -198,11 +212,11 @@ impl App {
         self.start_tasks(&mut vital).await?;
         for open in std::mem::take(&mut self.doors) {
             let swap = open.door.clone();
-            for socket in open.sockets {
+            for (socket, beat) in open.sockets.into_iter().zip(self.beats.drain(..)) {
                 connections.spawn(accept_loop(
                     self.gate.clone(),
                     swap.clone(),
-                    socket,
+                    (socket, beat),
                     self.phase.subscribe(),
                 ));
             }
@@ -297,8 +311,10 @@ impl App {
                 metrics.upkeep();
             }
         });
-        let courier = self.start_courier(vital);
-        self.start_http(vital, Arc::new(courier)).await
+        let health = self.health();
+        self.start_watchers(vital, &health);
+        let bell = Arc::new(self.start_courier(vital));
+        self.start_http(vital, health, bell).await
     }
 
     fn start_courier(&mut self, vital: &mut JoinSet<&'static str>) -> Courier {
@@ -317,21 +333,54 @@ impl App {
         courier
     }
 
+    fn health(&self) -> Arc<dyn Health> {
+        Arc::new(Condition {
+            gate: self.gate.clone(),
+            store: self.store.clone(),
+            pulse: self.pulse.clone(),
+            phase: self.phase.subscribe(),
+        })
+    }
+
+    /// Starts those who look after the program itself.
+    fn start_watchers(&self, vital: &mut JoinSet<&'static str>, health: &Arc<dyn Health>) {
+        let metrics = self.telemetry.metrics();
+        metrics.note_start(self.gate.clock.utc());
+        let vitals = Vitals {
+            health: health.clone(),
+            folder: self.config.state_dir.clone(),
+            spool: self.gate.spool.clone(),
+            tls: self.tls.clone(),
+            backlog: self.backlog.clone(),
+            clock: self.gate.clock.clone(),
+            metrics: metrics.clone(),
+            events: self.gate.events.clone(),
+        };
+        spawn(vital, "vitals", vitals.run());
+        let availability = Availability {
+            health: health.clone(),
+            pulse: self.pulse.clone(),
+            archive: self.archive.clone(),
+            sla: self.sla.clone(),
+            clock: self.gate.clock.clone(),
+            metrics,
+            events: self.gate.events.clone(),
+        };
+        spawn(vital, "availability", availability.run());
+    }
+
     async fn start_http(
         &self,
         vital: &mut JoinSet<&'static str>,
+        health: Arc<dyn Health>,
         bell: Arc<dyn Bell>,
     ) -> Result<(), AppError> {
-        let health: Arc<dyn Health> = Arc::new(Condition {
-            gate: self.gate.clone(),
-            store: self.store.clone(),
-            phase: self.phase.subscribe(),
-        });
         let admin = Admin {
             ledger: self.gate.ledger.clone(),
             records: self.gate.records.clone(),
             archive: self.archive.clone(),
             policy: self.gate.policy.clone(),
+            sla: self.sla.clone(),
             clock: self.gate.clock.clone(),
             events: self.gate.events.clone(),
             health: health.clone(),
@@ -427,6 +476,7 @@ impl App {
         self.outfit.store(Arc::new(outfit));
         self.store.set_history(config.store.history);
         self.gate.policy.store(Arc::new(config.policy.clone()));
+        self.sla.store(Arc::new(config.sla.clone()));
         self.gate.house.resize(house);
         self.replace_doors(&config);
         let keys = config.keys_changed_since(&self.config);
@@ -663,7 +713,7 @@ const fn places_of(settings: &ListenerSettings) -> PlaceCounts {
 async fn accept_loop(
     gate: Arc<Gate>,
     door: Arc<ArcSwap<Door>>,
-    socket: Listener,
+    (socket, mut beat): (Listener, Beat),
     mut phase: watch::Receiver<Phase>,
 ) {
     let mut running = JoinSet::new();
@@ -675,6 +725,7 @@ async fn accept_loop(
                 running.spawn(connection::serve(gate.clone(), door, stream.into(), remote, told.clone()));
             }
             Some(ended) = running.join_next() => note_panic(&gate, ended),
+            () = beat.asked() => if socket.has_accepted() { beat.answer() },
             _ = phase.wait_for(|&phase| phase != Phase::Serving) => break,
         }
     }
@@ -791,6 +842,7 @@ impl Collecting {
 struct Condition {
     gate: Arc<Gate>,
     store: Arc<SqliteStore>,
+    pulse: Arc<Pulse>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -807,12 +859,17 @@ impl Health for Condition {
             .collect();
         let readiness = Readiness {
             store_failure: self.store.failure(),
+            listening_failure: listening_failure(self.pulse.silent()),
             logins_failure: self.gate.authenticator.dovecot_health().and_then(|(_, why)| why),
             next_hops,
             draining: *self.phase.borrow() != Phase::Serving,
         };
         Box::pin(std::future::ready(readiness))
     }
+}
+
+fn listening_failure((silent, all): (usize, usize)) -> Option<String> {
+    (silent > 0).then(|| format!("{silent} of {all} sockets accept no connections"))
 }
 
 /// Starts a task that must never end.

@@ -4,7 +4,7 @@
 //! events and from nothing else, so they cannot disagree. Events flow one way: a listener never calls back.
 
 use crate::types::{
-    Access, AccountId, Address, CaseId, ClientCertificate, ClientIp, Key, Limit, PeerName,
+    Access, AccountId, Address, CaseId, ClientCertificate, ClientIp, Key, Limit, Month, PeerName,
     PlanName, ReversePath, SessionId, SubjectId, TenantId, Timestamp, TokenName, TransactionId,
     Unit,
 };
@@ -81,6 +81,20 @@ pub enum Event {
     ArchiveRecovered,
     /// Events found no room on their way into the archive: its history has a gap.
     EventsLost(EventsLost),
+    /// Half, or all, of the time that mail may not flow in this month is used up; each is told once a month.
+    SlaBudgetUsed(SlaBudget),
+    /// A month began, with a budget of its own, after one of whose budget something was told.
+    SlaBudgetRenewed(SlaBudget),
+    /// Maintenance was planned, ended or taken back.
+    MaintenanceChanged(MaintenanceChanged),
+    /// The disk of the state directory is nearly full.
+    DiskScarce(DiskRoom),
+    /// The disk of the state directory has room again.
+    DiskAmple(DiskRoom),
+    /// The certificate of ours that ends first does so soon; once for each of some distances from its end.
+    CertificateExpiring(CertificateEnd),
+    /// All our certificates are good for long enough again.
+    CertificateRenewed(CertificateEnd),
     /// A task ended by a panic; the connection it served was closed.
     TaskPanicked(Trouble),
     /// An alert began, became worse, still lasts or is over.
@@ -130,6 +144,13 @@ impl Event {
             Self::ArchiveFailed(_) => "archive-failed",
             Self::ArchiveRecovered => "archive-recovered",
             Self::EventsLost(_) => "events-lost",
+            Self::SlaBudgetUsed(_) => "sla-budget-used",
+            Self::SlaBudgetRenewed(_) => "sla-budget-renewed",
+            Self::MaintenanceChanged(_) => "maintenance-changed",
+            Self::DiskScarce(_) => "disk-scarce",
+            Self::DiskAmple(_) => "disk-ample",
+            Self::CertificateExpiring(_) => "certificate-expiring",
+            Self::CertificateRenewed(_) => "certificate-renewed",
             Self::TaskPanicked(_) => "task-panicked",
             Self::Alert(_) => "alert",
             Self::AlertSinkFailed(_) => "alert-sink-failed",
@@ -685,6 +706,52 @@ pub struct SinkState {
     pub sink: String,
     /// The failure; empty if it works.
     pub detail: String,
+}
+
+/// How much of a month's time without mail is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlaBudget {
+    /// The month.
+    pub month: Month,
+    /// The threshold that was reached, 50 or 100; 0 of a new budget.
+    pub percent: u32,
+    /// How long mail did not flow in it so far, planned maintenance apart.
+    pub used: Duration,
+    /// How long it may not.
+    pub budget: Duration,
+}
+
+/// Maintenance was planned, ended or taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaintenanceChanged {
+    /// What changed, in words: `planned 3: 2026-12-01T01:00:00Z to 2026-12-01T03:00:00Z`.
+    pub change: String,
+    /// Why.
+    pub reason: String,
+    /// Who did it.
+    pub actor: String,
+}
+
+/// The room on a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskRoom {
+    /// A folder on it.
+    pub folder: String,
+    /// What may still be written, in octets.
+    pub free_bytes: u64,
+    /// What it holds altogether, in octets.
+    pub size_bytes: u64,
+}
+
+/// When a certificate ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateEnd {
+    /// Its file.
+    pub certificate: String,
+    /// When, in UTC.
+    pub not_after: Timestamp,
+    /// Whole days until then; 0 on the last day and afterwards.
+    pub days: u32,
 }
 
 /// Something failed.

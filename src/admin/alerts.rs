@@ -43,7 +43,7 @@ pub struct AlertView {
     pub severity: String,
     /// `firing` or `resolved`.
     pub state: String,
-    /// Whose matter it is: `gate`, `tenant`, `account`, `client-ip`, `peer`, `next-hop`, `sink`, `certificate`.
+    /// Whose matter it is: `gate`, `tenant`, `account`, `client-ip`, `peer`, `next-hop`, `sink`.
     pub scope: String,
     /// Whose matter it is, by name; empty for the gate.
     pub name: String,

@@ -39,6 +39,7 @@ pub(crate) fn gate() -> Gate {
         records: store,
         archive,
         policy: Arc::new(ArcSwap::from_pointee(policy())),
+        sla: Arc::default(),
         clock,
         events: Events::new(vec![Box::new(Recorder(Arc::clone(&told)))]),
         health: Arc::new(Healthy),
@@ -96,6 +97,7 @@ impl Health for Healthy {
             NextHopHealth { next_hop: "mx.example:25".into(), usable: true, detail: None };
         let readiness = Readiness {
             store_failure: None,
+            listening_failure: None,
             logins_failure: None,
             next_hops: vec![next_hop],
             draining: false,

@@ -7,6 +7,7 @@
 
 mod alerts;
 mod audit;
+mod availability;
 mod case;
 mod effective;
 mod explain;
@@ -22,6 +23,10 @@ mod view;
 
 pub use alerts::{AlertRequest, AlertView, Bell, SinkTest, alerts, alerts_seen_by, test_alerts};
 pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
+pub use availability::{
+    AvailabilityView, MaintenancePlan, MaintenanceState, MaintenanceView, MonthView, OutageView,
+    PAST_MONTHS_MAX, availability, count_month, end_maintenance, maintenance, plan_maintenance,
+};
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, list};
 pub use spec::{LimitSpec, LimitTarget, Since, Until};
@@ -38,7 +43,7 @@ pub use view::{
 use crate::{
     clock::Clock,
     event::{Event, Events},
-    rules::policy::Policy,
+    rules::{availability::Sla, policy::Policy},
     store::{BoxFuture, StoreError, archive::Archive, ledger::Ledger, records::Records},
     types::{AccountId, SubjectId, TenantId, Timestamp},
 };
@@ -56,6 +61,8 @@ pub struct Admin {
     pub archive: Archive,
     /// Plans and the trust table, as they are in force.
     pub policy: Arc<ArcSwap<Policy>>,
+    /// What was promised of availability, as it is in force.
+    pub sla: Arc<ArcSwap<Sla>>,
     /// The ledger's time and, for records, UTC.
     pub clock: Clock,
     /// Who is told of changes.
@@ -101,6 +108,9 @@ pub trait Health: Send + Sync {
 pub struct Readiness {
     /// Why the store cannot be written, if it cannot.
     pub store_failure: Option<String>,
+    /// Why new connections are not accepted, if they are not.
+    #[serde(default)]
+    pub listening_failure: Option<String>,
     /// Why logins cannot be checked, if they cannot; mail of trusted servers flows all the same.
     #[serde(default)]
     pub logins_failure: Option<String>,
@@ -127,6 +137,9 @@ impl Readiness {
     pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if let Some(failure) = &self.store_failure {
+            missing.push(failure.clone());
+        }
+        if let Some(failure) = &self.listening_failure {
             missing.push(failure.clone());
         }
         if !self.next_hops.iter().any(|hop| hop.usable) {

@@ -413,7 +413,7 @@ pub(super) fn check_remark(reason: Option<&str>) -> Result<&str, AdminError> {
 }
 
 /// Suspensions, liftings and overrides are judged later by why they were made.
-fn check_reason(reason: Option<&str>) -> Result<&str, AdminError> {
+pub(super) fn check_reason(reason: Option<&str>) -> Result<&str, AdminError> {
     let reason = reason.map(str::trim).filter(|reason| !reason.is_empty());
     let Some(reason) = reason else {
         return Err(AdminError::Invalid("a reason is needed".into()));

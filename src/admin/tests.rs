@@ -240,12 +240,14 @@ fn readiness_says_what_is_missing() {
     let up = NextHopHealth { usable: true, ..down.clone() };
     let ready = Readiness {
         store_failure: None,
+        listening_failure: None,
         logins_failure: None,
         next_hops: vec![down.clone(), up],
         draining: false,
     };
     assert!(ready.missing().is_empty());
     let bad = Readiness {
+        listening_failure: None,
         store_failure: Some("disk full".into()),
         logins_failure: Some("no Dovecot".into()),
         next_hops: vec![down],

@@ -3,7 +3,7 @@
 use crate::{
     admin::{Changes, LimitSpec, LimitTarget, Patch, Since, Until},
     config::Moves,
-    types::{AccountId, Address, ClientIp, Language, PlanName, Role, TenantId, TokenName},
+    types::{AccountId, Address, ClientIp, Language, Month, PlanName, Role, TenantId, TokenName},
 };
 use clap::{Parser, Subcommand};
 use std::{net::SocketAddr, path::PathBuf};
@@ -59,6 +59,21 @@ pub(super) enum Command {
     Alert {
         #[command(subcommand)]
         command: AlertCommand,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Show how much of a month mail could flow, beside what was promised
+    Availability {
+        /// The month, such as 2026-11; the present one if left out
+        #[arg(long)]
+        month: Option<Month>,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Plan maintenance, which does not count as an outage
+    Maintenance {
+        #[command(subcommand)]
+        command: MaintenanceCommand,
         #[command(flatten)]
         gate: Gate,
     },
@@ -210,6 +225,41 @@ pub(super) enum TenantCommand {
     Resume {
         /// The tenant
         tenant: TenantId,
+        /// Why; it is kept and shown
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MaintenanceCommand {
+    /// List what goes on and what is planned
+    List,
+    /// Begin now
+    Start {
+        /// Until when: 2026-12-01T00:00:00Z, or 2h from now; until it is ended, but a day at most, if left out
+        #[arg(long)]
+        until: Option<Until>,
+        /// Why; it is kept and shown
+        #[arg(long)]
+        reason: String,
+    },
+    /// Plan it for later
+    Plan {
+        /// From when: 2026-12-01T00:00:00Z, or 2h from now
+        #[arg(long)]
+        from: Until,
+        /// Until when: 2026-12-01T02:00:00Z, or 4h from now
+        #[arg(long)]
+        until: Until,
+        /// Why; it is kept and shown
+        #[arg(long)]
+        reason: String,
+    },
+    /// End what goes on, or take back what is planned
+    End {
+        /// Its number; all that goes on if left out
+        id: Option<i64>,
         /// Why; it is kept and shown
         #[arg(long)]
         reason: String,

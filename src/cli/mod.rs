@@ -7,6 +7,7 @@
 mod alert;
 mod args;
 mod audit;
+mod availability;
 mod client;
 mod links;
 pub(crate) mod output;
@@ -45,6 +46,8 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Passwd(passwd) => passwd::run(&passwd),
         Command::Account { command, gate } => remote::account(command, &gate),
         Command::Tenant { command, gate } => remote::tenant(command, &gate),
+        Command::Availability { month, gate } => availability::availability(month, &gate),
+        Command::Maintenance { command, gate } => availability::maintenance(command, &gate),
         Command::Token { command, gate } => remote::token(command, &gate),
         Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),
         Command::Alert { command, gate } => alert::run(command, &gate),

@@ -8,14 +8,15 @@ use super::{
     listeners, next_hop,
     parties::{self, Parties},
     written::{
-        Api, Archive, Auth, File, Given, OrNone, Parsed, Reports, Section, Server, Session, Spool,
-        Store, Tls,
+        self, Api, Archive, Auth, File, Given, OrNone, Parsed, Reports, Section, Server, Session,
+        Spool, Store, Tls,
     },
 };
 use crate::{
     auth,
     intake::{ListenerKind, ListenerSettings},
     message, net,
+    rules::availability::{Sla, Target},
     rules::policy::{Policy, ReceivedClient, SenderMismatch, StripIdentityHeaders},
     rules::tally::calendar::Zone,
     smtp::server::Mechanism,
@@ -56,6 +57,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let archive = check_archive(root, &file.archive, &server.state_dir);
     let alerts = alerts::check(root, &file.alerts, &server.hostname);
     let reports = check_reports(root, &file.reports);
+    let sla = check_sla(root, &file.sla, &reports.zone);
     Config {
         log: check_log(root, file),
         http: check_http(root, file, &server.state_dir),
@@ -77,6 +79,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         store,
         archive,
         alerts,
+        sla,
         reports,
         written: Keys::default(),
     }
@@ -506,6 +509,14 @@ fn check_archive(
     let mut at = root.inside("archive");
     let s = at.open(section);
     archive::Settings { path: at.or("path", &s.path, state_dir.join("archive.db")) }
+}
+
+fn check_sla(root: &mut At<'_>, section: &Section<written::Sla>, zone: &Zone) -> Sla {
+    let mut at = root.inside("sla");
+    let s = at.open(section);
+    let percent = at.within("target", &s.target, Target::default().percent(), 50.0..=100.0);
+    let target = Target::from_percent(percent).unwrap_or_default();
+    Sla { target, zone: zone.clone() }
 }
 
 fn check_reports(root: &mut At<'_>, section: &Section<Reports>) -> ReportSettings {

@@ -24,7 +24,7 @@ use crate::{
     auth, deliver,
     intake::{ListenerKind, ListenerSettings},
     net,
-    rules::{policy::Policy, tally::calendar::Zone},
+    rules::{availability::Sla, policy::Policy, tally::calendar::Zone},
     smtp::{
         Extensions,
         data::LineEndings,
@@ -83,6 +83,8 @@ pub struct Config {
     pub archive: store::archive::Settings,
     /// Who hears of alerts.
     pub alerts: AlertSettings,
+    /// What was promised of availability.
+    pub sla: Sla,
     /// Reports.
     pub reports: ReportSettings,
     /// The spool.
@@ -220,6 +222,7 @@ impl Config {
         keep(&mut self.store, &store, "store, limits.unknown_margin", &mut kept);
         keep(&mut self.archive, &running.archive, "archive.path", &mut kept);
         keep(&mut self.reports, &running.reports, "reports", &mut kept);
+        self.sla.zone.clone_from(&running.sla.zone);
         if self.tls.is_some() != running.tls.is_some() {
             keep(&mut self.tls, &running.tls, "tls", &mut kept);
         }

@@ -86,6 +86,7 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("alerts.webhook", field_names::<written::AlertWebhook>()),
         ("alerts.email", field_names::<written::AlertEmail>()),
         ("alerts.alertmanager", field_names::<written::Alertmanager>()),
+        ("sla", field_names::<written::Sla>()),
         ("reports", field_names::<written::Reports>()),
         ("spool", field_names::<written::Spool>()),
     ]

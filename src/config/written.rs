@@ -70,6 +70,7 @@ tables! {
         store: Section<Store>,
         archive: Section<Archive>,
         alerts: Section<Alerts>,
+        sla: Section<Sla>,
         reports: Section<Reports>,
         spool: Section<Spool>,
     }
@@ -269,6 +270,9 @@ tables! {
         severity: Key<Severity>,
         timeout: Key<Span>,
         resend: Key<Span>,
+    }
+    Sla {
+        target: Key<f64>,
     }
     Reports {
         time_zone: Key<Parsed<Zone>>,

@@ -1,6 +1,8 @@
 //! The control socket's routes, `/v1/…`: decode, call admin, encode.
 
-use super::{bounded::Bounded, caller::Caller, problem::Problem, socket::ControlSocket};
+use super::{
+    availability, bounded::Bounded, caller::Caller, problem::Problem, socket::ControlSocket,
+};
 use crate::{
     admin::{
         self, Admin, AdminError, AlertRequest, AuditRequest, Changes, PageRequest, Remark,
@@ -37,6 +39,7 @@ pub async fn serve_control(
 fn router(admin: Admin) -> Router {
     Router::new()
         .route("/v1/health", get(health))
+        .merge(availability::routes())
         .route("/v1/tokens", get(tokens).post(create_token))
         .route("/v1/tokens/{name}/revoke", post(revoke_token))
         .route("/v1/audit", get(audit))
@@ -55,7 +58,7 @@ fn router(admin: Admin) -> Router {
 }
 
 /// An answer: JSON, or what is wrong.
-type Answer = Result<Response, Problem>;
+pub(super) type Answer = Result<Response, Problem>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -179,11 +182,11 @@ async fn not_allowed() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the route exists, but not with this method")
 }
 
-fn answer(result: Result<impl Serialize, AdminError>) -> Answer {
+pub(super) fn answer(result: Result<impl Serialize, AdminError>) -> Answer {
     Ok(Json(result?).into_response())
 }
 
-fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("the body: {error}")))
 }
 

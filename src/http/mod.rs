@@ -5,6 +5,7 @@
 //! decides anything, and nothing waits longer for a client than [`bounded`] allows.
 
 mod api;
+mod availability;
 mod bounded;
 mod caller;
 mod control;

@@ -188,6 +188,7 @@ fn readiness(usable: bool) -> Readiness {
         NextHopHealth { next_hop: "mx:25".into(), usable, detail: Some("refused".into()) };
     Readiness {
         store_failure: None,
+        listening_failure: None,
         logins_failure: None,
         next_hops: vec![next_hop],
         draining: false,

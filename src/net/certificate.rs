@@ -3,7 +3,7 @@
 //! Never speaks to anybody. A file that is wrong is named, and nothing of its contents is repeated.
 
 use super::{CertificateFiles, TlsError, TlsSettings};
-use crate::types::Domain;
+use crate::types::{Domain, Timestamp};
 use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -15,9 +15,10 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{Read, Write},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 /// All certificates by the names in them (RFC 6066 §3, RFC 9525).
 #[derive(Debug)]
@@ -26,6 +27,17 @@ pub(super) struct Certificates {
     first: Vec<Arc<CertifiedKey>>,
     /// In lower case, with wildcards as they are written.
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    /// The one that ends first.
+    first_to_end: Option<CertificateEnd>,
+}
+
+/// When a certificate ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateEnd {
+    /// Its file.
+    pub path: PathBuf,
+    /// When, in UTC.
+    pub not_after: Timestamp,
 }
 
 impl Certificates {
@@ -39,7 +51,9 @@ impl Certificates {
             make_self_signed(first, name)?;
         }
         let (own, names) = load_pair(first)?;
-        let mut all = Self { first: Vec::new(), by_name: HashMap::new() };
+        let ends = settings.certificates.iter().filter_map(|files| end_of(&files.certificate));
+        let first_to_end = ends.min_by_key(|end| end.not_after);
+        let mut all = Self { first: Vec::new(), by_name: HashMap::new(), first_to_end };
         all.add(&own, &names);
         for files in others {
             let (pair, other_names) = load_pair(files)?;
@@ -51,6 +65,10 @@ impl Certificates {
         let shared = names.first().and_then(|name| all.by_name.get(name)).cloned();
         all.first = shared.unwrap_or_else(|| vec![own]);
         Ok(all)
+    }
+
+    pub(super) const fn first_to_end(&self) -> Option<&CertificateEnd> {
+        self.first_to_end.as_ref()
     }
 
     fn add(&mut self, pair: &Arc<CertifiedKey>, names: &[String]) {
@@ -103,6 +121,18 @@ pub(super) fn load_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let chain = chain.map_err(|error| content(path, wanted, &error))?;
     if chain.is_empty() { Err(content(path, wanted, &"there is none")) } else { Ok(chain) }
+}
+
+/// The end of the first certificate in a file, or of one that vouches for it, if that is earlier; none if nobody can say.
+fn end_of(path: &Path) -> Option<CertificateEnd> {
+    let chain = load_chain(path).ok()?;
+    let end = |der: &CertificateDer<'_>| {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        Some(certificate.validity().not_after.timestamp())
+    };
+    let seconds = chain.iter().filter_map(end).min()?;
+    let not_after = Timestamp::from_millis(seconds.saturating_mul(1000));
+    Some(CertificateEnd { path: path.to_owned(), not_after })
 }
 
 fn load_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {

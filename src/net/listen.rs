@@ -6,7 +6,12 @@
 //! connection, and waits where the process has run out of descriptors.
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Why an address cannot be listened on.
@@ -24,6 +29,8 @@ pub struct ListenError {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    /// Since it was last asked after, accepting failed for want of something of ours.
+    has_failed: AtomicBool,
 }
 
 impl Listener {
@@ -35,13 +42,19 @@ impl Listener {
         let failed = |source| ListenError { address, source };
         let socket = bind_socket(address).and_then(TcpListener::from_std).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address })
+        Ok(Self { socket, address, has_failed: AtomicBool::new(false) })
     }
 
     /// The bound address, with the port that was taken.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// False if accepting failed, for want of descriptors or memory, since this was last asked. While that goes on it is tried at
+    /// least once a second.
+    pub fn has_accepted(&self) -> bool {
+        !self.has_failed.swap(false, Ordering::Relaxed)
     }
 
     /// Waits for the next connection. May be dropped while it waits without losing one.
@@ -57,6 +70,7 @@ impl Listener {
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
+                    self.has_failed.store(true, Ordering::Relaxed);
                     tracing::warn!(listener = %self.address, %error, "cannot accept");
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(WAIT_MAX);

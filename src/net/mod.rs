@@ -7,11 +7,14 @@ mod certificate;
 mod client_certificate;
 mod listen;
 mod pipe;
+mod pulse;
 mod stream;
 mod tls;
 
+pub use certificate::CertificateEnd;
 pub use listen::{ListenError, Listener};
 pub use pipe::Pipe;
+pub use pulse::{Beat, Pulse};
 pub use stream::{Stream, TlsFacts};
 pub use tls::{HandshakeError, HandshakeFailure, TlsError, TlsServer};
 

@@ -7,7 +7,7 @@
 
 use super::{
     ClientCertificates, Stream, TlsSettings,
-    certificate::{Certificates, load_chain},
+    certificate::{CertificateEnd, Certificates, load_chain},
     client_certificate::{Authority, Visitors, shown},
 };
 use crate::types::ClientCertificate;
@@ -168,6 +168,7 @@ pub struct TlsServer(ArcSwap<Loaded>);
 struct Loaded {
     settings: TlsSettings,
     authority: Option<Authority>,
+    first_to_end: Option<CertificateEnd>,
     /// For each way of asking for client certificates.
     configs: [Arc<ServerConfig>; 3],
 }
@@ -216,6 +217,12 @@ impl TlsServer {
         Ok(handshake_within(wait, acceptor.accept(stream)).await?)
     }
 
+    /// The certificate of ours, or one that vouches for it, that ends first; none if nobody can say.
+    #[must_use]
+    pub fn first_to_end(&self) -> Option<CertificateEnd> {
+        self.0.load().first_to_end.clone()
+    }
+
     /// The certificate that the client showed, if it can be read; with its names if the present authorities vouch for it.
     #[must_use]
     pub fn client_certificate(&self, stream: &Stream) -> Option<ClientCertificate> {
@@ -238,7 +245,8 @@ impl Loaded {
             config(ClientCertificates::Optional)?,
             config(ClientCertificates::Required)?,
         ];
-        Ok(Self { settings, authority, configs })
+        let first_to_end = certificates.first_to_end().cloned();
+        Ok(Self { settings, authority, first_to_end, configs })
     }
 }
 

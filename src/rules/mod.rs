@@ -4,9 +4,11 @@
 //! value. `intake` asks, `store` asks [`window`], `admin` asks for explanations.
 
 pub mod alarm;
+pub mod availability;
 pub mod identity;
 pub mod limits;
 pub mod policy;
 pub mod tally;
 pub mod verdict;
+pub mod vitals;
 pub mod window;

@@ -144,6 +144,18 @@ impl Spool {
         self.0.files.load(Ordering::Relaxed)
     }
 
+    /// Octets that bodies may occupy in files.
+    #[must_use]
+    pub fn used_bytes_max(&self) -> u64 {
+        self.0.settings.total_bytes_max
+    }
+
+    /// Octets that bodies may occupy in memory.
+    #[must_use]
+    pub fn memory_bytes_max(&self) -> u64 {
+        self.0.settings.memory_total_bytes_max
+    }
+
     /// Octets that bodies occupy in memory now.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {

@@ -12,9 +12,10 @@ use super::{
 use crate::{
     clock::Clock,
     event::{
-        AlertTold, AnswerBy, Charged, ConnectionRefused, Event, EvidenceRejected, LimitHit,
-        LimitReached, Listener, Login, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal,
-        SessionClosed, SessionOpened, SubjectChanged, TlsFailed, TlsStarted, TokenChanged, Trouble,
+        AlertTold, AnswerBy, CertificateEnd, Charged, ConnectionRefused, DiskRoom, Event,
+        EvidenceRejected, LimitHit, LimitReached, Listener, Login, MaintenanceChanged,
+        MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal, SessionClosed, SessionOpened,
+        SlaBudget, SubjectChanged, TlsFailed, TlsStarted, TokenChanged, Trouble,
     },
     rules::verdict::Moment,
     types::{
@@ -146,12 +147,19 @@ const fn level_of(event: &Event) -> Level {
         | Event::SpoolRecovered
         | Event::ArchiveRecovered
         | Event::Alert(_)
-        | Event::AlertSinkRecovered(_) => Level::INFO,
+        | Event::AlertSinkRecovered(_)
+        | Event::SlaBudgetRenewed(_)
+        | Event::MaintenanceChanged(_)
+        | Event::DiskAmple(_)
+        | Event::CertificateRenewed(_) => Level::INFO,
         Event::ConnectionRefused(_)
         | Event::LimitReached(_)
         | Event::EvidenceRejected(_)
         | Event::PlacesScarce
         | Event::AlertSinkFailed(_)
+        | Event::SlaBudgetUsed(_)
+        | Event::DiskScarce(_)
+        | Event::CertificateExpiring(_)
         | Event::NextHopDown(_) => Level::WARN,
         Event::LoginBackendDown(_)
         | Event::ConfigRejected(_)
@@ -209,6 +217,12 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
             line.text("sink", &state.sink);
             line.text_if("detail", Some(&*state.detail).filter(|detail| !detail.is_empty()));
         }
+        Event::SlaBudgetUsed(budget) | Event::SlaBudgetRenewed(budget) => {
+            write_budget(line, budget);
+        }
+        Event::MaintenanceChanged(changed) => write_maintenance(line, changed),
+        Event::DiskScarce(room) | Event::DiskAmple(room) => write_room(line, room),
+        Event::CertificateExpiring(end) | Event::CertificateRenewed(end) => write_end(line, end),
         Event::PlacesScarce
         | Event::PlacesAmple
         | Event::ConfigReloaded
@@ -396,6 +410,31 @@ fn write_alert(line: &mut Line<'_>, told: &AlertTold) {
     line.text_if("account", told.account.as_ref().map(AccountId::as_str));
     line.text_if("tenant", told.tenant.as_ref().map(TenantId::as_str));
     line.text("title", &told.title);
+}
+
+fn write_budget(line: &mut Line<'_>, budget: &SlaBudget) {
+    line.text("month", &budget.month.to_string());
+    line.number("percent", u64::from(budget.percent));
+    line.number("used_s", budget.used.as_secs());
+    line.number("budget_s", budget.budget.as_secs());
+}
+
+fn write_maintenance(line: &mut Line<'_>, changed: &MaintenanceChanged) {
+    line.text("change", &changed.change);
+    line.text("reason", &changed.reason);
+    line.text("actor", &changed.actor);
+}
+
+fn write_room(line: &mut Line<'_>, room: &DiskRoom) {
+    line.text("folder", &room.folder);
+    line.number("free_bytes", room.free_bytes);
+    line.number("size_bytes", room.size_bytes);
+}
+
+fn write_end(line: &mut Line<'_>, end: &CertificateEnd) {
+    line.text("certificate", &end.certificate);
+    line.moment("not_after", end.not_after);
+    line.number("days", u64::from(end.days));
 }
 
 fn write_trouble(line: &mut Line<'_>, trouble: &Trouble) {

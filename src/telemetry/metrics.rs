@@ -14,7 +14,7 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 use parking_lot::RwLock;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// All metrics of the program.
 pub struct Metrics {
@@ -66,6 +66,43 @@ pub struct Metrics {
     alerts: Words,
     alert_sink_up: ByName<Gauge>,
     alert_sink_failures: Counter,
+    vitals: VitalGauges,
+}
+
+/// What no event tells, looked at every few seconds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Vitals {
+    /// Mail can flow.
+    pub ready: bool,
+    /// Every next hop, and whether it is used.
+    pub next_hops: Vec<(Arc<str>, bool)>,
+    /// The disk of the state directory, in octets: what may still be written, and what it holds altogether.
+    pub disk: Option<(u64, u64)>,
+    /// Octets of texts in files, and how many there may be.
+    pub spool: (u64, u64),
+    /// Octets of texts in memory, and how many there may be.
+    pub spool_memory: (u64, u64),
+    /// When the certificate of ours that ends first does so.
+    pub certificate_end: Option<Timestamp>,
+    /// Events on their way into the archive, and how many there may be.
+    pub archive_queue: (u64, u64),
+    /// Events that were written to the archive.
+    pub archive_events: u64,
+}
+
+/// The present month beside what was promised.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Availability {
+    /// The share of the month's minutes in which mail could flow; none: there was no minute yet.
+    pub ratio: Option<f64>,
+    /// The share that was promised.
+    pub target_ratio: f64,
+    /// How long mail may not flow in the month.
+    pub budget: Duration,
+    /// How long it did not.
+    pub used: Duration,
+    /// Planned maintenance is going on.
+    pub is_maintained: bool,
 }
 
 impl Metrics {
@@ -162,6 +199,7 @@ impl Metrics {
             alerts: Words::new(r, "tollgate_alerts_total", "why", ALERTS),
             alert_sink_up: ByName::new("tollgate_alert_sink_up", "sink"),
             alert_sink_failures: single(r, "tollgate_alert_sink_failures_total"),
+            vitals: VitalGauges::new(r),
             recorder,
         }
     }
@@ -174,6 +212,31 @@ impl Metrics {
         self.log_lines_suppressed.absolute(log.lines_suppressed);
         self.log_write_errors.absolute(log.write_errors);
         self.handle.render()
+    }
+
+    /// Shows what was looked at.
+    pub fn note_vitals(&self, vitals: &Vitals) {
+        for (next_hop, is_used) in &vitals.next_hops {
+            self.note_next_hop(next_hop, f64::from(u8::from(*is_used)));
+        }
+        self.vitals.note(&self.recorder, vitals);
+    }
+
+    /// Shows the present month.
+    pub fn note_availability(&self, availability: &Availability) {
+        let set = |name, value| gauge(&self.recorder, name).set(value);
+        if let Some(ratio) = availability.ratio {
+            set("tollgate_availability_ratio", ratio);
+        }
+        set("tollgate_sla_target_ratio", availability.target_ratio);
+        set("tollgate_sla_budget_seconds", availability.budget.as_secs_f64());
+        set("tollgate_sla_budget_used_seconds", availability.used.as_secs_f64());
+        set("tollgate_maintenance", f64::from(u8::from(availability.is_maintained)));
+    }
+
+    /// Shows since when the program runs.
+    pub fn note_start(&self, utc: Timestamp) {
+        gauge(&self.recorder, "tollgate_start_time_seconds").set(seconds(utc));
     }
 
     /// Sorts the samples of histograms into their buckets. Whoever runs the program calls it every few seconds, because samples
@@ -292,6 +355,14 @@ impl Listener for Metrics {
             }
             Event::ArchiveRecovered => self.archive_up.set(1.0),
             Event::EventsLost(lost) => self.archive_events_lost.increment(lost.count),
+            // The gauges of these are set by whoever looks.
+            Event::SlaBudgetUsed(_)
+            | Event::SlaBudgetRenewed(_)
+            | Event::MaintenanceChanged(_)
+            | Event::DiskScarce(_)
+            | Event::DiskAmple(_)
+            | Event::CertificateExpiring(_)
+            | Event::CertificateRenewed(_) => {}
             Event::TaskPanicked(_) => self.tasks_panicked.increment(1),
             Event::Alert(told) => self.alerts.count(told.why),
             Event::AlertSinkFailed(state) => {
@@ -307,6 +378,51 @@ impl Listener for Metrics {
 impl Listener for Arc<Metrics> {
     fn notice(&self, at: Timestamp, event: &Event) {
         Metrics::notice(self, at, event);
+    }
+}
+
+struct VitalGauges {
+    ready: Gauge,
+    spool_bytes: Gauge,
+    spool_bytes_max: Gauge,
+    spool_memory_bytes: Gauge,
+    spool_memory_bytes_max: Gauge,
+    archive_queue: Gauge,
+    archive_queue_max: Gauge,
+    archive_events: Counter,
+}
+
+impl VitalGauges {
+    fn new(recorder: &PrometheusRecorder) -> Self {
+        Self {
+            ready: gauge(recorder, "tollgate_ready"),
+            spool_bytes: gauge(recorder, "tollgate_spool_bytes"),
+            spool_bytes_max: gauge(recorder, "tollgate_spool_bytes_max"),
+            spool_memory_bytes: gauge(recorder, "tollgate_spool_memory_bytes"),
+            spool_memory_bytes_max: gauge(recorder, "tollgate_spool_memory_bytes_max"),
+            archive_queue: gauge(recorder, "tollgate_archive_queue_events"),
+            archive_queue_max: gauge(recorder, "tollgate_archive_queue_events_max"),
+            archive_events: single(recorder, "tollgate_archive_events_written_total"),
+        }
+    }
+
+    fn note(&self, recorder: &PrometheusRecorder, vitals: &Vitals) {
+        self.ready.set(f64::from(u8::from(vitals.ready)));
+        self.spool_bytes.set(float(vitals.spool.0));
+        self.spool_bytes_max.set(float(vitals.spool.1));
+        self.spool_memory_bytes.set(float(vitals.spool_memory.0));
+        self.spool_memory_bytes_max.set(float(vitals.spool_memory.1));
+        self.archive_queue.set(float(vitals.archive_queue.0));
+        self.archive_queue_max.set(float(vitals.archive_queue.1));
+        self.archive_events.absolute(vitals.archive_events);
+        // What is not known has no series: a zero would be a lie.
+        if let Some((free, size)) = vitals.disk {
+            gauge(recorder, "tollgate_disk_free_bytes").set(float(free));
+            gauge(recorder, "tollgate_disk_size_bytes").set(float(size));
+        }
+        if let Some(end) = vitals.certificate_end {
+            gauge(recorder, "tollgate_certificate_not_after_seconds").set(seconds(end));
+        }
     }
 }
 
@@ -390,6 +506,20 @@ fn counter(recorder: &PrometheusRecorder, name: &'static str, labels: Vec<Label>
 
 fn single(recorder: &PrometheusRecorder, name: &'static str) -> Counter {
     counter(recorder, name, Vec::new())
+}
+
+fn gauge(recorder: &PrometheusRecorder, name: &'static str) -> Gauge {
+    recorder.register_gauge(&Key::from_name(name), &METADATA)
+}
+
+/// Octets and counts as Prometheus has them: beyond 2^53 to the nearest.
+#[expect(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]
+const fn float(number: u64) -> f64 {
+    number as f64
+}
+
+fn seconds(moment: Timestamp) -> f64 {
+    moment.since(Timestamp::EPOCH).as_secs_f64()
 }
 
 fn histogram(recorder: &PrometheusRecorder, name: &'static str) -> Histogram {
@@ -574,6 +704,29 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_alerts_total", "Messages about alerts, by why"),
     ("tollgate_alert_sink_up", "1 if the receiver of alerts takes them, 0 if it fails"),
     ("tollgate_alert_sink_failures_total", "Times that a receiver of alerts began to fail"),
+    ("tollgate_start_time_seconds", "When the program started, in seconds since 1970"),
+    ("tollgate_ready", "1 while mail can flow, as /health/ready says"),
+    ("tollgate_disk_free_bytes", "What may still be written to the disk of the state directory"),
+    ("tollgate_disk_size_bytes", "What the disk of the state directory holds altogether"),
+    ("tollgate_spool_bytes", "Octets of message texts in files"),
+    ("tollgate_spool_bytes_max", "Octets of message texts that may be in files"),
+    ("tollgate_spool_memory_bytes", "Octets of message texts in memory"),
+    ("tollgate_spool_memory_bytes_max", "Octets of message texts that may be in memory"),
+    (
+        "tollgate_certificate_not_after_seconds",
+        "When the certificate of ours that ends first does so, in seconds since 1970",
+    ),
+    ("tollgate_archive_queue_events", "Events on their way into the archive"),
+    ("tollgate_archive_queue_events_max", "Events that may be on their way into the archive"),
+    ("tollgate_archive_events_written_total", "Events that were written to the archive"),
+    (
+        "tollgate_availability_ratio",
+        "The share of this month's minutes in which mail could flow, planned maintenance apart",
+    ),
+    ("tollgate_sla_target_ratio", "The share of minutes that was promised"),
+    ("tollgate_sla_budget_seconds", "How long mail may not flow in this month"),
+    ("tollgate_sla_budget_used_seconds", "How long mail did not flow in this month"),
+    ("tollgate_maintenance", "1 while planned maintenance goes on"),
     ("tollgate_log_lines_lost_total", "Log lines that were dropped because too much was waiting"),
     (
         "tollgate_log_lines_suppressed_total",
@@ -667,6 +820,57 @@ mod tests {
         );
         let many: Vec<Event> = (0..NAMES_MAX + 5).map(|n| opened(&format!("l{n}"))).collect();
         check(&many, &[r#"tollgate_sessions_opened_total{listener="other"} 5"#]);
+    }
+
+    #[test]
+    fn what_is_looked_at_is_shown_and_what_is_not_known_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = Writer::start(Some(&folder.path().join("log"))).unwrap();
+        let metrics = Metrics::new(writer.sink());
+        let vitals = Vitals {
+            ready: true,
+            next_hops: vec![("mx.example:25".into(), true), ("other.example:25".into(), false)],
+            spool: (7, 10 << 30),
+            archive_events: 12,
+            ..Vitals::default()
+        };
+        metrics.note_vitals(&vitals);
+        let mut month = Availability {
+            ratio: None,
+            target_ratio: 0.99,
+            budget: Duration::from_secs(25_920),
+            used: Duration::ZERO,
+            is_maintained: false,
+        };
+        metrics.note_availability(&month);
+        let rendered = metrics.render();
+        for line in [
+            "tollgate_ready 1",
+            r#"tollgate_next_hop_up{next_hop="mx.example:25"} 1"#,
+            r#"tollgate_next_hop_up{next_hop="other.example:25"} 0"#,
+            "tollgate_spool_bytes_max 10737418240",
+            "tollgate_archive_events_written_total 12",
+            "tollgate_sla_budget_seconds 25920",
+            "tollgate_sla_target_ratio 0.99",
+            "tollgate_maintenance 0",
+        ] {
+            assert!(rendered.lines().any(|l| l == line), "{line} is not in\n{rendered}");
+        }
+        for unknown in ["disk_free", "certificate_not_after", "availability_ratio"] {
+            assert!(!rendered.contains(&format!("\ntollgate_{unknown}")), "{unknown}");
+        }
+        month.ratio = Some(0.999);
+        metrics.note_availability(&month);
+        let end = Some(Timestamp::from_millis(1_800_000_000_000));
+        metrics.note_vitals(&Vitals { disk: Some((1, 2)), certificate_end: end, ..vitals });
+        let rendered = metrics.render();
+        for line in [
+            "tollgate_availability_ratio 0.999",
+            "tollgate_disk_free_bytes 1",
+            "tollgate_certificate_not_after_seconds 1800000000",
+        ] {
+            assert!(rendered.lines().any(|l| l == line), "{line} is not in\n{rendered}");
+        }
     }
 
     #[test]

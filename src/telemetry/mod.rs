@@ -13,7 +13,7 @@ mod quota;
 mod sink;
 
 pub use log::{ClientQuota, Log, json};
-pub use metrics::Metrics;
+pub use metrics::{Availability, Metrics, Vitals};
 pub use sink::LogCounts;
 
 use crate::{clock::Clock, event::Listener};

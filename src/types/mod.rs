@@ -10,6 +10,7 @@ mod certificate;
 mod identity;
 mod language;
 mod limit;
+mod month;
 mod network;
 mod schema;
 mod secret;
@@ -25,6 +26,7 @@ pub use identity::{
 };
 pub use language::Language;
 pub use limit::{Key, KeyRef, Limit, Scope, Unit};
+pub use month::Month;
 pub use network::{ClientIp, IpPrefix};
 pub use secret::Secret;
 pub use size::ByteCount;

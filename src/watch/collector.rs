@@ -31,6 +31,38 @@ use tokio::sync::mpsc;
 pub struct Ear {
     queue: mpsc::Sender<Heard>,
     lost: Arc<AtomicU64>,
+    written: Arc<AtomicU64>,
+}
+
+/// How far the archive is behind. Cheap to clone.
+#[derive(Clone)]
+pub struct Backlog {
+    queue: mpsc::WeakSender<Heard>,
+    written: Arc<AtomicU64>,
+}
+
+impl Backlog {
+    /// Events that wait to be written, and how many may.
+    #[must_use]
+    pub fn waiting(&self) -> (u64, u64) {
+        let Some(queue) = self.queue.upgrade() else { return (0, 0) };
+        let (max, room) = (queue.max_capacity() as u64, queue.capacity() as u64);
+        (max - room, max)
+    }
+
+    /// Events that were written since the start.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written.load(Relaxed)
+    }
+}
+
+impl Ear {
+    /// How far the archive is behind what was heard.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        Backlog { queue: self.queue.downgrade(), written: self.written.clone() }
+    }
 }
 
 struct Heard {
@@ -42,6 +74,7 @@ struct Heard {
 pub struct Collector {
     queue: mpsc::Receiver<Heard>,
     lost: Arc<AtomicU64>,
+    written: Arc<AtomicU64>,
     archive: Archive,
     clock: Clock,
     quota: ClientQuota,
@@ -64,12 +97,23 @@ pub fn collector(
 ) -> (Ear, Collector) {
     let (sender, queue) = mpsc::channel(EVENTS_QUEUE_MAX);
     let lost = Arc::new(AtomicU64::new(0));
-    let ear = Ear { queue: sender, lost: lost.clone() };
+    let written = Arc::new(AtomicU64::new(0));
+    let ear = Ear { queue: sender, lost: lost.clone(), written: written.clone() };
     let quota = ClientQuota::new(lines_per_client_minute);
     let heard_until = clock.now();
     let alarm = alarm::Book::new(clock.utc());
-    let collector =
-        Collector { queue, lost, archive, clock, quota, book, heard_until, failing: false, alarm };
+    let collector = Collector {
+        queue,
+        lost,
+        written,
+        archive,
+        clock,
+        quota,
+        book,
+        heard_until,
+        failing: false,
+        alarm,
+    };
     (ear, collector)
 }
 
@@ -201,6 +245,7 @@ impl Collector {
         loop {
             match self.archive.keep(batch.clone()).await {
                 Ok(()) => {
+                    self.written.fetch_add(batch.events.len() as u64, Relaxed);
                     self.tell_alerts(&batch, events);
                     return self.recovered(events);
                 }

@@ -2,11 +2,15 @@
 
 mod alerts;
 mod audit;
+mod availability;
 mod collector;
+mod vitals;
 
 pub use alerts::{
     AlertSettings, Courier, EmailSettings, Ground as CourierGround, Outfit, OutfitError, Post,
     PostError, Siren, siren,
 };
 pub use audit::Auditor;
-pub use collector::{Collector, Ear, collector};
+pub use availability::Availability;
+pub use collector::{Backlog, Collector, Ear, collector};
+pub use vitals::Vitals;

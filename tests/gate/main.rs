@@ -10,6 +10,7 @@ mod support;
 
 mod alerts;
 mod audit;
+mod availability;
 mod clock;
 mod crash;
 mod delivery;

@@ -3,8 +3,8 @@
 use super::{Facts, Kind, Severity};
 use crate::{
     event::{
-        Charged, Event, LimitReached, MessageReport, Outcome, Refusal, RefusalReason, Resumed,
-        Suspended, Trouble,
+        CertificateEnd, Charged, DiskRoom, Event, LimitReached, MessageReport, Outcome, Refusal,
+        RefusalReason, Resumed, SlaBudget, Suspended, Trouble,
     },
     types::{Scope, SubjectId, TenantId},
 };
@@ -32,7 +32,7 @@ pub struct Condition {
 /// Whose matter something is.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct About {
-    /// `gate`, `tenant`, `account`, `client-ip`, `peer`, `next-hop`, `sink`, `certificate`.
+    /// `gate`, `tenant`, `account`, `client-ip`, `peer`, `next-hop`, `sink`.
     pub scope: String,
     /// Its name; empty for the gate.
     pub name: String,
@@ -136,6 +136,9 @@ pub(super) fn signs(event: &Event) -> Vec<Sign> {
             let facts = Facts { events: Some(lost.count), ..Facts::default() };
             vec![raise(Condition { facts, ..Condition::gate(Kind::EventsLost) })]
         }
+        Event::DiskScarce(room) => vec![raise(disk(room))],
+        Event::CertificateExpiring(end) => vec![raise(certificate(end))],
+        Event::SlaBudgetUsed(budget) => vec![raise(availability(budget))],
         _ => of_the_gate(event).into_iter().collect(),
     }
 }
@@ -157,6 +160,9 @@ fn of_the_gate(event: &Event) -> Option<Sign> {
         Event::ConfigReloaded => over(Kind::ConfigRejected),
         Event::PlacesAmple => over(Kind::PlacesScarce),
         Event::LoginBackendUp(_) => over(Kind::LoginBackendDown),
+        Event::DiskAmple(_) => over(Kind::DiskNearlyFull),
+        Event::CertificateRenewed(_) => over(Kind::CertificateExpiring),
+        Event::SlaBudgetRenewed(_) => over(Kind::SlaBudget),
         _ => None,
     }
 }
@@ -242,9 +248,51 @@ fn sink_condition(sink: &str, facts: Facts) -> Condition {
     Condition::of(Kind::AlertSinkFailing, About::new("sink", sink), facts)
 }
 
+fn disk(room: &DiskRoom) -> Condition {
+    let facts = Facts {
+        folder: Some(room.folder.clone()),
+        free_bytes: Some(room.free_bytes),
+        size_bytes: Some(room.size_bytes),
+        ..Facts::default()
+    };
+    let (free, size) = (u128::from(room.free_bytes), u128::from(room.size_bytes));
+    let severity = critical_if(free * 100 < size * DISK_CRITICAL_PERCENT);
+    Condition { severity, facts, ..Condition::gate(Kind::DiskNearlyFull) }
+}
+
+/// The one that ends first: there is one such alert, whichever that is.
+fn certificate(end: &CertificateEnd) -> Condition {
+    let facts = Facts {
+        certificate: Some(end.certificate.clone()),
+        not_after: Some(end.not_after),
+        ..Facts::default()
+    };
+    let severity = critical_if(end.days < CERTIFICATE_CRITICAL_DAYS);
+    Condition { severity, facts, ..Condition::gate(Kind::CertificateExpiring) }
+}
+
+fn availability(budget: &SlaBudget) -> Condition {
+    let facts = Facts {
+        month: Some(budget.month.to_string()),
+        down_s: Some(budget.used.as_secs()),
+        budget_s: Some(budget.budget.as_secs()),
+        ..Facts::default()
+    };
+    let severity = critical_if(budget.percent >= 100);
+    Condition { severity, facts, ..Condition::gate(Kind::SlaBudget) }
+}
+
+const fn critical_if(is_critical: bool) -> Severity {
+    if is_critical { Severity::Critical } else { Severity::Warning }
+}
+
 /// What others wrote, no longer than a message needs.
 fn shortened(text: &str) -> String {
     text.chars().take(TEXT_CHARS_MAX).collect()
 }
 
 const TEXT_CHARS_MAX: usize = 500;
+/// Below so many per cent of free room a full disk is near.
+const DISK_CRITICAL_PERCENT: u128 = 5;
+/// With fewer days left a certificate must be renewed now.
+const CERTIFICATE_CRITICAL_DAYS: u32 = 3;

@@ -64,11 +64,17 @@ facts! {
     /// Octets that are free.
     free_bytes: u64,
     /// Octets in all.
-    total_bytes: u64,
+    size_bytes: u64,
     /// The certificate's file.
     certificate: String,
     /// The moment until which it is valid.
     not_after: Timestamp,
+    /// The month.
+    month: String,
+    /// Seconds of it in which mail did not flow.
+    down_s: u64,
+    /// Seconds of it in which mail may not flow.
+    budget_s: u64,
     /// Events that were lost.
     events: u64,
     /// The failure in words.

@@ -57,7 +57,7 @@ kinds! {
     TaskPanicked = "task-panicked",
     /// Most places for connections are taken.
     PlacesScarce = "places-scarce",
-    /// The month's budget of down time is used up.
+    /// Much, or all, of the month's budget of down time is used up.
     SlaBudget = "sla-budget",
     /// Alerts cannot be delivered to one of their receivers.
     AlertSinkFailing = "alert-sink-failing",

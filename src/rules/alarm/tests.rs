@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     event::{
-        Charged, Evidence, LimitReached, MessageReport, NextHopState, Outcome, Resumed, Suspended,
-        Trouble,
+        Charged, DiskRoom, Evidence, LimitReached, MessageReport, NextHopState, Outcome, Resumed,
+        Suspended, Trouble,
     },
     types::{ClientIp, Key, Language, Limit, ReversePath, Span, SubjectId, Unit},
 };
@@ -145,6 +145,20 @@ fn a_limit_is_over_when_its_window_has_passed() {
         (3_620, None, &["limit-reached resolved"]),
         (7_208, None, &[]),
         (7_209, None, &["limit-reached resolved"]),
+    ]);
+}
+
+#[test]
+fn what_becomes_worse_is_told_again() {
+    let disk = |free_bytes| {
+        let folder = String::from("/var");
+        Some(Event::DiskScarce(DiskRoom { folder, free_bytes, size_bytes: 100 }))
+    };
+    check(&[
+        (0, disk(9), &["disk-nearly-full raised"]),
+        (1, disk(8), &[]),
+        (2, disk(4), &["disk-nearly-full worse"]),
+        (3, disk(8), &[]),
     ]);
 }
 

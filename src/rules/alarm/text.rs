@@ -42,11 +42,11 @@ fn english(alert: &Alert) -> Words {
         Kind::EventsLost => String::from("events were lost"),
         Kind::SpoolFailing => String::from("the spool cannot be used"),
         Kind::DiskNearlyFull => String::from("the disk is nearly full"),
-        Kind::CertificateExpiring => format!("certificate {name} ends soon"),
+        Kind::CertificateExpiring => String::from("a certificate ends soon"),
         Kind::ConfigRejected => String::from("the configuration is wrong"),
         Kind::TaskPanicked => String::from("a task ended by a panic"),
         Kind::PlacesScarce => String::from("most places for connections are taken"),
-        Kind::SlaBudget => String::from("the month's budget of down time is used up"),
+        Kind::SlaBudget => String::from("much of the month's budget of down time is used up"),
         Kind::AlertSinkFailing => format!("alerts cannot be delivered to {name}"),
         Kind::TooManyAlerts => String::from("more alerts than are kept"),
         Kind::Test => String::from("this is a test"),
@@ -70,13 +70,17 @@ fn seen(facts: &Facts) -> String {
         });
     }
     if let (Some(free), Some(total), Some(folder)) =
-        (facts.free_bytes, facts.total_bytes, &facts.folder)
+        (facts.free_bytes, facts.size_bytes, &facts.folder)
     {
         let percent = u128::from(free) * 100 / u128::from(total).max(1);
         parts.push(format!("{percent} % are free at {folder} ({} MiB)", free >> 20));
     }
-    if let Some(not_after) = facts.not_after {
-        parts.push(format!("valid until {}", not_after.to_second_ceiling()));
+    if let (Some(file), Some(not_after)) = (&facts.certificate, facts.not_after) {
+        parts.push(format!("{file} is valid until {}", not_after.to_second_ceiling()));
+    }
+    if let (Some(month), Some(down), Some(budget)) = (&facts.month, facts.down_s, facts.budget_s) {
+        let (down, budget) = (down.div_ceil(60), budget / 60);
+        parts.push(format!("{month}: mail did not flow for {down} min, {budget} min are allowed"));
     }
     if let Some(events) = facts.events {
         parts.push(format!("{events} events found no room"));

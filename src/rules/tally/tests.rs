@@ -125,9 +125,9 @@ fn a_message_counts_by_what_became_of_each_recipient() {
 }
 
 /// What one event adds.
-fn check(event: Event, expected: Counts) {
+fn check(event: &Event, expected: Counts) {
     let mut book = book();
-    book.note(at(BEGIN), &event);
+    book.note(at(BEGIN), event);
     assert_eq!(only_share(&mut book).counts, expected, "{event:?}");
 }
 
@@ -138,33 +138,33 @@ fn each_refusal_has_its_column() {
         |reason, limit, recipients| Event::Refused(Box::new(refusal(reason, limit, recipients)));
     let limit = RefusalReason::Limit;
     check(
-        refused(limit, Some(("account/r/a@shop.example", 3_600)), 3),
+        &refused(limit, Some(("account/r/a@shop.example", 3_600)), 3),
         Counts { over_hour: 3, ..zero() },
     );
     check(
-        refused(limit, Some(("tenant/r/shop.example", 3_600)), 0),
+        &refused(limit, Some(("tenant/r/shop.example", 3_600)), 0),
         Counts { over_hour: 1, ..zero() },
     );
     check(
-        refused(limit, Some(("tenant/r/shop.example", 86_400)), 2),
+        &refused(limit, Some(("tenant/r/shop.example", 86_400)), 2),
         Counts { over_day: 2, ..zero() },
     );
     check(
-        refused(limit, Some(("client-ip/r/192.0.2.7", 86_400)), 2),
+        &refused(limit, Some(("client-ip/r/192.0.2.7", 86_400)), 2),
         Counts { over_client: 2, ..zero() },
     );
-    check(refused(limit, Some(("peer/r/web01", 3_600)), 2), Counts { refused_other: 2, ..zero() });
-    check(refused(RefusalReason::Suspended, None, 0), Counts { suspended: 1, ..zero() });
-    check(refused(RefusalReason::Size, None, 4), Counts { refused_other: 4, ..zero() });
+    check(&refused(limit, Some(("peer/r/web01", 3_600)), 2), Counts { refused_other: 2, ..zero() });
+    check(&refused(RefusalReason::Suspended, None, 0), Counts { suspended: 1, ..zero() });
+    check(&refused(RefusalReason::Size, None, 4), Counts { refused_other: 4, ..zero() });
     let observed = Refusal { observed_only: true, ..refusal(limit, None, 5) };
-    check(Event::Refused(Box::new(observed)), Counts { observed: 5, ..zero() });
+    check(&Event::Refused(Box::new(observed)), Counts { observed: 5, ..zero() });
 }
 
 #[test]
 fn what_the_client_gave_up_counts_only_what_the_next_hop_refused() {
     let codes = [("b@one.example", 250), ("d@two.example", 550)];
     let report = message("a@shop.example", Outcome::Abandoned, &codes);
-    check(Event::Message(Box::new(report)), Counts { bounced: 1, ..Counts::default() });
+    check(&Event::Message(Box::new(report)), Counts { bounced: 1, ..Counts::default() });
     let mut book = book();
     let report = message("a@shop.example", Outcome::Abandoned, &codes[..1]);
     book.note(at(BEGIN), &Event::Message(Box::new(report)));

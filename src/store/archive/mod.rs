@@ -7,6 +7,7 @@
 
 mod alerts;
 pub mod audit;
+mod availability;
 mod events;
 mod names;
 mod reader;
@@ -19,6 +20,7 @@ mod writer;
 
 pub use alerts::{ALERTS_PAGE_MAX, AlertFilter, AlertRow, Ending, Owed, Pending, Route, Unrouted};
 pub use audit::{AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry};
+pub use availability::{MAINTENANCE_ROWS_MAX, MaintenanceRow, NewMaintenance};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
 pub use tokens::{NewToken, TOKENS_MAX, TokenDigest, TokenRecord};
 pub use usage::{

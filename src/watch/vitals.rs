@@ -1,0 +1,124 @@
+//! What no event tells: the room on the disk, the ends of certificates, how full the spool and the way into the archive are.
+//!
+//! Looks every few seconds, shows the figures as metrics, and tells when a disk becomes scarce or a certificate comes to its end.
+
+use super::Backlog;
+use crate::{
+    admin::Health,
+    clock::Clock,
+    event::{self, DiskRoom, Event, Events},
+    net::{CertificateEnd, TlsServer},
+    rules::vitals::{certificate_distance, is_disk_scarce},
+    spool::Spool,
+    telemetry::{self, Metrics},
+    types::Timestamp,
+};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+/// Looks after what no event tells.
+pub struct Vitals {
+    /// Whether the program can do its work.
+    pub health: Arc<dyn Health>,
+    /// The state directory.
+    pub folder: PathBuf,
+    /// Texts on their way.
+    pub spool: Spool,
+    /// Our certificates.
+    pub tls: Option<Arc<TlsServer>>,
+    /// Events on their way into the archive.
+    pub backlog: Backlog,
+    /// The time.
+    pub clock: Clock,
+    /// Where the figures are shown.
+    pub metrics: Arc<Metrics>,
+    /// Who is told.
+    pub events: Events,
+}
+
+/// What was told last.
+#[derive(Default)]
+struct Told {
+    disk_is_scarce: bool,
+    certificate_distance: Option<u32>,
+}
+
+impl Vitals {
+    /// Looks for ever.
+    pub async fn run(self) {
+        let mut told = Told::default();
+        loop {
+            let disk = self.look_at_disk().await;
+            let certificate = self.tls.as_ref().and_then(|tls| tls.first_to_end());
+            self.show(disk.as_ref(), certificate.as_ref()).await;
+            self.tell(&mut told, disk, certificate);
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// A disk that cannot be asked has no figures.
+    async fn look_at_disk(&self) -> Option<DiskRoom> {
+        let folder = self.folder.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let disk = rustix::fs::statvfs(&folder).ok()?;
+            let octets = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+            let (free_bytes, size_bytes) = (octets(disk.f_bavail), octets(disk.f_blocks));
+            Some(DiskRoom { folder: folder.display().to_string(), free_bytes, size_bytes })
+        });
+        asked.await.ok().flatten()
+    }
+
+    async fn show(&self, disk: Option<&DiskRoom>, certificate: Option<&CertificateEnd>) {
+        let readiness = self.health.readiness().await;
+        let hops = readiness.next_hops.iter();
+        self.metrics.note_vitals(&telemetry::Vitals {
+            ready: readiness.missing().is_empty(),
+            next_hops: hops.map(|hop| (hop.next_hop.as_str().into(), hop.usable)).collect(),
+            disk: disk.map(|disk| (disk.free_bytes, disk.size_bytes)),
+            spool: (self.spool.used_bytes(), self.spool.used_bytes_max()),
+            spool_memory: (self.spool.memory_bytes(), self.spool.memory_bytes_max()),
+            certificate_end: certificate.map(|end| end.not_after),
+            archive_queue: self.backlog.waiting(),
+            archive_events: self.backlog.written(),
+        });
+    }
+
+    fn tell(&self, told: &mut Told, disk: Option<DiskRoom>, certificate: Option<CertificateEnd>) {
+        if let Some(room) = disk {
+            let was = told.disk_is_scarce;
+            told.disk_is_scarce = is_disk_scarce(was, room.free_bytes, room.size_bytes);
+            match (was, told.disk_is_scarce) {
+                (false, true) => self.say(&Event::DiskScarce(room)),
+                (true, false) => self.say(&Event::DiskAmple(room)),
+                _ => {}
+            }
+        }
+        if let Some(end) = certificate {
+            let end = told_end(&end, self.clock.utc());
+            let before = told.certificate_distance;
+            told.certificate_distance = certificate_distance(end.days);
+            match (before, told.certificate_distance) {
+                (Some(_), None) => self.say(&Event::CertificateRenewed(end)),
+                (before, Some(now)) if before != Some(now) => {
+                    self.say(&Event::CertificateExpiring(end));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn say(&self, event: &Event) {
+        self.events.tell(self.clock.now(), event);
+    }
+}
+
+fn told_end(end: &CertificateEnd, utc: Timestamp) -> event::CertificateEnd {
+    let days = end.not_after.since(utc).as_secs() / SECONDS_PER_DAY;
+    event::CertificateEnd {
+        certificate: end.path.display().to_string(),
+        not_after: end.not_after,
+        days: u32::try_from(days).unwrap_or(u32::MAX),
+    }
+}
+
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+const SECONDS_PER_DAY: u64 = 24 * 3600;
