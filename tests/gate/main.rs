@@ -26,6 +26,7 @@ mod mail_programs;
 mod neighbours;
 mod operators;
 mod postfix;
+mod prometheus;
 mod proxy;
 mod relay;
 mod scanners;

@@ -101,6 +101,11 @@ impl Gate {
         self.settings.ports.proxied
     }
 
+    /// Where metrics and health are.
+    pub(crate) fn http_address(&self) -> SocketAddr {
+        self.settings.ports.http
+    }
+
     /// A client of the smarthost listener that has said EHLO.
     #[track_caller]
     pub(crate) fn client(&self) -> Client {
