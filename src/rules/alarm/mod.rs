@@ -211,6 +211,10 @@ impl Book {
             if let Some(refusing) = self.refusals.note(at, report) {
                 self.raise(at, refusing);
             }
+            // Messages are many, and all that they can say otherwise is that something is over.
+            if self.open.is_empty() {
+                return;
+            }
         }
         for sign in condition::signs(event) {
             match sign {
