@@ -4,7 +4,7 @@
 //! connection; a panic in a task of the system ends the process, because half a gate is worse than none.
 
 use crate::{
-    admin::{Admin, Health, NextHopHealth, Readiness},
+    admin::{Admin, Bell, Health, NextHopHealth, Readiness},
     auth::{self, AuthError, Authenticator, Scheme, dovecot},
     cli::output,
     clock::Clock,
@@ -30,7 +30,10 @@ use crate::{
     },
     telemetry::{self, Telemetry},
     types::{Actor, Secret, Via},
-    watch::{self as watchers, Auditor, Availability, Backlog, Collector, Vitals},
+    watch::{
+        self as watchers, Auditor, Availability, Backlog, Collector, Courier, CourierGround,
+        Outfit, Post, Siren, Vitals,
+    },
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -122,6 +125,8 @@ struct App {
     store: Arc<SqliteStore>,
     archive: Archive,
     collecting: Collecting,
+    siren: Option<Siren>,
+    outfit: Arc<ArcSwap<Outfit>>,
     gate: Arc<Gate>,
     tls: Option<Arc<TlsServer>>,
     doors: Vec<OpenDoor>,
@@ -161,7 +166,9 @@ impl App {
         let book = Book::new(key, config.reports.zone.clone());
         let (ear, collector) = watchers::collector(archive.clone(), clock.clone(), lines, book);
         let backlog = ear.backlog();
+        let (siren_ear, siren) = watchers::siren();
         let mut listeners = telemetry.listeners(&clock);
+        listeners.push(siren_ear);
         listeners.push(Box::new(ear));
         let events = Events::new(listeners);
         let store = opened
@@ -170,6 +177,7 @@ impl App {
             .named(&store_name)?;
         let tls = config.tls.clone().map(TlsServer::new).transpose().named("tls")?.map(Arc::new);
         let test_login = make_test_user(&config)?;
+        let outfit = build_outfit(&config)?;
         let (ledger, records) = (store.clone(), store.clone());
         let ground = Ground { ledger, records, network: Network::System, clock, events };
         let gate = Arc::new(build_gate(&config, ground)?);
@@ -184,6 +192,8 @@ impl App {
             store,
             archive,
             collecting: Collecting::of(collector),
+            siren: Some(siren),
+            outfit: Arc::new(ArcSwap::from_pointee(outfit)),
             gate,
             tls,
             doors,
@@ -271,7 +281,7 @@ impl App {
         self.telemetry.flush();
     }
 
-    async fn start_tasks(&self, vital: &mut JoinSet<&'static str>) -> Result<(), AppError> {
+    async fn start_tasks(&mut self, vital: &mut JoinSet<&'static str>) -> Result<(), AppError> {
         let gate = &self.gate;
         let (prober, replaced) = (gate.clone(), self.deliverers.subscribe());
         spawn(vital, "next-hop", async move { run_probes(&prober, replaced).await });
@@ -305,7 +315,24 @@ impl App {
         });
         let health = self.health();
         self.start_watchers(vital, &health);
-        self.start_http(vital, health).await
+        let bell = Arc::new(self.start_courier(vital));
+        self.start_http(vital, health, bell).await
+    }
+
+    fn start_courier(&mut self, vital: &mut JoinSet<&'static str>) -> Courier {
+        let gate = self.gate.clone();
+        let courier = Courier::new(CourierGround {
+            archive: self.archive.clone(),
+            records: gate.records.clone(),
+            clock: gate.clock.clone(),
+            events: gate.events.clone(),
+            outfit: self.outfit.clone(),
+            post: Post::new(move || Deliverer::clone(&gate.deliverer.load())),
+        });
+        if let Some(siren) = self.siren.take() {
+            spawn(vital, "alerts", courier.clone().run(siren));
+        }
+        courier
     }
 
     fn health(&self) -> Arc<dyn Health> {
@@ -348,6 +375,7 @@ impl App {
         &self,
         vital: &mut JoinSet<&'static str>,
         health: Arc<dyn Health>,
+        bell: Arc<dyn Bell>,
     ) -> Result<(), AppError> {
         let admin = Admin {
             ledger: self.gate.ledger.clone(),
@@ -359,6 +387,7 @@ impl App {
             events: self.gate.events.clone(),
             zone: self.config.reports.zone.clone(),
             health: health.clone(),
+            bell,
         };
         self.start_api(vital, &admin)?;
         let path = &self.config.http.control;
@@ -436,6 +465,7 @@ impl App {
         }
         // Everything that can fail comes before anything that changes.
         let deliverer = self.new_deliverer(&config)?;
+        let outfit = build_outfit(&config)?;
         let house = share_descriptors(&config)?.house;
         self.gate.authenticator.reload().await.named("auth.passwd_file")?;
         if let (Some(tls), Some(settings)) = (&self.tls, config.tls.clone()) {
@@ -446,6 +476,7 @@ impl App {
             self.gate.deliverer.store(Arc::new(deliverer));
             self.deliverers.send_modify(|count| *count += 1);
         }
+        self.outfit.store(Arc::new(outfit));
         self.store.set_history(config.store.history);
         self.gate.policy.store(Arc::new(config.policy.clone()));
         self.sla.store(Arc::new(config.sla.clone()));
@@ -628,6 +659,10 @@ fn quickstart_text(config: &Config, login: &str) -> String {
         ));
     }
     lines.join("\n")
+}
+
+fn build_outfit(config: &Config) -> Result<Outfit, AppError> {
+    Outfit::new(config.alerts.clone()).named("alerts")
 }
 
 fn build_deliverer(config: &Config, clock: &Clock, events: &Events) -> Result<Deliverer, AppError> {

@@ -97,6 +97,12 @@ pub enum Event {
     CertificateRenewed(CertificateEnd),
     /// A task ended by a panic; the connection it served was closed.
     TaskPanicked(Trouble),
+    /// An alert began, became worse, still lasts or is over.
+    Alert(Box<AlertTold>),
+    /// Alerts cannot be delivered to one of their receivers.
+    AlertSinkFailed(SinkState),
+    /// A receiver of alerts takes them again.
+    AlertSinkRecovered(SinkState),
 }
 
 impl Event {
@@ -146,6 +152,9 @@ impl Event {
             Self::CertificateExpiring(_) => "certificate-expiring",
             Self::CertificateRenewed(_) => "certificate-renewed",
             Self::TaskPanicked(_) => "task-panicked",
+            Self::Alert(_) => "alert",
+            Self::AlertSinkFailed(_) => "alert-sink-failed",
+            Self::AlertSinkRecovered(_) => "alert-sink-recovered",
         }
     }
 }
@@ -667,6 +676,36 @@ pub struct BackendState {
 pub struct EventsLost {
     /// How many.
     pub count: u64,
+}
+
+/// A message about an alert.
+#[derive(Debug, Clone)]
+pub struct AlertTold {
+    /// The message's id.
+    pub id: String,
+    /// What the alert is, as a stable word.
+    pub kind: &'static str,
+    /// `info`, `warning`, `critical`.
+    pub severity: &'static str,
+    /// `raised`, `worse`, `reminder`, `resolved`.
+    pub why: &'static str,
+    /// Whose matter it is, such as `account a@shop.example`.
+    pub about: String,
+    /// The account, if it is one's matter.
+    pub account: Option<AccountId>,
+    /// The tenant, if it is known to be one's matter.
+    pub tenant: Option<TenantId>,
+    /// The title.
+    pub title: String,
+}
+
+/// A receiver of alerts.
+#[derive(Debug, Clone)]
+pub struct SinkState {
+    /// Its name.
+    pub sink: String,
+    /// The failure; empty if it works.
+    pub detail: String,
 }
 
 /// How much of a month's time without mail is used up.

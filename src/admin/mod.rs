@@ -5,6 +5,7 @@
 //! goes there by [`note`]. Nothing here decides whether mail
 //! may pass: a suspension or an override is found in the store by the next message.
 
+mod alerts;
 mod audit;
 mod availability;
 mod board;
@@ -24,6 +25,7 @@ mod tests;
 mod tokens;
 mod view;
 
+pub use alerts::{AlertRequest, AlertView, Bell, SinkTest, alerts, alerts_seen_by, test_alerts};
 pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
 pub use availability::{
     AvailabilityView, MaintenancePlan, MaintenanceState, MaintenanceView, MonthView, OutageView,
@@ -82,6 +84,8 @@ pub struct Admin {
     pub zone: Zone,
     /// Whether the program can do its work.
     pub health: Arc<dyn Health>,
+    /// Who sends messages about alerts.
+    pub bell: Arc<dyn Bell>,
 }
 
 /// The tenant that an account belongs to, as recorded or by its name.

@@ -55,6 +55,13 @@ pub(super) enum Command {
         #[command(flatten)]
         gate: Gate,
     },
+    /// Show alerts, or try whether they arrive
+    Alert {
+        #[command(subcommand)]
+        command: AlertCommand,
+        #[command(flatten)]
+        gate: Gate,
+    },
     /// Show how much of a month mail could flow, beside what was promised
     Availability {
         /// The month, such as 2026-11; the present one if left out
@@ -348,6 +355,24 @@ pub(super) struct AuditArgs {
     /// All of them
     #[arg(long)]
     pub(super) all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AlertCommand {
+    /// List alerts that last, the newest first
+    List {
+        /// Those that are over, too
+        #[arg(long)]
+        all: bool,
+        /// Only matters of this tenant
+        #[arg(long)]
+        tenant: Option<TenantId>,
+        /// How many, at most 500
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        max: u32,
+    },
+    /// Send a test to each receiver and say what became of it
+    Test,
 }
 
 /// What can be set for accounts and tenants alike.

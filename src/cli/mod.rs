@@ -4,6 +4,7 @@
 //! prints the answer, as a table for people or as JSON for scripts (`--json`). Exit codes: 0 it worked, 1 it failed,
 //! 2 the command line is wrong, 3 the gate cannot be reached.
 
+mod alert;
 mod args;
 mod audit;
 mod availability;
@@ -51,6 +52,7 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Token { command, gate } => remote::token(command, &gate),
         Command::Report { wanted, gate } => report::show(&wanted, &gate),
         Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),
+        Command::Alert { command, gate } => alert::run(command, &gate),
         Command::Audit { wanted, gate } => audit::show(&wanted, &gate),
         Command::Explain { account, client, gate } => remote::explain(&account, client, &gate),
     }

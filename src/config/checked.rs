@@ -2,7 +2,7 @@
 
 use super::{
     ApiSettings, Config, HttpSettings, LoginOffer, Moves, PaceRules, Problem, ReportSettings,
-    SessionLimits,
+    SessionLimits, alerts,
     checker::{At, Checker},
     keys::Keys,
     listeners, next_hop,
@@ -55,6 +55,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let next_hop = next_hop::check(root, &file.next_hop, &server.hostname, &server.state_dir);
     let store = check_store(root, &file.store, &server.state_dir, &parties);
     let archive = check_archive(root, &file.archive, &server.state_dir);
+    let alerts = alerts::check(root, &file.alerts, &server.hostname);
     let reports = check_reports(root, &file.reports);
     let sla = check_sla(root, &file.sla, &reports.zone);
     Config {
@@ -77,6 +78,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         next_hop,
         store,
         archive,
+        alerts,
         sla,
         reports,
         written: Keys::default(),

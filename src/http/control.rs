@@ -5,8 +5,8 @@ use super::{
 };
 use crate::{
     admin::{
-        self, Admin, AdminError, AuditRequest, Changes, PageRequest, Remark, TokenRequest,
-        TokenView, Who, Why,
+        self, Admin, AdminError, AlertRequest, AuditRequest, Changes, PageRequest, Remark,
+        TokenRequest, TokenView, Who, Why,
     },
     store::records::SubjectKind,
     types::ClientIp,
@@ -45,6 +45,8 @@ fn router(admin: Admin) -> Router {
         .route("/v1/audit", get(audit))
         .route("/v1/reports", get(reports))
         .route("/v1/reports/{name}", get(report))
+        .route("/v1/alerts", get(alerts))
+        .route("/v1/alerts/test", post(test_alerts))
         .route("/v1/{kind}", get(list))
         .route("/v1/{kind}/{name}", get(show).patch(set))
         .route("/v1/{kind}/{name}/suspend", post(suspend))
@@ -68,6 +70,18 @@ struct ExplainQuery {
 
 async fn health(State(admin): State<Admin>) -> Json<admin::Readiness> {
     Json(admin.health.readiness().await)
+}
+
+async fn alerts(
+    State(admin): State<Admin>,
+    query: Result<Query<AlertRequest>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(request) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    answer(admin::alerts(&admin, &request).await)
+}
+
+async fn test_alerts(State(admin): State<Admin>) -> Answer {
+    answer(admin::test_alerts(&admin).await)
 }
 
 async fn audit(

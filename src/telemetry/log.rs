@@ -12,15 +12,15 @@ use super::{
 use crate::{
     clock::Clock,
     event::{
-        AnswerBy, CertificateEnd, Charged, ConnectionRefused, DiskRoom, Event, EvidenceRejected,
-        LimitHit, LimitReached, Listener, Login, MaintenanceChanged, MessageReport, NextHopState,
-        REPORT_RECIPIENTS_MAX, Refusal, SessionClosed, SessionOpened, SlaBudget, SubjectChanged,
-        TlsFailed, TlsStarted, TokenChanged, Trouble,
+        AlertTold, AnswerBy, CertificateEnd, Charged, ConnectionRefused, DiskRoom, Event,
+        EvidenceRejected, LimitHit, LimitReached, Listener, Login, MaintenanceChanged,
+        MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal, SessionClosed, SessionOpened,
+        SlaBudget, SubjectChanged, TlsFailed, TlsStarted, TokenChanged, Trouble,
     },
     rules::verdict::Moment,
     types::{
-        Address, CaseId, ClientIp, Domain, PeerName, SessionId, SubjectId, TenantId, Timestamp,
-        TransactionId,
+        AccountId, Address, CaseId, ClientIp, Domain, PeerName, SessionId, SubjectId, TenantId,
+        Timestamp, TransactionId,
     },
 };
 use std::time::Duration;
@@ -146,6 +146,8 @@ const fn level_of(event: &Event) -> Level {
         | Event::StoreRecovered
         | Event::SpoolRecovered
         | Event::ArchiveRecovered
+        | Event::Alert(_)
+        | Event::AlertSinkRecovered(_)
         | Event::SlaBudgetRenewed(_)
         | Event::MaintenanceChanged(_)
         | Event::DiskAmple(_)
@@ -154,6 +156,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::LimitReached(_)
         | Event::EvidenceRejected(_)
         | Event::PlacesScarce
+        | Event::AlertSinkFailed(_)
         | Event::SlaBudgetUsed(_)
         | Event::DiskScarce(_)
         | Event::CertificateExpiring(_)
@@ -209,6 +212,11 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         | Event::ArchiveFailed(trouble)
         | Event::TaskPanicked(trouble) => write_trouble(line, trouble),
         Event::EventsLost(lost) => line.number("events", lost.count),
+        Event::Alert(told) => write_alert(line, told),
+        Event::AlertSinkFailed(state) | Event::AlertSinkRecovered(state) => {
+            line.text("sink", &state.sink);
+            line.text_if("detail", Some(&*state.detail).filter(|detail| !detail.is_empty()));
+        }
         Event::SlaBudgetUsed(budget) | Event::SlaBudgetRenewed(budget) => {
             write_budget(line, budget);
         }
@@ -391,6 +399,17 @@ fn write_subject(line: &mut Line<'_>, subject: &SubjectId) {
 fn write_next_hop(line: &mut Line<'_>, state: &NextHopState) {
     line.text("next_hop", &state.next_hop);
     line.text("detail", &state.detail);
+}
+
+fn write_alert(line: &mut Line<'_>, told: &AlertTold) {
+    line.text("alert", &told.id);
+    line.word("kind", told.kind);
+    line.word("severity", told.severity);
+    line.word("why", told.why);
+    line.text("about", &told.about);
+    line.text_if("account", told.account.as_ref().map(AccountId::as_str));
+    line.text_if("tenant", told.tenant.as_ref().map(TenantId::as_str));
+    line.text("title", &told.title);
 }
 
 fn write_budget(line: &mut Line<'_>, budget: &SlaBudget) {

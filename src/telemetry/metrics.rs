@@ -63,6 +63,9 @@ pub struct Metrics {
     archive_failures: Counter,
     archive_events_lost: Counter,
     tasks_panicked: Counter,
+    alerts: Words,
+    alert_sink_up: ByName<Gauge>,
+    alert_sink_failures: Counter,
     vitals: VitalGauges,
 }
 
@@ -193,6 +196,9 @@ impl Metrics {
             archive_failures: single(r, "tollgate_archive_failures_total"),
             archive_events_lost: single(r, "tollgate_archive_events_lost_total"),
             tasks_panicked: single(r, "tollgate_tasks_panicked_total"),
+            alerts: Words::new(r, "tollgate_alerts_total", "why", ALERTS),
+            alert_sink_up: ByName::new("tollgate_alert_sink_up", "sink"),
+            alert_sink_failures: single(r, "tollgate_alert_sink_failures_total"),
             vitals: VitalGauges::new(r),
             recorder,
         }
@@ -276,6 +282,11 @@ impl Metrics {
         self.note_sessions(listener, 1.0);
     }
 
+    fn note_alert_sink(&self, sink: &str, up: f64) {
+        let register = |key: &Key| self.recorder.register_gauge(key, &METADATA);
+        self.alert_sink_up.with(&sink.into(), register, |gauge| gauge.set(up));
+    }
+
     fn note_next_hop(&self, next_hop: &Arc<str>, up: f64) {
         let register = |key: &Key| self.recorder.register_gauge(key, &METADATA);
         self.next_hop_up.with(next_hop, register, |gauge| gauge.set(up));
@@ -353,6 +364,12 @@ impl Listener for Metrics {
             | Event::CertificateExpiring(_)
             | Event::CertificateRenewed(_) => {}
             Event::TaskPanicked(_) => self.tasks_panicked.increment(1),
+            Event::Alert(told) => self.alerts.count(told.why),
+            Event::AlertSinkFailed(state) => {
+                self.alert_sink_failures.increment(1);
+                self.note_alert_sink(&state.sink, 0.0);
+            }
+            Event::AlertSinkRecovered(state) => self.note_alert_sink(&state.sink, 1.0),
         }
     }
 }
@@ -607,6 +624,7 @@ const CONNECTIONS_REFUSED: &[&str] = &[
     "tls",
     "early-talker",
 ];
+const ALERTS: &[&str] = &["raised", "worse", "reminder", "resolved"];
 const LOGINS: &[&str] = &["ok", "wrong", "paced", "unavailable", "too-many"];
 const TLS_HANDSHAKES: &[&str] = &[
     "full",
@@ -683,6 +701,9 @@ const HELP: &[(&str, &str)] = &[
         "Events that found no room on their way into the archive",
     ),
     ("tollgate_tasks_panicked_total", "Tasks that ended by a panic"),
+    ("tollgate_alerts_total", "Messages about alerts, by why"),
+    ("tollgate_alert_sink_up", "1 if the receiver of alerts takes them, 0 if it fails"),
+    ("tollgate_alert_sink_failures_total", "Times that a receiver of alerts began to fail"),
     ("tollgate_start_time_seconds", "When the program started, in seconds since 1970"),
     ("tollgate_ready", "1 while mail can flow, as /health/ready says"),
     ("tollgate_disk_free_bytes", "What may still be written to the disk of the state directory"),

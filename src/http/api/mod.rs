@@ -18,6 +18,7 @@
 
 mod access;
 mod accounts;
+mod alerts;
 mod answers;
 mod availability;
 mod events;
@@ -132,6 +133,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(next_hops::routes())
         .merge(reports::routes())
         .merge(availability::routes())
+        .merge(alerts::routes())
 }
 
 /// The document of all resources, as it is committed.

@@ -5,6 +5,7 @@
 //! ([`reader`]), so a report keeps nobody waiting. Each topic is a file with its tables and its calls on [`Archive`]; a read
 //! comes in pages, because a long one keeps the log of the file from being cut. Times are UTC.
 
+mod alerts;
 pub mod audit;
 mod availability;
 mod events;
@@ -17,6 +18,7 @@ mod tokens;
 mod usage;
 mod writer;
 
+pub use alerts::{ALERTS_PAGE_MAX, AlertFilter, AlertRow, Ending, Owed, Pending, Route, Unrouted};
 pub use audit::{AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry};
 pub use availability::{MAINTENANCE_ROWS_MAX, MaintenanceRow, NewMaintenance};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
@@ -28,7 +30,10 @@ pub use usage::{
 
 use self::{reader::Readers, writer::Writes};
 use super::{StoreError, sqlite::schema::failed};
-use crate::{rules::tally::Tally, types::Timestamp};
+use crate::{
+    rules::{alarm, tally::Tally},
+    types::Timestamp,
+};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::{path::PathBuf, sync::Arc, thread::JoinHandle};
@@ -71,6 +76,8 @@ pub struct Batch {
     pub events: Vec<NewEvent>,
     /// What was counted of them, and of the time that was listened to.
     pub usage: Tally,
+    /// What they changed about alerts, and the messages about it.
+    pub alarm: alarm::Changes,
 }
 
 /// Opens the archive, made if it is missing, and starts its writer.
@@ -97,6 +104,7 @@ impl Archive {
         let written = batch.clone();
         let first = self.write(Lasting::Process, move |db| {
             usage::add(db, &written.usage)?;
+            alerts::keep(db, &written.alarm)?;
             events::insert(db, &written.events)
         });
         let first = first.await?;
