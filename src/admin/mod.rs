@@ -8,12 +8,15 @@
 mod alerts;
 mod audit;
 mod availability;
+mod board;
 mod case;
 mod effective;
+mod events;
 mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod list;
+mod plans;
 mod spec;
 mod subjects;
 #[cfg(test)]
@@ -27,8 +30,11 @@ pub use availability::{
     AvailabilityView, MaintenancePlan, MaintenanceState, MaintenanceView, MonthView, OutageView,
     PAST_MONTHS_MAX, availability, count_month, end_maintenance, maintenance, plan_maintenance,
 };
+pub use board::{Nearest, SUSPENDED_MAX, nearest, suspended};
+pub use events::{EventRequest, EventView, event_filter, events, newest_event};
 pub use explain::{explain, usage};
-pub use list::{PAGE_MAX, Page, PageRequest, list};
+pub use list::{PAGE_MAX, Page, PageRequest, accounts_of, list};
+pub use plans::{PlanView, plans};
 pub use spec::{LimitSpec, LimitTarget, Since, Until};
 pub use subjects::{Changes, Patch, Who, Why, resume, set, show, suspend};
 pub use tokens::{
@@ -104,7 +110,7 @@ pub trait Health: Send + Sync {
 }
 
 /// What a message that came now would find.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Readiness {
     /// Why the store cannot be written, if it cannot.
     pub store_failure: Option<String>,
@@ -121,7 +127,7 @@ pub struct Readiness {
 }
 
 /// The health of one next hop.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct NextHopHealth {
     /// `host:port`, or the folder's path.
     pub next_hop: String,

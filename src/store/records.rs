@@ -1,6 +1,6 @@
 //! Assignments, overrides, suspensions and last refusals of accounts and tenants.
 
-use super::{BoxFuture, StoreError, outbox::Changed};
+use super::{BoxFuture, StoreError, Whose, outbox::Changed};
 use crate::{
     event::LimitHit,
     rules::{limits::LimitOverride, policy::Assigned},
@@ -128,11 +128,19 @@ pub trait Records: Send + Sync {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Arc<SubjectRecord>, StoreError>>;
 
-    /// Up to `max` recorded subjects of one kind after `after`, sorted by name.
+    /// Up to `max` recorded subjects of one kind after `after`, sorted by name; of accounts only those that belong to whom.
     fn subjects<'a>(
         &'a self,
         kind: SubjectKind,
+        whose: Whose<'a>,
         after: Option<&'a str>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>>;
+
+    /// Up to `max` recorded subjects that are chosen by what stands in their records, in no order.
+    fn chosen<'a>(
+        &'a self,
+        choice: Choice<'a>,
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>>;
 
@@ -169,6 +177,15 @@ pub enum SubjectKind {
     Accounts,
     /// Tenants.
     Tenants,
+}
+
+/// What subjects are chosen by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice<'a> {
+    /// Those that are suspended.
+    Suspended,
+    /// The accounts of a tenant, as recorded or by their names.
+    AccountsOf(&'a TenantId),
 }
 
 /// For how many accounts the last refusal is kept.

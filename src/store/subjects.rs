@@ -3,11 +3,14 @@
 //! [`apply`] is pure: the same rules hold for every store. The cache is read at each MAIL, so it holds all records.
 
 use super::{
-    StoreError,
-    records::{Change, Recorded, SubjectKind, SubjectRecord, Suspension, What},
+    StoreError, Whose,
+    records::{Change, Choice, Recorded, SubjectKind, SubjectRecord, Suspension, What},
 };
 use crate::{
-    rules::limits::{LimitOverride, check_override},
+    rules::{
+        identity,
+        limits::{LimitOverride, check_override},
+    },
     types::{CaseId, SubjectId, Timestamp},
 };
 use dashmap::DashMap;
@@ -43,11 +46,19 @@ impl Subjects {
     }
 
     /// The first `max` of a kind after `after`, by name. Walks all records, one shard at a time.
-    pub(super) fn list(&self, kind: SubjectKind, after: Option<&str>, max: usize) -> Vec<Recorded> {
+    pub(super) fn list(
+        &self,
+        kind: SubjectKind,
+        whose: Whose<'_>,
+        after: Option<&str>,
+        max: usize,
+    ) -> Vec<Recorded> {
         let mut first: BTreeMap<String, Recorded> = BTreeMap::new();
         for entry in &self.records {
             let name = name_of(entry.key());
-            let wanted = kind_of(entry.key()) == kind && after.is_none_or(|after| name > after);
+            let wanted = kind_of(entry.key()) == kind
+                && after.is_none_or(|after| name > after)
+                && whose.has(entry.key(), entry.value());
             let full = first.len() >= max;
             if !wanted
                 || full && first.last_key_value().is_none_or(|(last, _)| name > last.as_str())
@@ -62,11 +73,28 @@ impl Subjects {
         first.into_values().collect()
     }
 
+    /// Up to `max` that are chosen. Walks the records, one shard at a time, until it has as many.
+    pub(super) fn chosen(&self, choice: Choice<'_>, max: usize) -> Vec<Recorded> {
+        let chosen = self.records.iter().filter(|entry| is_chosen(choice, entry.key(), entry));
+        chosen.take(max).map(|entry| (entry.key().clone(), entry.value().clone())).collect()
+    }
+
     /// Calls `see` with each override.
     pub(super) fn for_each_override(&self, mut see: impl FnMut(&LimitOverride)) {
         for entry in &self.records {
             entry.overrides.iter().for_each(&mut see);
         }
+    }
+}
+
+fn is_chosen(choice: Choice<'_>, subject: &SubjectId, record: &SubjectRecord) -> bool {
+    match (choice, subject) {
+        (Choice::Suspended, _) => record.suspension.is_some(),
+        (Choice::AccountsOf(tenant), SubjectId::Account(account)) => match &record.tenant {
+            Some(assigned) => assigned == tenant,
+            None => identity::tenant_of(account) == *tenant,
+        },
+        (Choice::AccountsOf(_), SubjectId::Tenant(_)) => false,
     }
 }
 

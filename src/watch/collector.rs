@@ -9,10 +9,14 @@ use crate::{
     event::{AlertTold, Event, Events, EventsLost, Listener, Trouble},
     rules::{
         alarm::{self, Notice},
+        identity,
         tally::Book,
         verdict::Moment,
     },
-    store::archive::{Archive, Batch, NewEvent},
+    store::{
+        archive::{Archive, Batch, NewEvent},
+        records::Records,
+    },
     telemetry::{self, ClientQuota},
     types::{AccountId, Key, Language, Scope, SubjectId, TenantId, Timestamp},
 };
@@ -144,14 +148,19 @@ const fn is_kept(event: &Event) -> bool {
 
 impl Collector {
     /// Writes until `stop` is done, and then what was heard before that.
-    pub async fn run(mut self, events: Events, stop: impl Future<Output = ()>) {
+    pub async fn run(
+        mut self,
+        events: Events,
+        records: Arc<dyn Records>,
+        stop: impl Future<Output = ()>,
+    ) {
         let mut stop = pin!(stop);
         let mut heard = Vec::new();
         self.resume_alarm().await;
         loop {
             tokio::select! {
                 count = self.queue.recv_many(&mut heard, EVENTS_BATCH_MAX) => {
-                    self.store(&mut heard, &events).await;
+                    self.store(&mut heard, &events, &*records).await;
                     if count == 0 {
                         return;
                     }
@@ -159,7 +168,7 @@ impl Collector {
                 // What lasts, or is over, becomes known by the passing of time, too.
                 () = tokio::time::sleep(ALARM_TURN_EVERY) => {
                     if self.is_due() {
-                        self.store(&mut heard, &events).await;
+                        self.store(&mut heard, &events, &*records).await;
                     }
                 }
                 // Nothing new is taken, and the queue ends after what it holds.
@@ -239,8 +248,10 @@ impl Collector {
     }
 
     /// Writes a batch, however long the archive takes to work again.
-    async fn store(&mut self, heard: &mut Vec<Heard>, events: &Events) {
-        let batch = Arc::new(self.batch(heard));
+    async fn store(&mut self, heard: &mut Vec<Heard>, events: &Events, records: &dyn Records) {
+        let mut batch = self.batch(heard);
+        add_tenants(&mut batch, records).await;
+        let batch = Arc::new(batch);
         heard.clear();
         loop {
             match self.archive.keep(batch.clone()).await {
@@ -291,6 +302,17 @@ fn told(notice: &Notice) -> AlertTold {
     }
 }
 
+/// An account's matter is its tenant's, too: the one that it has now, if the event does not say.
+async fn add_tenants(batch: &mut Batch, records: &dyn Records) {
+    for event in batch.events.iter_mut().filter(|event| event.tenant.is_none()) {
+        let Some(account) = &event.account else { continue };
+        let subject = SubjectId::Account(account.clone());
+        // What is not known now is told by the account's name.
+        let record = records.subject(&subject).await.unwrap_or_default();
+        event.tenant = record.tenant.clone().or_else(|| Some(identity::tenant_of(account)));
+    }
+}
+
 fn new_event(moment: Moment, event: &Event) -> NewEvent {
     let (tenant, account) = whose(event);
     let body = telemetry::json(moment, event);
@@ -307,6 +329,9 @@ fn whose(event: &Event) -> (Option<TenantId>, Option<AccountId>) {
         Event::Resumed(resumed) => return whose_subject(&resumed.subject),
         Event::SubjectChanged(changed) => return whose_subject(&changed.subject),
         Event::Alert(told) => return (told.tenant.clone(), told.account.clone()),
+        Event::TokenCreated(token) | Event::TokenRevoked(token) => {
+            return (token.access.tenant().cloned(), None);
+        }
         _ => None,
     };
     charged.map_or((None, None), |c| (Some(c.tenant.clone()), Some(c.account.clone())))

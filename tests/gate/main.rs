@@ -9,8 +9,10 @@
 mod support;
 
 mod alerts;
+mod api;
 mod audit;
 mod availability;
+mod browser;
 mod clock;
 mod crash;
 mod delivery;

@@ -1,8 +1,10 @@
 //! What the tests of the whole program share: the gate, a next hop to look into, a client that speaks line by line.
 
 pub(crate) mod alertmanager;
+pub(crate) mod api;
 pub(crate) mod authority;
 pub(crate) mod bad_hop;
+pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod dovecot;
 pub(crate) mod exim;
