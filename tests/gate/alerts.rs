@@ -153,7 +153,12 @@ fn a_real_alertmanager_shows_an_alert_firing_and_then_resolved() {
         .next_hop(&sink)
         .run();
     suspend(&gate, TENANT);
-    let alert = wait_for("the alert to fire", || alertmanager.firing().into_iter().next());
+    // The machine may have matters of its own, such as a disk that is nearly full.
+    let firing = || {
+        let all = alertmanager.firing().into_iter();
+        all.into_iter().find(|alert| alert["labels"]["alertname"] == "suspended")
+    };
+    let alert = wait_for("the alert to fire", firing);
     for (label, value) in [
         ("alertname", "suspended"),
         ("severity", "warning"),
@@ -167,17 +172,18 @@ fn a_real_alertmanager_shows_an_alert_firing_and_then_resolved() {
     assert!(alert["annotations"]["description"].as_str().unwrap().contains("spam"), "{alert}");
     // It is sent again while it lasts, so its end moves on.
     wait_for("the alert to be sent again", || {
-        let now = alertmanager.firing().into_iter().next()?;
+        let now = firing()?;
         (now["endsAt"].as_str() > alert["endsAt"].as_str()).then_some(())
     });
     resume(&gate, TENANT);
-    wait_for("the alert to end", || alertmanager.firing().is_empty().then_some(()));
+    wait_for("the alert to end", || firing().is_none().then_some(()));
 }
 
 #[test]
 fn letters_go_to_operators_and_to_the_tenant_in_its_language_and_nobody_is_charged() {
-    let sink = sink().run();
+    let (faults, sink) = (Faults::new(), sink().run());
     let gate = gate()
+        .faults(&faults)
         .limit(9, "1h")
         .set("alerts.email.to", vec!["noc@provider.example"])
         .next_hop(&sink)
@@ -185,16 +191,22 @@ fn letters_go_to_operators_and_to_the_tenant_in_its_language_and_nobody_is_charg
     let contact = ["--contact", "owner@mail.example", "--language", "id"];
     gate.tollgate(&[&["tenant", "set", TENANT][..], &contact].concat()).well();
     suspend(&gate, TENANT);
-    let letters = sink.wait_for(2);
-    let to = |address: &str| {
+    gate.logged("alert", |line| line["kind"] == "suspended");
+    // Had there been another letter just before, this one would be gathered for.
+    faults.set_wall_clock(61_000);
+    let letter_to = |address: &str, said: &str| {
         let wanted = format!("RCPT TO:<{address}>");
-        letters
-            .iter()
-            .find(|letter| letter.recipients.iter().any(|r| r.starts_with(&wanted)))
-            .unwrap()
+        let is_to = |recipient: &String| recipient.starts_with(&wanted);
+        wait_for(&format!("a letter to {address}"), || {
+            let letters = sink.taken().into_iter();
+            letters
+                .filter(|letter| letter.recipients.iter().any(is_to))
+                .find(|letter| letter.as_str().replace("=\r\n", "").contains(said))
+        })
     };
-    let (operators, tenants) = (to("noc@provider.example"), to("owner@mail.example"));
-    for letter in [operators, tenants] {
+    let operators = letter_to("noc@provider.example", &format!("tenant {TENANT} is suspended"));
+    let tenants = letter_to("owner@mail.example", &format!("paket {TENANT} ditangguhkan"));
+    for letter in [&operators, &tenants] {
         assert!(letter.mail.starts_with("MAIL FROM:<>"), "{}", letter.mail);
         assert_eq!(letter.fields("Auto-Submitted"), ["auto-generated"]);
         assert!(letter.fields("Content-Type")[0].starts_with("multipart/alternative"));
@@ -203,13 +215,11 @@ fn letters_go_to_operators_and_to_the_tenant_in_its_language_and_nobody_is_charg
         // Markup of others is text, in both parts.
         assert!(text.contains("&lt;b&gt;wave") && text.matches("<b>wave").count() == 1, "{text}");
     }
-    assert_eq!(operators.fields("Subject"), [format!("[warning] tenant {TENANT} is suspended")]);
     assert_eq!(tenants.fields("Subject"), [format!("[peringatan] paket {TENANT} ditangguhkan")]);
+    assert!(!tenants.as_str().contains("uid "), "who did it is not for tenants");
     assert!(gate.tollgate(&["account", "list", "--json"]).well().is_empty());
-    assert_eq!(
-        gate.http("/metrics").1.matches("tollgate_messages_total{outcome=\"sent\"} 0").count(),
-        1
-    );
+    let sent = "tollgate_messages_total{outcome=\"sent\"} 0";
+    assert!(gate.http("/metrics").1.contains(sent));
 }
 
 #[test]
