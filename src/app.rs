@@ -153,7 +153,9 @@ impl App {
         let clock = Clock::resume(opened.anchor(), opened.high_water());
         warn_of_the_past(&clock);
         let archive_name = format!("the archive {}", config.archive.path.display());
-        let archive = archive::open(&config.archive).named(&archive_name)?;
+        let archive = archive::open(&config.archive)
+            .map_err(|error| advised_of_archive(&error))
+            .named(&archive_name)?;
         let lines = config.log.lines_per_client_minute;
         let key = archive.recipient_key().await.named(&archive_name)?;
         let book = Book::new(key, config.reports.zone.clone());
@@ -198,7 +200,7 @@ impl App {
         let mut signals = Signals::new().named("signals")?;
         let mut vital = JoinSet::new();
         let mut connections = JoinSet::new();
-        self.collecting.start(&mut vital, &self.gate.events);
+        self.collecting.start(&mut vital, &self.gate);
         self.start_tasks(&mut vital).await?;
         for open in std::mem::take(&mut self.doors) {
             let swap = open.door.clone();
@@ -546,6 +548,18 @@ fn advised(error: &StoreError) -> String {
     format!("{error}{advice}")
 }
 
+/// The same of the archive.
+fn advised_of_archive(error: &StoreError) -> String {
+    let advice = match error {
+        StoreError::Damaged(_) => {
+            "; restore a copy, or move the file away with its -wal: limits are not concerned, history and tokens are gone \
+             (docs/operations.md)"
+        }
+        _ => "",
+    };
+    format!("{error}{advice}")
+}
+
 /// Says that the store has seen a later time than the wall clock shows: one of the two was or is wrong.
 fn warn_of_the_past(clock: &Clock) {
     let ahead = clock.now().since(clock.utc());
@@ -783,13 +797,13 @@ impl Collecting {
         Self { collector: Some(collector), stop: None, done: None }
     }
 
-    fn start(&mut self, vital: &mut JoinSet<&'static str>, events: &Events) {
+    fn start(&mut self, vital: &mut JoinSet<&'static str>, gate: &Gate) {
         let Some(collector) = self.collector.take() else { return };
         let ((stop, stopped), (ended, done)) = (oneshot::channel(), oneshot::channel());
         (self.stop, self.done) = (Some(stop), Some(done));
-        let events = events.clone();
+        let (events, records) = (gate.events.clone(), gate.records.clone());
         spawn(vital, "collector", async move {
-            collector.run(events, async { drop(stopped.await) }).await;
+            collector.run(events, records, async { drop(stopped.await) }).await;
             let _nobody_waits = ended.send(());
         });
     }

@@ -10,10 +10,12 @@ mod availability;
 mod board;
 mod case;
 mod effective;
+mod events;
 mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod list;
+mod plans;
 mod report;
 mod spec;
 mod subjects;
@@ -27,9 +29,11 @@ pub use availability::{
     AvailabilityView, MaintenancePlan, MaintenanceState, MaintenanceView, MonthView, OutageView,
     PAST_MONTHS_MAX, availability, count_month, end_maintenance, maintenance, plan_maintenance,
 };
-pub use board::{ACCOUNTS_OF_MAX, Nearest, SUSPENDED_MAX, accounts_of, nearest, suspended};
+pub use board::{Nearest, SUSPENDED_MAX, nearest, suspended};
+pub use events::{EventRequest, EventView, event_filter, events, newest_event};
 pub use explain::{explain, usage};
-pub use list::{PAGE_MAX, Page, PageRequest, list};
+pub use list::{PAGE_MAX, Page, PageRequest, accounts_of, list};
+pub use plans::{PlanView, plans};
 pub use report::{
     AccountLine, DayLine, DomainLine, Gap, NetworkLine, PeakView, REPORT_PAGE_MAX, ReportHead,
     ReportPage, SeriesOf, SeriesPoint, SuspensionLine, TenantDocument, TenantReport, TrafficPoint,
@@ -111,7 +115,7 @@ pub trait Health: Send + Sync {
 }
 
 /// What a message that came now would find.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Readiness {
     /// Why the store cannot be written, if it cannot.
     pub store_failure: Option<String>,
@@ -128,7 +132,7 @@ pub struct Readiness {
 }
 
 /// The health of one next hop.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct NextHopHealth {
     /// `host:port`, or the folder's path.
     pub next_hop: String,

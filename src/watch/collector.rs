@@ -7,8 +7,11 @@
 use crate::{
     clock::Clock,
     event::{Event, Events, EventsLost, Listener, Trouble},
-    rules::{tally::Book, verdict::Moment},
-    store::archive::{Archive, Batch, NewEvent},
+    rules::{identity, tally::Book, verdict::Moment},
+    store::{
+        archive::{Archive, Batch, NewEvent},
+        records::Records,
+    },
     telemetry::{self, ClientQuota},
     types::{AccountId, Key, Scope, SubjectId, TenantId, Timestamp},
 };
@@ -137,19 +140,24 @@ const fn is_kept(event: &Event) -> bool {
 
 impl Collector {
     /// Writes until `stop` is done, and then what was heard before that.
-    pub async fn run(mut self, events: Events, stop: impl Future<Output = ()>) {
+    pub async fn run(
+        mut self,
+        events: Events,
+        records: Arc<dyn Records>,
+        stop: impl Future<Output = ()>,
+    ) {
         let mut stop = pin!(stop);
         let mut heard = Vec::new();
         loop {
             tokio::select! {
                 count = self.queue.recv_many(&mut heard, EVENTS_BATCH_MAX) => {
-                    self.store(&mut heard, &events).await;
+                    self.store(&mut heard, &events, &*records).await;
                     if count == 0 {
                         return;
                     }
                 }
                 // That nothing happened is worth knowing too.
-                () = tokio::time::sleep(QUIET_MAX) => self.store(&mut heard, &events).await,
+                () = tokio::time::sleep(QUIET_MAX) => self.store(&mut heard, &events, &*records).await,
                 // Nothing new is taken, and the queue ends after what it holds.
                 () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
             }
@@ -190,8 +198,10 @@ impl Collector {
     }
 
     /// Writes a batch, however long the archive takes to work again.
-    async fn store(&mut self, heard: &mut Vec<Heard>, events: &Events) {
-        let batch = Arc::new(self.batch(heard));
+    async fn store(&mut self, heard: &mut Vec<Heard>, events: &Events, records: &dyn Records) {
+        let mut batch = self.batch(heard);
+        add_tenants(&mut batch, records).await;
+        let batch = Arc::new(batch);
         heard.clear();
         loop {
             match self.archive.keep(batch.clone()).await {
@@ -221,6 +231,17 @@ impl Collector {
     }
 }
 
+/// An account's matter is its tenant's, too: the one that it has now, if the event does not say.
+async fn add_tenants(batch: &mut Batch, records: &dyn Records) {
+    for event in batch.events.iter_mut().filter(|event| event.tenant.is_none()) {
+        let Some(account) = &event.account else { continue };
+        let subject = SubjectId::Account(account.clone());
+        // What is not known now is told by the account's name.
+        let record = records.subject(&subject).await.unwrap_or_default();
+        event.tenant = record.tenant.clone().or_else(|| Some(identity::tenant_of(account)));
+    }
+}
+
 fn new_event(moment: Moment, event: &Event) -> NewEvent {
     let (tenant, account) = whose(event);
     let body = telemetry::json(moment, event);
@@ -236,6 +257,9 @@ fn whose(event: &Event) -> (Option<TenantId>, Option<AccountId>) {
         Event::Suspended(suspended) => return whose_subject(&suspended.subject),
         Event::Resumed(resumed) => return whose_subject(&resumed.subject),
         Event::SubjectChanged(changed) => return whose_subject(&changed.subject),
+        Event::TokenCreated(token) | Event::TokenRevoked(token) => {
+            return (token.access.tenant().cloned(), None);
+        }
         _ => None,
     };
     charged.map_or((None, None), |c| (Some(c.tenant.clone()), Some(c.account.clone())))

@@ -1,5 +1,6 @@
 //! What the tests of the whole program share: the gate, a next hop to look into, a client that speaks line by line.
 
+pub(crate) mod api;
 pub(crate) mod authority;
 pub(crate) mod bad_hop;
 pub(crate) mod browser;

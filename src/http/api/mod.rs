@@ -20,9 +20,12 @@ mod access;
 mod accounts;
 mod answers;
 mod availability;
+mod events;
 mod input;
 mod me;
+mod next_hops;
 mod pace;
+mod plans;
 mod reports;
 mod tenants;
 #[cfg(test)]
@@ -30,6 +33,7 @@ mod tests;
 
 use super::{
     bounded::Bounded,
+    live::Streams,
     problem::Problem,
     secure::{ApiListener, Remote, Transport},
     web,
@@ -59,6 +63,7 @@ pub struct ApiState {
     /// The use cases' ground.
     pub admin: Admin,
     pace: Arc<Pace>,
+    streams: Streams,
     document: Arc<str>,
 }
 
@@ -66,7 +71,12 @@ impl ApiState {
     /// The state of one listener.
     #[must_use]
     pub fn new(admin: Admin, rules: PaceRules) -> Self {
-        Self { admin, pace: Arc::new(Pace::new(rules)), document: document().into() }
+        Self {
+            admin,
+            pace: Arc::new(Pace::new(rules)),
+            streams: Streams::default(),
+            document: document().into(),
+        }
     }
 
     /// Whoever has this token, as one who signs in with it.
@@ -118,6 +128,9 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(accounts::routes())
         .merge(tenants::routes())
         .merge(reports::routes())
+        .merge(plans::routes())
+        .merge(events::routes())
+        .merge(next_hops::routes())
         .merge(availability::routes())
 }
 

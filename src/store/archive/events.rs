@@ -74,7 +74,17 @@ pub struct EventFilter {
 }
 
 /// Which events come first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
     /// The newest.
@@ -86,6 +96,19 @@ pub enum Order {
 
 /// The most events of one page.
 pub const EVENTS_PAGE_MAX: usize = 500;
+
+impl EventFilter {
+    /// True of an event that is looked for, as far as its name and whose matter it is go.
+    #[must_use]
+    pub fn wants(&self, event: &EventRow) -> bool {
+        let is = |wanted: Option<&str>, found: &Option<String>| {
+            wanted.is_none_or(|wanted| found.as_deref() == Some(wanted))
+        };
+        (self.names.is_empty() || self.names.contains(&event.name))
+            && is(self.tenant.as_ref().map(TenantId::as_str), &event.tenant)
+            && is(self.account.as_ref().map(AccountId::as_str), &event.account)
+    }
+}
 
 impl Archive {
     /// One page of events.
