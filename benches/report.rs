@@ -151,13 +151,13 @@ fn scan(db: &Connection) -> u64 {
         db.prepare("SELECT tenant, bytes, r1, r2, r3 FROM messages WHERE at >= 0").unwrap();
     let mut rows = select.query([]).unwrap();
     while let Some(row) = rows.next().unwrap() {
-        let tenant: usize = row.get(0).unwrap();
+        let tenant = usize::try_from(row.get::<_, i64>(0).unwrap()).unwrap();
         if tenants.len() <= tenant {
             tenants.resize_with(tenant + 1, Default::default);
         }
         let (recipients, bytes, distinct) = &mut tenants[tenant];
         *recipients += u64::from(RECIPIENTS);
-        *bytes += row.get::<_, u64>(1).unwrap();
+        *bytes += u64::try_from(row.get::<_, i64>(1).unwrap()).unwrap();
         distinct.extend([2, 3, 4].map(|column| row.get::<_, u32>(column).unwrap()));
     }
     tenants.iter().map(|(recipients, ..)| recipients).sum()
@@ -202,6 +202,7 @@ impl Health for Fine {
         let readiness = Readiness {
             store_failure: None,
             logins_failure: None,
+            listening_failure: None,
             next_hops: Vec::new(),
             draining: false,
         };

@@ -213,7 +213,7 @@ pub struct SuspensionLine {
 pub struct DayLine {
     /// The day.
     pub day: String,
-    /// False if nothing of it was listened to (or it has not come yet): what follows is then nothing and not zero.
+    /// False if nothing of it was listened to: what follows is then nothing and not zero.
     pub collected: bool,
     /// Accepted recipients.
     pub accepted: u64,
