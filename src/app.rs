@@ -17,6 +17,7 @@ use crate::{
         ids::Ids,
         places::{House, PlaceCounts, Places},
     },
+    message::SubjectKey,
     net::{Beat, Listener, Pulse, TlsServer, connect::Network, descriptors},
     rules::{availability::Sla, tally::Book},
     smtp::server::Mechanism,
@@ -30,7 +31,7 @@ use crate::{
     },
     telemetry::{self, Telemetry},
     types::{Actor, Secret, Via},
-    watch::{self as watchers, Auditor, Availability, Backlog, Collector, Vitals},
+    watch::{self as watchers, Auditor, Availability, Backlog, Collector, Retention, Vitals},
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -121,6 +122,7 @@ struct App {
     telemetry: Telemetry,
     store: Arc<SqliteStore>,
     archive: Archive,
+    keep: Arc<ArcSwap<archive::Keep>>,
     collecting: Collecting,
     gate: Arc<Gate>,
     tls: Option<Arc<TlsServer>>,
@@ -169,7 +171,8 @@ impl App {
         let tls = config.tls.clone().map(TlsServer::new).transpose().named("tls")?.map(Arc::new);
         let test_login = make_test_user(&config)?;
         let (ledger, records) = (store.clone(), store.clone());
-        let ground = Ground { ledger, records, network: Network::System, clock, events };
+        let (network, subjects) = (Network::System, SubjectKey::new(archive.subject_key()));
+        let ground = Ground { ledger, records, network, clock, subjects, events };
         let gate = Arc::new(build_gate(&config, ground)?);
         let doors = open_doors(&config, &gate, tls.as_ref())?;
         let (pulse, beats) = Pulse::of(doors.iter().map(|open| open.sockets.len()).sum());
@@ -177,6 +180,7 @@ impl App {
         Ok(Self {
             sla: Arc::new(ArcSwap::from_pointee(config.sla.clone())),
             source,
+            keep: Arc::new(ArcSwap::from_pointee(config.keep)),
             config,
             telemetry,
             store,
@@ -292,6 +296,13 @@ impl App {
             events: gate.events.clone(),
         };
         spawn(vital, "audit", auditor.run());
+        let retention = Retention {
+            archive: self.archive.clone(),
+            keep: self.keep.clone(),
+            clock: gate.clock.clone(),
+            events: gate.events.clone(),
+        };
+        spawn(vital, "retention", retention.run());
         let store = self.store.clone();
         spawn(vital, "store", async move { store.panicked().await });
         let metrics = self.telemetry.metrics();
@@ -448,6 +459,7 @@ impl App {
         self.sla.store(Arc::new(config.sla.clone()));
         self.gate.house.resize(house);
         self.replace_doors(&config);
+        self.keep.store(Arc::new(config.keep));
         let keys = config.keys_changed_since(&self.config);
         self.config = config;
         Ok(keys)
@@ -500,6 +512,8 @@ pub struct Ground {
     pub network: Network,
     /// The time.
     pub clock: Clock,
+    /// What subjects are hashed under.
+    pub subjects: SubjectKey,
     /// Who wants to know.
     pub events: Events,
 }
@@ -509,7 +523,7 @@ pub struct Ground {
 /// # Errors
 /// [`AppError::Start`] if something that the configuration names cannot be used.
 pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
-    let Ground { ledger, records, network, clock, events } = ground;
+    let Ground { ledger, records, network, clock, subjects, events } = ground;
     let deliverer =
         Deliverer::over(&network, config.next_hop.clone(), clock.clone(), events.clone());
     let deliverer = deliverer.named("next_hop")?;
@@ -523,6 +537,7 @@ pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
         policy: Arc::new(ArcSwap::from_pointee(config.policy.clone())),
         ids: Ids::new(clock.now()),
         clock,
+        subjects,
         events,
     })
 }

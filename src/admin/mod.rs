@@ -8,6 +8,7 @@
 mod audit;
 mod availability;
 mod case;
+mod complaint;
 mod effective;
 mod explain;
 #[cfg(test)]
@@ -18,12 +19,17 @@ mod subjects;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod trace;
 mod view;
 
 pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
 pub use availability::{
     AvailabilityView, MaintenancePlan, MaintenanceState, MaintenanceView, MonthView, OutageView,
     PAST_MONTHS_MAX, availability, count_month, end_maintenance, maintenance, plan_maintenance,
+};
+pub use complaint::{
+    ComplaintRequest, ComplaintTold, ComplaintView, ComplaintsRequest, add_complaint, add_report,
+    complaints,
 };
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, list};
@@ -33,6 +39,7 @@ pub use tokens::{
     Caller, Remark, TokenError, TokenMade, TokenRequest, TokenView, create_token, list_tokens,
     revoke_token, still_valid, verify_token,
 };
+pub use trace::{Reader, Sought, TraceRequest, Traced, TracedRecipient, trace};
 pub use view::{
     Explanation, HitView, LimitView, OverrideView, PlanSource, RefusalView, State, SubjectUsage,
     SubjectView, TenantSource,

@@ -237,6 +237,8 @@ tables! {
     }
     Archive {
         path: Key<PathBuf>,
+        keep_events: Key<Span>,
+        keep_usage: Key<Span>,
     }
     Sla {
         target: Key<f64>,

@@ -3,9 +3,11 @@
 mod audit;
 mod availability;
 mod collector;
+mod retention;
 mod vitals;
 
 pub use audit::Auditor;
 pub use availability::Availability;
 pub use collector::{Backlog, Collector, Ear, collector};
+pub use retention::Retention;
 pub use vitals::Vitals;

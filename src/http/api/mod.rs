@@ -22,6 +22,7 @@ mod answers;
 mod input;
 mod me;
 mod pace;
+mod records;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -99,6 +100,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(me::routes())
         .merge(accounts::routes())
         .merge(tenants::routes())
+        .merge(records::routes())
 }
 
 /// The document of all resources, as it is committed.
