@@ -23,7 +23,7 @@ use tollgate::{
             ChargePer, Demand, Grant, Granted, Ledger, Request, Reservation, Settlement, Usage,
         },
         memory::MemoryStore,
-        records::{Change, Records, SubjectKind, What},
+        records::{Change, Choice, Records, SubjectKind, What},
         sqlite::{self, Settings, SqliteStore, Synchronous},
     },
     types::{Actor, Key, Limit, Scope, Span, SubjectId, Timestamp, Unit, Via},
@@ -407,6 +407,17 @@ mod checks {
         assert_eq!((record.senders.len(), record.registered), (1, false));
         let suspension = record.suspension.clone().unwrap();
         assert_eq!((suspension.reason.as_str(), suspension.since), ("asked", now));
+        let chosen = async |choice, max| {
+            let found = store.records.chosen(choice, max).await.unwrap();
+            let mut names: Vec<_> = found.into_iter().map(|(subject, _)| subject).collect();
+            names.sort_by_key(ToString::to_string);
+            names
+        };
+        assert_eq!(chosen(Choice::Suspended, 9).await, [account("a@b")]);
+        assert_eq!(chosen(Choice::Suspended, 0).await, []);
+        let (by_name, assigned) = ("b".parse().unwrap(), "x".parse().unwrap());
+        assert_eq!(chosen(Choice::AccountsOf(&by_name), 9).await, [account("c@b")]);
+        assert_eq!(chosen(Choice::AccountsOf(&assigned), 9).await, [account("a@b")]);
         store.change(account("a@b"), What::Resume, now).await.unwrap();
         assert!(store.records.subject(&account("a@b")).await.unwrap().suspension.is_none());
         let list = |kind, after| store.records.subjects(kind, after, 9);

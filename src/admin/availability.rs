@@ -14,9 +14,10 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, time::Duration};
+use utoipa::ToSchema;
 
 /// Availability as it is told.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AvailabilityView {
     /// When this was true.
     pub at: Timestamp,
@@ -35,7 +36,7 @@ pub struct AvailabilityView {
 }
 
 /// A month's minutes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MonthView {
     /// The month.
     pub month: Month,
@@ -72,7 +73,7 @@ pub struct MonthView {
 }
 
 /// Minutes in a row in which mail did not flow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OutageView {
     /// Its beginning.
     pub from: Timestamp,
@@ -85,7 +86,7 @@ pub struct OutageView {
 }
 
 /// Planned maintenance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MaintenanceView {
     /// Its number.
     pub id: i64,
@@ -104,7 +105,7 @@ pub struct MaintenanceView {
 }
 
 /// Whether maintenance is to come, goes on or is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MaintenanceState {
     /// It is to come.
@@ -116,7 +117,7 @@ pub enum MaintenanceState {
 }
 
 /// Maintenance that somebody plans.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MaintenancePlan {
     /// From when; none: from now on.

@@ -7,6 +7,7 @@
 
 mod audit;
 mod availability;
+mod board;
 mod case;
 mod complaint;
 mod effective;
@@ -27,6 +28,7 @@ pub use availability::{
     AvailabilityView, MaintenancePlan, MaintenanceState, MaintenanceView, MonthView, OutageView,
     PAST_MONTHS_MAX, availability, count_month, end_maintenance, maintenance, plan_maintenance,
 };
+pub use board::{ACCOUNTS_OF_MAX, Nearest, SUSPENDED_MAX, accounts_of, nearest, suspended};
 pub use complaint::{
     ComplaintRequest, ComplaintTold, ComplaintView, ComplaintsRequest, add_complaint, add_report,
     complaints,

@@ -36,6 +36,15 @@ impl Who {
         subject.map(Self).map_err(|error| AdminError::Invalid(error.to_string()))
     }
 
+    /// The name, as it is compared.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.0 {
+            SubjectId::Account(account) => account.as_str(),
+            SubjectId::Tenant(tenant) => tenant.as_str(),
+        }
+    }
+
     /// The subject.
     #[must_use]
     pub const fn subject(&self) -> &SubjectId {

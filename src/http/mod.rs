@@ -1,7 +1,8 @@
-//! axum: the API, metrics, health and the local control socket: decode, call admin, encode.
+//! axum: the API, the pages, metrics, health and the local control socket: decode, call admin, encode.
 //!
-//! [`serve_api`] answers whoever has a token, on loopback or behind TLS. //! [`serve_public`] answers on a loopback address and changes nothing. [`serve_control`] answers on a Unix socket that only its
-//! owner may open; who asks is what the kernel says about the other end. Errors are problem details (RFC 9457). Nothing here
+//! [`serve_api`] answers whoever has a token, on loopback or behind TLS, and shows people the pages ([`web`]). [`serve_public`] answers on a
+//! loopback address and changes nothing. [`serve_control`] answers on a Unix socket that only its owner may open; who asks is what the
+//! kernel says about the other end. Errors are problem details (RFC 9457). Nothing here
 //! decides anything, and nothing waits longer for a client than [`bounded`] allows.
 
 mod api;
@@ -15,6 +16,7 @@ mod secure;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod web;
 
 pub use api::{ApiState, serve_api};
 pub use control::serve_control;

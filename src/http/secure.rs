@@ -32,6 +32,19 @@ impl ApiListener {
     pub const fn new(listener: Listener, tls: Option<Arc<TlsServer>>) -> Self {
         Self { listener, tls }
     }
+
+    pub(super) const fn transport(&self) -> Transport {
+        if self.tls.is_some() { Transport::Tls } else { Transport::Plain }
+    }
+}
+
+/// How what is said reaches a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// Over TLS.
+    Tls,
+    /// As it is, on a loopback address.
+    Plain,
 }
 
 impl axum::serve::Listener for ApiListener {

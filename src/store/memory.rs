@@ -4,7 +4,7 @@ use super::{
     BoxFuture, StoreError,
     ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
     outbox::{Changed, Outbox},
-    records::{Change, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
+    records::{Change, Choice, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
     refusals::Refusals,
     subjects::{Subjects, apply},
     windows::{self, KEYS_MAX, Windows},
@@ -172,6 +172,14 @@ impl Records for MemoryStore {
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
         Box::pin(async move { Ok(self.subjects.list(kind, after, max)) })
+    }
+
+    fn chosen<'a>(
+        &'a self,
+        choice: Choice<'a>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
+        Box::pin(async move { Ok(self.subjects.chosen(choice, max)) })
     }
 
     fn changes_waiting(&self, max: usize) -> BoxFuture<'_, Result<Vec<Changed>, StoreError>> {

@@ -136,6 +136,13 @@ pub trait Records: Send + Sync {
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>>;
 
+    /// Up to `max` recorded subjects that are chosen by what stands in their records, in no order.
+    fn chosen<'a>(
+        &'a self,
+        choice: Choice<'a>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>>;
+
     /// The oldest changes that the audit may not have yet, in their order, up to `max`; waits for one if there is none. For one
     /// caller at a time.
     fn changes_waiting(&self, max: usize) -> BoxFuture<'_, Result<Vec<Changed>, StoreError>>;
@@ -169,6 +176,15 @@ pub enum SubjectKind {
     Accounts,
     /// Tenants.
     Tenants,
+}
+
+/// What subjects are chosen by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice<'a> {
+    /// Those that are suspended.
+    Suspended,
+    /// The accounts of a tenant, as recorded or by their names.
+    AccountsOf(&'a TenantId),
 }
 
 /// For how many accounts the last refusal is kept.

@@ -4,10 +4,13 @@
 
 use super::{
     StoreError,
-    records::{Change, Recorded, SubjectKind, SubjectRecord, Suspension, What},
+    records::{Change, Choice, Recorded, SubjectKind, SubjectRecord, Suspension, What},
 };
 use crate::{
-    rules::limits::{LimitOverride, check_override},
+    rules::{
+        identity,
+        limits::{LimitOverride, check_override},
+    },
     types::{CaseId, SubjectId, Timestamp},
 };
 use dashmap::DashMap;
@@ -62,11 +65,28 @@ impl Subjects {
         first.into_values().collect()
     }
 
+    /// Up to `max` that are chosen. Walks the records, one shard at a time, until it has as many.
+    pub(super) fn chosen(&self, choice: Choice<'_>, max: usize) -> Vec<Recorded> {
+        let chosen = self.records.iter().filter(|entry| is_chosen(choice, entry.key(), entry));
+        chosen.take(max).map(|entry| (entry.key().clone(), entry.value().clone())).collect()
+    }
+
     /// Calls `see` with each override.
     pub(super) fn for_each_override(&self, mut see: impl FnMut(&LimitOverride)) {
         for entry in &self.records {
             entry.overrides.iter().for_each(&mut see);
         }
+    }
+}
+
+fn is_chosen(choice: Choice<'_>, subject: &SubjectId, record: &SubjectRecord) -> bool {
+    match (choice, subject) {
+        (Choice::Suspended, _) => record.suspension.is_some(),
+        (Choice::AccountsOf(tenant), SubjectId::Account(account)) => match &record.tenant {
+            Some(assigned) => assigned == tenant,
+            None => identity::tenant_of(account) == *tenant,
+        },
+        (Choice::AccountsOf(_), SubjectId::Tenant(_)) => false,
     }
 }
 

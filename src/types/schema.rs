@@ -1,8 +1,8 @@
 //! How the types that are written as text stand in the API's document (JSON Schema).
 
 use super::{
-    AccountId, Address, CaseId, ClientIp, MessageId, PeerName, PlanName, SessionId, Span, TenantId,
-    Timestamp, TokenName, TransactionId,
+    AccountId, Address, CaseId, ClientIp, MessageId, Month, PeerName, PlanName, SessionId, Span,
+    TenantId, Timestamp, TokenName, TransactionId,
 };
 use utoipa::{
     PartialSchema, ToSchema,
@@ -42,6 +42,7 @@ text! {
     ClientIp: "An address of a client's host.", "192.0.2.7", |text| text;
     Timestamp: "A moment (RFC 3339).", "2026-11-22T09:14:07.042Z",
         |text| text.format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+    Month: "A month of the calendar.", "2026-11", |text| text.pattern(Some("^[0-9]{4}-[0-9]{2}$"));
     Span: "A length of time.", "1 h", |text| text.pattern(Some("^[0-9]+ ?(ms|s|m|min|h|d)$"));
 }
 

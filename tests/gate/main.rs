@@ -10,6 +10,7 @@ mod support;
 
 mod audit;
 mod availability;
+mod browser;
 mod clock;
 mod crash;
 mod delivery;

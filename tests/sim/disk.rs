@@ -24,7 +24,7 @@ use tollgate::{
         BoxFuture, Changed, StoreError,
         ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
         memory::MemoryStore,
-        records::{Change, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
+        records::{Change, Choice, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
         sqlite::SqliteStore,
     },
     types::{AccountId, Key, Limit, Scope, SubjectId, Timestamp},
@@ -232,6 +232,14 @@ impl Records for Disk {
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
         Box::pin(async move { on!(self, store => store.subjects(kind, after, max)) })
+    }
+
+    fn chosen<'a>(
+        &'a self,
+        choice: Choice<'a>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
+        Box::pin(async move { on!(self, store => store.chosen(choice, max)) })
     }
 
     fn changes_waiting(&self, max: usize) -> BoxFuture<'_, Result<Vec<Changed>, StoreError>> {

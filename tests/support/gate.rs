@@ -101,6 +101,11 @@ impl Gate {
         self.settings.ports.proxied
     }
 
+    /// The listener for the API and the pages.
+    pub(crate) fn api(&self) -> SocketAddr {
+        self.settings.ports.api
+    }
+
     /// Where metrics and health are.
     pub(crate) fn http_address(&self) -> SocketAddr {
         self.settings.ports.http

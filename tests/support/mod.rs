@@ -2,6 +2,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod bad_hop;
+pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod dovecot;
 pub(crate) mod exim;

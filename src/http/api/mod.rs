@@ -19,6 +19,7 @@
 mod access;
 mod accounts;
 mod answers;
+mod availability;
 mod input;
 mod me;
 mod pace;
@@ -30,9 +31,13 @@ mod tests;
 use super::{
     bounded::Bounded,
     problem::Problem,
-    secure::{ApiListener, Remote},
+    secure::{ApiListener, Remote, Transport},
+    web,
 };
-use crate::{admin::Admin, config::PaceRules};
+use crate::{
+    admin::{Admin, Caller},
+    config::PaceRules,
+};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
@@ -63,6 +68,16 @@ impl ApiState {
     pub fn new(admin: Admin, rules: PaceRules) -> Self {
         Self { admin, pace: Arc::new(Pace::new(rules)), document: document().into() }
     }
+
+    /// Whoever has this token, as one who signs in with it.
+    pub(super) fn sign_in(&self, remote: Remote, secret: &str) -> Result<Caller, Problem> {
+        access::let_in(self, remote, Some(secret))
+    }
+
+    /// Holds the pace of a token that goes on in a session.
+    pub(super) fn admit(&self, caller: &Caller) -> Result<(), Problem> {
+        self.pace.admit(caller)
+    }
 }
 
 /// Serves until `shutdown` is done.
@@ -74,13 +89,15 @@ pub async fn serve_api(
     state: ApiState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let service = app(state).into_make_service_with_connect_info::<Remote>();
+    let transport = listener.transport();
+    let service = app(state, transport).into_make_service_with_connect_info::<Remote>();
     axum::serve(Bounded::new(listener), service).with_graceful_shutdown(shutdown).await
 }
 
-/// Everything that answers on this listener.
-fn app(state: ApiState) -> Router {
-    Router::new().nest("/api/v1", router(state)).fallback(elsewhere)
+/// Everything that answers on this listener: the API, and the pages for people.
+fn app(state: ApiState, transport: Transport) -> Router {
+    let api = Router::new().nest("/v1", router(state.clone())).fallback(elsewhere);
+    Router::new().nest("/api", api).merge(web::routes(state, transport))
 }
 
 fn router(state: ApiState) -> Router {
@@ -101,6 +118,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(accounts::routes())
         .merge(tenants::routes())
         .merge(records::routes())
+        .merge(availability::routes())
 }
 
 /// The document of all resources, as it is committed.

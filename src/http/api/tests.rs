@@ -168,6 +168,7 @@ impl Operation {
         };
         let path = self.path.replace("{tenant}", tenant);
         let path = path.replace("{account}", &format!("a@{tenant}"));
+        let path = path.replace("{maintenance}", "7");
         assert!(!path.contains('{'), "{}: say in path_of what stands for its names", self.path);
         path
     }

@@ -19,7 +19,7 @@ use super::{
     BoxFuture, StoreError,
     ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
     outbox::{Changed, Outbox},
-    records::{Change, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
+    records::{Change, Choice, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
     refusals::Refusals,
     subjects::{Subjects, apply},
     windows::{self, Windows},
@@ -419,6 +419,14 @@ impl Records for SqliteStore {
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
         Box::pin(async move { Ok(self.shared.subjects.list(kind, after, max)) })
+    }
+
+    fn chosen<'a>(
+        &'a self,
+        choice: Choice<'a>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
+        Box::pin(async move { Ok(self.shared.subjects.chosen(choice, max)) })
     }
 
     fn changes_waiting(&self, max: usize) -> BoxFuture<'_, Result<Vec<Changed>, StoreError>> {

@@ -1,0 +1,178 @@
+//! The tenant's page: what its accounts used and may still send, whether sending works, what was refused and what to do about it,
+//! in the reader's language. Tenants see their own; operators see what the tenant sees, with their actions beside it.
+//!
+//! A part about storage belongs below the accounts when there is something to show in it.
+
+use super::{
+    Web,
+    accounts::{DoneQuery, Kind},
+    answer::{Answer, Failure, page},
+    frame::{Frame, Section, form_urlencoded},
+    limits::{LimitRow, Next},
+    texts::{Said, Texts},
+    visit::SignedIn,
+};
+use crate::{
+    admin::{self, AdminError, PageRequest, State as Sending, SubjectView, Who},
+    store::{
+        archive::{EventFilter, EventRow},
+        records::SubjectKind,
+    },
+    types::{SubjectId, TenantId, Timestamp},
+};
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+
+#[derive(Template)]
+#[template(path = "tenant.html")]
+struct TenantPage {
+    frame: Frame,
+    name: TenantId,
+    path: String,
+    events_path: String,
+    is_staff: bool,
+    may_change: bool,
+    done: Option<&'static str>,
+    record: SubjectView,
+    contact: String,
+    limits: Vec<LimitRow>,
+    suspended: Vec<SuspendedAccount>,
+    accounts: Vec<AccountRow>,
+    is_first: bool,
+    next: Option<String>,
+    refusals: Vec<RefusalRow>,
+}
+
+struct AccountRow {
+    name: String,
+    path: String,
+    is_suspended: bool,
+    limits: Vec<LimitRow>,
+}
+
+struct SuspendedAccount {
+    name: String,
+    case: String,
+    since: Timestamp,
+    reason: String,
+}
+
+/// Refusals of one account for one reason.
+struct RefusalRow {
+    /// When the last of them was.
+    at: Timestamp,
+    count: usize,
+    account: String,
+    said: &'static Said,
+    reply: String,
+}
+
+/// Which accounts, and what was just done.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct TenantQuery {
+    after: Option<String>,
+    #[serde(flatten)]
+    done: DoneQuery,
+}
+
+pub(super) async fn show(
+    State(web): State<Web>,
+    signed_in: SignedIn,
+    Path(name): Path<String>,
+    Query(query): Query<TenantQuery>,
+) -> Answer {
+    let SignedIn { visitor, viewer } = signed_in;
+    let tenant: TenantId = name.parse()?;
+    if !viewer.caller.sees_tenant(&tenant) {
+        // Whether there is another tenant of this name is not this viewer's to know.
+        return Err(Failure::NotFound);
+    }
+    let frame = Frame::new(&visitor, Some(Section::Tenants));
+    let who = Who::from(SubjectId::Tenant(tenant.clone()));
+    let record = admin::show(&web.admin, &who).await?;
+    let request = PageRequest { after: query.after.clone(), max: Some(ROWS) };
+    let accounts = admin::accounts_of(&web.admin, &tenant, &request).await?;
+    let path = Kind::of(SubjectKind::Tenants).path(tenant.as_str());
+    Ok(page(&TenantPage {
+        limits: LimitRow::all_of(frame.t, &record.limits, frame.at, &record.state),
+        suspended: accounts.items.iter().filter_map(suspended_account).collect(),
+        accounts: accounts
+            .items
+            .iter()
+            .map(|view| account_row(&frame, view, &record.state))
+            .collect(),
+        is_first: query.after.is_none(),
+        next: accounts.next.map(|after| format!("{path}?after={}", form_urlencoded(&after))),
+        refusals: refusals(&web, frame.t, &tenant).await?,
+        events_path: format!("/events?tenant={}", form_urlencoded(tenant.as_str())),
+        is_staff: viewer.is_staff(),
+        may_change: viewer.caller.may_change(),
+        done: query.done.text(),
+        contact: web.admin.policy.load().contact.clone(),
+        frame,
+        name: tenant,
+        path,
+        record,
+    }))
+}
+
+fn account_row(frame: &Frame, view: &SubjectView, tenant: &Sending) -> AccountRow {
+    let state = if *tenant == Sending::Active { &view.state } else { tenant };
+    AccountRow {
+        name: view.name.clone(),
+        path: Kind::of(SubjectKind::Accounts).path(&view.name),
+        is_suspended: view.state != Sending::Active,
+        limits: LimitRow::all_of(frame.t, &view.limits, frame.at, state),
+    }
+}
+
+fn suspended_account(view: &SubjectView) -> Option<SuspendedAccount> {
+    let Sending::Suspended { case, since, reason, .. } = &view.state else { return None };
+    let (name, case, reason) = (view.name.clone(), case.to_string(), reason.clone());
+    Some(SuspendedAccount { name, case, since: *since, reason })
+}
+
+/// The latest refusals of Tollgate's own, by account and reason, the latest first.
+async fn refusals(
+    web: &Web,
+    t: &'static Texts,
+    tenant: &TenantId,
+) -> Result<Vec<RefusalRow>, Failure> {
+    let names = vec![String::from("refused")];
+    let tenant = Some(tenant.clone());
+    let filter = EventFilter { names, tenant, max: REFUSALS_READ, ..EventFilter::default() };
+    let mut rows: Vec<RefusalRow> = Vec::new();
+    for row in web.admin.archive.events(filter).await.map_err(AdminError::from)? {
+        let Some(refusal) = refusal_row(t, row) else { continue };
+        let is_same = |known: &&mut RefusalRow| {
+            known.account == refusal.account && std::ptr::eq(known.said, refusal.said)
+        };
+        match rows.iter_mut().find(is_same) {
+            Some(known) => known.count += 1,
+            None => rows.push(refusal),
+        }
+    }
+    rows.truncate(REFUSALS);
+    Ok(rows)
+}
+
+fn refusal_row(t: &'static Texts, row: EventRow) -> Option<RefusalRow> {
+    let body: serde_json::Value = serde_json::from_str(&row.body).ok()?;
+    let text = |key: &str| body.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+    Some(RefusalRow {
+        at: row.at,
+        count: 1,
+        account: row.account.unwrap_or_default(),
+        said: t.reasons.said(text("reason")),
+        reply: text("reply").to_owned(),
+    })
+}
+
+/// Accounts on one page.
+const ROWS: usize = 50;
+/// Refusals that are looked at.
+const REFUSALS_READ: usize = 200;
+/// Accounts with reasons that are shown.
+const REFUSALS: usize = 20;
