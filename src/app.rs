@@ -17,6 +17,7 @@ use crate::{
         ids::Ids,
         places::{House, PlaceCounts, Places},
     },
+    message::SubjectKey,
     net::{Beat, Listener, Pulse, TlsServer, connect::Network, descriptors},
     rules::{availability::Sla, tally::Book},
     smtp::server::Mechanism,
@@ -32,7 +33,7 @@ use crate::{
     types::{Actor, Secret, Via},
     watch::{
         self as watchers, Auditor, Availability, Backlog, Collector, Courier, CourierGround,
-        Outfit, Post, Siren, Vitals,
+        Outfit, Post, Retention, Siren, Vitals,
     },
 };
 use arc_swap::ArcSwap;
@@ -124,6 +125,7 @@ struct App {
     telemetry: Telemetry,
     store: Arc<SqliteStore>,
     archive: Archive,
+    keep: Arc<ArcSwap<archive::Keep>>,
     collecting: Collecting,
     siren: Option<Siren>,
     outfit: Arc<ArcSwap<Outfit>>,
@@ -179,7 +181,8 @@ impl App {
         let test_login = make_test_user(&config)?;
         let outfit = build_outfit(&config)?;
         let (ledger, records) = (store.clone(), store.clone());
-        let ground = Ground { ledger, records, network: Network::System, clock, events };
+        let (network, subjects) = (Network::System, SubjectKey::new(archive.subject_key()));
+        let ground = Ground { ledger, records, network, clock, subjects, events };
         let gate = Arc::new(build_gate(&config, ground)?);
         let doors = open_doors(&config, &gate, tls.as_ref())?;
         let (pulse, beats) = Pulse::of(doors.iter().map(|open| open.sockets.len()).sum());
@@ -187,6 +190,7 @@ impl App {
         Ok(Self {
             sla: Arc::new(ArcSwap::from_pointee(config.sla.clone())),
             source,
+            keep: Arc::new(ArcSwap::from_pointee(config.keep)),
             config,
             telemetry,
             store,
@@ -304,6 +308,13 @@ impl App {
             events: gate.events.clone(),
         };
         spawn(vital, "audit", auditor.run());
+        let retention = Retention {
+            archive: self.archive.clone(),
+            keep: self.keep.clone(),
+            clock: gate.clock.clone(),
+            events: gate.events.clone(),
+        };
+        spawn(vital, "retention", retention.run());
         let store = self.store.clone();
         spawn(vital, "store", async move { store.panicked().await });
         let metrics = self.telemetry.metrics();
@@ -482,6 +493,7 @@ impl App {
         self.sla.store(Arc::new(config.sla.clone()));
         self.gate.house.resize(house);
         self.replace_doors(&config);
+        self.keep.store(Arc::new(config.keep));
         let keys = config.keys_changed_since(&self.config);
         self.config = config;
         Ok(keys)
@@ -534,6 +546,8 @@ pub struct Ground {
     pub network: Network,
     /// The time.
     pub clock: Clock,
+    /// What subjects are hashed under.
+    pub subjects: SubjectKey,
     /// Who wants to know.
     pub events: Events,
 }
@@ -543,7 +557,7 @@ pub struct Ground {
 /// # Errors
 /// [`AppError::Start`] if something that the configuration names cannot be used.
 pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
-    let Ground { ledger, records, network, clock, events } = ground;
+    let Ground { ledger, records, network, clock, subjects, events } = ground;
     let deliverer =
         Deliverer::over(&network, config.next_hop.clone(), clock.clone(), events.clone());
     let deliverer = deliverer.named("next_hop")?;
@@ -557,6 +571,7 @@ pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
         policy: Arc::new(ArcSwap::from_pointee(config.policy.clone())),
         ids: Ids::new(clock.now()),
         clock,
+        subjects,
         events,
     })
 }

@@ -10,6 +10,7 @@ mod audit;
 mod availability;
 mod board;
 mod case;
+mod complaint;
 mod effective;
 mod events;
 mod explain;
@@ -23,6 +24,7 @@ mod subjects;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod trace;
 mod view;
 
 pub use alerts::{AlertRequest, AlertView, Bell, SinkTest, alerts, alerts_seen_by, test_alerts};
@@ -32,6 +34,10 @@ pub use availability::{
     PAST_MONTHS_MAX, availability, count_month, end_maintenance, maintenance, plan_maintenance,
 };
 pub use board::{Nearest, SUSPENDED_MAX, nearest, suspended};
+pub use complaint::{
+    ComplaintRequest, ComplaintTold, ComplaintView, ComplaintsRequest, add_complaint, add_report,
+    complaints,
+};
 pub use events::{EventRequest, EventView, event_filter, events, newest_event};
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, accounts_of, list};
@@ -48,6 +54,7 @@ pub use tokens::{
     Caller, Remark, TokenError, TokenMade, TokenRequest, TokenView, create_token, list_tokens,
     revoke_token, still_valid, verify_token,
 };
+pub use trace::{Reader, Sought, TraceRequest, Traced, TracedRecipient, trace};
 pub use view::{
     Explanation, HitView, LimitView, OverrideView, PlanSource, RefusalView, State, SubjectUsage,
     SubjectView, TenantSource,

@@ -9,14 +9,16 @@ mod args;
 mod audit;
 mod availability;
 mod client;
+mod complaint;
 mod links;
 pub(crate) mod output;
 mod passwd;
 mod remote;
 mod report;
 mod table;
+mod trace;
 
-use crate::config::Moves;
+use crate::{admin::TraceRequest, config::Moves};
 use args::{Args, Command};
 use clap::Parser;
 use std::{ffi::OsString, path::Path, process::ExitCode};
@@ -54,6 +56,10 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),
         Command::Alert { command, gate } => alert::run(command, &gate),
         Command::Audit { wanted, gate } => audit::show(&wanted, &gate),
+        Command::Trace { of, since, until, max, gate } => {
+            trace::show(&TraceRequest { since, until, ..TraceRequest::new(of) }, max, &gate)
+        }
+        Command::Complaint { command, gate } => complaint::run(command, &gate),
         Command::Explain { account, client, gate } => remote::explain(&account, client, &gate),
     }
 }

@@ -87,6 +87,8 @@ pub struct Config {
     pub sla: Sla,
     /// Reports.
     pub reports: ReportSettings,
+    /// How long that is kept.
+    pub keep: store::archive::Keep,
     /// The spool.
     pub spool: spool::Settings,
     written: keys::Keys,

@@ -241,6 +241,8 @@ tables! {
     }
     Archive {
         path: Key<PathBuf>,
+        keep_events: Key<Span>,
+        keep_usage: Key<Span>,
     }
     Alerts {
         quiet_hours: Key<Parsed<QuietHours>>,

@@ -5,8 +5,9 @@ use super::{
 };
 use crate::{
     admin::{
-        self, Admin, AdminError, AlertRequest, AuditRequest, Changes, PageRequest, Remark,
-        TokenRequest, TokenView, Who, Why,
+        self, Admin, AdminError, AlertRequest, AuditRequest, Changes, ComplaintRequest,
+        ComplaintsRequest, PageRequest, Reader, Remark, TokenRequest, TokenView, TraceRequest, Who,
+        Why,
     },
     store::records::SubjectKind,
     types::ClientIp,
@@ -47,6 +48,12 @@ fn router(admin: Admin) -> Router {
         .route("/v1/reports/{name}", get(report))
         .route("/v1/alerts", get(alerts))
         .route("/v1/alerts/test", post(test_alerts))
+        .route("/v1/trace", post(trace))
+        .route("/v1/complaints", get(complaints).post(add_complaint))
+        .route(
+            "/v1/complaints/report",
+            post(add_report).layer(DefaultBodyLimit::max(REPORT_BYTES_MAX)),
+        )
         .route("/v1/{kind}", get(list))
         .route("/v1/{kind}/{name}", get(show).patch(set))
         .route("/v1/{kind}/{name}/suspend", post(suspend))
@@ -119,6 +126,40 @@ async fn report(
     let period = admin::period(&admin, &asked.period)?;
     let tenant = name.parse().map_err(|error| invalid(&error))?;
     answer(admin::report_of(&admin, &period, &tenant).await)
+}
+
+async fn trace(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Answer {
+    let request: TraceRequest = decode(&body)?;
+    answer(admin::trace(&admin, &Reader::Staff(caller.actor()), &request).await)
+}
+
+async fn complaints(
+    State(admin): State<Admin>,
+    query: Result<Query<ComplaintsRequest>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(request) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    answer(admin::complaints(&admin, &request).await)
+}
+
+async fn add_complaint(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Answer {
+    let request: ComplaintRequest = decode(&body)?;
+    answer(admin::add_complaint(&admin, caller.actor(), &request).await)
+}
+
+async fn add_report(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Answer {
+    answer(admin::add_report(&admin, caller.actor(), &body).await)
 }
 
 async fn list(
@@ -237,5 +278,7 @@ fn invalid(error: &crate::types::ParseError) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
 }
 
+/// The largest report of abuse that is read; one holds the message that it is about.
+pub(super) const REPORT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The largest body that is read.
 const BODY_BYTES_MAX: usize = 64 * 1024;

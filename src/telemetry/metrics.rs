@@ -48,6 +48,8 @@ pub struct Metrics {
     tokens: Words,
     tokens_refused: Words,
     audit_entries: Counter,
+    complaints: Words,
+    forgotten_rows: Counter,
     places_scarce: Gauge,
     next_hop_up: ByName<Gauge>,
     next_hop_failures: Counter,
@@ -180,6 +182,8 @@ impl Metrics {
                 "reason",
                 TOKENS_REFUSED,
             ),
+            complaints: Words::new(r, "tollgate_complaints_total", "kind", COMPLAINTS),
+            forgotten_rows: single(r, "tollgate_archive_forgotten_rows_total"),
             audit_entries: single(r, "tollgate_audit_entries_total"),
             places_scarce: r.register_gauge(&Key::from_name("tollgate_places_scarce"), &METADATA),
             next_hop_up: ByName::new("tollgate_next_hop_up", "next_hop"),
@@ -323,6 +327,8 @@ impl Listener for Metrics {
             Event::TokenCreated(_) => self.tokens.count(TOKENS[0]),
             Event::TokenRevoked(_) => self.tokens.count(TOKENS[1]),
             Event::TokenRefused(refused) => self.tokens_refused.count(refused.reason),
+            Event::Complaint(complaint) => self.complaints.count(complaint.kind),
+            Event::Forgotten(forgotten) => self.forgotten_rows.increment(forgotten.rows),
             Event::Audited(_) => self.audit_entries.increment(1),
             Event::NextHopUp(state) => self.note_next_hop(&state.next_hop, 1.0),
             Event::NextHopDown(state) => {
@@ -641,6 +647,7 @@ const TLS_HANDSHAKES: &[&str] = &[
 const RECIPIENTS: &[&str] = &["sent", "refused", "limited", "deferred"];
 const EVIDENCE_REJECTED: &[&str] = &["twice", "malformed", "not-entitled", "contradicted"];
 const SUBJECTS: &[&str] = &["account", "tenant"];
+const COMPLAINTS: &[&str] = &["abuse", "fraud", "virus", "not-spam", "other"];
 const RELOADS: &[&str] = &["ok", "rejected"];
 const THRESHOLDS: &[&str] = &[
     "account-80",
@@ -680,6 +687,11 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_evidence_rejected_total", "Evidence of identity that was not believed"),
     ("tollgate_suspensions_total", "Suspensions that began"),
     ("tollgate_resumptions_total", "Suspensions that were lifted"),
+    ("tollgate_complaints_total", "Complaints about mail, by what they are about"),
+    (
+        "tollgate_archive_forgotten_rows_total",
+        "Rows that were kept long enough and left the archive",
+    ),
     ("tollgate_audit_entries_total", "Entries added to the audit"),
     ("tollgate_subject_changes_total", "Changes of assignments and overrides"),
     ("tollgate_tokens_total", "Tokens for the API that came and went"),

@@ -14,7 +14,7 @@ use crate::{
         verdict::Moment,
     },
     store::{
-        archive::{Archive, Batch, NewEvent},
+        archive::{Archive, Batch, Mark, NewEvent},
         records::Records,
     },
     telemetry::{self, ClientQuota},
@@ -316,7 +316,29 @@ fn told(notice: &Notice) -> AlertTold {
 fn new_event(moment: Moment, event: &Event) -> NewEvent {
     let (tenant, account) = whose(event);
     let body = telemetry::json(moment, event);
-    NewEvent { at: moment.utc, name: event.name(), tenant, account, body }
+    NewEvent { at: moment.utc, name: event.name(), tenant, account, body, marks: marks(event) }
+}
+
+/// What an event is found by.
+fn marks(event: &Event) -> Vec<Mark> {
+    match event {
+        Event::Message(report) => {
+            let mut marks = vec![Mark::Session(report.session.clone())];
+            marks.extend(report.message_id.clone().map(Mark::Message));
+            let recipients = report.recipients.iter().map(|recipient| &recipient.address);
+            marks.extend(recipients.map(|address| Mark::Recipient(address.clone())));
+            marks
+        }
+        Event::Refused(refusal) => vec![Mark::Session(refusal.session.clone())],
+        Event::Complaint(complaint) => {
+            let session = complaint.transaction.as_ref().and_then(Mark::of_transaction);
+            let mut marks: Vec<Mark> = session.into_iter().collect();
+            marks.extend(complaint.message_id.clone().map(Mark::Message));
+            marks.extend(complaint.recipient.clone().map(Mark::Recipient));
+            marks
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Whose matter an event is. The login of a failed attempt is anybody's invention and names nobody.
@@ -324,6 +346,9 @@ fn whose(event: &Event) -> (Option<TenantId>, Option<AccountId>) {
     let charged = match event {
         Event::Message(report) => report.charged.as_ref(),
         Event::Refused(refusal) => refusal.charged.as_ref(),
+        Event::Complaint(complaint) => {
+            return (complaint.tenant.clone(), complaint.account.clone());
+        }
         Event::LimitReached(reached) => return whose_key(&reached.key),
         Event::Suspended(suspended) => return whose_subject(&suspended.subject),
         Event::Resumed(resumed) => return whose_subject(&resumed.subject),

@@ -4,6 +4,7 @@ mod alerts;
 mod audit;
 mod availability;
 mod collector;
+mod retention;
 mod vitals;
 
 pub use alerts::{
@@ -13,4 +14,5 @@ pub use alerts::{
 pub use audit::Auditor;
 pub use availability::Availability;
 pub use collector::{Backlog, Collector, Ear, collector};
+pub use retention::Retention;
 pub use vitals::Vitals;

@@ -36,5 +36,6 @@ mod scanners;
 mod scram;
 mod smuggling;
 mod tls;
+mod trace;
 mod trust;
 mod wire;

@@ -38,6 +38,8 @@ fn message(account: &str, codes: &[(&str, u16)]) -> Event {
         recipients_refused: count(|code| code >= 500),
         recipients_deferred: count(|code| (400..500).contains(&code)),
         recipients_limited: 0,
+        message_id: None,
+        subject_hash: None,
         size_bytes: 1_000,
         outcome: Outcome::Sent,
         reply: None,

@@ -27,6 +27,7 @@ mod me;
 mod next_hops;
 mod pace;
 mod plans;
+mod records;
 mod reports;
 mod tenants;
 #[cfg(test)]
@@ -132,6 +133,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(events::routes())
         .merge(next_hops::routes())
         .merge(reports::routes())
+        .merge(records::routes())
         .merge(availability::routes())
         .merge(alerts::routes())
 }

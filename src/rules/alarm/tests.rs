@@ -72,6 +72,8 @@ fn message(outcome: Outcome, recipients_sent: u32) -> MessageReport {
         recipients_refused: 0,
         recipients_deferred: 0,
         recipients_limited: 0,
+        message_id: None,
+        subject_hash: None,
         size_bytes: 1,
         outcome,
         reply: None,
