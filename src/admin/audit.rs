@@ -20,10 +20,13 @@ pub struct AuditRequest {
     /// Only what was done so: `suspended`.
     pub action: Option<String>,
     /// Only from then on.
+    #[param(inline)]
     pub since: Option<Since>,
     /// Only before then.
+    #[param(inline)]
     pub until: Option<Since>,
     /// The newest first (the default), or the oldest.
+    #[param(inline)]
     pub order: Order,
     /// Only entries beyond this number, in that order.
     pub after: Option<u64>,

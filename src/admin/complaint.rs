@@ -50,6 +50,7 @@ pub struct ComplaintsRequest {
     /// Only those that are about nobody who is known.
     pub unattributed: bool,
     /// Only from then on.
+    #[param(inline)]
     pub since: Option<Since>,
     /// The `next` of the page before.
     pub after: Option<i64>,
