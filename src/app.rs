@@ -4,7 +4,7 @@
 //! connection; a panic in a task of the system ends the process, because half a gate is worse than none.
 
 use crate::{
-    admin::{Admin, Health, NextHopHealth, Readiness},
+    admin::{Admin, Bell, Health, NextHopHealth, Readiness},
     auth::{self, AuthError, Authenticator, Scheme, dovecot},
     cli::output,
     clock::Clock,
@@ -17,6 +17,7 @@ use crate::{
         ids::Ids,
         places::{House, PlaceCounts, Places},
     },
+    message::SubjectKey,
     net::{Beat, Listener, Pulse, TlsServer, connect::Network, descriptors},
     rules::{availability::Sla, tally::Book},
     smtp::server::Mechanism,
@@ -30,7 +31,10 @@ use crate::{
     },
     telemetry::{self, Telemetry},
     types::{Actor, Secret, Via},
-    watch::{self as watchers, Auditor, Availability, Backlog, Collector, Vitals},
+    watch::{
+        self as watchers, Auditor, Availability, Backlog, Collector, Courier, CourierGround,
+        Outfit, Post, Retention, Siren, Vitals,
+    },
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -121,7 +125,10 @@ struct App {
     telemetry: Telemetry,
     store: Arc<SqliteStore>,
     archive: Archive,
+    keep: Arc<ArcSwap<archive::Keep>>,
     collecting: Collecting,
+    siren: Option<Siren>,
+    outfit: Arc<ArcSwap<Outfit>>,
     gate: Arc<Gate>,
     tls: Option<Arc<TlsServer>>,
     doors: Vec<OpenDoor>,
@@ -161,7 +168,9 @@ impl App {
         let book = Book::new(key, config.reports.zone.clone());
         let (ear, collector) = watchers::collector(archive.clone(), clock.clone(), lines, book);
         let backlog = ear.backlog();
+        let (siren_ear, siren) = watchers::siren();
         let mut listeners = telemetry.listeners(&clock);
+        listeners.push(siren_ear);
         listeners.push(Box::new(ear));
         let events = Events::new(listeners);
         let store = opened
@@ -170,8 +179,10 @@ impl App {
             .named(&store_name)?;
         let tls = config.tls.clone().map(TlsServer::new).transpose().named("tls")?.map(Arc::new);
         let test_login = make_test_user(&config)?;
+        let outfit = build_outfit(&config)?;
         let (ledger, records) = (store.clone(), store.clone());
-        let ground = Ground { ledger, records, network: Network::System, clock, events };
+        let (network, subjects) = (Network::System, SubjectKey::new(archive.subject_key()));
+        let ground = Ground { ledger, records, network, clock, subjects, events };
         let gate = Arc::new(build_gate(&config, ground)?);
         let doors = open_doors(&config, &gate, tls.as_ref())?;
         let (pulse, beats) = Pulse::of(doors.iter().map(|open| open.sockets.len()).sum());
@@ -179,11 +190,14 @@ impl App {
         Ok(Self {
             sla: Arc::new(ArcSwap::from_pointee(config.sla.clone())),
             source,
+            keep: Arc::new(ArcSwap::from_pointee(config.keep)),
             config,
             telemetry,
             store,
             archive,
             collecting: Collecting::of(collector),
+            siren: Some(siren),
+            outfit: Arc::new(ArcSwap::from_pointee(outfit)),
             gate,
             tls,
             doors,
@@ -202,9 +216,10 @@ impl App {
         let mut connections = JoinSet::new();
         self.collecting.start(&mut vital, &self.gate);
         self.start_tasks(&mut vital).await?;
+        let mut beats = std::mem::take(&mut self.beats).into_iter();
         for open in std::mem::take(&mut self.doors) {
             let swap = open.door.clone();
-            for (socket, beat) in open.sockets.into_iter().zip(self.beats.drain(..)) {
+            for (socket, beat) in open.sockets.into_iter().zip(beats.by_ref()) {
                 connections.spawn(accept_loop(
                     self.gate.clone(),
                     swap.clone(),
@@ -271,7 +286,7 @@ impl App {
         self.telemetry.flush();
     }
 
-    async fn start_tasks(&self, vital: &mut JoinSet<&'static str>) -> Result<(), AppError> {
+    async fn start_tasks(&mut self, vital: &mut JoinSet<&'static str>) -> Result<(), AppError> {
         let gate = &self.gate;
         let (prober, replaced) = (gate.clone(), self.deliverers.subscribe());
         spawn(vital, "next-hop", async move { run_probes(&prober, replaced).await });
@@ -294,6 +309,13 @@ impl App {
             events: gate.events.clone(),
         };
         spawn(vital, "audit", auditor.run());
+        let retention = Retention {
+            archive: self.archive.clone(),
+            keep: self.keep.clone(),
+            clock: gate.clock.clone(),
+            events: gate.events.clone(),
+        };
+        spawn(vital, "retention", retention.run());
         let store = self.store.clone();
         spawn(vital, "store", async move { store.panicked().await });
         let metrics = self.telemetry.metrics();
@@ -305,7 +327,24 @@ impl App {
         });
         let health = self.health();
         self.start_watchers(vital, &health);
-        self.start_http(vital, health).await
+        let bell = Arc::new(self.start_courier(vital));
+        self.start_http(vital, health, bell).await
+    }
+
+    fn start_courier(&mut self, vital: &mut JoinSet<&'static str>) -> Courier {
+        let gate = self.gate.clone();
+        let courier = Courier::new(CourierGround {
+            archive: self.archive.clone(),
+            records: gate.records.clone(),
+            clock: gate.clock.clone(),
+            events: gate.events.clone(),
+            outfit: self.outfit.clone(),
+            post: Post::new(move || Deliverer::clone(&gate.deliverer.load())),
+        });
+        if let Some(siren) = self.siren.take() {
+            spawn(vital, "alerts", courier.clone().run(siren));
+        }
+        courier
     }
 
     fn health(&self) -> Arc<dyn Health> {
@@ -348,6 +387,7 @@ impl App {
         &self,
         vital: &mut JoinSet<&'static str>,
         health: Arc<dyn Health>,
+        bell: Arc<dyn Bell>,
     ) -> Result<(), AppError> {
         let admin = Admin {
             ledger: self.gate.ledger.clone(),
@@ -357,7 +397,9 @@ impl App {
             sla: self.sla.clone(),
             clock: self.gate.clock.clone(),
             events: self.gate.events.clone(),
+            zone: self.config.reports.zone.clone(),
             health: health.clone(),
+            bell,
         };
         self.start_api(vital, &admin)?;
         let path = &self.config.http.control;
@@ -435,6 +477,7 @@ impl App {
         }
         // Everything that can fail comes before anything that changes.
         let deliverer = self.new_deliverer(&config)?;
+        let outfit = build_outfit(&config)?;
         let house = share_descriptors(&config)?.house;
         self.gate.authenticator.reload().await.named("auth.passwd_file")?;
         if let (Some(tls), Some(settings)) = (&self.tls, config.tls.clone()) {
@@ -445,11 +488,13 @@ impl App {
             self.gate.deliverer.store(Arc::new(deliverer));
             self.deliverers.send_modify(|count| *count += 1);
         }
+        self.outfit.store(Arc::new(outfit));
         self.store.set_history(config.store.history);
         self.gate.policy.store(Arc::new(config.policy.clone()));
         self.sla.store(Arc::new(config.sla.clone()));
         self.gate.house.resize(house);
         self.replace_doors(&config);
+        self.keep.store(Arc::new(config.keep));
         let keys = config.keys_changed_since(&self.config);
         self.config = config;
         Ok(keys)
@@ -502,6 +547,8 @@ pub struct Ground {
     pub network: Network,
     /// The time.
     pub clock: Clock,
+    /// What subjects are hashed under.
+    pub subjects: SubjectKey,
     /// Who wants to know.
     pub events: Events,
 }
@@ -511,7 +558,7 @@ pub struct Ground {
 /// # Errors
 /// [`AppError::Start`] if something that the configuration names cannot be used.
 pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
-    let Ground { ledger, records, network, clock, events } = ground;
+    let Ground { ledger, records, network, clock, subjects, events } = ground;
     let deliverer =
         Deliverer::over(&network, config.next_hop.clone(), clock.clone(), events.clone());
     let deliverer = deliverer.named("next_hop")?;
@@ -525,6 +572,7 @@ pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
         policy: Arc::new(ArcSwap::from_pointee(config.policy.clone())),
         ids: Ids::new(clock.now()),
         clock,
+        subjects,
         events,
     })
 }
@@ -627,6 +675,10 @@ fn quickstart_text(config: &Config, login: &str) -> String {
         ));
     }
     lines.join("\n")
+}
+
+fn build_outfit(config: &Config) -> Result<Outfit, AppError> {
+    Outfit::new(config.alerts.clone()).named("alerts")
 }
 
 fn build_deliverer(config: &Config, clock: &Clock, events: &Events) -> Result<Deliverer, AppError> {

@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts;
 mod api;
 mod audit;
 mod availability;
@@ -30,9 +31,11 @@ mod postfix;
 mod prometheus;
 mod proxy;
 mod relay;
+mod reports;
 mod scanners;
 mod scram;
 mod smuggling;
 mod tls;
+mod trace;
 mod trust;
 mod wire;

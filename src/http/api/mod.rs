@@ -18,6 +18,7 @@
 
 mod access;
 mod accounts;
+mod alerts;
 mod answers;
 mod availability;
 mod events;
@@ -26,6 +27,8 @@ mod me;
 mod next_hops;
 mod pace;
 mod plans;
+mod records;
+mod reports;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -129,7 +132,10 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(plans::routes())
         .merge(events::routes())
         .merge(next_hops::routes())
+        .merge(reports::routes())
+        .merge(records::routes())
         .merge(availability::routes())
+        .merge(alerts::routes())
 }
 
 /// The document of all resources, as it is committed.

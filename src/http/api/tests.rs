@@ -242,7 +242,8 @@ async fn each_role_may_do_what_the_document_says_and_nothing_else() {
             assert!(may || heard.status == 403, "{} as {role}", operation.name());
             assert!(!may || heard.status != 404, "{} as {role}: own names", operation.name());
         }
-        let changes = operation.method != Method::GET;
+        // A look is asked for with a body, because addresses do not belong into an URL; it changes nothing.
+        let changes = operation.method != Method::GET && operation.path != "/trace";
         let only_operator = operation.roles.iter().all(|role| role == "operator");
         assert!(!changes || only_operator, "{} changes something", operation.name());
     }
@@ -322,7 +323,7 @@ fn happened(name: &'static str, tenant: &str) -> crate::store::archive::NewEvent
     let (at, account) = (crate::types::Timestamp::EPOCH, format!("a@{tenant}"));
     let body = format!(r#"{{"time":"t","event":"{name}","account":"{account}","actor":"alice"}}"#);
     let (tenant, account) = (tenant.parse().ok(), account.parse().ok());
-    crate::store::archive::NewEvent { at, name, tenant, account, body }
+    crate::store::archive::NewEvent { at, name, tenant, account, marks: Vec::new(), body }
 }
 
 #[tokio::test]
