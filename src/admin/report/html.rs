@@ -12,7 +12,7 @@ use askama::Template;
 /// The page, in the tenant's language.
 #[must_use]
 pub fn html(document: &TenantDocument) -> String {
-    page(document, chart::STYLE, |chart| chart.to_svg())
+    page(document, chart::STYLE, Chart::to_svg)
 }
 
 /// Subject, text and HTML of a letter with the report; mail programs show no plot, so the table stands in its place.
