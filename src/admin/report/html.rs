@@ -12,7 +12,7 @@ use askama::Template;
 /// The page, in the tenant's language.
 #[must_use]
 pub fn html(document: &TenantDocument) -> String {
-    page(document, chart::STYLE, Chart::to_svg)
+    page(document, Form::Page)
 }
 
 /// Subject, text and HTML of a letter with the report; mail programs show no plot, so the table stands in its place.
@@ -21,7 +21,7 @@ pub fn letter(document: &TenantDocument) -> (String, String, String) {
     let words = words(document.language);
     let t = &document.tenant;
     let subject = format!("{}: {}, {}", words.title, t.tenant, document.head.period);
-    (subject, text(document, words), page(document, "", |_| String::new()))
+    (subject, text(document, words), page(document, Form::Letter))
 }
 
 fn text(document: &TenantDocument, words: &'static Words) -> String {
@@ -49,11 +49,15 @@ fn text(document: &TenantDocument, words: &'static Words) -> String {
     lines.join("\n") + "\n"
 }
 
-fn page(
-    document: &TenantDocument,
-    style: &'static str,
-    plot: impl FnOnce(&Chart<'_>) -> String,
-) -> String {
+/// Where the report is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Page,
+    /// Without a plot.
+    Letter,
+}
+
+fn page(document: &TenantDocument, form: Form) -> String {
     let words = words(document.language);
     let zone = document.head.time_zone.parse().unwrap_or(Zone::UTC);
     let chart = chart(document, words);
@@ -63,12 +67,12 @@ fn page(
         words,
         t,
         head: &document.head,
-        style,
+        style: if form == Form::Page { chart::STYLE } else { "" },
         state: state(&t.state, words),
         made: shown(document.head.made),
         notes: notes(document, words),
         rows: rows(t, words, &shown),
-        plot: plot(&chart),
+        plot: if form == Form::Page { chart.to_svg() } else { String::new() },
         table: chart.to_table(),
         limits: limits(t, &shown),
         refused: refused(t, words),
