@@ -33,7 +33,7 @@ use crate::{
     types::{Actor, Secret, Via},
     watch::{
         self as watchers, Auditor, Availability, Backlog, Collector, Courier, CourierGround,
-        Outfit, Post, Retention, Siren, Vitals,
+        Outfit, Post, Reports, Retention, Siren, Vitals,
     },
 };
 use arc_swap::ArcSwap;
@@ -401,6 +401,7 @@ impl App {
             health: health.clone(),
             bell,
         };
+        self.start_reports(vital, &admin);
         self.start_api(vital, &admin)?;
         let path = &self.config.http.control;
         let socket =
@@ -418,6 +419,17 @@ impl App {
             });
         }
         Ok(())
+    }
+
+    /// Starts what writes to tenants about what they used.
+    fn start_reports(&self, vital: &mut JoinSet<&'static str>, admin: &Admin) {
+        let gate = self.gate.clone();
+        let reports = Reports {
+            admin: admin.clone(),
+            post: Post::new(move || Deliverer::clone(&gate.deliverer.load())),
+            letters: self.config.reports.letters.clone(),
+        };
+        spawn(vital, "reports", reports.run());
     }
 
     fn start_api(&self, vital: &mut JoinSet<&'static str>, admin: &Admin) -> Result<(), AppError> {

@@ -45,8 +45,8 @@ pub use plans::{PlanView, plans};
 pub use report::{
     AccountLine, DayLine, DomainLine, Gap, NetworkLine, PeakView, REPORT_PAGE_MAX, ReportHead,
     ReportPage, SeriesOf, SeriesPoint, SuspensionLine, TenantDocument, TenantReport, TrafficPoint,
-    csv_heading, csv_rows, daily, hourly, html as report_html, period, refusal_reasons, report_of,
-    report_page, top_senders, traffic,
+    csv_heading, csv_rows, daily, hourly, html as report_html, letter as report_letter, period,
+    refusal_reasons, report_of, report_page, report_tenants, top_senders, traffic,
 };
 pub use spec::{LimitSpec, LimitTarget, Since, Until};
 pub use subjects::{Changes, Patch, Who, Why, resume, set, show, suspend};

@@ -163,6 +163,7 @@ fn tenant_text(tenant: &TenantReport) -> String {
             "hard bounced",
             format!("{}{}", tenant.hard_bounced, percent(tenant.hard_bounced_percent)),
         ),
+        ("complaints", format!("{}{}", tenant.complaints, percent(tenant.complaints_percent))),
         ("over hour limit", number(tenant.refused_over_hour_limit)),
         ("over day limit", number(tenant.refused_over_day_limit)),
         ("over client limit", number(tenant.refused_over_client_limit)),

@@ -24,6 +24,7 @@ use crate::{
     store::{archive, sqlite},
     telemetry,
     types::{AccountId, ByteCount, Domain, Span},
+    watch::{Letters, ReportLetters},
 };
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -56,7 +57,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let store = check_store(root, &file.store, &server.state_dir, &parties);
     let (archive, keep) = check_archive(root, &file.archive, &server.state_dir);
     let alerts = alerts::check(root, &file.alerts, &server.hostname);
-    let reports = check_reports(root, &file.reports);
+    let reports = check_reports(root, &file.reports, &server.hostname);
     let sla = check_sla(root, &file.sla, &reports.zone);
     Config {
         log: check_log(root, file),
@@ -525,13 +526,18 @@ fn check_sla(root: &mut At<'_>, section: &Section<written::Sla>, zone: &Zone) ->
     Sla { target, zone: zone.clone() }
 }
 
-fn check_reports(root: &mut At<'_>, section: &Section<Reports>) -> ReportSettings {
+fn check_reports(
+    root: &mut At<'_>,
+    section: &Section<Reports>,
+    hostname: &Domain,
+) -> ReportSettings {
     let mut at = root.inside("reports");
     let s = at.open(section);
-    let days = |count: u64| Span::from_secs(count * 24 * 3600);
-    let keep = at.within("keep", &s.keep, days(800), days(40)..=days(4_000)).length();
     let zone = at.or("time_zone", &s.time_zone, Parsed(Zone::UTC)).0;
-    ReportSettings { zone, keep }
+    let every = at.or("letters", &s.letters, Letters::None);
+    let from = at.value("from", &s.from).map(|parsed| parsed.0);
+    let from = from.or_else(|| format!("tollgate@{hostname}").parse().ok());
+    ReportSettings { zone, letters: ReportLetters { every, from, host: hostname.clone() } }
 }
 
 fn check_spool(root: &mut At<'_>, section: &Section<Spool>, state_dir: &Path) -> spool::Settings {

@@ -32,7 +32,7 @@ use crate::{
     },
     spool, store, telemetry,
     types::{AccountId, Domain},
-    watch::AlertSettings,
+    watch::{AlertSettings, ReportLetters},
 };
 use std::{
     fmt,
@@ -99,8 +99,8 @@ pub struct Config {
 pub struct ReportSettings {
     /// Where days begin and end.
     pub zone: Zone,
-    /// How long days and months are kept.
-    pub keep: Duration,
+    /// Letters to tenants.
+    pub letters: ReportLetters,
 }
 
 /// Where the program can be looked at.

@@ -22,6 +22,7 @@ use crate::{
         AccountId, Address, ByteCount, Domain, Fingerprint, PeerName, PlanName, Scope, Secret,
         Span, TenantId, Unit,
     },
+    watch::Letters,
 };
 use serde::{
     Deserialize, Deserializer,
@@ -278,7 +279,8 @@ tables! {
     }
     Reports {
         time_zone: Key<Parsed<Zone>>,
-        keep: Key<Span>,
+        letters: Key<Letters>,
+        from: Key<Parsed<Address>>,
     }
     Spool {
         folder: Key<PathBuf>,

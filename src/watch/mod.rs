@@ -4,6 +4,7 @@ mod alerts;
 mod audit;
 mod availability;
 mod collector;
+mod reports;
 mod retention;
 mod vitals;
 
@@ -14,5 +15,6 @@ pub use alerts::{
 pub use audit::Auditor;
 pub use availability::Availability;
 pub use collector::{Backlog, Collector, Ear, collector};
+pub use reports::{Letters, ReportLetters, Reports};
 pub use retention::Retention;
 pub use vitals::Vitals;

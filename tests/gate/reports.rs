@@ -79,3 +79,38 @@ fn a_report_says_what_the_next_hop_took_and_what_explain_shows() {
     let wrong = gate.tollgate(&["report", "--all", "--period", "2026-13"]).badly();
     assert!(wrong.contains("last-month"), "{wrong}");
 }
+
+#[test]
+fn a_tenant_gets_its_report_by_mail_once() {
+    let sink = sink().run();
+    let mut gate = gate().set("reports.letters", "weekly").next_hop(&sink).run();
+    let contact = |gate: &Gate, tenant: &str| {
+        let address = format!("owner@{tenant}");
+        gate.tollgate(&["tenant", "set", tenant, "--contact", &address, "--language", "id"]).well();
+    };
+    contact(&gate, "shop.example");
+    gate.restart();
+    let letter = sink.wait_for(1).remove(0);
+    assert!(letter.mail.starts_with("MAIL FROM:<>"), "{}", letter.mail);
+    assert_eq!(letter.recipients, ["RCPT TO:<owner@shop.example>"]);
+    let text = letter.as_str();
+    for part in [
+        "Subject: Pemakaian e-mail: shop.example",
+        "Auto-Submitted: auto-generated",
+        "text/plain",
+        "text/html",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // The next round writes to whoever is new and to nobody twice.
+    contact(&gate, "mall.example");
+    gate.restart();
+    let letters = sink.wait_for(2);
+    let to: Vec<&str> = letters.iter().map(|letter| letter.recipients[0].as_str()).collect();
+    assert_eq!(to, ["RCPT TO:<owner@shop.example>", "RCPT TO:<owner@mall.example>"]);
+    // Nobody was charged.
+    assert_eq!(
+        gate.json(&["report", "--tenant", "shop.example", "--period", "today"])["tenant"]["accepted_recipients"],
+        0
+    );
+}

@@ -54,6 +54,7 @@ fn row(head: &ReportHead, tenant: &TenantReport) -> Vec<String> {
     ];
     row.extend(numbers.map(|number| number.to_string()));
     row.push(shown(tenant.hard_bounced_percent));
+    row.extend([tenant.complaints.to_string(), shown(tenant.complaints_percent)]);
     row.extend(peak(tenant.peak_hour.as_ref()));
     row.extend(peak(tenant.peak_24_hours.as_ref()));
     let numbers = [
@@ -110,7 +111,7 @@ fn joined<'a>(lines: impl Iterator<Item = (&'a String, u64)>) -> String {
     lines.map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join(" ")
 }
 
-const COLUMNS: [&str; 40] = [
+const COLUMNS: [&str; 42] = [
     "tenant",
     "plan",
     "state",
@@ -129,6 +130,8 @@ const COLUMNS: [&str; 40] = [
     "deferred",
     "hard_bounced",
     "hard_bounced_percent",
+    "complaints",
+    "complaints_percent",
     "peak_hour",
     "peak_hour_from",
     "peak_hour_percent",

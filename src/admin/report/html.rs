@@ -12,6 +12,52 @@ use askama::Template;
 /// The page, in the tenant's language.
 #[must_use]
 pub fn html(document: &TenantDocument) -> String {
+    page(document, Form::Page)
+}
+
+/// Subject, text and HTML of a letter with the report; mail programs show no plot, so the table stands in its place.
+#[must_use]
+pub fn letter(document: &TenantDocument) -> (String, String, String) {
+    let words = words(document.language);
+    let t = &document.tenant;
+    let subject = format!("{}: {}, {}", words.title, t.tenant, document.head.period);
+    (subject, text(document, words), page(document, Form::Letter))
+}
+
+fn text(document: &TenantDocument, words: &'static Words) -> String {
+    let zone = document.head.time_zone.parse().unwrap_or(Zone::UTC);
+    let shown = |moment: Timestamp| zone.show(moment, "%Y-%m-%d %H:%M");
+    let t = &document.tenant;
+    let mut lines = vec![
+        format!(
+            "{}: {}, {} ({})",
+            words.title, t.tenant, document.head.period, document.head.time_zone
+        ),
+        String::new(),
+    ];
+    lines.extend(notes(document, words));
+    let pairs = |(name, value): Two| format!("{name}: {value}");
+    lines.extend(rows(t, words, &shown).into_iter().map(pairs));
+    lines.extend([String::new(), words.refused.to_owned()]);
+    lines.extend(refused(t, words).into_iter().map(|(name, count)| format!("  {name}: {count}")));
+    for (title, rows) in lists(t, words) {
+        lines.extend([String::new(), title.to_owned()]);
+        lines.extend(
+            rows.into_iter().map(|(name, count, part)| format!("  {name}: {count} {part}")),
+        );
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Where the report is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Page,
+    /// Without a plot.
+    Letter,
+}
+
+fn page(document: &TenantDocument, form: Form) -> String {
     let words = words(document.language);
     let zone = document.head.time_zone.parse().unwrap_or(Zone::UTC);
     let chart = chart(document, words);
@@ -21,12 +67,12 @@ pub fn html(document: &TenantDocument) -> String {
         words,
         t,
         head: &document.head,
-        style: chart::STYLE,
+        style: if form == Form::Page { chart::STYLE } else { "" },
         state: state(&t.state, words),
         made: shown(document.head.made),
         notes: notes(document, words),
         rows: rows(t, words, &shown),
-        plot: chart.to_svg(),
+        plot: if form == Form::Page { chart.to_svg() } else { String::new() },
         table: chart.to_table(),
         limits: limits(t, &shown),
         refused: refused(t, words),
@@ -102,6 +148,7 @@ fn rows(t: &TenantReport, words: &Words, shown: Shown<'_>) -> Vec<Two> {
         (words.unknown, t.unknown.to_string()),
         (words.deferred, t.deferred.to_string()),
         (words.bounced, bounced),
+        (words.complaints, format!("{}{}", t.complaints, of_limit(t.complaints_percent))),
         (words.peak_hour, peak(&t.peak_hour)),
         (words.peak_day, peak(&t.peak_24_hours)),
         (words.bytes, t.bytes.to_string()),
@@ -227,6 +274,7 @@ words! {
     unknown: "Fate unknown (counted)", "Nasib tidak diketahui (dihitung)";
     deferred: "Put off", "Ditunda";
     bounced: "Refused by the next server", "Ditolak server berikutnya";
+    complaints: "Complaints", "Keluhan";
     peak_hour: "Busiest hour (of the limit)", "Jam tersibuk (dari batas)";
     peak_day: "Busiest 24 hours (of the limit)", "24 jam tersibuk (dari batas)";
     bytes: "Bytes", "Bita";

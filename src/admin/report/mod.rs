@@ -12,7 +12,7 @@ mod tests;
 mod view;
 
 pub use csv::{csv_heading, csv_rows};
-pub use html::html;
+pub use html::{html, letter};
 pub use series::{
     SeriesOf, SeriesPoint, TrafficPoint, daily, hourly, refusal_reasons, top_senders, traffic,
 };
@@ -74,6 +74,17 @@ pub async fn report_of(
     let mut reports = tenant::reports(admin, period, vec![view]).await?;
     let tenant = reports.pop().ok_or_else(|| AdminError::Invalid("no such tenant".into()))?;
     Ok(TenantDocument { head, language, tenant, days })
+}
+
+/// Tenants of reports, in pages by name, with where to go on.
+///
+/// # Errors
+/// [`AdminError::Store`] if the store or the archive does not answer.
+pub async fn report_tenants(
+    admin: &Admin,
+    after: Option<String>,
+) -> Result<(Vec<super::SubjectView>, Option<String>), AdminError> {
+    tenants_after(admin, after.unwrap_or_default(), REPORT_PAGE_MAX).await
 }
 
 /// Tenants by name: who is recorded or has a history, and of whom anything is still counted.

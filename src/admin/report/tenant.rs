@@ -58,6 +58,8 @@ fn report(view: SubjectView, usage: TenantUsage) -> TenantReport {
         deferred: counts.deferred,
         hard_bounced: counts.bounced,
         hard_bounced_percent: bounced_percent(&counts),
+        complaints: counts.complaints,
+        complaints_percent: percent(counts.complaints, counts.delivered()),
         bytes: counts.bytes,
         warnings: counts.warnings,
         first: sum.seen.map(|seen| seen.first),

@@ -113,6 +113,10 @@ pub struct TenantReport {
     pub hard_bounced: u64,
     /// These in percent of all that the next hop decided about.
     pub hard_bounced_percent: Option<f64>,
+    /// Complaints of recipients that were attributed to the tenant.
+    pub complaints: u64,
+    /// These in percent of the delivered recipients.
+    pub complaints_percent: Option<f64>,
     /// Octets of accepted messages.
     pub bytes: u64,
     /// Limits that reached 80 % or 100 %.
@@ -134,12 +138,16 @@ pub struct TenantReport {
 impl TenantDocument {
     /// The report without the names of operators, unless the caller sees all.
     #[must_use]
-    pub fn as_seen_by(mut self, caller: &Caller) -> Self {
-        if !caller.sees_all() {
-            self.tenant.state.hide_actor();
-            for line in &mut self.tenant.suspensions {
-                line.lifted_by = None;
-            }
+    pub fn as_seen_by(self, caller: &Caller) -> Self {
+        if caller.sees_all() { self } else { self.for_tenant() }
+    }
+
+    /// The report without the names of operators.
+    #[must_use]
+    pub fn for_tenant(mut self) -> Self {
+        self.tenant.state.hide_actor();
+        for line in &mut self.tenant.suspensions {
+            line.lifted_by = None;
         }
         self
     }

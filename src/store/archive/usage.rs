@@ -316,6 +316,36 @@ impl Archive {
         self.read(move |db| suspensions(db, &tenant, (from, until), max)).await
     }
 
+    /// Notes that a tenant is sent its report about a period; false if that was noted before.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be written.
+    pub async fn begin_letter(&self, tenant: TenantId, period: String) -> Result<bool, StoreError> {
+        self.write(Lasting::Power, move |db| {
+            let tenant = names::number_of(db, &SubjectId::Tenant(tenant))?;
+            let sql = "INSERT OR IGNORE INTO report_letters (tenant, period) VALUES (?1, ?2)";
+            Ok(db.prepare_cached(sql)?.execute(params![tenant, period])? == 1)
+        })
+        .await
+    }
+
+    /// Takes that back, because it could not be sent.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be written.
+    pub async fn take_letter_back(
+        &self,
+        tenant: TenantId,
+        period: String,
+    ) -> Result<(), StoreError> {
+        self.write(Lasting::Power, move |db| {
+            let tenant = names::number_of(db, &SubjectId::Tenant(tenant))?;
+            let sql = "DELETE FROM report_letters WHERE tenant = ?1 AND period = ?2";
+            db.prepare_cached(sql)?.execute(params![tenant, period]).map(drop)
+        })
+        .await
+    }
+
     /// Forgets hours before one and days before another, a bounded number at a time; returns how many rows went.
     ///
     /// # Errors
@@ -935,5 +965,6 @@ CREATE TABLE covered_hours (hour INTEGER PRIMARY KEY, collected INTEGER NOT NULL
 CREATE TABLE suspensions (case_id TEXT PRIMARY KEY, subject INTEGER NOT NULL, since INTEGER NOT NULL,
     reason TEXT NOT NULL, until INTEGER, lifted_by TEXT) WITHOUT ROWID;
 CREATE TABLE usage_key (secret BLOB NOT NULL);
+CREATE TABLE report_letters (tenant INTEGER NOT NULL, period TEXT NOT NULL, PRIMARY KEY (tenant, period)) WITHOUT ROWID;
 "
 );
