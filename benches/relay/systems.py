@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 START_WAIT_SECONDS = 20
@@ -15,7 +16,8 @@ START_WAIT_SECONDS = 20
 def start(name: str, folder: pathlib.Path, options):
     """Starts one system with its sink and returns it when it answers."""
     folder.mkdir()
-    kinds = {"haproxy": Haproxy, "postfix": Postfix, "tollgate-normal": Tollgate, "tollgate-full": Tollgate}
+    kinds = {"haproxy": Haproxy, "postfix": Postfix, "tollgate-normal": Tollgate, "tollgate-full": Tollgate,
+             "tollgate-before": Before, "tollgate-watched": Watched}
     return kinds[name](name, folder, options)
 
 
@@ -132,12 +134,20 @@ class Tollgate(System):
 
     def launch(self) -> int:
         config = self.folder / "tollgate.toml"
+        synchronous = "full" if self.name == "tollgate-full" else "normal"
         config.write_text(TOLLGATE_TOML.format(
-            port=self.port, sink=self.sink.port, synchronous=self.name.removeprefix("tollgate-")))
+            port=self.port, sink=self.sink.port, synchronous=synchronous) + self.more())
         self.process = subprocess.Popen(
-            [self.options.binary, "serve", "--config", str(config)],
+            [self.binary(), "serve", "--config", str(config)],
             cwd=self.folder, stderr=(self.folder / "tollgate.log").open("wb"))
         return self.process.pid
+
+    def binary(self) -> str:
+        return self.options.binary
+
+    def more(self) -> str:
+        """Further sections of the configuration."""
+        return HTTP_TOML.format(http="none", api="none")
 
     def wrong_counts(self, sent: dict[str, int]) -> list[str]:
         wrong = []
@@ -151,7 +161,7 @@ class Tollgate(System):
         return wrong
 
     def limits_of(self, sender: str, command: str) -> list[dict]:
-        said = subprocess.run([self.options.binary, command, "--config", "tollgate.toml", sender, "--json"],
+        said = subprocess.run([self.binary(), command, "--config", "tollgate.toml", sender, "--json"],
                               cwd=self.folder, check=True, stdout=subprocess.PIPE, text=True)
         limits = [limit for limit in json.loads(said.stdout)["limits"] if limit["unit"] == "recipients"]
         if len(limits) != PLAN_LIMITS:
@@ -162,19 +172,68 @@ class Tollgate(System):
         stop_process(self.process)
 
 
+class Before(Tollgate):
+    """An older build, for what has become of it since: without an API, an archive or anybody who watches."""
+
+    def binary(self) -> str:
+        return self.options.before
+
+    def more(self) -> str:
+        return '[http]\nlisten = "none"\n'
+
+
+class Watched(Tollgate):
+    """Everything turned on and looked at all the time: metrics, API, dashboards, live events, alerts to a webhook."""
+
+    watchers = None
+
+    def launch(self) -> int:
+        self.http, self.api, self.hook = free_port(), free_port(), free_port()
+        pid = super().launch()
+        wait_for_port(self.port)
+        token = subprocess.run(
+            [self.binary(), "token", "create", "bench", "--role", "operator", "--config", "tollgate.toml", "--json"],
+            cwd=self.folder, check=True, stdout=subprocess.PIPE, text=True)
+        secret = json.loads(token.stdout)["secret"]
+        script = pathlib.Path(__file__).resolve().parent / "watchers.py"
+        self.watchers = subprocess.Popen(
+            [sys.executable, str(script), str(self.http), str(self.api), str(self.hook), secret],
+            stdout=subprocess.PIPE, text=True)
+        return pid
+
+    def more(self) -> str:
+        listening = HTTP_TOML.format(http=f"127.0.0.1:{self.http}", api=f"127.0.0.1:{self.api}")
+        return listening + ALERTS_TOML.format(hook=self.hook)
+
+    def watched(self) -> dict:
+        """Ends the watchers; says what they saw."""
+        self.watchers.send_signal(signal.SIGTERM)
+        return json.loads(self.watchers.communicate(timeout=10)[0] or "{}")
+
+    def halt(self) -> None:
+        stop_process(self.watchers)
+        super().halt()
+
+
 PLAN_LIMITS = 4
+HTTP_TOML = """
+[http]
+listen = "{http}"
+
+[api]
+listen = "{api}"
+"""
+# A limit that reaches 80 % raises an alert: a hundred senders of 40 messages under a limit of 50 do so, each of them.
+ALERTS_TOML = """
+[alerts]
+webhook = [{{ name = "bench", url = "http://127.0.0.1:{hook}/", severity = "info" }}]
+"""
 # The limits of the plan that Tollgate ships, for the account and for its tenant; and the trusted server's own, which must
 # not be what stops the run but is charged for each message too, because MAIL FROM is weak evidence.
 TOLLGATE_TOML = """\
 [server]
 hostname = "relay.example"
 state_dir = "var"
-
-[http]
-listen = "none"
-
-[api]
-listen = "none"
 
 [[listener]]
 name = "smarthost"
