@@ -19,6 +19,7 @@ mod subjects;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod traffic;
 mod view;
 
 pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
@@ -35,6 +36,7 @@ pub use tokens::{
     Caller, Remark, TokenError, TokenMade, TokenRequest, TokenView, create_token, list_tokens,
     revoke_token, still_valid, verify_token,
 };
+pub use traffic::{Slot, SlotCounts, TRAFFIC_SLOT_MINUTES, Traffic, sent_by, top_senders, traffic};
 pub use view::{
     Explanation, HitView, LimitView, OverrideView, PlanSource, RefusalView, State, SubjectUsage,
     SubjectView, TenantSource,

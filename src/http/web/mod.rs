@@ -15,6 +15,7 @@ mod frame;
 mod limits;
 mod live;
 mod overview;
+mod plot;
 mod session;
 mod sign_in;
 mod tenant;
