@@ -4,7 +4,7 @@
 //! connection; a panic in a task of the system ends the process, because half a gate is worse than none.
 
 use crate::{
-    admin::{Admin, Health, NextHopHealth, Readiness},
+    admin::{Admin, Bell, Health, NextHopHealth, Readiness},
     auth::{self, AuthError, Authenticator, Scheme, dovecot},
     cli::output,
     clock::Clock,
@@ -17,6 +17,7 @@ use crate::{
         ids::Ids,
         places::{House, PlaceCounts, Places},
     },
+    message::SubjectKey,
     net::{Beat, Listener, Pulse, TlsServer, connect::Network, descriptors},
     rules::{availability::Sla, tally::Book},
     smtp::server::Mechanism,
@@ -30,7 +31,10 @@ use crate::{
     },
     telemetry::{self, Telemetry},
     types::{Actor, Secret, Via},
-    watch::{self as watchers, Auditor, Availability, Backlog, Collector, Vitals},
+    watch::{
+        self as watchers, Auditor, Availability, Backlog, Collector, Courier, CourierGround,
+        Outfit, Post, Retention, Siren, Vitals,
+    },
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -121,7 +125,10 @@ struct App {
     telemetry: Telemetry,
     store: Arc<SqliteStore>,
     archive: Archive,
+    keep: Arc<ArcSwap<archive::Keep>>,
     collecting: Collecting,
+    siren: Option<Siren>,
+    outfit: Arc<ArcSwap<Outfit>>,
     gate: Arc<Gate>,
     tls: Option<Arc<TlsServer>>,
     doors: Vec<OpenDoor>,
@@ -153,13 +160,17 @@ impl App {
         let clock = Clock::resume(opened.anchor(), opened.high_water());
         warn_of_the_past(&clock);
         let archive_name = format!("the archive {}", config.archive.path.display());
-        let archive = archive::open(&config.archive).named(&archive_name)?;
+        let archive = archive::open(&config.archive)
+            .map_err(|error| advised_of_archive(&error))
+            .named(&archive_name)?;
         let lines = config.log.lines_per_client_minute;
         let key = archive.recipient_key().await.named(&archive_name)?;
         let book = Book::new(key, config.reports.zone.clone());
         let (ear, collector) = watchers::collector(archive.clone(), clock.clone(), lines, book);
         let backlog = ear.backlog();
+        let (siren_ear, siren) = watchers::siren();
         let mut listeners = telemetry.listeners(&clock);
+        listeners.push(siren_ear);
         listeners.push(Box::new(ear));
         let events = Events::new(listeners);
         let store = opened
@@ -168,8 +179,10 @@ impl App {
             .named(&store_name)?;
         let tls = config.tls.clone().map(TlsServer::new).transpose().named("tls")?.map(Arc::new);
         let test_login = make_test_user(&config)?;
+        let outfit = build_outfit(&config)?;
         let (ledger, records) = (store.clone(), store.clone());
-        let ground = Ground { ledger, records, network: Network::System, clock, events };
+        let (network, subjects) = (Network::System, SubjectKey::new(archive.subject_key()));
+        let ground = Ground { ledger, records, network, clock, subjects, events };
         let gate = Arc::new(build_gate(&config, ground)?);
         let doors = open_doors(&config, &gate, tls.as_ref())?;
         let (pulse, beats) = Pulse::of(doors.iter().map(|open| open.sockets.len()).sum());
@@ -177,11 +190,14 @@ impl App {
         Ok(Self {
             sla: Arc::new(ArcSwap::from_pointee(config.sla.clone())),
             source,
+            keep: Arc::new(ArcSwap::from_pointee(config.keep)),
             config,
             telemetry,
             store,
             archive,
             collecting: Collecting::of(collector),
+            siren: Some(siren),
+            outfit: Arc::new(ArcSwap::from_pointee(outfit)),
             gate,
             tls,
             doors,
@@ -198,7 +214,7 @@ impl App {
         let mut signals = Signals::new().named("signals")?;
         let mut vital = JoinSet::new();
         let mut connections = JoinSet::new();
-        self.collecting.start(&mut vital, &self.gate.events);
+        self.collecting.start(&mut vital, &self.gate);
         self.start_tasks(&mut vital).await?;
         for open in std::mem::take(&mut self.doors) {
             let swap = open.door.clone();
@@ -269,7 +285,7 @@ impl App {
         self.telemetry.flush();
     }
 
-    async fn start_tasks(&self, vital: &mut JoinSet<&'static str>) -> Result<(), AppError> {
+    async fn start_tasks(&mut self, vital: &mut JoinSet<&'static str>) -> Result<(), AppError> {
         let gate = &self.gate;
         let (prober, replaced) = (gate.clone(), self.deliverers.subscribe());
         spawn(vital, "next-hop", async move { run_probes(&prober, replaced).await });
@@ -292,6 +308,13 @@ impl App {
             events: gate.events.clone(),
         };
         spawn(vital, "audit", auditor.run());
+        let retention = Retention {
+            archive: self.archive.clone(),
+            keep: self.keep.clone(),
+            clock: gate.clock.clone(),
+            events: gate.events.clone(),
+        };
+        spawn(vital, "retention", retention.run());
         let store = self.store.clone();
         spawn(vital, "store", async move { store.panicked().await });
         let metrics = self.telemetry.metrics();
@@ -303,7 +326,24 @@ impl App {
         });
         let health = self.health();
         self.start_watchers(vital, &health);
-        self.start_http(vital, health).await
+        let bell = Arc::new(self.start_courier(vital));
+        self.start_http(vital, health, bell).await
+    }
+
+    fn start_courier(&mut self, vital: &mut JoinSet<&'static str>) -> Courier {
+        let gate = self.gate.clone();
+        let courier = Courier::new(CourierGround {
+            archive: self.archive.clone(),
+            records: gate.records.clone(),
+            clock: gate.clock.clone(),
+            events: gate.events.clone(),
+            outfit: self.outfit.clone(),
+            post: Post::new(move || Deliverer::clone(&gate.deliverer.load())),
+        });
+        if let Some(siren) = self.siren.take() {
+            spawn(vital, "alerts", courier.clone().run(siren));
+        }
+        courier
     }
 
     fn health(&self) -> Arc<dyn Health> {
@@ -346,6 +386,7 @@ impl App {
         &self,
         vital: &mut JoinSet<&'static str>,
         health: Arc<dyn Health>,
+        bell: Arc<dyn Bell>,
     ) -> Result<(), AppError> {
         let admin = Admin {
             ledger: self.gate.ledger.clone(),
@@ -355,7 +396,9 @@ impl App {
             sla: self.sla.clone(),
             clock: self.gate.clock.clone(),
             events: self.gate.events.clone(),
+            zone: self.config.reports.zone.clone(),
             health: health.clone(),
+            bell,
         };
         self.start_api(vital, &admin)?;
         let path = &self.config.http.control;
@@ -433,6 +476,7 @@ impl App {
         }
         // Everything that can fail comes before anything that changes.
         let deliverer = self.new_deliverer(&config)?;
+        let outfit = build_outfit(&config)?;
         let house = share_descriptors(&config)?.house;
         self.gate.authenticator.reload().await.named("auth.passwd_file")?;
         if let (Some(tls), Some(settings)) = (&self.tls, config.tls.clone()) {
@@ -443,11 +487,13 @@ impl App {
             self.gate.deliverer.store(Arc::new(deliverer));
             self.deliverers.send_modify(|count| *count += 1);
         }
+        self.outfit.store(Arc::new(outfit));
         self.store.set_history(config.store.history);
         self.gate.policy.store(Arc::new(config.policy.clone()));
         self.sla.store(Arc::new(config.sla.clone()));
         self.gate.house.resize(house);
         self.replace_doors(&config);
+        self.keep.store(Arc::new(config.keep));
         let keys = config.keys_changed_since(&self.config);
         self.config = config;
         Ok(keys)
@@ -500,6 +546,8 @@ pub struct Ground {
     pub network: Network,
     /// The time.
     pub clock: Clock,
+    /// What subjects are hashed under.
+    pub subjects: SubjectKey,
     /// Who wants to know.
     pub events: Events,
 }
@@ -509,7 +557,7 @@ pub struct Ground {
 /// # Errors
 /// [`AppError::Start`] if something that the configuration names cannot be used.
 pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
-    let Ground { ledger, records, network, clock, events } = ground;
+    let Ground { ledger, records, network, clock, subjects, events } = ground;
     let deliverer =
         Deliverer::over(&network, config.next_hop.clone(), clock.clone(), events.clone());
     let deliverer = deliverer.named("next_hop")?;
@@ -523,6 +571,7 @@ pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
         policy: Arc::new(ArcSwap::from_pointee(config.policy.clone())),
         ids: Ids::new(clock.now()),
         clock,
+        subjects,
         events,
     })
 }
@@ -538,6 +587,18 @@ fn advised(error: &StoreError) -> String {
     let advice = match error {
         StoreError::Damaged(_) => {
             "; restore a backup, or move the file away with its -wal and start without a history \
+             (docs/operations.md)"
+        }
+        _ => "",
+    };
+    format!("{error}{advice}")
+}
+
+/// The same of the archive.
+fn advised_of_archive(error: &StoreError) -> String {
+    let advice = match error {
+        StoreError::Damaged(_) => {
+            "; restore a copy, or move the file away with its -wal: limits are not concerned, history and tokens are gone \
              (docs/operations.md)"
         }
         _ => "",
@@ -613,6 +674,10 @@ fn quickstart_text(config: &Config, login: &str) -> String {
         ));
     }
     lines.join("\n")
+}
+
+fn build_outfit(config: &Config) -> Result<Outfit, AppError> {
+    Outfit::new(config.alerts.clone()).named("alerts")
 }
 
 fn build_deliverer(config: &Config, clock: &Clock, events: &Events) -> Result<Deliverer, AppError> {
@@ -782,13 +847,13 @@ impl Collecting {
         Self { collector: Some(collector), stop: None, done: None }
     }
 
-    fn start(&mut self, vital: &mut JoinSet<&'static str>, events: &Events) {
+    fn start(&mut self, vital: &mut JoinSet<&'static str>, gate: &Gate) {
         let Some(collector) = self.collector.take() else { return };
         let ((stop, stopped), (ended, done)) = (oneshot::channel(), oneshot::channel());
         (self.stop, self.done) = (Some(stop), Some(done));
-        let events = events.clone();
+        let (events, records) = (gate.events.clone(), gate.records.clone());
         spawn(vital, "collector", async move {
-            collector.run(events, async { drop(stopped.await) }).await;
+            collector.run(events, records, async { drop(stopped.await) }).await;
             let _nobody_waits = ended.send(());
         });
     }

@@ -4,9 +4,9 @@
 //! events and from nothing else, so they cannot disagree. Events flow one way: a listener never calls back.
 
 use crate::types::{
-    Access, AccountId, Address, CaseId, ClientCertificate, ClientIp, Key, Limit, Month, PeerName,
-    PlanName, ReversePath, SessionId, SubjectId, TenantId, Timestamp, TokenName, TransactionId,
-    Unit,
+    Access, AccountId, Address, CaseId, ClientCertificate, ClientIp, Key, Limit, MessageId, Month,
+    PeerName, PlanName, ReversePath, SessionId, SubjectHash, SubjectId, TenantId, Timestamp,
+    TokenName, TransactionId, Unit,
 };
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -47,6 +47,10 @@ pub enum Event {
     TokenRevoked(TokenChanged),
     /// Somebody came to the API without a token that is valid.
     TokenRefused(TokenRefused),
+    /// Somebody complained about mail.
+    Complaint(Box<Complaint>),
+    /// What was kept long enough left the archive.
+    Forgotten(Forgotten),
     /// An entry was added to the audit.
     Audited(Audited),
     /// A next hop became usable again.
@@ -97,6 +101,12 @@ pub enum Event {
     CertificateRenewed(CertificateEnd),
     /// A task ended by a panic; the connection it served was closed.
     TaskPanicked(Trouble),
+    /// An alert began, became worse, still lasts or is over.
+    Alert(Box<AlertTold>),
+    /// Alerts cannot be delivered to one of their receivers.
+    AlertSinkFailed(SinkState),
+    /// A receiver of alerts takes them again.
+    AlertSinkRecovered(SinkState),
 }
 
 impl Event {
@@ -121,6 +131,8 @@ impl Event {
             Self::TokenCreated(_) => "token-created",
             Self::TokenRevoked(_) => "token-revoked",
             Self::TokenRefused(_) => "token-refused",
+            Self::Complaint(_) => "complaint",
+            Self::Forgotten(_) => "forgotten",
             Self::Audited(_) => "audited",
             Self::NextHopUp(_) => "next-hop-up",
             Self::NextHopDown(_) => "next-hop-down",
@@ -146,6 +158,9 @@ impl Event {
             Self::CertificateExpiring(_) => "certificate-expiring",
             Self::CertificateRenewed(_) => "certificate-renewed",
             Self::TaskPanicked(_) => "task-panicked",
+            Self::Alert(_) => "alert",
+            Self::AlertSinkFailed(_) => "alert-sink-failed",
+            Self::AlertSinkRecovered(_) => "alert-sink-recovered",
         }
     }
 }
@@ -413,6 +428,10 @@ pub struct MessageReport {
     pub client: ClientIp,
     /// The envelope sender.
     pub sender: ReversePath,
+    /// The message's own id, if its text came and has one.
+    pub message_id: Option<MessageId>,
+    /// The keyed hash of its subject.
+    pub subject_hash: Option<SubjectHash>,
     /// Each recipient and the answer to it, at most [`REPORT_RECIPIENTS_MAX`] of them.
     pub recipients: Vec<RecipientReport>,
     /// Recipients that are charged as sent (or unknown).
@@ -633,6 +652,66 @@ pub struct TokenRefused {
     pub reason: &'static str,
 }
 
+/// A complaint about mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// Its number in the archive.
+    pub number: i64,
+    /// `abuse`, `fraud`, `virus`, `other`; `not-spam` takes one back.
+    pub kind: &'static str,
+    /// Whose mail it is about, if that is known.
+    pub account: Option<AccountId>,
+    /// That account's tenant.
+    pub tenant: Option<TenantId>,
+    /// What led to the account.
+    pub by: Option<Attribution>,
+    /// The transaction.
+    pub transaction: Option<TransactionId>,
+    /// The message's own id.
+    pub message_id: Option<MessageId>,
+    /// Who complains.
+    pub recipient: Option<Address>,
+    /// How often, as the reporter says.
+    pub incidents: u32,
+    /// The program that made the report, or who told of it.
+    pub reporter: Option<String>,
+}
+
+/// What led from a complaint to an account, the surest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attribution {
+    /// Our id, in a Received field of the message.
+    Id,
+    /// The Message-ID.
+    MessageId,
+    /// The recipient and the time.
+    Recipient,
+    /// Whoever told of it named the account.
+    Operator,
+}
+
+impl Attribution {
+    /// The name as it stands in log lines.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::MessageId => "message-id",
+            Self::Recipient => "recipient",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// What left the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Rows of all topics.
+    pub rows: u64,
+    /// Octets that the file gave back.
+    pub octets: u64,
+}
+
 /// A new entry of the audit, without anybody's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audited {
@@ -667,6 +746,36 @@ pub struct BackendState {
 pub struct EventsLost {
     /// How many.
     pub count: u64,
+}
+
+/// A message about an alert.
+#[derive(Debug, Clone)]
+pub struct AlertTold {
+    /// The message's id.
+    pub id: String,
+    /// What the alert is, as a stable word.
+    pub kind: &'static str,
+    /// `info`, `warning`, `critical`.
+    pub severity: &'static str,
+    /// `raised`, `worse`, `reminder`, `resolved`.
+    pub why: &'static str,
+    /// Whose matter it is, such as `account a@shop.example`.
+    pub about: String,
+    /// The account, if it is one's matter.
+    pub account: Option<AccountId>,
+    /// The tenant, if it is known to be one's matter.
+    pub tenant: Option<TenantId>,
+    /// The title.
+    pub title: String,
+}
+
+/// A receiver of alerts.
+#[derive(Debug, Clone)]
+pub struct SinkState {
+    /// Its name.
+    pub sink: String,
+    /// The failure; empty if it works.
+    pub detail: String,
 }
 
 /// How much of a month's time without mail is used up.

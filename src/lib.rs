@@ -29,6 +29,7 @@ pub mod rules;
 
 pub mod auth;
 pub mod net;
+pub mod notify;
 pub mod spool;
 pub mod store;
 pub mod telemetry;

@@ -18,7 +18,7 @@ use tollgate::{
     event::{Events, LimitHit},
     rules::limits::{LimitOverride, Mode, PhpMail, Plan, ScopedLimit, effective},
     store::{
-        StoreError,
+        StoreError, Whose,
         ledger::{
             ChargePer, Demand, Grant, Granted, Ledger, Request, Reservation, Settlement, Usage,
         },
@@ -365,12 +365,22 @@ mod checks {
             store.send(&demands, 1, store.start).await;
         }
         assert!(store.ledger.knows(&key("account/r/a@b")).await.unwrap());
-        let page = store.ledger.keys(Scope::Account, None, 3).await.unwrap();
+        let page = store.ledger.keys(Scope::Account, Whose::All, None, 3).await.unwrap();
         let names: Vec<_> = page.iter().map(Key::as_str).collect();
         assert_eq!(names, ["account/r/a@b", "account/r/b@b", "account/r/c@b"]);
-        let rest = store.ledger.keys(Scope::Account, page.last(), 3).await.unwrap();
+        let rest = store.ledger.keys(Scope::Account, Whose::All, page.last(), 3).await.unwrap();
         assert_eq!(rest, [key("account/r/d@b")]);
-        assert_eq!(store.ledger.keys(Scope::Peer, None, 3).await.unwrap(), []);
+        assert_eq!(store.ledger.keys(Scope::Peer, Whose::All, None, 3).await.unwrap(), []);
+        store.send(&[demand("account/r/c@b.b", &[limit(60, 7)])], 1, store.start).await;
+        store.send(&[demand("account/r/7@b", &[limit(60, 7)])], 1, store.start).await;
+        let accounts = ["a@b", "b@b", "c@b"];
+        for (tenant, expected) in [("b", &accounts[..]), ("b.b", &["c@b.b"]), ("7@b", &["7@b"])] {
+            let tenant = tenant.parse().unwrap();
+            let of = Whose::Of(&tenant);
+            let page = store.ledger.keys(Scope::Account, of, None, 3).await.unwrap();
+            let names: Vec<_> = page.iter().map(|key| key.parts().name).collect();
+            assert_eq!(names, expected, "{tenant}");
+        }
     }
 
     pub(super) async fn overrides_expire(store: Store) {
@@ -420,12 +430,18 @@ mod checks {
         assert_eq!(chosen(Choice::AccountsOf(&assigned), 9).await, [account("a@b")]);
         store.change(account("a@b"), What::Resume, now).await.unwrap();
         assert!(store.records.subject(&account("a@b")).await.unwrap().suspension.is_none());
-        let list = |kind, after| store.records.subjects(kind, after, 9);
+        let list = |kind, after| store.records.subjects(kind, Whose::All, after, 9);
         let accounts = list(SubjectKind::Accounts, None).await.unwrap();
         let names: Vec<_> = accounts.iter().map(|(subject, _)| subject.clone()).collect();
         assert_eq!(names, [account("a@b"), account("c@b")]);
         assert_eq!(list(SubjectKind::Accounts, Some("a@b")).await.unwrap().len(), 1);
         assert_eq!(list(SubjectKind::Tenants, None).await.unwrap()[0].0, tenant);
+        for (tenant, expected) in [("x", "a@b"), ("b", "c@b")] {
+            let tenant = tenant.parse().unwrap();
+            let of = store.records.subjects(SubjectKind::Accounts, Whose::Of(&tenant), None, 9);
+            let of: Vec<_> = of.await.unwrap().into_iter().map(|(subject, _)| subject).collect();
+            assert_eq!(of, [account(expected)], "of {tenant}");
+        }
     }
 
     pub(super) async fn changes_wait_for_the_audit_in_their_order(store: Store) {
@@ -483,7 +499,10 @@ mod checks {
             let refused = store.change(subject, what, now).await;
             assert!(matches!(refused, Err(StoreError::Conflict(_))), "{shown}: {refused:?}");
         }
-        assert_eq!(store.records.subjects(SubjectKind::Accounts, None, 9).await.unwrap().len(), 1);
+        assert_eq!(
+            store.records.subjects(SubjectKind::Accounts, Whose::All, None, 9).await.unwrap().len(),
+            1
+        );
     }
 
     pub(super) async fn the_last_refusal_is_kept(store: Store) {

@@ -1,6 +1,6 @@
 //! A gate without a network for the tests of `admin`, `http` and `cli`: the store in memory, one plan, recorded events.
 
-use super::{Admin, Health, NextHopHealth, Readiness};
+use super::{Admin, Bell, Health, NextHopHealth, Readiness, SinkTest};
 use crate::{
     clock::Clock,
     event::{Event, Events, Listener},
@@ -8,6 +8,7 @@ use crate::{
     rules::policy::{
         Policy, ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts,
     },
+    rules::tally::calendar::Zone,
     store::{
         BoxFuture, archive,
         ledger::{ChargePer, Demand, Grant, Request, Reservation, Settlement},
@@ -42,7 +43,9 @@ pub(crate) fn gate() -> Gate {
         sla: Arc::default(),
         clock,
         events: Events::new(vec![Box::new(Recorder(Arc::clone(&told)))]),
+        zone: Zone::UTC,
         health: Arc::new(Healthy),
+        bell: Arc::new(Silent),
     };
     Gate { admin, told, _folder: folder }
 }
@@ -81,6 +84,14 @@ impl Listener for Recorder {
 }
 
 struct Healthy;
+
+struct Silent;
+
+impl Bell for Silent {
+    fn test(&self) -> BoxFuture<'_, Vec<SinkTest>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+}
 
 impl Health for Healthy {
     fn readiness(&self) -> BoxFuture<'_, Readiness> {

@@ -2,8 +2,8 @@
 
 use super::{Admin, AdminError, SubjectView, Who, explain::SENDING_UNITS, subjects::show};
 use crate::{
-    store::records::SubjectKind,
-    types::{Key, Scope, SubjectId},
+    store::{Whose, records::SubjectKind},
+    types::{Key, Scope, SubjectId, TenantId},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -37,8 +37,31 @@ pub async fn list(
     kind: SubjectKind,
     request: &PageRequest,
 ) -> Result<Page<SubjectView>, AdminError> {
+    page(admin, (kind, Whose::All), request).await
+}
+
+/// Lists the accounts of one tenant.
+///
+/// # Errors
+/// [`AdminError::Store`] if the store does not answer.
+pub async fn accounts_of(
+    admin: &Admin,
+    tenant: &TenantId,
+    request: &PageRequest,
+) -> Result<Page<SubjectView>, AdminError> {
+    let mut page = page(admin, (SubjectKind::Accounts, Whose::Of(tenant)), request).await?;
+    // One that sent under this tenant's name may have been assigned to another since.
+    page.items.retain(|account| account.tenant.as_ref() == Some(tenant));
+    Ok(page)
+}
+
+async fn page(
+    admin: &Admin,
+    (kind, whose): (SubjectKind, Whose<'_>),
+    request: &PageRequest,
+) -> Result<Page<SubjectView>, AdminError> {
     let max = request.max.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-    let mut names = names_after(admin, kind, request.after.as_deref(), max + 1).await?;
+    let mut names = names_after(admin, (kind, whose), request.after.as_deref(), max + 1).await?;
     let more = names.len() > max;
     names.truncate(max);
     let mut items = Vec::with_capacity(names.len());
@@ -53,31 +76,32 @@ pub async fn list(
 /// The first `max` names after `after`. Each source gives as many, so the first of all of them are among these.
 async fn names_after(
     admin: &Admin,
-    kind: SubjectKind,
+    (kind, whose): (SubjectKind, Whose<'_>),
     after: Option<&str>,
     max: usize,
 ) -> Result<Vec<String>, AdminError> {
     let mut names = BTreeSet::new();
-    for (subject, _) in admin.records.subjects(kind, after, max).await? {
+    for (subject, _) in admin.records.subjects(kind, whose, after, max).await? {
         names.insert(match subject {
             SubjectId::Account(account) => account.to_string(),
             SubjectId::Tenant(tenant) => tenant.to_string(),
         });
     }
     for unit in SENDING_UNITS {
-        names.extend(names_in_ledger(admin, &first_key(kind, unit, after), max).await?);
+        names.extend(names_in_ledger(admin, whose, &first_key(kind, unit, after), max).await?);
     }
     Ok(names.into_iter().take(max).collect())
 }
 
 async fn names_in_ledger(
     admin: &Admin,
+    whose: Whose<'_>,
     after: &Option<Key>,
     max: usize,
 ) -> Result<Vec<String>, AdminError> {
     let Some(after) = after else { return Ok(Vec::new()) };
     let (scope, unit) = (after.parts().scope, after.parts().unit);
-    let keys = admin.ledger.keys(scope, Some(after), max).await?;
+    let keys = admin.ledger.keys(scope, whose, Some(after), max).await?;
     let same_unit = keys.iter().map(Key::parts).take_while(|parts| parts.unit == unit);
     Ok(same_unit.map(|parts| parts.name.to_owned()).collect())
 }

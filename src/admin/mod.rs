@@ -5,38 +5,58 @@
 //! goes there by [`note`]. Nothing here decides whether mail
 //! may pass: a suspension or an override is found in the store by the next message.
 
+mod alerts;
 mod audit;
 mod availability;
 mod board;
 mod case;
+mod complaint;
 mod effective;
+mod events;
 mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod list;
+mod plans;
+mod report;
 mod spec;
 mod subjects;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod trace;
 mod traffic;
 mod view;
 
+pub use alerts::{AlertRequest, AlertView, Bell, SinkTest, alerts, alerts_seen_by, test_alerts};
 pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
 pub use availability::{
     AvailabilityView, MaintenancePlan, MaintenanceState, MaintenanceView, MonthView, OutageView,
     PAST_MONTHS_MAX, availability, count_month, end_maintenance, maintenance, plan_maintenance,
 };
-pub use board::{ACCOUNTS_OF_MAX, Nearest, SUSPENDED_MAX, accounts_of, nearest, suspended};
+pub use board::{Nearest, SUSPENDED_MAX, nearest, suspended};
+pub use complaint::{
+    ComplaintRequest, ComplaintTold, ComplaintView, ComplaintsRequest, add_complaint, add_report,
+    complaints,
+};
+pub use events::{EventRequest, EventView, event_filter, events, newest_event};
 pub use explain::{explain, usage};
-pub use list::{PAGE_MAX, Page, PageRequest, list};
+pub use list::{PAGE_MAX, Page, PageRequest, accounts_of, list};
+pub use plans::{PlanView, plans};
+pub use report::{
+    AccountLine, DayLine, DomainLine, Gap, NetworkLine, PeakView, REPORT_PAGE_MAX, ReportHead,
+    ReportPage, SeriesOf, SeriesPoint, SuspensionLine, TenantDocument, TenantReport, TrafficPoint,
+    csv_heading, csv_rows, daily, hourly, html as report_html, period, refusal_reasons, report_of,
+    report_page, top_senders, traffic,
+};
 pub use spec::{LimitSpec, LimitTarget, Since, Until};
 pub use subjects::{Changes, Patch, Who, Why, resume, set, show, suspend};
 pub use tokens::{
     Caller, Remark, TokenError, TokenMade, TokenRequest, TokenView, create_token, list_tokens,
     revoke_token, still_valid, verify_token,
 };
-pub use traffic::{Slot, SlotCounts, TRAFFIC_SLOT_MINUTES, Traffic, sent_by, top_senders, traffic};
+pub use trace::{Reader, Sought, TraceRequest, Traced, TracedRecipient, trace};
+pub use traffic::{Slot, SlotCounts, TRAFFIC_SLOT_MINUTES, Traffic, sent_by, traffic_today};
 pub use view::{
     Explanation, HitView, LimitView, OverrideView, PlanSource, RefusalView, State, SubjectUsage,
     SubjectView, TenantSource,
@@ -45,7 +65,7 @@ pub use view::{
 use crate::{
     clock::Clock,
     event::{Event, Events},
-    rules::{availability::Sla, policy::Policy},
+    rules::{availability::Sla, policy::Policy, tally::calendar::Zone},
     store::{BoxFuture, StoreError, archive::Archive, ledger::Ledger, records::Records},
     types::{AccountId, SubjectId, TenantId, Timestamp},
 };
@@ -69,8 +89,12 @@ pub struct Admin {
     pub clock: Clock,
     /// Who is told of changes.
     pub events: Events,
+    /// Where the days of reports begin and end.
+    pub zone: Zone,
     /// Whether the program can do its work.
     pub health: Arc<dyn Health>,
+    /// Who sends messages about alerts.
+    pub bell: Arc<dyn Bell>,
 }
 
 /// The tenant that an account belongs to, as recorded or by its name.
@@ -104,7 +128,7 @@ pub trait Health: Send + Sync {
 }
 
 /// What a message that came now would find.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Readiness {
     /// Why the store cannot be written, if it cannot.
     pub store_failure: Option<String>,
@@ -121,7 +145,7 @@ pub struct Readiness {
 }
 
 /// The health of one next hop.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct NextHopHealth {
     /// `host:port`, or the folder's path.
     pub next_hop: String,

@@ -199,6 +199,7 @@ text_schema! {
     LimitTarget: "A limit: who is counted, what, and in what time.", "account recipients 1h";
     LimitSpec: "A limit and its new maximum, or none.", "account recipients 1h=200";
     Until: "A moment, or a length of time from now.", "7d";
+    Since: "A moment, or a length of time before now.", "7d";
 }
 
 /// A peer's limits stand in the trust table, so no override reaches them.

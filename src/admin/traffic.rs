@@ -1,9 +1,9 @@
-//! What flowed, in equal slots of time for plots, and who sent most. A slot in which nothing was listened to has no counts.
+//! What flowed, in equal slots of time for plots. A slot in which nothing was listened to has no counts.
 
 use super::{Admin, AdminError};
 use crate::{
     rules::tally::{Minute, calendar::Hour},
-    store::archive::{AccountUsage, UsageOf},
+    store::archive::UsageOf,
     types::{TenantId, Timestamp},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -49,7 +49,7 @@ pub struct Traffic {
 ///
 /// # Errors
 /// [`AdminError::Store`] if the archive does not answer.
-pub async fn traffic(admin: &Admin) -> Result<Traffic, AdminError> {
+pub async fn traffic_today(admin: &Admin) -> Result<Traffic, AdminError> {
     let now = admin.utc().as_millis().div_euclid(MINUTE_MILLIS);
     // The slot that goes on is the last one.
     let end = (now.div_euclid(TRAFFIC_SLOT_MINUTES) + 1) * TRAFFIC_SLOT_MINUTES;
@@ -111,15 +111,6 @@ pub async fn sent_by(
         counts: sum(by_hour.range(from..from + hours_of_slot).map(|(_, counts)| *counts)),
     };
     Ok((0..i64::from(slots)).map(|n| slot(first + n * hours_of_slot)).collect())
-}
-
-/// The accounts that sent most in the last 24 hours, at most `max`.
-///
-/// # Errors
-/// [`AdminError::Store`] if the archive does not answer.
-pub async fn top_senders(admin: &Admin, max: usize) -> Result<Vec<AccountUsage>, AdminError> {
-    let now = Hour::of(admin.utc()).number();
-    Ok(admin.archive.top_senders(Hour::new(now - 23), Hour::new(now + 1), max).await?)
 }
 
 /// Minutes of one slot of the gate's day.

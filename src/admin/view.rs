@@ -302,7 +302,7 @@ impl Explanation {
 }
 
 impl State {
-    fn hide_actor(&mut self) {
+    pub(super) fn hide_actor(&mut self) {
         if let Self::Suspended { actor, .. } = self {
             *actor = HIDDEN.into();
         }

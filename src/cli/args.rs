@@ -1,9 +1,12 @@
 //! The command line as clap reads it; every text here is what `--help` shows.
 
 use crate::{
-    admin::{Changes, LimitSpec, LimitTarget, Patch, Since, Until},
+    admin::{Changes, LimitSpec, LimitTarget, Patch, Since, Sought, Until},
     config::Moves,
-    types::{AccountId, Address, ClientIp, Language, Month, PlanName, Role, TenantId, TokenName},
+    types::{
+        AccountId, Address, ClientIp, Language, MessageId, Month, PlanName, Role, TenantId,
+        TokenName, TransactionId,
+    },
 };
 use clap::{Parser, Subcommand};
 use std::{net::SocketAddr, path::PathBuf};
@@ -55,6 +58,13 @@ pub(super) enum Command {
         #[command(flatten)]
         gate: Gate,
     },
+    /// Show alerts, or try whether they arrive
+    Alert {
+        #[command(subcommand)]
+        command: AlertCommand,
+        #[command(flatten)]
+        gate: Gate,
+    },
     /// Show how much of a month mail could flow, beside what was promised
     Availability {
         /// The month, such as 2026-11; the present one if left out
@@ -84,8 +94,65 @@ pub(super) enum Command {
         #[command(flatten)]
         gate: Gate,
     },
+    /// Report what tenants used in a period
+    Report {
+        #[command(flatten)]
+        wanted: ReportArgs,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Show what happened to messages, the oldest of those shown first
+    Trace {
+        /// A session's or transaction's id, a Message-ID, an account or a recipient
+        of: Sought,
+        /// Only from then on: 2026-11-22T09:14:07Z, or 7d for the last seven days
+        #[arg(long, value_name = "TIME")]
+        since: Option<Since>,
+        /// Only what happened before
+        #[arg(long, value_name = "TIME")]
+        until: Option<Since>,
+        /// How many, the newest of them
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        max: usize,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Take in and show complaints about mail
+    Complaint {
+        #[command(subcommand)]
+        command: ComplaintCommand,
+        #[command(flatten)]
+        gate: Gate,
+    },
     /// Print or store the password of a login
     Passwd(Passwd),
+}
+
+/// Which report, and how it is shown.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("whose").required(true).args(["tenant", "all"])))]
+pub(super) struct ReportArgs {
+    /// One tenant
+    #[arg(long)]
+    pub(super) tenant: Option<TenantId>,
+    /// All tenants, also those that sent nothing
+    #[arg(long)]
+    pub(super) all: bool,
+    /// The time: 2026-10, 2026-W40, 2026-10-01..2026-10-31, today, last-week, last-month, last-30-days
+    #[arg(long, default_value = "last-month")]
+    pub(super) period: String,
+    /// How it is shown: html is a page for one tenant
+    #[arg(long, value_enum, default_value = "table")]
+    pub(super) format: ReportFormat,
+}
+
+/// How a report is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ReportFormat {
+    Table,
+    Csv,
+    Json,
+    Html,
 }
 
 /// Where the configuration is, and what is moved for this run.
@@ -293,6 +360,56 @@ pub(super) enum TokenCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum ComplaintCommand {
+    /// Take in a complaint, or a report of abuse (RFC 5965)
+    Add(Box<ComplaintArgs>),
+    /// Show complaints, the oldest first
+    List {
+        /// Only about this account
+        #[arg(long)]
+        account: Option<AccountId>,
+        /// Only about this tenant's accounts
+        #[arg(long)]
+        tenant: Option<TenantId>,
+        /// Only those that are about nobody who is known
+        #[arg(long)]
+        unattributed: bool,
+        /// Only from then on: 2026-11-22T09:14:07Z, or 7d for the last seven days
+        #[arg(long, value_name = "TIME")]
+        since: Option<Since>,
+    },
+}
+
+/// What a complaint says.
+#[derive(Debug, clap::Args)]
+pub(super) struct ComplaintArgs {
+    /// Read a report of abuse from this file, or from standard input if it is "-"
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+    /// abuse (the default), fraud, virus, not-spam or other
+    #[arg(long, conflicts_with = "report")]
+    pub(super) kind: Option<String>,
+    /// Our id of the transaction
+    #[arg(long, conflicts_with = "report")]
+    pub(super) id: Option<TransactionId>,
+    /// The message's own id
+    #[arg(long, conflicts_with = "report")]
+    pub(super) message_id: Option<MessageId>,
+    /// The account, where no message is known
+    #[arg(long, conflicts_with = "report")]
+    pub(super) account: Option<AccountId>,
+    /// Who complains
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "report")]
+    pub(super) recipient: Option<Address>,
+    /// When the message came to them: 2026-11-22T09:14:07Z, or 2h for two hours ago
+    #[arg(long, value_name = "TIME", conflicts_with = "report")]
+    pub(super) arrived: Option<Since>,
+    /// What is to be remembered of it
+    #[arg(long, conflicts_with = "report")]
+    pub(super) note: Option<String>,
+}
+
 /// Which entries of the audit.
 #[derive(Debug, clap::Args)]
 pub(super) struct AuditArgs {
@@ -314,6 +431,24 @@ pub(super) struct AuditArgs {
     /// All of them
     #[arg(long)]
     pub(super) all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AlertCommand {
+    /// List alerts that last, the newest first
+    List {
+        /// Those that are over, too
+        #[arg(long)]
+        all: bool,
+        /// Only matters of this tenant
+        #[arg(long)]
+        tenant: Option<TenantId>,
+        /// How many, at most 500
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        max: u32,
+    },
+    /// Send a test to each receiver and say what became of it
+    Test,
 }
 
 /// What can be set for accounts and tenants alike.

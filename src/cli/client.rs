@@ -45,6 +45,15 @@ impl Client {
         self.ask(method, path, body.into())
     }
 
+    /// Posts octets as they are.
+    pub(super) fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, CliError> {
+        self.ask(Method::POST, path, body.into())
+    }
+
     fn ask<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -4,17 +4,21 @@
 //! prints the answer, as a table for people or as JSON for scripts (`--json`). Exit codes: 0 it worked, 1 it failed,
 //! 2 the command line is wrong, 3 the gate cannot be reached.
 
+mod alert;
 mod args;
 mod audit;
 mod availability;
 mod client;
+mod complaint;
 mod links;
 pub(crate) mod output;
 mod passwd;
 mod remote;
+mod report;
 mod table;
+mod trace;
 
-use crate::config::Moves;
+use crate::{admin::TraceRequest, config::Moves};
 use args::{Args, Command};
 use clap::Parser;
 use std::{ffi::OsString, path::Path, process::ExitCode};
@@ -48,8 +52,14 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Availability { month, gate } => availability::availability(month, &gate),
         Command::Maintenance { command, gate } => availability::maintenance(command, &gate),
         Command::Token { command, gate } => remote::token(command, &gate),
+        Command::Report { wanted, gate } => report::show(&wanted, &gate),
         Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),
+        Command::Alert { command, gate } => alert::run(command, &gate),
         Command::Audit { wanted, gate } => audit::show(&wanted, &gate),
+        Command::Trace { of, since, until, max, gate } => {
+            trace::show(&TraceRequest { since, until, ..TraceRequest::new(of) }, max, &gate)
+        }
+        Command::Complaint { command, gate } => complaint::run(command, &gate),
         Command::Explain { account, client, gate } => remote::explain(&account, client, &gate),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     ApiSettings, Config, HttpSettings, LoginOffer, Moves, PaceRules, Problem, ReportSettings,
-    SessionLimits,
+    SessionLimits, alerts,
     checker::{At, Checker},
     keys::Keys,
     listeners, next_hop,
@@ -54,7 +54,8 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let (auth, logins) = check_auth(root, &file.auth, &server, &listeners);
     let next_hop = next_hop::check(root, &file.next_hop, &server.hostname, &server.state_dir);
     let store = check_store(root, &file.store, &server.state_dir, &parties);
-    let archive = check_archive(root, &file.archive, &server.state_dir);
+    let (archive, keep) = check_archive(root, &file.archive, &server.state_dir);
+    let alerts = alerts::check(root, &file.alerts, &server.hostname);
     let reports = check_reports(root, &file.reports);
     let sla = check_sla(root, &file.sla, &reports.zone);
     Config {
@@ -77,8 +78,10 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         next_hop,
         store,
         archive,
+        alerts,
         sla,
         reports,
+        keep,
         written: Keys::default(),
     }
 }
@@ -503,10 +506,15 @@ fn check_archive(
     root: &mut At<'_>,
     section: &Section<Archive>,
     state_dir: &Path,
-) -> archive::Settings {
+) -> (archive::Settings, archive::Keep) {
     let mut at = root.inside("archive");
     let s = at.open(section);
-    archive::Settings { path: at.or("path", &s.path, state_dir.join("archive.db")) }
+    let settings = archive::Settings { path: at.or("path", &s.path, state_dir.join("archive.db")) };
+    let days = |n: u64| Span::from_secs(n * 86_400);
+    let times = Span::from_secs(1)..=days(3_660);
+    let events = at.within("keep_events", &s.keep_events, days(30), times.clone()).length();
+    let usage = at.within("keep_usage", &s.keep_usage, days(1_100), times).length();
+    (settings, archive::Keep { events, usage })
 }
 
 fn check_sla(root: &mut At<'_>, section: &Section<written::Sla>, zone: &Zone) -> Sla {

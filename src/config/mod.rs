@@ -5,6 +5,7 @@
 //! a file with one is not used at all, at start or at a reload. Relative paths are relative to the working directory.
 //! No other module knows TOML.
 
+mod alerts;
 mod checked;
 mod checker;
 mod descriptors;
@@ -31,6 +32,7 @@ use crate::{
     },
     spool, store, telemetry,
     types::{AccountId, Domain},
+    watch::AlertSettings,
 };
 use std::{
     fmt,
@@ -79,10 +81,14 @@ pub struct Config {
     pub store: store::sqlite::Settings,
     /// What is told later.
     pub archive: store::archive::Settings,
+    /// Who hears of alerts.
+    pub alerts: AlertSettings,
     /// What was promised of availability.
     pub sla: Sla,
     /// Reports.
     pub reports: ReportSettings,
+    /// How long that is kept.
+    pub keep: store::archive::Keep,
     /// The spool.
     pub spool: spool::Settings,
     written: keys::Keys,

@@ -9,7 +9,7 @@ use crate::{
     deliver::{HostSettings, Settings, SmarthostSettings, TlsMode},
     types::{Domain, Secret, Span},
 };
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Checks `[next_hop]`.
 pub(super) fn check(
@@ -142,7 +142,7 @@ fn check_login(at: &mut At<'_>, s: &Host) -> Option<(String, Secret)> {
             at.wrong("password_file", "there is a password already; one of the two");
             None
         }
-        (None, Some(file)) => read_password(at, &file),
+        (None, Some(file)) => read_secret(at, "password_file", &file),
         (password, None) => password,
     };
     let has_password = s.password.is_some() || s.password_file.is_some();
@@ -153,11 +153,11 @@ fn check_login(at: &mut At<'_>, s: &Host) -> Option<(String, Secret)> {
 }
 
 /// The file's first line.
-fn read_password(at: &mut At<'_>, file: &PathBuf) -> Option<Secret> {
+pub(super) fn read_secret(at: &mut At<'_>, key: &str, file: &Path) -> Option<Secret> {
     match std::fs::read_to_string(file) {
         Ok(text) => Some(Secret::new(text.lines().next().unwrap_or_default().as_bytes())),
         Err(error) => {
-            at.wrong("password_file", format!("{}: {error}", file.display()));
+            at.wrong(key, format!("{}: {error}", file.display()));
             None
         }
     }

@@ -82,6 +82,10 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("next_hop.hosts", field_names::<written::Host>()),
         ("store", field_names::<written::Store>()),
         ("archive", field_names::<written::Archive>()),
+        ("alerts", field_names::<written::Alerts>()),
+        ("alerts.webhook", field_names::<written::AlertWebhook>()),
+        ("alerts.email", field_names::<written::AlertEmail>()),
+        ("alerts.alertmanager", field_names::<written::Alertmanager>()),
         ("sla", field_names::<written::Sla>()),
         ("reports", field_names::<written::Reports>()),
         ("spool", field_names::<written::Spool>()),
@@ -157,6 +161,7 @@ fn commented_keys_of_tollgate_toml_have_the_right_form() {
             "next_hop.hosts[0].password_file: ",
             "auth.test_user: ",
             "auth.dovecot_socket: ",
+            "alerts.webhook[0].secret_file: ",
         ];
         assert!(by_choice.iter().any(|key| problem.starts_with(key)), "{problem}");
     }
@@ -303,7 +308,9 @@ fn every_key_names_itself_when_it_is_wrong() {
         for key in keys {
             let bad = format!("{key} = 1.5");
             let (text, path) = match table {
-                "listener" | "trust" => (format!("[[{table}]]\n{bad}"), format!("{table}[0]")),
+                "listener" | "trust" | "alerts.webhook" => {
+                    (format!("[[{table}]]\n{bad}"), format!("{table}[0]"))
+                }
                 "plan.NAME" => (format!("[plan.x]\n{bad}"), String::from("plan.x")),
                 "plan.NAME.limits" => {
                     (format!("[[plan.x.limits]]\n{bad}"), String::from("plan.x.limits[0]"))
@@ -542,8 +549,9 @@ fn a_longer_window_keeps_a_longer_history() {
 fn doubtful_settings_are_warned_of() {
     let by_address = "[[trust]]\nname = \"w\"\nnetworks = [\"192.0.2.1\"]\nidentity_headers = [\"php-script\"]\nlimits = []\n";
     let shadowed = "[[trust]]\nname = \"v\"\nnetworks = [\"192.0.2.1\"]\nlogin = \"srv\"\n[http]\nlisten = \"0.0.0.0:80\"\n";
+    let hook = "[[alerts.webhook]]\nname = \"h\"\nurl = \"http://alerts.example/\"\n";
     let unasked = format!("[[trust]]\nname = \"u\"\ncertificate = \"{}\"\n", "0".repeat(64));
-    let text = changed("", &format!("{by_address}{unasked}{shadowed}"));
+    let text = changed("", &format!("{by_address}{unasked}{shadowed}{hook}"));
     let text = text.replace(
         "kind = \"folder\"",
         "kind = \"smarthost\"\nhosts = [{ host = \"mx.example:25\", tls = \"none\", login = \"a\", password = \"b\" }]",
@@ -559,10 +567,12 @@ fn doubtful_settings_are_warned_of() {
         "plan.p: neither tenants nor accounts",
         "next_hop host mx.example:25: the password is sent without TLS",
         "http.listen: 0.0.0.0:80",
+        "alerts.webhook \"h\": without a secret",
+        "alerts.webhook \"h\": names of customers go over the net in the clear",
     ] {
         assert!(found.contains(expected), "{expected:?} is missing in:\n{found}");
     }
-    assert_eq!(found.lines().count(), 9, "{found}");
+    assert_eq!(found.lines().count(), 11, "{found}");
 }
 
 #[test]

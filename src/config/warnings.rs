@@ -6,6 +6,7 @@ use crate::{
     event::Evidence,
     intake::ListenerKind,
     net::ClientCertificates,
+    notify::WebhookSettings,
     rules::{identity::TrustRow, limits::Plan},
     types::Scope,
 };
@@ -30,6 +31,23 @@ pub fn warnings(config: &Config) -> Vec<String> {
         format!("http.listen: {address} is not loopback; metrics have no password")
     }));
     found.extend(tls_warning(config));
+    found.extend(config.alerts.webhooks.iter().flat_map(webhook_warnings));
+    found
+}
+
+fn webhook_warnings(webhook: &WebhookSettings) -> Vec<String> {
+    let name = &webhook.name;
+    let mut found = Vec::new();
+    if webhook.secret.is_none() {
+        found.push(format!(
+            "alerts.webhook \"{name}\": without a secret its receiver cannot tell the gate's messages from others"
+        ));
+    }
+    if webhook.url.is_open_to_others() {
+        found.push(format!(
+            "alerts.webhook \"{name}\": names of customers go over the net in the clear; use https"
+        ));
+    }
     found
 }
 

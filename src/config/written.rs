@@ -10,6 +10,8 @@ use crate::{
     event::Evidence,
     intake::{EarlyTalkers, ListenerKind},
     net::ClientCertificates,
+    notify::Target,
+    rules::alarm::{QuietHours, Severity},
     rules::limits::{Mode, PhpMail},
     rules::policy::{ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts},
     rules::tally::calendar::Zone,
@@ -17,7 +19,8 @@ use crate::{
     store::sqlite::Synchronous,
     telemetry::LogFormat,
     types::{
-        AccountId, ByteCount, Domain, Fingerprint, PeerName, PlanName, Scope, Secret, Span, Unit,
+        AccountId, Address, ByteCount, Domain, Fingerprint, PeerName, PlanName, Scope, Secret,
+        Span, TenantId, Unit,
     },
 };
 use serde::{
@@ -66,6 +69,7 @@ tables! {
         next_hop: Section<NextHop>,
         store: Section<Store>,
         archive: Section<Archive>,
+        alerts: Section<Alerts>,
         sla: Section<Sla>,
         reports: Section<Reports>,
         spool: Section<Spool>,
@@ -237,6 +241,37 @@ tables! {
     }
     Archive {
         path: Key<PathBuf>,
+        keep_events: Key<Span>,
+        keep_usage: Key<Span>,
+    }
+    Alerts {
+        quiet_hours: Key<Parsed<QuietHours>>,
+        tls_ca: Key<PathBuf>,
+        webhook: Tables<AlertWebhook>,
+        email: Section<AlertEmail>,
+        alertmanager: Section<Alertmanager>,
+    }
+    AlertWebhook {
+        name: Key<Parsed<PeerName>>,
+        url: Key<Parsed<Target>>,
+        secret: Key<Hidden>,
+        secret_file: Key<PathBuf>,
+        severity: Key<Severity>,
+        tenants: Key<Vec<TenantId>>,
+        timeout: Key<Span>,
+    }
+    AlertEmail {
+        to: Key<Vec<Address>>,
+        from: Key<Address>,
+        sender: Key<Address>,
+        severity: Key<Severity>,
+        tenants: Key<bool>,
+    }
+    Alertmanager {
+        url: Key<Parsed<Target>>,
+        severity: Key<Severity>,
+        timeout: Key<Span>,
+        resend: Key<Span>,
     }
     Sla {
         target: Key<f64>,

@@ -5,8 +5,9 @@ use super::{
 };
 use crate::{
     admin::{
-        self, Admin, AdminError, AuditRequest, Changes, PageRequest, Remark, TokenRequest,
-        TokenView, Who, Why,
+        self, Admin, AdminError, AlertRequest, AuditRequest, Changes, ComplaintRequest,
+        ComplaintsRequest, PageRequest, Reader, Remark, TokenRequest, TokenView, TraceRequest, Who,
+        Why,
     },
     store::records::SubjectKind,
     types::ClientIp,
@@ -43,6 +44,16 @@ fn router(admin: Admin) -> Router {
         .route("/v1/tokens", get(tokens).post(create_token))
         .route("/v1/tokens/{name}/revoke", post(revoke_token))
         .route("/v1/audit", get(audit))
+        .route("/v1/reports", get(reports))
+        .route("/v1/reports/{name}", get(report))
+        .route("/v1/alerts", get(alerts))
+        .route("/v1/alerts/test", post(test_alerts))
+        .route("/v1/trace", post(trace))
+        .route("/v1/complaints", get(complaints).post(add_complaint))
+        .route(
+            "/v1/complaints/report",
+            post(add_report).layer(DefaultBodyLimit::max(REPORT_BYTES_MAX)),
+        )
         .route("/v1/{kind}", get(list))
         .route("/v1/{kind}/{name}", get(show).patch(set))
         .route("/v1/{kind}/{name}/suspend", post(suspend))
@@ -68,12 +79,87 @@ async fn health(State(admin): State<Admin>) -> Json<admin::Readiness> {
     Json(admin.health.readiness().await)
 }
 
+async fn alerts(
+    State(admin): State<Admin>,
+    query: Result<Query<AlertRequest>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(request) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    answer(admin::alerts(&admin, &request).await)
+}
+
+async fn test_alerts(State(admin): State<Admin>) -> Answer {
+    answer(admin::test_alerts(&admin).await)
+}
+
 async fn audit(
     State(admin): State<Admin>,
     query: Result<Query<AuditRequest>, axum::extract::rejection::QueryRejection>,
 ) -> Answer {
     let Query(request) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
     answer(admin::audit(&admin, &request).await)
+}
+
+/// What report is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReportQuery {
+    period: String,
+    after: Option<String>,
+    max: Option<usize>,
+}
+
+type Asked<T> = Result<Query<T>, axum::extract::rejection::QueryRejection>;
+
+async fn reports(State(admin): State<Admin>, query: Asked<ReportQuery>) -> Answer {
+    let Query(asked) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let period = admin::period(&admin, &asked.period)?;
+    let page = PageRequest { after: asked.after, max: asked.max };
+    answer(admin::report_page(&admin, &period, &page).await)
+}
+
+async fn report(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    query: Asked<ReportQuery>,
+) -> Answer {
+    let Query(asked) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let period = admin::period(&admin, &asked.period)?;
+    let tenant = name.parse().map_err(|error| invalid(&error))?;
+    answer(admin::report_of(&admin, &period, &tenant).await)
+}
+
+async fn trace(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Answer {
+    let request: TraceRequest = decode(&body)?;
+    answer(admin::trace(&admin, &Reader::Staff(caller.actor()), &request).await)
+}
+
+async fn complaints(
+    State(admin): State<Admin>,
+    query: Result<Query<ComplaintsRequest>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(request) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    answer(admin::complaints(&admin, &request).await)
+}
+
+async fn add_complaint(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Answer {
+    let request: ComplaintRequest = decode(&body)?;
+    answer(admin::add_complaint(&admin, caller.actor(), &request).await)
+}
+
+async fn add_report(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Answer {
+    answer(admin::add_report(&admin, caller.actor(), &body).await)
 }
 
 async fn list(
@@ -192,5 +278,7 @@ fn invalid(error: &crate::types::ParseError) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
 }
 
+/// The largest report of abuse that is read; one holds the message that it is about.
+pub(super) const REPORT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The largest body that is read.
 const BODY_BYTES_MAX: usize = 64 * 1024;

@@ -17,6 +17,7 @@ use crate::{
     clock::Clock,
     deliver::Deliverer,
     event::{Events, Evidence},
+    message::SubjectKey,
     net::{ClientCertificates, TlsServer},
     rules::{identity::Proxied, policy::Policy, verdict::Moment},
     smtp::{data::LineEndings, server::SessionSettings},
@@ -48,6 +49,8 @@ pub struct Gate {
     pub policy: Arc<ArcSwap<Policy>>,
     /// The time.
     pub clock: Clock,
+    /// What subjects are hashed under.
+    pub subjects: SubjectKey,
     /// Who wants to know.
     pub events: Events,
     /// Names for sessions.

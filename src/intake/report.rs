@@ -109,6 +109,8 @@ impl Sender<'_> {
             charged: transaction.charged().cloned(),
             client: transaction.client,
             sender: transaction.mail.sender.clone(),
+            message_id: transaction.names.message_id.clone(),
+            subject_hash: transaction.names.subject.as_ref().map(|s| self.gate.subjects.hash(s)),
             recipients: transaction.recipients.clone(),
             recipients_sent: if charged { transaction.accepted } else { 0 },
             recipients_refused: transaction.refused

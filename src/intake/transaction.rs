@@ -98,6 +98,8 @@ pub(super) struct Transaction {
     hold: Hold,
     hop: Option<deliver::Transaction>,
     pub(super) recipients: Vec<RecipientReport>,
+    /// What the text calls itself, once it came.
+    pub(super) names: message::Names,
     pub(super) accepted: u32,
     pub(super) refused: u32,
     pub(super) deferred: u32,
@@ -373,6 +375,7 @@ impl<'a> Sender<'a> {
             who,
             hold,
             recipients: Vec::new(),
+            names: message::Names::default(),
             accepted: 0,
             refused: 0,
             deferred: 0,
@@ -604,6 +607,7 @@ impl<'a> Sender<'a> {
         let body = body.finish().await.map_err(|_| verdict::spool_full(&self.session))?;
         let opening = body.opening(message::HEADER_SCAN_BYTES_MAX).await;
         let header = &opening.map_err(|_| verdict::spool_full(&self.session))?[..];
+        transaction.names = message::names(header);
         let hops = message::received_count(header);
         if hops > transaction.policy.hops_max {
             return Err(verdict::loops(hops, &self.session).into());

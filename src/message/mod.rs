@@ -6,11 +6,15 @@
 //! counts is `rules::identity`'s to say. The text comes from `spool`, by way of `intake`.
 
 pub mod evidence;
+pub mod feedback;
 pub mod header;
+pub mod names;
 pub mod received;
 
 pub use evidence::{Found, HeaderEvidence, header_evidence};
+pub use feedback::{Feedback, FeedbackError, FeedbackKind, feedback};
 pub use header::{
     HEADER_SCAN_BYTES_MAX, begins_with_continuation, cuts_of_identity_fields, received_count,
 };
+pub use names::{Names, SubjectKey, names};
 pub use received::{Dialect, ReceivedFacts, ShownClient, received_field};

@@ -135,6 +135,8 @@ pub enum Verification<'a> {
     System,
     /// Those that the authorities in this PEM file signed.
     Authorities(&'a Path),
+    /// None: for whoever must have a configuration and has no use for it.
+    NoAuthority,
     /// Any: protects against listeners only.
     Nobody,
 }
@@ -149,17 +151,7 @@ impl TlsClient {
     /// # Errors
     /// If the authorities cannot be read or there is none among them.
     pub fn new(verification: Verification<'_>) -> Result<Self, TlsClientError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?;
-        let builder = match verification {
-            Verification::System => builder.with_root_certificates(system_roots()?),
-            Verification::Authorities(path) => builder.with_root_certificates(roots_in(path)?),
-            Verification::Nobody => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))),
-        };
-        Ok(Self(TlsConnector::from(Arc::new(builder.with_no_client_auth()))))
+        Ok(Self(TlsConnector::from(Arc::new(client_config(verification)?))))
     }
 
     /// Shakes hands with the server, which must be `name` unless nobody is verified.
@@ -175,6 +167,25 @@ impl TlsClient {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         self.0.connect(name, stream).await
     }
+}
+
+/// What a TLS client is like, for whoever brings a handshake of its own.
+///
+/// # Errors
+/// As [`TlsClient::new`].
+pub fn client_config(verification: Verification<'_>) -> Result<ClientConfig, TlsClientError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
+    let builder = match verification {
+        Verification::System => builder.with_root_certificates(system_roots()?),
+        Verification::Authorities(path) => builder.with_root_certificates(roots_in(path)?),
+        Verification::NoAuthority => builder.with_root_certificates(RootCertStore::empty()),
+        Verification::Nobody => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        }
+    };
+    Ok(builder.with_no_client_auth())
 }
 
 /// Why TLS cannot be prepared.

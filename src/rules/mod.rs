@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or keeps state; facts and moments come in as arguments, and what comes out is a
 //! value. `intake` asks, `store` asks [`window`], `admin` asks for explanations.
 
+pub mod alarm;
 pub mod availability;
 pub mod identity;
 pub mod limits;

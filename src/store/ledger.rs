@@ -4,7 +4,7 @@
 //! before the text goes on, and settles it when the next hop has answered. What is open counts in every window and
 //! never ages.
 
-use super::{BoxFuture, StoreError, windows::Cells};
+use super::{BoxFuture, StoreError, Whose, windows::Cells};
 use crate::{
     event::{LimitHit, LimitReached},
     rules::limits::Mode,
@@ -227,10 +227,11 @@ pub trait Ledger: Send + Sync {
     /// True if the window has any history or open charge.
     fn knows<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>>;
 
-    /// Up to `max` keys of a scope whose text is after `after`, sorted.
+    /// Up to `max` keys of a scope whose text is after `after`, sorted; of accounts only those that belong to whom by their name.
     fn keys<'a>(
         &'a self,
         scope: Scope,
+        whose: Whose<'a>,
         after: Option<&'a Key>,
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Key>, StoreError>>;

@@ -1,7 +1,7 @@
 //! The store without a file: the same ledger and records as the embedded store, forgotten at the end. For tests and trials.
 
 use super::{
-    BoxFuture, StoreError,
+    BoxFuture, StoreError, Whose,
     ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
     outbox::{Changed, Outbox},
     records::{Change, Choice, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
@@ -134,10 +134,11 @@ impl Ledger for MemoryStore {
     fn keys<'a>(
         &'a self,
         scope: Scope,
+        whose: Whose<'a>,
         after: Option<&'a Key>,
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Key>, StoreError>> {
-        Box::pin(async move { Ok(self.windows.keys(scope, after, max)) })
+        Box::pin(async move { Ok(self.windows.keys(scope, whose, after, max)) })
     }
 }
 
@@ -168,10 +169,11 @@ impl Records for MemoryStore {
     fn subjects<'a>(
         &'a self,
         kind: SubjectKind,
+        whose: Whose<'a>,
         after: Option<&'a str>,
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
-        Box::pin(async move { Ok(self.subjects.list(kind, after, max)) })
+        Box::pin(async move { Ok(self.subjects.list(kind, whose, after, max)) })
     }
 
     fn chosen<'a>(

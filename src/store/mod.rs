@@ -19,10 +19,49 @@ mod windows;
 
 pub use outbox::Changed;
 
+use crate::{
+    rules::identity,
+    types::{Key, SubjectId, TenantId},
+};
+use records::SubjectRecord;
 use std::{future::Future, pin::Pin};
 
 /// A boxed future, so that the traits can be used as objects; one small allocation for each call.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Whose accounts are looked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Whose<'a> {
+    /// Everybody's.
+    All,
+    /// Those of one tenant.
+    Of(&'a TenantId),
+}
+
+impl Whose<'_> {
+    /// True of the accounts among these that belong to whom, as recorded or by their name.
+    fn has(self, subject: &SubjectId, record: &SubjectRecord) -> bool {
+        match (self, subject) {
+            (Self::All, _) => true,
+            (Self::Of(_), SubjectId::Tenant(_)) => false,
+            (Self::Of(tenant), SubjectId::Account(account)) => match &record.tenant {
+                Some(recorded) => recorded == tenant,
+                None => identity::tenant_of(account) == *tenant,
+            },
+        }
+    }
+
+    /// True of the keys of accounts that belong to whom by their name.
+    fn has_key(self, key: &str) -> bool {
+        let Self::Of(tenant) = self else { return true };
+        // Most are told apart without making a name of each.
+        key.ends_with(tenant.as_str())
+            && key.parse().is_ok_and(|key: Key| {
+                let account = key.parts().name.parse();
+                account.is_ok_and(|account| identity::tenant_of(&account) == *tenant)
+            })
+    }
+}
 
 /// Why the store could not do its work.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Assignments, overrides, suspensions and last refusals of accounts and tenants.
 
-use super::{BoxFuture, StoreError, outbox::Changed};
+use super::{BoxFuture, StoreError, Whose, outbox::Changed};
 use crate::{
     event::LimitHit,
     rules::{limits::LimitOverride, policy::Assigned},
@@ -128,10 +128,11 @@ pub trait Records: Send + Sync {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Arc<SubjectRecord>, StoreError>>;
 
-    /// Up to `max` recorded subjects of one kind after `after`, sorted by name.
+    /// Up to `max` recorded subjects of one kind after `after`, sorted by name; of accounts only those that belong to whom.
     fn subjects<'a>(
         &'a self,
         kind: SubjectKind,
+        whose: Whose<'a>,
         after: Option<&'a str>,
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>>;

@@ -3,7 +3,7 @@
 //! [`apply`] is pure: the same rules hold for every store. The cache is read at each MAIL, so it holds all records.
 
 use super::{
-    StoreError,
+    StoreError, Whose,
     records::{Change, Choice, Recorded, SubjectKind, SubjectRecord, Suspension, What},
 };
 use crate::{
@@ -46,11 +46,19 @@ impl Subjects {
     }
 
     /// The first `max` of a kind after `after`, by name. Walks all records, one shard at a time.
-    pub(super) fn list(&self, kind: SubjectKind, after: Option<&str>, max: usize) -> Vec<Recorded> {
+    pub(super) fn list(
+        &self,
+        kind: SubjectKind,
+        whose: Whose<'_>,
+        after: Option<&str>,
+        max: usize,
+    ) -> Vec<Recorded> {
         let mut first: BTreeMap<String, Recorded> = BTreeMap::new();
         for entry in &self.records {
             let name = name_of(entry.key());
-            let wanted = kind_of(entry.key()) == kind && after.is_none_or(|after| name > after);
+            let wanted = kind_of(entry.key()) == kind
+                && after.is_none_or(|after| name > after)
+                && whose.has(entry.key(), entry.value());
             let full = first.len() >= max;
             if !wanted
                 || full && first.last_key_value().is_none_or(|(last, _)| name > last.as_str())

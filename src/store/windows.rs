@@ -5,7 +5,7 @@
 //! is room is said by `rules::window`; nothing here reads a clock or a file.
 
 use super::{
-    StoreError,
+    StoreError, Whose,
     ledger::{Demand, Grant, Granted, Observed, Request, Reservation, Settlement, Usage},
     name::Name,
     table::Table,
@@ -166,14 +166,21 @@ impl Windows {
     }
 
     /// The first `max` keys of a scope after `after`. Walks all keys, one shard at a time.
-    pub(super) fn keys(&self, scope: Scope, after: Option<&Key>, max: usize) -> Vec<Key> {
+    pub(super) fn keys(
+        &self,
+        scope: Scope,
+        whose: Whose<'_>,
+        after: Option<&Key>,
+        max: usize,
+    ) -> Vec<Key> {
         let mut first = BTreeSet::new();
         self.cells.for_each(|cell| {
             let name = cell.name();
             let of_scope = name.strip_prefix(scope.name()).is_some_and(|n| n.starts_with('/'));
             let wanted = of_scope && after.is_none_or(|after| name > after.as_str());
             let full = first.len() >= max;
-            if !wanted || full && first.last().is_none_or(|last: &String| name > last.as_str()) {
+            let beyond = || full && first.last().is_none_or(|last: &String| name > last.as_str());
+            if !wanted || beyond() || !whose.has_key(name) {
                 return;
             }
             first.insert(name.to_owned());

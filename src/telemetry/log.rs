@@ -12,15 +12,16 @@ use super::{
 use crate::{
     clock::Clock,
     event::{
-        AnswerBy, CertificateEnd, Charged, ConnectionRefused, DiskRoom, Event, EvidenceRejected,
-        LimitHit, LimitReached, Listener, Login, MaintenanceChanged, MessageReport, NextHopState,
-        REPORT_RECIPIENTS_MAX, Refusal, SessionClosed, SessionOpened, SlaBudget, SubjectChanged,
-        TlsFailed, TlsStarted, TokenChanged, Trouble,
+        AlertTold, AnswerBy, Attribution, CertificateEnd, Charged, Complaint, ConnectionRefused,
+        DiskRoom, Event, EvidenceRejected, LimitHit, LimitReached, Listener, Login,
+        MaintenanceChanged, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal,
+        SessionClosed, SessionOpened, SlaBudget, SubjectChanged, TlsFailed, TlsStarted,
+        TokenChanged, Trouble,
     },
     rules::verdict::Moment,
     types::{
-        Address, CaseId, ClientIp, Domain, PeerName, SessionId, SubjectId, TenantId, Timestamp,
-        TransactionId,
+        AccountId, Address, CaseId, ClientIp, Domain, MessageId, PeerName, SessionId, SubjectId,
+        TenantId, Timestamp, TransactionId,
     },
 };
 use std::time::Duration;
@@ -138,6 +139,8 @@ const fn level_of(event: &Event) -> Level {
         | Event::TokenRevoked(_)
         | Event::TokenRefused(_)
         | Event::Audited(_)
+        | Event::Complaint(_)
+        | Event::Forgotten(_)
         | Event::NextHopUp(_)
         | Event::PlacesAmple
         | Event::LoginBackendUp(_)
@@ -146,6 +149,8 @@ const fn level_of(event: &Event) -> Level {
         | Event::StoreRecovered
         | Event::SpoolRecovered
         | Event::ArchiveRecovered
+        | Event::Alert(_)
+        | Event::AlertSinkRecovered(_)
         | Event::SlaBudgetRenewed(_)
         | Event::MaintenanceChanged(_)
         | Event::DiskAmple(_)
@@ -154,6 +159,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::LimitReached(_)
         | Event::EvidenceRejected(_)
         | Event::PlacesScarce
+        | Event::AlertSinkFailed(_)
         | Event::SlaBudgetUsed(_)
         | Event::DiskScarce(_)
         | Event::CertificateExpiring(_)
@@ -193,6 +199,11 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
             line.bare("client", refused.client);
             line.word("reason", refused.reason);
         }
+        Event::Complaint(complaint) => write_complaint(line, complaint),
+        Event::Forgotten(forgotten) => {
+            line.number("rows", forgotten.rows);
+            line.number("octets", forgotten.octets);
+        }
         Event::Audited(audited) => {
             line.number("number", audited.number);
             line.text("action", &audited.action);
@@ -209,6 +220,11 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         | Event::ArchiveFailed(trouble)
         | Event::TaskPanicked(trouble) => write_trouble(line, trouble),
         Event::EventsLost(lost) => line.number("events", lost.count),
+        Event::Alert(told) => write_alert(line, told),
+        Event::AlertSinkFailed(state) | Event::AlertSinkRecovered(state) => {
+            line.text("sink", &state.sink);
+            line.text_if("detail", Some(&*state.detail).filter(|detail| !detail.is_empty()));
+        }
         Event::SlaBudgetUsed(budget) | Event::SlaBudgetRenewed(budget) => {
             write_budget(line, budget);
         }
@@ -283,6 +299,10 @@ fn write_message(line: &mut Line<'_>, report: &MessageReport, moment: Moment) {
     write_charged(line, report.charged.as_ref());
     line.bare("client", report.client);
     line.text("from", report.sender.address().map_or("", Address::as_str));
+    line.text_if("message_id", report.message_id.as_ref().map(MessageId::as_str));
+    if let Some(hash) = report.subject_hash {
+        line.bare("subject_hash", hash);
+    }
     write_recipients(line, report);
     line.number("size", report.size_bytes);
     line.text_if("reply", report.reply.as_deref());
@@ -388,9 +408,33 @@ fn write_subject(line: &mut Line<'_>, subject: &SubjectId) {
     }
 }
 
+fn write_complaint(line: &mut Line<'_>, complaint: &Complaint) {
+    line.number("number", u64::try_from(complaint.number).unwrap_or(0));
+    line.word("kind", complaint.kind);
+    line.text_if("account", complaint.account.as_ref().map(AccountId::as_str));
+    line.text_if("tenant", complaint.tenant.as_ref().map(TenantId::as_str));
+    line.text_if("attributed_by", complaint.by.map(Attribution::name));
+    line.text_if("id", complaint.transaction.as_ref().map(TransactionId::as_str));
+    line.text_if("message_id", complaint.message_id.as_ref().map(MessageId::as_str));
+    line.text_if("recipient", complaint.recipient.as_ref().map(Address::as_str));
+    line.number("incidents", u64::from(complaint.incidents));
+    line.text_if("reporter", complaint.reporter.as_deref());
+}
+
 fn write_next_hop(line: &mut Line<'_>, state: &NextHopState) {
     line.text("next_hop", &state.next_hop);
     line.text("detail", &state.detail);
+}
+
+fn write_alert(line: &mut Line<'_>, told: &AlertTold) {
+    line.text("alert", &told.id);
+    line.word("kind", told.kind);
+    line.word("severity", told.severity);
+    line.word("why", told.why);
+    line.text("about", &told.about);
+    line.text_if("account", told.account.as_ref().map(AccountId::as_str));
+    line.text_if("tenant", told.tenant.as_ref().map(TenantId::as_str));
+    line.text("title", &told.title);
 }
 
 fn write_budget(line: &mut Line<'_>, budget: &SlaBudget) {
@@ -440,7 +484,7 @@ pub(super) mod tests {
     use crate::{
         event::{Evidence, Outcome, RecipientReport, RefusalReason},
         telemetry::sink::Writer,
-        types::{Key, Limit, ReversePath, Span, Unit},
+        types::{Key, Limit, ReversePath, Span, SubjectHash, Unit},
     };
 
     pub(crate) fn charged() -> Charged {
@@ -461,6 +505,8 @@ pub(super) mod tests {
             charged: Some(charged()),
             client: "192.0.2.7".parse().unwrap(),
             sender: ReversePath::Mailbox("a@shop.example".parse().unwrap()),
+            message_id: Some("1@shop.example".parse().unwrap()),
+            subject_hash: Some(SubjectHash::new(0xab)),
             recipients: vec![RecipientReport {
                 address: "b@there.example".parse().unwrap(),
                 code: 250,
@@ -524,7 +570,8 @@ pub(super) mod tests {
             &Event::Message(Box::new(message())),
             "time=2026-11-22T09:14:07.042Z level=info event=message outcome=sent id=s1.1 session=s1 listener=submission \
              account=a@shop.example tenant=shop.example plan=shared-hosting evidence=auth peer=web01 client=192.0.2.7 \
-             from=a@shop.example recipients_sent=1 recipients_refused=0 recipients_deferred=0 recipients_limited=2 \
+             from=a@shop.example message_id=1@shop.example subject_hash=00000000000000ab recipients_sent=1 \
+             recipients_refused=0 recipients_deferred=0 recipients_limited=2 \
              to=\"b@there.example=250/next-hop\" size=4096 reply=\"250 2.0.0 ok\\r\\nevent=forged\" next_hop=mx.example:25 \
              next_hop_reply=\"250 queued as 1\" began=2026-11-22T09:14:07.000Z took_ms=12 next_hop_ms=5\n",
         );
@@ -536,6 +583,7 @@ pub(super) mod tests {
                 r#"{"time":"2026-11-22T09:14:07.042Z","level":"info","event":"message","outcome":"sent","id":"s1.1","#,
                 r#""session":"s1","listener":"submission","account":"a@shop.example","tenant":"shop.example","#,
                 r#""plan":"shared-hosting","evidence":"auth","peer":"web01","client":"192.0.2.7","from":"a@shop.example","#,
+                r#""message_id":"1@shop.example","subject_hash":"00000000000000ab","#,
                 r#""recipients_sent":1,"recipients_refused":0,"recipients_deferred":0,"recipients_limited":2,"#,
                 r#""to":[{"to":"b@there.example","code":250,"by":"next-hop"}],"size":4096,"#,
                 r#""reply":"250 2.0.0 ok\r\nevent=forged","next_hop":"mx.example:25","next_hop_reply":"250 queued as 1","#,

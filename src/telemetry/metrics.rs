@@ -48,6 +48,8 @@ pub struct Metrics {
     tokens: Words,
     tokens_refused: Words,
     audit_entries: Counter,
+    complaints: Words,
+    forgotten_rows: Counter,
     places_scarce: Gauge,
     next_hop_up: ByName<Gauge>,
     next_hop_failures: Counter,
@@ -63,6 +65,9 @@ pub struct Metrics {
     archive_failures: Counter,
     archive_events_lost: Counter,
     tasks_panicked: Counter,
+    alerts: Words,
+    alert_sink_up: ByName<Gauge>,
+    alert_sink_failures: Counter,
     vitals: VitalGauges,
 }
 
@@ -177,6 +182,8 @@ impl Metrics {
                 "reason",
                 TOKENS_REFUSED,
             ),
+            complaints: Words::new(r, "tollgate_complaints_total", "kind", COMPLAINTS),
+            forgotten_rows: single(r, "tollgate_archive_forgotten_rows_total"),
             audit_entries: single(r, "tollgate_audit_entries_total"),
             places_scarce: r.register_gauge(&Key::from_name("tollgate_places_scarce"), &METADATA),
             next_hop_up: ByName::new("tollgate_next_hop_up", "next_hop"),
@@ -193,6 +200,9 @@ impl Metrics {
             archive_failures: single(r, "tollgate_archive_failures_total"),
             archive_events_lost: single(r, "tollgate_archive_events_lost_total"),
             tasks_panicked: single(r, "tollgate_tasks_panicked_total"),
+            alerts: Words::new(r, "tollgate_alerts_total", "why", ALERTS),
+            alert_sink_up: ByName::new("tollgate_alert_sink_up", "sink"),
+            alert_sink_failures: single(r, "tollgate_alert_sink_failures_total"),
             vitals: VitalGauges::new(r),
             recorder,
         }
@@ -276,6 +286,11 @@ impl Metrics {
         self.note_sessions(listener, 1.0);
     }
 
+    fn note_alert_sink(&self, sink: &str, up: f64) {
+        let register = |key: &Key| self.recorder.register_gauge(key, &METADATA);
+        self.alert_sink_up.with(&sink.into(), register, |gauge| gauge.set(up));
+    }
+
     fn note_next_hop(&self, next_hop: &Arc<str>, up: f64) {
         let register = |key: &Key| self.recorder.register_gauge(key, &METADATA);
         self.next_hop_up.with(next_hop, register, |gauge| gauge.set(up));
@@ -312,6 +327,8 @@ impl Listener for Metrics {
             Event::TokenCreated(_) => self.tokens.count(TOKENS[0]),
             Event::TokenRevoked(_) => self.tokens.count(TOKENS[1]),
             Event::TokenRefused(refused) => self.tokens_refused.count(refused.reason),
+            Event::Complaint(complaint) => self.complaints.count(complaint.kind),
+            Event::Forgotten(forgotten) => self.forgotten_rows.increment(forgotten.rows),
             Event::Audited(_) => self.audit_entries.increment(1),
             Event::NextHopUp(state) => self.note_next_hop(&state.next_hop, 1.0),
             Event::NextHopDown(state) => {
@@ -353,6 +370,12 @@ impl Listener for Metrics {
             | Event::CertificateExpiring(_)
             | Event::CertificateRenewed(_) => {}
             Event::TaskPanicked(_) => self.tasks_panicked.increment(1),
+            Event::Alert(told) => self.alerts.count(told.why),
+            Event::AlertSinkFailed(state) => {
+                self.alert_sink_failures.increment(1);
+                self.note_alert_sink(&state.sink, 0.0);
+            }
+            Event::AlertSinkRecovered(state) => self.note_alert_sink(&state.sink, 1.0),
         }
     }
 }
@@ -607,6 +630,7 @@ const CONNECTIONS_REFUSED: &[&str] = &[
     "tls",
     "early-talker",
 ];
+const ALERTS: &[&str] = &["raised", "worse", "reminder", "resolved"];
 const LOGINS: &[&str] = &["ok", "wrong", "paced", "unavailable", "too-many"];
 const TLS_HANDSHAKES: &[&str] = &[
     "full",
@@ -623,6 +647,7 @@ const TLS_HANDSHAKES: &[&str] = &[
 const RECIPIENTS: &[&str] = &["sent", "refused", "limited", "deferred"];
 const EVIDENCE_REJECTED: &[&str] = &["twice", "malformed", "not-entitled", "contradicted"];
 const SUBJECTS: &[&str] = &["account", "tenant"];
+const COMPLAINTS: &[&str] = &["abuse", "fraud", "virus", "not-spam", "other"];
 const RELOADS: &[&str] = &["ok", "rejected"];
 const THRESHOLDS: &[&str] = &[
     "account-80",
@@ -662,6 +687,11 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_evidence_rejected_total", "Evidence of identity that was not believed"),
     ("tollgate_suspensions_total", "Suspensions that began"),
     ("tollgate_resumptions_total", "Suspensions that were lifted"),
+    ("tollgate_complaints_total", "Complaints about mail, by what they are about"),
+    (
+        "tollgate_archive_forgotten_rows_total",
+        "Rows that were kept long enough and left the archive",
+    ),
     ("tollgate_audit_entries_total", "Entries added to the audit"),
     ("tollgate_subject_changes_total", "Changes of assignments and overrides"),
     ("tollgate_tokens_total", "Tokens for the API that came and went"),
@@ -683,6 +713,9 @@ const HELP: &[(&str, &str)] = &[
         "Events that found no room on their way into the archive",
     ),
     ("tollgate_tasks_panicked_total", "Tasks that ended by a panic"),
+    ("tollgate_alerts_total", "Messages about alerts, by why"),
+    ("tollgate_alert_sink_up", "1 if the receiver of alerts takes them, 0 if it fails"),
+    ("tollgate_alert_sink_failures_total", "Times that a receiver of alerts began to fail"),
     ("tollgate_start_time_seconds", "When the program started, in seconds since 1970"),
     ("tollgate_ready", "1 while mail can flow, as /health/ready says"),
     ("tollgate_disk_free_bytes", "What may still be written to the disk of the state directory"),

@@ -11,7 +11,9 @@ pub struct Actor {
 }
 
 /// Which way a wish came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Via {
     /// The control socket: a user of this machine, as the kernel names it.

@@ -87,6 +87,11 @@ name!(
     TokenName, parse_label
 );
 
+name!(
+    /// What the Message-ID field of a message holds (RFC 5322 §3.6.4), without its angle brackets.
+    MessageId, parse_message_id
+);
+
 /// An account or a tenant: what can be suspended or given an override.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "scope", content = "id")]
@@ -143,9 +148,20 @@ fn parse_label(text: &str) -> Result<&str, ParseError> {
     }
 }
 
+fn parse_message_id(text: &str) -> Result<&str, ParseError> {
+    let id = text.trim();
+    let id = id.strip_prefix('<').and_then(|id| id.strip_suffix('>')).unwrap_or(id);
+    let fits = !id.is_empty()
+        && id.len() <= MESSAGE_ID_BYTES_MAX
+        && !id.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>'));
+    if fits { Ok(id) } else { Err(ParseError::new(text, "a Message-ID such as <1@host.example>")) }
+}
+
 /// The longest address of RFC 5321 §4.5.3.1: 64 octets, `@`, 255 octets.
 const NAME_BYTES_MAX: usize = 320;
 const LABEL_BYTES_MAX: usize = 64;
+/// Longer ones are not found by it; usual ones have less than 100 octets.
+const MESSAGE_ID_BYTES_MAX: usize = 500;
 
 #[cfg(test)]
 mod tests {
@@ -161,5 +177,6 @@ mod tests {
         }
         assert!("x".repeat(321).parse::<AccountId>().is_err());
         assert!("web 01".parse::<PeerName>().is_err());
+        assert_eq!(" <1@X> ".parse::<MessageId>().unwrap().as_str(), "1@X");
     }
 }

@@ -15,6 +15,7 @@ mod network;
 mod schema;
 mod secret;
 mod size;
+mod subject_hash;
 mod time;
 
 pub use access::{Access, Role};
@@ -22,7 +23,8 @@ pub use actor::{Actor, Via};
 pub use address::{Address, Domain, ReversePath, is_visible};
 pub use certificate::{ClientCertificate, Fingerprint};
 pub use identity::{
-    AccountId, CaseId, PeerName, PlanName, SessionId, SubjectId, TenantId, TokenName, TransactionId,
+    AccountId, CaseId, MessageId, PeerName, PlanName, SessionId, SubjectId, TenantId, TokenName,
+    TransactionId,
 };
 pub use language::Language;
 pub use limit::{Key, KeyRef, Limit, Scope, Unit};
@@ -30,6 +32,7 @@ pub use month::Month;
 pub use network::{ClientIp, IpPrefix};
 pub use secret::Secret;
 pub use size::ByteCount;
+pub use subject_hash::SubjectHash;
 pub use time::{Span, Timestamp};
 
 /// Why a text is not a value of the wanted type; fits "failed to read …: {error}".

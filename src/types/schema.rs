@@ -1,8 +1,8 @@
 //! How the types that are written as text stand in the API's document (JSON Schema).
 
 use super::{
-    AccountId, Address, CaseId, ClientIp, Month, PeerName, PlanName, SessionId, Span, TenantId,
-    Timestamp, TokenName, TransactionId,
+    AccountId, Address, CaseId, ClientIp, MessageId, Month, PeerName, PlanName, SessionId, Span,
+    TenantId, Timestamp, TokenName, TransactionId,
 };
 use utoipa::{
     PartialSchema, ToSchema,
@@ -36,6 +36,8 @@ text! {
     SessionId: "A connection.", "1a2b3c", label;
     TransactionId: "A transaction, as in the Received field.", "1a2b3c.1", label;
     CaseId: "A suspension, as the sender hears it.", "TG-7K3M-92QX", label;
+    MessageId: "What a message calls itself, with or without angle brackets.", "<1@shop.example>",
+        |text| text.min_length(Some(1)).max_length(Some(502));
     Address: "A mail address.", "abuse@provider.example", |text| text.min_length(Some(3)).max_length(Some(320));
     ClientIp: "An address of a client's host.", "192.0.2.7", |text| text;
     Timestamp: "A moment (RFC 3339).", "2026-11-22T09:14:07.042Z",

@@ -6,11 +6,19 @@
 
 use crate::{
     clock::Clock,
-    event::{Event, Events, EventsLost, Listener, Trouble},
-    rules::{tally::Book, verdict::Moment},
-    store::archive::{Archive, Batch, NewEvent},
+    event::{AlertTold, Event, Events, EventsLost, Listener, Trouble},
+    rules::{
+        alarm::{self, Notice},
+        identity,
+        tally::Book,
+        verdict::Moment,
+    },
+    store::{
+        archive::{Archive, Batch, Mark, NewEvent},
+        records::Records,
+    },
     telemetry::{self, ClientQuota},
-    types::{AccountId, Key, Scope, SubjectId, TenantId, Timestamp},
+    types::{AccountId, Key, Language, Scope, SubjectId, TenantId, Timestamp},
 };
 use std::{
     future::Future,
@@ -79,6 +87,7 @@ pub struct Collector {
     heard_until: Timestamp,
     /// A write failed, and none succeeded since.
     failing: bool,
+    alarm: alarm::Book,
 }
 
 /// Connects an ear and a collector. `lines_per_client_minute` bounds what one client can have kept, as in the log; the book
@@ -96,6 +105,7 @@ pub fn collector(
     let ear = Ear { queue: sender, lost: lost.clone(), written: written.clone() };
     let quota = ClientQuota::new(lines_per_client_minute);
     let heard_until = clock.now();
+    let alarm = alarm::Book::new(clock.utc());
     let collector = Collector {
         queue,
         lost,
@@ -106,6 +116,7 @@ pub fn collector(
         book,
         heard_until,
         failing: false,
+        alarm,
     };
     (ear, collector)
 }
@@ -137,19 +148,29 @@ const fn is_kept(event: &Event) -> bool {
 
 impl Collector {
     /// Writes until `stop` is done, and then what was heard before that.
-    pub async fn run(mut self, events: Events, stop: impl Future<Output = ()>) {
+    pub async fn run(
+        mut self,
+        events: Events,
+        records: Arc<dyn Records>,
+        stop: impl Future<Output = ()>,
+    ) {
         let mut stop = pin!(stop);
         let mut heard = Vec::new();
+        self.resume_alarm().await;
         loop {
             tokio::select! {
                 count = self.queue.recv_many(&mut heard, EVENTS_BATCH_MAX) => {
-                    self.store(&mut heard, &events).await;
+                    self.store(&mut heard, &events, &*records).await;
                     if count == 0 {
                         return;
                     }
                 }
-                // That nothing happened is worth knowing too.
-                () = tokio::time::sleep(QUIET_MAX) => self.store(&mut heard, &events).await,
+                // What lasts, or is over, becomes known by the passing of time, too.
+                () = tokio::time::sleep(ALARM_TURN_EVERY) => {
+                    if self.is_due() {
+                        self.store(&mut heard, &events, &*records).await;
+                    }
+                }
                 // Nothing new is taken, and the queue ends after what it holds.
                 () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
             }
@@ -166,7 +187,43 @@ impl Collector {
         }
         self.cover(heard);
         batch.usage = self.book.take();
+        self.alarm.turn(self.clock.utc());
+        batch.alarm = self.alarm.take();
         batch
+    }
+
+    /// True if there is something to write without an event: that an alert is over, or that nothing happened, which is worth
+    /// knowing too.
+    fn is_due(&mut self) -> bool {
+        self.alarm.turn(self.clock.utc());
+        self.alarm.has_changed() || self.clock.now() >= self.heard_until + QUIET_MAX
+    }
+
+    /// Goes on with the alerts of the process before.
+    async fn resume_alarm(&mut self) {
+        for _ in 0..RESUME_ATTEMPTS_MAX {
+            match self.archive.open_alerts().await {
+                Ok(open) => {
+                    let now = self.clock.utc();
+                    self.alarm = alarm::Book::resume(open, now);
+                    match self.archive.busiest_hours(now - VOLUME_KNOWN).await {
+                        Ok(mut hours) => {
+                            // The oldest first, as they happened.
+                            hours.sort_by_key(|row| row.hour);
+                            self.alarm.remember(hours);
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, "what accounts sent before is not known");
+                        }
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the alerts of before cannot be read");
+                    tokio::time::sleep(RETRY_EVERY).await;
+                }
+            }
+        }
     }
 
     /// Everything up to now was heard, or, where more waits, up to the last event that is at hand.
@@ -183,6 +240,7 @@ impl Collector {
     fn note(&mut self, batch: &mut Batch, at: Timestamp, event: &Event) {
         let moment = Moment { ledger: at, utc: self.clock.to_utc(at) };
         self.book.note(moment.utc, event);
+        self.alarm.note(moment.utc, event);
         // What one client can cause at will is bounded here as it is in the log.
         if self.quota.admits(at, event) {
             batch.events.push(new_event(moment, event));
@@ -190,13 +248,16 @@ impl Collector {
     }
 
     /// Writes a batch, however long the archive takes to work again.
-    async fn store(&mut self, heard: &mut Vec<Heard>, events: &Events) {
-        let batch = Arc::new(self.batch(heard));
+    async fn store(&mut self, heard: &mut Vec<Heard>, events: &Events, records: &dyn Records) {
+        let mut batch = self.batch(heard);
+        add_tenants(&mut batch, records).await;
+        let batch = Arc::new(batch);
         heard.clear();
         loop {
             match self.archive.keep(batch.clone()).await {
                 Ok(()) => {
                     self.written.fetch_add(batch.events.len() as u64, Relaxed);
+                    self.tell_alerts(&batch, events);
                     return self.recovered(events);
                 }
                 Err(error) => {
@@ -207,6 +268,12 @@ impl Collector {
                     tokio::time::sleep(RETRY_EVERY).await;
                 }
             }
+        }
+    }
+
+    fn tell_alerts(&self, batch: &Batch, events: &Events) {
+        for notice in &batch.alarm.notices {
+            events.tell(self.clock.now(), &Event::Alert(Box::new(told(notice))));
         }
     }
 
@@ -221,10 +288,57 @@ impl Collector {
     }
 }
 
+/// An account's matter is its tenant's, too: the one that it has now, if the event does not say.
+async fn add_tenants(batch: &mut Batch, records: &dyn Records) {
+    for event in batch.events.iter_mut().filter(|event| event.tenant.is_none()) {
+        let Some(account) = &event.account else { continue };
+        let subject = SubjectId::Account(account.clone());
+        // What is not known now is told by the account's name.
+        let record = records.subject(&subject).await.unwrap_or_default();
+        event.tenant = record.tenant.clone().or_else(|| Some(identity::tenant_of(account)));
+    }
+}
+
+fn told(notice: &Notice) -> AlertTold {
+    let alert = &notice.alert;
+    AlertTold {
+        id: notice.id.clone(),
+        kind: alert.kind.name(),
+        severity: alert.severity.name(),
+        why: notice.why.name(),
+        about: format!("{} {}", alert.about.scope, alert.about.name).trim_end().to_owned(),
+        account: alert.facts.account.clone(),
+        tenant: alert.tenant.clone(),
+        title: alarm::words(alert, Language::English).title,
+    }
+}
+
 fn new_event(moment: Moment, event: &Event) -> NewEvent {
     let (tenant, account) = whose(event);
     let body = telemetry::json(moment, event);
-    NewEvent { at: moment.utc, name: event.name(), tenant, account, body }
+    NewEvent { at: moment.utc, name: event.name(), tenant, account, body, marks: marks(event) }
+}
+
+/// What an event is found by.
+fn marks(event: &Event) -> Vec<Mark> {
+    match event {
+        Event::Message(report) => {
+            let mut marks = vec![Mark::Session(report.session.clone())];
+            marks.extend(report.message_id.clone().map(Mark::Message));
+            let recipients = report.recipients.iter().map(|recipient| &recipient.address);
+            marks.extend(recipients.map(|address| Mark::Recipient(address.clone())));
+            marks
+        }
+        Event::Refused(refusal) => vec![Mark::Session(refusal.session.clone())],
+        Event::Complaint(complaint) => {
+            let session = complaint.transaction.as_ref().and_then(Mark::of_transaction);
+            let mut marks: Vec<Mark> = session.into_iter().collect();
+            marks.extend(complaint.message_id.clone().map(Mark::Message));
+            marks.extend(complaint.recipient.clone().map(Mark::Recipient));
+            marks
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Whose matter an event is. The login of a failed attempt is anybody's invention and names nobody.
@@ -232,10 +346,17 @@ fn whose(event: &Event) -> (Option<TenantId>, Option<AccountId>) {
     let charged = match event {
         Event::Message(report) => report.charged.as_ref(),
         Event::Refused(refusal) => refusal.charged.as_ref(),
+        Event::Complaint(complaint) => {
+            return (complaint.tenant.clone(), complaint.account.clone());
+        }
         Event::LimitReached(reached) => return whose_key(&reached.key),
         Event::Suspended(suspended) => return whose_subject(&suspended.subject),
         Event::Resumed(resumed) => return whose_subject(&resumed.subject),
         Event::SubjectChanged(changed) => return whose_subject(&changed.subject),
+        Event::TokenCreated(token) | Event::TokenRevoked(token) => {
+            return (token.access.tenant().cloned(), None);
+        }
+        Event::Alert(told) => return (told.tenant.clone(), told.account.clone()),
         _ => None,
     };
     charged.map_or((None, None), |c| (Some(c.tenant.clone()), Some(c.account.clone())))
@@ -266,3 +387,7 @@ const BATCH_EVERY: Duration = Duration::from_millis(200);
 /// The longest time without a transaction.
 const QUIET_MAX: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+const ALARM_TURN_EVERY: Duration = Duration::from_secs(1);
+const RESUME_ATTEMPTS_MAX: u32 = 5;
+/// How far back the alarm looks for what an account usually sends.
+const VOLUME_KNOWN: Duration = Duration::from_secs(7 * 86_400);

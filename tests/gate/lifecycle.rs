@@ -227,3 +227,23 @@ fn one_client_cannot_take_all_connections() {
         (Client::connect(gate.smarthost()).banner.code == 220).then_some(())
     });
 }
+
+#[test]
+fn a_damaged_archive_is_told_with_what_to_do_and_the_limits_go_on_without_it() {
+    let sink = sink().run();
+    let mut gate = gate().limit(3, "1h").next_hop(&sink).run();
+    let mut client = gate.client();
+    for _ in 0..2 {
+        assert_eq!(client.send("a@shop.example", &["b@remote.example"], "text").code, 250);
+    }
+    gate.kill();
+    let aside = |name: &str| fs::remove_file(gate.file(name)).is_ok();
+    assert!(aside("var/archive.db"));
+    aside("var/archive.db-wal");
+    fs::write(gate.file("var/archive.db"), "what a failing disk leaves").unwrap();
+    let said = gate.try_start().unwrap_err();
+    assert!(said.contains("archive.db") && said.contains("history and tokens"), "{said}");
+    fs::remove_file(gate.file("var/archive.db")).unwrap();
+    gate.start();
+    assert_eq!(gate.client().send_until_refused("a@shop.example", 9).0, 1);
+}

@@ -214,7 +214,7 @@ fn swaks_sends_plainly_and_with_tls_and_a_login() {
 
 /// Sends one message with swaks.
 #[track_caller]
-fn swaks(server: SocketAddr, sender: &str, more: &[&str]) -> Said {
+pub(crate) fn swaks(server: SocketAddr, sender: &str, more: &[&str]) -> Said {
     let (host, port) = (server.ip().to_string(), server.port().to_string());
     let to = ["--to", "b@remote.example"];
     let all = [&["--from", sender, "--server", &host, "--port", &port][..], &to, more].concat();

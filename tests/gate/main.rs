@@ -8,6 +8,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts;
+mod api;
 mod audit;
 mod availability;
 mod browser;
@@ -29,9 +31,11 @@ mod postfix;
 mod prometheus;
 mod proxy;
 mod relay;
+mod reports;
 mod scanners;
 mod scram;
 mod smuggling;
 mod tls;
+mod trace;
 mod trust;
 mod wire;

@@ -21,7 +21,7 @@ use std::{
 use tollgate::{
     event::{LimitHit, LimitReached},
     store::{
-        BoxFuture, Changed, StoreError,
+        BoxFuture, Changed, StoreError, Whose,
         ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
         memory::MemoryStore,
         records::{Change, Choice, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
@@ -189,10 +189,11 @@ impl Ledger for Disk {
     fn keys<'a>(
         &'a self,
         scope: Scope,
+        whose: Whose<'a>,
         after: Option<&'a Key>,
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Key>, StoreError>> {
-        Box::pin(async move { on!(self, store => store.keys(scope, after, max)) })
+        Box::pin(async move { on!(self, store => store.keys(scope, whose, after, max)) })
     }
 }
 
@@ -228,10 +229,11 @@ impl Records for Disk {
     fn subjects<'a>(
         &'a self,
         kind: SubjectKind,
+        whose: Whose<'a>,
         after: Option<&'a str>,
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
-        Box::pin(async move { on!(self, store => store.subjects(kind, after, max)) })
+        Box::pin(async move { on!(self, store => store.subjects(kind, whose, after, max)) })
     }
 
     fn chosen<'a>(

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tollgate::{
     rules::limits::LimitOverride,
     store::{
+        Whose,
         ledger::Ledger,
         records::{Change, What},
     },
@@ -231,7 +232,7 @@ async fn check_the_end(world: &Arc<World>) {
     }
     let day = Limit { window: Span::from_secs(86_400), max: u32::MAX };
     for scope in [Scope::Tenant, Scope::Account, Scope::ClientIp, Scope::Peer] {
-        for key in gate.ledger.keys(scope, None, 1_000).await.unwrap() {
+        for key in gate.ledger.keys(scope, Whose::All, None, 1_000).await.unwrap() {
             check_key(world, &*gate.ledger, &key, day).await;
         }
     }

@@ -27,6 +27,7 @@ use tollgate::{
     deliver::Deliverer,
     event::{Event, Events, Listener, Outcome},
     intake::{Door, Gate, Phase, connection},
+    message::SubjectKey,
     net::{
         Pipe, Stream,
         connect::{Dialing, Network, Simulated},
@@ -197,7 +198,8 @@ impl World {
         let disk = Disk::new(store, shadow, self.chance.lock().fork(), failing, slow);
         let network = self.network();
         let (ledger, records) = (disk.clone(), disk.clone());
-        let ground = Ground { ledger, records, network, clock, events };
+        let subjects = SubjectKey::new(&[7; 32]);
+        let ground = Ground { ledger, records, network, clock, subjects, events };
         let gate = Arc::new(build_gate(&config, ground).unwrap());
         let door = |settings| Arc::new(build_door(&config, settings, &gate, None));
         let doors = config.listeners.iter().map(door).collect();

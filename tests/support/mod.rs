@@ -1,5 +1,7 @@
 //! What the tests of the whole program share: the gate, a next hop to look into, a client that speaks line by line.
 
+pub(crate) mod alertmanager;
+pub(crate) mod api;
 pub(crate) mod authority;
 pub(crate) mod bad_hop;
 pub(crate) mod browser;
@@ -16,6 +18,7 @@ pub(crate) mod settings;
 pub(crate) mod sink;
 pub(crate) mod smtp_sink;
 pub(crate) mod tls;
+pub(crate) mod webhook;
 
 pub(crate) use client::{Client, Reply};
 pub(crate) use faults::{Action, Faults, Files, calls};
@@ -24,6 +27,7 @@ pub(crate) use settings::Settings;
 pub(crate) use sink::{Sink, sink, sink_later};
 pub(crate) use smtp_sink::SmtpSink;
 pub(crate) use tls::{Tls, tls};
+pub(crate) use webhook::Webhook;
 
 use std::{
     thread,

@@ -2,12 +2,13 @@
 
 use super::{
     ApiState,
-    access::{Anyone, Operator, own_account},
+    access::{Anyone, Operator, own_account, own_tenant},
     answers::{Answer, ChangeRefusals, Refusals},
     input::{Body, Name, Params},
 };
 use crate::{
-    admin::{self, Changes, Explanation, SubjectUsage, SubjectView, Who, Why},
+    admin::{self, Changes, Explanation, Page, PageRequest, SubjectUsage, SubjectView, Who, Why},
+    store::records::SubjectKind,
     types::{ClientIp, SubjectId, Via},
 };
 use axum::{Json, extract::State};
@@ -17,11 +18,50 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
+        .routes(routes!(list))
         .routes(routes!(show, change))
         .routes(routes!(usage))
         .routes(routes!(explain))
         .routes(routes!(suspend))
         .routes(routes!(resume))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListParams {
+    /// Only this tenant's; a tenant's token sees no others.
+    tenant: Option<String>,
+    /// Only names after this one.
+    after: Option<String>,
+    /// How many, 1 to 1,000; 100 if it is left out.
+    #[param(minimum = 1, maximum = 1000)]
+    max: Option<usize>,
+}
+
+/// Accounts that are registered or have sent, sorted by name, in pages.
+#[utoipa::path(
+    get,
+    path = "/accounts",
+    operation_id = "accounts",
+    tag = "accounts",
+    params(ListParams),
+    responses((status = 200, description = "A page", body = Page<SubjectView>), Refusals),
+    security(("token" = ["operator", "read-only", "tenant"])),
+)]
+async fn list(
+    Anyone(caller): Anyone,
+    State(state): State<ApiState>,
+    Params(params): Params<ListParams>,
+) -> Answer<Page<SubjectView>> {
+    let asked = params.tenant.map(|name| own_tenant(&caller, &name)).transpose()?;
+    let page = PageRequest { after: params.after, max: params.max };
+    let mut page = match asked.as_ref().or(caller.access.tenant()) {
+        Some(tenant) => admin::accounts_of(&state.admin, tenant, &page).await?,
+        None => admin::list(&state.admin, SubjectKind::Accounts, &page).await?,
+    };
+    page.items = page.items.into_iter().map(|view| view.as_seen_by(&caller)).collect();
+    Ok(Json(page))
 }
 
 /// What is recorded about an account, and its own limits with their use.
@@ -94,6 +134,7 @@ async fn usage(
 #[into_params(parameter_in = Query)]
 struct ExplainParams {
     /// Also the limits of this client address.
+    #[param(inline)]
     client: Option<ClientIp>,
 }
 

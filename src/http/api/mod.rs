@@ -18,17 +18,24 @@
 
 mod access;
 mod accounts;
+mod alerts;
 mod answers;
 mod availability;
+mod events;
 mod input;
 mod me;
+mod next_hops;
 mod pace;
+mod plans;
+mod records;
+mod reports;
 mod tenants;
 #[cfg(test)]
 mod tests;
 
 use super::{
     bounded::Bounded,
+    live::Streams,
     problem::Problem,
     secure::{ApiListener, Remote, Transport},
     web,
@@ -58,6 +65,7 @@ pub struct ApiState {
     /// The use cases' ground.
     pub admin: Admin,
     pace: Arc<Pace>,
+    streams: Streams,
     document: Arc<str>,
 }
 
@@ -65,7 +73,12 @@ impl ApiState {
     /// The state of one listener.
     #[must_use]
     pub fn new(admin: Admin, rules: PaceRules) -> Self {
-        Self { admin, pace: Arc::new(Pace::new(rules)), document: document().into() }
+        Self {
+            admin,
+            pace: Arc::new(Pace::new(rules)),
+            streams: Streams::default(),
+            document: document().into(),
+        }
     }
 
     /// Whoever has this token, as one who signs in with it.
@@ -116,7 +129,13 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(me::routes())
         .merge(accounts::routes())
         .merge(tenants::routes())
+        .merge(plans::routes())
+        .merge(events::routes())
+        .merge(next_hops::routes())
+        .merge(reports::routes())
+        .merge(records::routes())
         .merge(availability::routes())
+        .merge(alerts::routes())
 }
 
 /// The document of all resources, as it is committed.

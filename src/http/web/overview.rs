@@ -66,7 +66,8 @@ struct SenderRow {
 /// The present month beside what was promised.
 struct MonthRow {
     month: String,
-    percent: String,
+    /// None: no minute was counted yet.
+    percent: Option<String>,
     target: String,
     /// How much of the time without mail that the promise allows is used.
     budget: Meter,
@@ -119,10 +120,10 @@ pub(super) async fn show(State(web): State<Web>, signed_in: SignedIn) -> Answer 
     let audit = panel(admin::audit(&web.admin, &tail).await, |found| {
         found.items.into_iter().map(AuditLine::new).collect()
     });
-    let flowed = admin::traffic(&web.admin).await;
+    let flowed = admin::traffic_today(&web.admin).await;
     let mut figures = minute_figures(frame.t, &flowed);
     let traffic = panel(flowed, |flowed| Plot::new(frame.t, &last_day(frame.t), &flowed.day));
-    let senders = panel(admin::top_senders(&web.admin, SENDERS).await, |found| {
+    let senders = panel(admin::top_senders(&web.admin, DAY_HOURS, SENDERS).await, |found| {
         found.iter().map(|usage| SenderRow::new(frame.t, usage)).collect()
     });
     let availability = panel(admin::availability(&web.admin, None).await, |view| month_row(&view));
@@ -155,11 +156,11 @@ fn minute_figures(t: &'static Texts, flowed: &Result<Traffic, AdminError>) -> Ve
     let figure = |name, path: &str, value: fn(SlotCounts) -> u64| Figure {
         name,
         value: counts.map_or_else(|| UNKNOWN.into(), |counts| t.number(value(counts))),
-        beside: Some("recipients in the last minute".into()),
+        beside: Some("a minute".into()),
         path: Some(path.into()),
     };
     vec![
-        figure("Accepted", "/events?kind=messages", |counts| counts.accepted),
+        figure("Recipients accepted", "/events?kind=messages", |counts| counts.accepted),
         figure("Deferred", "/events?kind=messages", |counts| counts.deferred),
         figure("Refused", "/events?kind=refusals", |counts| counts.refused),
     ]
@@ -167,7 +168,10 @@ fn minute_figures(t: &'static Texts, flowed: &Result<Traffic, AdminError>) -> Ve
 
 fn availability_figure(month: &Panel<MonthRow>) -> Figure {
     let (value, beside) = match month {
-        Ok(month) => (month.percent.clone(), Some(format!("of {} promised", month.target))),
+        Ok(month) => (
+            month.percent.clone().unwrap_or_else(|| UNKNOWN.into()),
+            Some(format!("of {} promised", month.target)),
+        ),
         Err(_) => (UNKNOWN.into(), None),
     };
     let path = Some("#availability-title".into());
@@ -183,7 +187,7 @@ fn month_row(view: &AvailabilityView) -> MonthRow {
     };
     MonthRow {
         month: month.month.to_string(),
-        percent: month.percent.map_or_else(|| UNKNOWN.into(), |percent| format!("{percent} %")),
+        percent: month.percent.map(|percent| format!("{percent} %")),
         target: format!("{} %", view.target_percent),
         budget: Meter {
             used: hours_and_minutes(month.budget_used_seconds),
@@ -269,6 +273,7 @@ const UNKNOWN: &str = "?";
 /// Accounts that are shown as nearest their limits.
 const NEAREST: usize = 10;
 /// Accounts that are shown as those that sent most.
+const DAY_HOURS: u16 = 24;
 const SENDERS: usize = 10;
 /// Outages that are shown.
 const OUTAGES: usize = 5;

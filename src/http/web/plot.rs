@@ -8,6 +8,7 @@ use crate::{
 
 /// A drawing and its numbers, as elements of HTML.
 pub(super) struct Plot {
+    pub(super) title: &'static str,
     pub(super) svg: String,
     pub(super) table: String,
 }
@@ -59,7 +60,7 @@ impl Plot {
             ],
             mark: None,
         };
-        Self { svg: chart.to_svg(), table: chart.to_table() }
+        Self { title: subject.title, svg: chart.to_svg(), table: chart.to_table() }
     }
 }
 

@@ -20,8 +20,8 @@ pub use tops::{Place, TOP_MAX, Top};
 
 use crate::{
     event::{
-        AnswerBy, Charged, Event, LimitHit, LimitReached, MessageReport, Outcome, RecipientReport,
-        Refusal, RefusalReason, Resumed, Suspended,
+        AnswerBy, Charged, Complaint, Event, LimitHit, LimitReached, MessageReport, Outcome,
+        RecipientReport, Refusal, RefusalReason, Resumed, Suspended,
     },
     types::{AccountId, CaseId, ClientIp, Scope, Span, TenantId, Timestamp},
 };
@@ -141,6 +141,7 @@ impl Book {
                 let (case, actor) = (case.clone(), actor.clone());
                 self.tally.suspensions.push(SuspensionChange::Ended { at, case, actor });
             }
+            Event::Complaint(complaint) => self.note_complaint(at, complaint),
             Event::EventsLost(lost) => self.minute(at).lost += lost.count,
             _ => {}
         }
@@ -203,6 +204,17 @@ impl Book {
     }
 
     /// An account's warning comes right before the report of the message that caused it, which names the tenant.
+    /// One that takes an earlier one back is none.
+    fn note_complaint(&mut self, at: Timestamp, complaint: &Complaint) {
+        if complaint.kind == "not-spam" {
+            return;
+        }
+        if let (Some(tenant), Some(account)) = (&complaint.tenant, &complaint.account) {
+            let whose = Whose { tenant: tenant.clone(), account: Some(account.clone()) };
+            self.share(at, whose).counts.complaints += u64::from(complaint.incidents);
+        }
+    }
+
     fn note_warning(&mut self, at: Timestamp, reached: &LimitReached) {
         let parts = reached.key.parts();
         match parts.scope {

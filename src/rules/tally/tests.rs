@@ -48,6 +48,8 @@ fn message(account: &str, outcome: Outcome, codes: &[(&str, u16)]) -> MessageRep
         charged: Some(charged(account)),
         client: "192.0.2.7".parse().unwrap(),
         sender: ReversePath::Null,
+        message_id: None,
+        subject_hash: None,
         recipients: recipients.collect(),
         recipients_sent: if sent { taken } else { 0 },
         recipients_refused: count(|code| code >= 500) + back(Outcome::Refused),

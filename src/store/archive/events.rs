@@ -1,6 +1,10 @@
 //! Events as they are kept: who and when in columns, the rest as the JSON object of the log line.
 
-use super::{Archive, names, stored};
+use super::{
+    Archive,
+    messages::{Mark, MarkKey, insert_marks},
+    names, stored,
+};
 use crate::{
     store::StoreError,
     types::{AccountId, SubjectId, TenantId, Timestamp},
@@ -20,6 +24,8 @@ pub struct NewEvent {
     pub account: Option<AccountId>,
     /// The object of the log line; docs/log.md has its keys.
     pub body: String,
+    /// What it can be found by.
+    pub marks: Vec<Mark>,
 }
 
 impl NewEvent {
@@ -74,7 +80,17 @@ pub struct EventFilter {
 }
 
 /// Which events come first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
     /// The newest.
@@ -87,6 +103,19 @@ pub enum Order {
 /// The most events of one page.
 pub const EVENTS_PAGE_MAX: usize = 500;
 
+impl EventFilter {
+    /// True of an event that is looked for, as far as its name and whose matter it is go.
+    #[must_use]
+    pub fn wants(&self, event: &EventRow) -> bool {
+        let is = |wanted: Option<&str>, found: &Option<String>| {
+            wanted.is_none_or(|wanted| found.as_deref() == Some(wanted))
+        };
+        (self.names.is_empty() || self.names.contains(&event.name))
+            && is(self.tenant.as_ref().map(TenantId::as_str), &event.tenant)
+            && is(self.account.as_ref().map(AccountId::as_str), &event.account)
+    }
+}
+
 impl Archive {
     /// One page of events.
     ///
@@ -98,7 +127,7 @@ impl Archive {
 }
 
 /// Adds events; returns the id of the first, or of the next if there are none.
-pub(super) fn insert(db: &Connection, events: &[NewEvent]) -> rusqlite::Result<i64> {
+pub(super) fn insert(db: &Connection, key: &MarkKey, events: &[NewEvent]) -> rusqlite::Result<i64> {
     let last = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)";
     let first: i64 = db.prepare_cached(last)?.query_row([], |row| row.get::<_, i64>(0))? + 1;
     let mut insert = db.prepare_cached(
@@ -109,7 +138,9 @@ pub(super) fn insert(db: &Connection, events: &[NewEvent]) -> rusqlite::Result<i
         let tenant = tenant.map(|tenant| names::number_of(db, &tenant)).transpose()?;
         let account = event.account.clone().map(SubjectId::Account);
         let account = account.map(|account| names::number_of(db, &account)).transpose()?;
-        insert.execute(params![stored(event.at), event.name, tenant, account, event.body])?;
+        let values = params![stored(event.at), event.name, tenant, account, event.body];
+        let number = insert.insert(values)?;
+        insert_marks(db, key, number, &event.marks)?;
     }
     Ok(first)
 }
@@ -142,10 +173,7 @@ fn select(db: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<EventRo
     let direction = if filter.order == Order::Newest { "DESC" } else { "ASC" };
     let max = filter.max.clamp(1, EVENTS_PAGE_MAX);
     let sql = format!(
-        "SELECT events.id, at, events.name, tenants.name, accounts.name, body FROM events \
-         LEFT JOIN names AS tenants ON tenants.id = events.tenant \
-         LEFT JOIN names AS accounts ON accounts.id = events.account \
-         WHERE {} ORDER BY events.id {direction} LIMIT {max}",
+        "SELECT {ROW_COLUMNS} FROM {ROW_TABLES} WHERE {} ORDER BY events.id {direction} LIMIT {max}",
         wanted.sql()
     );
     let mut select = db.prepare_cached(&sql)?;
@@ -153,7 +181,21 @@ fn select(db: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<EventRo
     select.query_map(values.as_slice(), row)?.collect()
 }
 
-fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+/// Forgets those of before a moment, a few at a time.
+pub(super) fn cut(db: &Connection, before: Timestamp, max: usize) -> rusqlite::Result<usize> {
+    let sql = format!(
+        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE at < ?1 ORDER BY at LIMIT {max})"
+    );
+    db.prepare_cached(&sql)?.execute(params![stored(before)])
+}
+
+pub(super) const ROW_COLUMNS: &str =
+    "events.id, at, events.name, tenants.name, accounts.name, body";
+pub(super) const ROW_TABLES: &str = "events LEFT JOIN names AS tenants ON tenants.id = \
+    events.tenant LEFT JOIN names AS accounts ON accounts.id = events.account";
+
+/// An event from [`ROW_COLUMNS`].
+pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
     Ok(EventRow {
         id: row.get(0)?,
         at: Timestamp::from_millis(row.get(1)?),

@@ -5,11 +5,15 @@
 //! ([`reader`]), so a report keeps nobody waiting. Each topic is a file with its tables and its calls on [`Archive`]; a read
 //! comes in pages, because a long one keeps the log of the file from being cut. Times are UTC.
 
+mod alerts;
 pub mod audit;
 mod availability;
+mod complaints;
 mod events;
+mod messages;
 mod names;
 mod reader;
+mod retention;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -17,17 +21,25 @@ mod tokens;
 mod usage;
 mod writer;
 
+pub use alerts::{ALERTS_PAGE_MAX, AlertFilter, AlertRow, Ending, Owed, Pending, Route, Unrouted};
 pub use audit::{AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry};
 pub use availability::{MAINTENANCE_ROWS_MAX, MaintenanceRow, NewMaintenance};
+pub use complaints::{Added, COMPLAINTS_PAGE_MAX, ComplaintFilter, ComplaintRow, NewComplaint};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
+pub use messages::{Mark, TRACE_PAGE_MAX, TraceFilter};
+pub use retention::Keep;
 pub use tokens::{NewToken, TOKENS_MAX, TokenDigest, TokenRecord};
 pub use usage::{
-    AccountUsage, Coverage, HOURS_KEPT, Peak, SuspensionRow, USAGE_ROWS_MAX, UsageOf, UsageSum,
+    AccountUsage, Coverage, HOURS_KEPT, Peak, SUSPENSIONS_MAX, SuspensionRow, TenantUsage,
+    USAGE_ROWS_MAX, UsageOf, UsageSum,
 };
 
-use self::{reader::Readers, writer::Writes};
+use self::{messages::MarkKey, reader::Readers, writer::Writes};
 use super::{StoreError, sqlite::schema::failed};
-use crate::{rules::tally::Tally, types::Timestamp};
+use crate::{
+    rules::{alarm, tally::Tally},
+    types::Timestamp,
+};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::{path::PathBuf, sync::Arc, thread::JoinHandle};
@@ -46,6 +58,8 @@ pub struct Archive(Arc<Inner>);
 
 struct Inner {
     writes: Writes,
+    marks: MarkKey,
+    subject_key: [u8; 32],
     readers: Readers,
     writer: Mutex<Option<JoinHandle<()>>>,
     live: broadcast::Sender<Arc<EventRow>>,
@@ -70,6 +84,8 @@ pub struct Batch {
     pub events: Vec<NewEvent>,
     /// What was counted of them, and of the time that was listened to.
     pub usage: Tally,
+    /// What they changed about alerts, and the messages about it.
+    pub alarm: alarm::Changes,
 }
 
 /// Opens the archive, made if it is missing, and starts its writer.
@@ -80,11 +96,22 @@ pub struct Batch {
 pub fn open(settings: &Settings) -> Result<Archive, StoreError> {
     let db = schema::open(&settings.path)?;
     let tokens = tokens::Tokens::load(&db).map_err(failed)?;
+    let secret = |name| messages::secret(&db, name).map_err(failed);
+    let (marks, subject_key) = (MarkKey::new(&secret("marks")?), secret("subjects")?);
     let readers = Readers::new(&settings.path);
     let (writes, writer) = writer::start(db)?;
     let (writer, live) = (Mutex::new(Some(writer)), broadcast::Sender::new(LIVE_BACKLOG_MAX));
     let token_changes = tokio::sync::Mutex::default();
-    Ok(Archive(Arc::new(Inner { writes, readers, writer, live, tokens, token_changes })))
+    Ok(Archive(Arc::new(Inner {
+        writes,
+        readers,
+        marks,
+        subject_key,
+        writer,
+        live,
+        tokens,
+        token_changes,
+    })))
 }
 
 impl Archive {
@@ -93,14 +120,21 @@ impl Archive {
     /// # Errors
     /// [`StoreError::Unavailable`] if it could not be written; nothing of it was.
     pub async fn keep(&self, batch: Arc<Batch>) -> Result<(), StoreError> {
-        let written = batch.clone();
+        let (written, marks) = (batch.clone(), self.0.marks.clone());
         let first = self.write(Lasting::Process, move |db| {
             usage::add(db, &written.usage)?;
-            events::insert(db, &written.events)
+            alerts::keep(db, &written.alarm)?;
+            events::insert(db, &marks, &written.events)
         });
         let first = first.await?;
         self.tell(first, &batch);
         Ok(())
+    }
+
+    /// The key that subjects are hashed under, drawn when the file was made.
+    #[must_use]
+    pub fn subject_key(&self) -> &[u8; 32] {
+        &self.0.subject_key
     }
 
     /// Hears of every event that is stored from now on. Who falls too far behind hears that events are missing.

@@ -1,6 +1,9 @@
 //! The file, its version, and the tables of all topics.
 
-use super::{super::StoreError, audit, availability, events, names, tokens, usage};
+use super::{
+    super::StoreError, alerts, audit, availability, complaints, events, messages, names, tokens,
+    usage,
+};
 use crate::store::sqlite::schema::failed;
 use rusqlite::{Connection, OpenFlags};
 use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
@@ -88,11 +91,14 @@ fn number(db: &Connection, name: &str) -> Result<i64, StoreError> {
 }
 
 /// The tables, topic by topic.
-const TOPICS: [&str; 6] = [
+const TOPICS: [&str; 9] = [
     names::CREATE,
+    alerts::CREATE,
     events::CREATE,
     audit::CREATE,
     availability::CREATE,
+    messages::CREATE,
+    complaints::CREATE,
     tokens::CREATE,
     usage::CREATE,
 ];

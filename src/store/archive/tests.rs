@@ -17,6 +17,7 @@ fn event(n: i64, account: &str, name: &'static str) -> NewEvent {
         tenant: Some(tenant),
         account: Some(account),
         body: format!("{{\"n\":{n}}}"),
+        marks: Vec::new(),
     }
 }
 
@@ -80,7 +81,7 @@ async fn a_job_that_fails_changes_nothing_and_disturbs_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let archive = open_in(folder.path());
     let failing = archive.write(Lasting::Power, |db| {
-        events::insert(db, &[event(1, "a@one.example", "message")])?;
+        events::insert(db, &MarkKey::new(&[0; 32]), &[event(1, "a@one.example", "message")])?;
         db.execute("INSERT INTO nowhere VALUES (1)", [])
     });
     let (failed, kept) =

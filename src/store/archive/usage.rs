@@ -76,6 +76,17 @@ pub struct Coverage {
     pub lost: u64,
 }
 
+/// What a tenant did in a period, with what is told beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantUsage {
+    /// The sums.
+    pub sum: UsageSum,
+    /// Its accounts that sent most.
+    pub accounts: Vec<AccountUsage>,
+    /// Suspensions of it and of its accounts, newest first, at most [`SUSPENSIONS_MAX`].
+    pub suspensions: Vec<SuspensionRow>,
+}
+
 /// A suspension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SuspensionRow {
@@ -95,6 +106,8 @@ pub struct SuspensionRow {
 
 /// Hours that hours are kept for.
 pub const HOURS_KEPT: i64 = 35 * 24;
+/// Suspensions that one report names.
+pub const SUSPENSIONS_MAX: usize = 20;
 /// The most entries of one answer.
 pub const USAGE_ROWS_MAX: usize = 1_500;
 
@@ -130,6 +143,31 @@ impl Archive {
         pieces: Pieces,
     ) -> Result<Vec<UsageSum>, StoreError> {
         self.read(move |db| of.iter().map(|of| sum(db, of, &pieces)).collect()).await
+    }
+
+    /// What each of some tenants did in a period, which lies between two moments, in the order of asking.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn tenants_usage(
+        &self,
+        tenants: Vec<TenantId>,
+        pieces: Pieces,
+        between: (Timestamp, Timestamp),
+        accounts_max: usize,
+    ) -> Result<Vec<TenantUsage>, StoreError> {
+        self.read(move |db| {
+            let usage = |tenant: TenantId| {
+                let of = UsageOf { tenant, account: None };
+                Ok(TenantUsage {
+                    sum: sum(db, &of, &pieces)?,
+                    accounts: accounts(db, &of.tenant, &pieces, accounts_max)?,
+                    suspensions: suspensions(db, &of.tenant, between, SUSPENSIONS_MAX)?,
+                })
+            };
+            tenants.into_iter().map(usage).collect()
+        })
+        .await
     }
 
     /// The accounts of a tenant that sent most in a period, first those that sent most.

@@ -16,7 +16,7 @@ mod writer;
 
 use self::queue::{ChangeTask, Cut, Queue};
 use super::{
-    BoxFuture, StoreError,
+    BoxFuture, StoreError, Whose,
     ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
     outbox::{Changed, Outbox},
     records::{Change, Choice, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
@@ -347,10 +347,11 @@ impl Ledger for SqliteStore {
     fn keys<'a>(
         &'a self,
         scope: Scope,
+        whose: Whose<'a>,
         after: Option<&'a Key>,
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Key>, StoreError>> {
-        Box::pin(async move { Ok(self.shared.windows.keys(scope, after, max)) })
+        Box::pin(async move { Ok(self.shared.windows.keys(scope, whose, after, max)) })
     }
 }
 
@@ -415,10 +416,11 @@ impl Records for SqliteStore {
     fn subjects<'a>(
         &'a self,
         kind: SubjectKind,
+        whose: Whose<'a>,
         after: Option<&'a str>,
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>> {
-        Box::pin(async move { Ok(self.shared.subjects.list(kind, after, max)) })
+        Box::pin(async move { Ok(self.shared.subjects.list(kind, whose, after, max)) })
     }
 
     fn chosen<'a>(

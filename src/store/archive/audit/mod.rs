@@ -217,6 +217,11 @@ fn append_with_key(
     insert(db, &link, hash)?;
     insert_values(db, link.number, &openings)?;
     insert_about(db, link.number, entry)?;
+    if entry.action == TRACED {
+        let mut insert =
+            db.prepare_cached("INSERT INTO audit_looks (number, at) VALUES (?1, ?2)")?;
+        insert.execute(params![signed(link.number), stored(link.at)])?;
+    }
     Ok(Head { number: link.number, hash })
 }
 
@@ -274,6 +279,20 @@ fn insert_about(db: &Connection, number: u64, entry: &NewEntry) -> rusqlite::Res
 pub fn audited(action: &str, head: Head) -> Event {
     let Head { number, hash } = head;
     Event::Audited(Audited { number, action: action.to_owned(), hash: hash.to_string() })
+}
+
+/// Forgets what was sought in looks of before a moment, a few at a time. Their entries stay.
+pub(super) fn cut_looks(db: &Connection, before: Timestamp, max: usize) -> rusqlite::Result<usize> {
+    let sql = format!("SELECT number FROM audit_looks WHERE at < ?1 ORDER BY number LIMIT {max}");
+    let mut select = db.prepare_cached(&sql)?;
+    let numbers: Vec<i64> =
+        select.query_map(params![stored(before)], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for number in &numbers {
+        let erase = "DELETE FROM audit_values WHERE number = ?1 AND field = ?2";
+        db.prepare_cached(erase)?.execute(params![number, Field::Subject as i64])?;
+        db.prepare_cached("DELETE FROM audit_looks WHERE number = ?1")?.execute(params![number])?;
+    }
+    Ok(numbers.len())
 }
 
 /// Where the chain ends.
@@ -404,6 +423,8 @@ fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
+/// The action of a look for messages: what was sought is a recipient's matter, and goes when the messages go.
+pub const TRACED: &str = "traced";
 const VALUE_BYTES_MAX: usize = 16 * 1024;
 
 pub(super) const CREATE: &str = "
@@ -413,6 +434,7 @@ CREATE TABLE audit (number INTEGER PRIMARY KEY, at INTEGER NOT NULL, action TEXT
 CREATE INDEX audit_at ON audit (at);
 CREATE TABLE audit_values (number INTEGER NOT NULL, field INTEGER NOT NULL, value TEXT NOT NULL, salt BLOB NOT NULL,
     PRIMARY KEY (number, field)) WITHOUT ROWID;
+CREATE TABLE audit_looks (number INTEGER PRIMARY KEY, at INTEGER NOT NULL);
 CREATE TABLE audit_about (number INTEGER PRIMARY KEY, tenant INTEGER, account INTEGER);
 CREATE INDEX audit_about_tenant ON audit_about (tenant, number) WHERE tenant IS NOT NULL;
 CREATE INDEX audit_about_account ON audit_about (account, number) WHERE account IS NOT NULL;

@@ -1,0 +1,172 @@
+//! What was done and what happened: the audit, the way of a message, complaints.
+
+use super::{
+    super::{control::REPORT_BYTES_MAX, problem::Problem},
+    ApiState,
+    access::{Anyone, Operator, own_account, own_tenant},
+    answers::{Answer, ChangeRefusals, Refusals},
+    input::{Body, Params},
+};
+use crate::{
+    admin::{
+        self, AuditRequest, AuditView, ComplaintRequest, ComplaintView, ComplaintsRequest, Page,
+        Reader, TraceRequest, Traced,
+    },
+    types::Via,
+};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{DefaultBodyLimit, FromRequest, Request, State},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    let reports = OpenApiRouter::new()
+        .routes(routes!(report_complaint))
+        .layer(DefaultBodyLimit::max(REPORT_BYTES_MAX));
+    OpenApiRouter::new()
+        .routes(routes!(audit))
+        .routes(routes!(trace))
+        .routes(routes!(complaints, add_complaint))
+        .merge(reports)
+}
+
+/// The audit, in pages. A tenant's token sees what was done to the tenant and its accounts and why; neither by whom nor on what
+/// evidence.
+#[utoipa::path(
+    get,
+    path = "/audit",
+    operation_id = "audit",
+    tag = "records",
+    params(AuditRequest),
+    responses((status = 200, description = "A page", body = Page<AuditView>), Refusals),
+    security(("token" = ["operator", "read-only", "tenant"])),
+)]
+async fn audit(
+    Anyone(caller): Anyone,
+    State(state): State<ApiState>,
+    Params(request): Params<AuditRequest>,
+) -> Answer<Page<AuditView>> {
+    let page = match caller.access.tenant() {
+        Some(tenant) => admin::audit_of_tenant(&state.admin, tenant, &request).await?,
+        None => admin::audit(&state.admin, &request).await?,
+    };
+    Ok(Json(page))
+}
+
+/// What happened to messages, found by our id, a Message-ID, an account or a recipient; the newest first, in pages. It changes
+/// nothing, but addresses do not belong into an URL, and each look stands in the audit. A tenant's token sees the tenant's own
+/// mail only.
+#[utoipa::path(
+    post,
+    path = "/trace",
+    operation_id = "trace",
+    tag = "records",
+    request_body = TraceRequest,
+    responses(
+        (status = 200, description = "A page", body = Page<Traced>),
+        Refusals,
+        ChangeRefusals,
+    ),
+    security(("token" = ["operator", "read-only", "tenant"])),
+)]
+async fn trace(
+    Anyone(caller): Anyone,
+    State(state): State<ApiState>,
+    Body(request): Body<TraceRequest>,
+) -> Answer<Page<Traced>> {
+    let actor = caller.actor(Via::Api);
+    let reader = match caller.access.tenant() {
+        Some(tenant) => Reader::Tenant(&actor, tenant),
+        None => Reader::Staff(&actor),
+    };
+    Ok(Json(admin::trace(&state.admin, &reader, &request).await?))
+}
+
+/// Complaints about mail, the newest first, in pages. A tenant's token sees those about its own accounts, and not who complained.
+#[utoipa::path(
+    get,
+    path = "/complaints",
+    operation_id = "complaints",
+    tag = "records",
+    params(ComplaintsRequest),
+    responses((status = 200, description = "A page", body = Page<ComplaintView>), Refusals),
+    security(("token" = ["operator", "read-only", "tenant"])),
+)]
+async fn complaints(
+    Anyone(caller): Anyone,
+    State(state): State<ApiState>,
+    Params(mut request): Params<ComplaintsRequest>,
+) -> Answer<Page<ComplaintView>> {
+    if let Some(account) = &request.account {
+        own_account(&state.admin, &caller, account.as_str()).await?;
+    }
+    if let Some(tenant) = &request.tenant {
+        own_tenant(&caller, tenant.as_str())?;
+    }
+    if let Some(own) = caller.access.tenant() {
+        request.tenant = Some(own.clone());
+    }
+    let mut page = admin::complaints(&state.admin, &request).await?;
+    if !caller.sees_all() {
+        page.items.iter_mut().for_each(ComplaintView::hide_who_complained);
+    }
+    Ok(Json(page))
+}
+
+/// Take in a complaint that somebody tells.
+#[utoipa::path(
+    post,
+    path = "/complaints",
+    operation_id = "add_complaint",
+    tag = "records",
+    request_body = ComplaintRequest,
+    responses(
+        (status = 200, description = "The complaint, attributed if it could be", body = ComplaintView),
+        Refusals,
+        ChangeRefusals,
+    ),
+    security(("token" = ["operator"])),
+)]
+async fn add_complaint(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Body(request): Body<ComplaintRequest>,
+) -> Answer<ComplaintView> {
+    Ok(Json(admin::add_complaint(&state.admin, &caller.actor(Via::Api), &request).await?))
+}
+
+/// Take in a report of abuse (RFC 5965) of at most 4 MiB. One that comes again is answered with what was kept the first time.
+#[utoipa::path(
+    post,
+    path = "/complaints/report",
+    operation_id = "report_complaint",
+    tag = "records",
+    request_body(content = String, content_type = "message/rfc822", description = "The report as it came"),
+    responses(
+        (status = 200, description = "The complaint, attributed if it could be", body = ComplaintView),
+        Refusals,
+        ChangeRefusals,
+    ),
+    security(("token" = ["operator"])),
+)]
+async fn report_complaint(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Octets(report): Octets,
+) -> Answer<ComplaintView> {
+    Ok(Json(admin::add_report(&state.admin, &caller.actor(Via::Api), &report).await?))
+}
+
+/// A body as it came.
+struct Octets(Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Octets {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = Bytes::from_request(request, state).await;
+        body.map(Self).map_err(|error| Problem::new(error.status(), error.body_text()))
+    }
+}

@@ -1,0 +1,298 @@
+//! What an event says about conditions: that one was seen, or that one is over.
+
+use super::{Facts, Kind, Severity};
+use crate::{
+    event::{
+        CertificateEnd, Charged, DiskRoom, Event, LimitReached, MessageReport, Outcome, Refusal,
+        RefusalReason, Resumed, SlaBudget, Suspended, Trouble,
+    },
+    types::{Scope, SubjectId, TenantId},
+};
+use std::time::Duration;
+
+/// Something that was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// What.
+    pub kind: Kind,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Whose matter it is.
+    pub about: About,
+    /// The tenant, where it is known.
+    pub tenant: Option<TenantId>,
+    /// What tells it apart from others of its kind about the same.
+    pub detail: String,
+    /// How long after this it counts as gone, where that is not the rule of its kind.
+    pub lasts: Option<Duration>,
+    /// What was seen.
+    pub facts: Facts,
+}
+
+/// Whose matter something is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct About {
+    /// `gate`, `tenant`, `account`, `client-ip`, `peer`, `next-hop`, `sink`.
+    pub scope: String,
+    /// Its name; empty for the gate.
+    pub name: String,
+}
+
+impl About {
+    fn new(scope: &str, name: impl Into<String>) -> Self {
+        Self { scope: scope.into(), name: name.into() }
+    }
+
+    fn subject(subject: &SubjectId) -> Self {
+        match subject {
+            SubjectId::Account(account) => Self::new("account", account.as_str()),
+            SubjectId::Tenant(tenant) => Self::new("tenant", tenant.as_str()),
+        }
+    }
+}
+
+/// What an event says of a condition.
+pub(super) enum Sign {
+    /// It was seen.
+    Raise(Box<Condition>),
+    /// It is over: the key of the alert.
+    Clear(String),
+}
+
+impl Condition {
+    /// Of the gate as a whole.
+    #[must_use]
+    pub fn gate(kind: Kind) -> Self {
+        Self::of(kind, About::new("gate", ""), Facts::default())
+    }
+
+    pub(super) fn of(kind: Kind, about: About, facts: Facts) -> Self {
+        let (tenant, detail, lasts) = (None, String::new(), None);
+        Self { kind, severity: kind.rule().severity, about, tenant, detail, lasts, facts }
+    }
+
+    /// Of an account, seen in a transaction.
+    pub(super) fn of_account(kind: Kind, charged: &Charged, report: &MessageReport) -> Self {
+        let facts = Facts {
+            account: Some(charged.account.clone()),
+            plan: Some(charged.plan.clone()),
+            peer: charged.peer.clone(),
+            client: Some(report.client.to_string()),
+            transaction: Some(report.transaction.clone()),
+            sender: Some(report.sender.to_string()),
+            ..Facts::default()
+        };
+        let about = About::new("account", charged.account.as_str());
+        Self { tenant: Some(charged.tenant.clone()), ..Self::of(kind, about, facts) }
+    }
+
+    pub(super) fn of_hop(kind: Kind, next_hop: &str, facts: Facts) -> Self {
+        let facts = Facts { next_hop: Some(next_hop.to_owned()), ..facts };
+        Self::of(kind, About::new("next-hop", next_hop), facts)
+    }
+
+    fn trouble(kind: Kind, trouble: &Trouble) -> Self {
+        let facts = Facts { detail: Some(shortened(&trouble.detail)), ..Facts::default() };
+        Self { facts, ..Self::gate(kind) }
+    }
+
+    /// The key of its alert.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let About { scope, name } = &self.about;
+        [self.kind.name(), scope, name, &self.detail].join("/").trim_end_matches('/').to_owned()
+    }
+}
+
+/// What an event says.
+pub(super) fn signs(event: &Event) -> Vec<Sign> {
+    match event {
+        Event::LimitReached(reached) => vec![raise(limit(reached))],
+        Event::Suspended(suspended) => vec![raise(suspension(suspended))],
+        Event::Resumed(resumed) => vec![clear(&lifted(resumed))],
+        Event::Message(report) if report.outcome == Outcome::Sent => flows(),
+        Event::Refused(refusal) => stopped(refusal),
+        Event::NextHopDown(state) => {
+            let facts = Facts { detail: Some(shortened(&state.detail)), ..Facts::default() };
+            vec![raise(Condition::of_hop(Kind::NextHopDown, &state.next_hop, facts))]
+        }
+        Event::NextHopUp(state) => {
+            vec![clear(&Condition::of_hop(Kind::NextHopDown, &state.next_hop, Facts::default()))]
+        }
+        Event::LoginBackendDown(state) => {
+            let (backend, detail) = (Some(state.backend.clone()), Some(shortened(&state.detail)));
+            let facts = Facts { backend, detail, ..Facts::default() };
+            vec![raise(Condition { facts, ..Condition::gate(Kind::LoginBackendDown) })]
+        }
+        Event::AlertSinkFailed(state) => {
+            let (sink, detail) = (Some(state.sink.clone()), Some(shortened(&state.detail)));
+            let facts = Facts { sink, detail, ..Facts::default() };
+            vec![raise(sink_condition(&state.sink, facts))]
+        }
+        Event::AlertSinkRecovered(state) => {
+            vec![clear(&sink_condition(&state.sink, Facts::default()))]
+        }
+        Event::EventsLost(lost) => {
+            let facts = Facts { events: Some(lost.count), ..Facts::default() };
+            vec![raise(Condition { facts, ..Condition::gate(Kind::EventsLost) })]
+        }
+        Event::DiskScarce(room) => vec![raise(disk(room))],
+        Event::CertificateExpiring(end) => vec![raise(certificate(end))],
+        Event::SlaBudgetUsed(budget) => vec![raise(availability(budget))],
+        _ => of_the_gate(event).into_iter().collect(),
+    }
+}
+
+/// Failures of the gate's own, of which there is one at a time.
+fn of_the_gate(event: &Event) -> Option<Sign> {
+    let over = |kind| Some(clear(&Condition::gate(kind)));
+    let seen = |kind, trouble| Some(raise(Condition::trouble(kind, trouble)));
+    match event {
+        Event::StoreFailed(trouble) => seen(Kind::StoreFailing, trouble),
+        Event::ArchiveFailed(trouble) => seen(Kind::ArchiveFailing, trouble),
+        Event::SpoolFailed(trouble) => seen(Kind::SpoolFailing, trouble),
+        Event::ConfigRejected(trouble) => seen(Kind::ConfigRejected, trouble),
+        Event::TaskPanicked(trouble) => seen(Kind::TaskPanicked, trouble),
+        Event::PlacesScarce => Some(raise(Condition::gate(Kind::PlacesScarce))),
+        Event::StoreRecovered => over(Kind::StoreFailing),
+        Event::ArchiveRecovered => over(Kind::ArchiveFailing),
+        Event::SpoolRecovered => over(Kind::SpoolFailing),
+        Event::ConfigReloaded => over(Kind::ConfigRejected),
+        Event::PlacesAmple => over(Kind::PlacesScarce),
+        Event::LoginBackendUp(_) => over(Kind::LoginBackendDown),
+        Event::DiskAmple(_) => over(Kind::DiskNearlyFull),
+        Event::CertificateRenewed(_) => over(Kind::CertificateExpiring),
+        Event::SlaBudgetRenewed(_) => over(Kind::SlaBudget),
+        _ => None,
+    }
+}
+
+fn raise(condition: Condition) -> Sign {
+    Sign::Raise(Box::new(condition))
+}
+
+fn clear(condition: &Condition) -> Sign {
+    Sign::Clear(condition.key())
+}
+
+/// Its end is when its window has passed without another report, which comes once in a window.
+fn limit(reached: &LimitReached) -> Condition {
+    let kind = if reached.percent >= 100 { Kind::LimitReached } else { Kind::LimitNear };
+    let parts = reached.key.parts();
+    let window = reached.limit.window;
+    let account = (parts.scope == Scope::Account).then(|| parts.name.parse().ok()).flatten();
+    let facts = Facts {
+        account,
+        unit: Some(reached.unit.name().to_owned()),
+        limit_window_s: Some(window.length().as_secs()),
+        limit_max: Some(u64::from(reached.limit.max)),
+        limit_used: Some(u64::from(reached.used)),
+        ..Facts::default()
+    };
+    Condition {
+        tenant: (parts.scope == Scope::Tenant).then(|| parts.name.parse().ok()).flatten(),
+        detail: format!("{}/{window}", reached.unit.name()),
+        lasts: Some(window.length()),
+        ..Condition::of(kind, About::new(parts.scope.name(), parts.name), facts)
+    }
+}
+
+fn suspension(suspended: &Suspended) -> Condition {
+    let facts = Facts {
+        account: account_of(&suspended.subject),
+        case: Some(suspended.case.clone()),
+        reason: Some(shortened(&suspended.reason)),
+        actor: Some(shortened(&suspended.actor)),
+        ..Facts::default()
+    };
+    let tenant = tenant_of(&suspended.subject);
+    let about = About::subject(&suspended.subject);
+    Condition { tenant, ..Condition::of(Kind::Suspended, about, facts) }
+}
+
+fn lifted(resumed: &Resumed) -> Condition {
+    Condition::of(Kind::Suspended, About::subject(&resumed.subject), Facts::default())
+}
+
+fn account_of(subject: &SubjectId) -> Option<crate::types::AccountId> {
+    if let SubjectId::Account(account) = subject { Some(account.clone()) } else { None }
+}
+
+fn tenant_of(subject: &SubjectId) -> Option<TenantId> {
+    if let SubjectId::Tenant(tenant) = subject { Some(tenant.clone()) } else { None }
+}
+
+/// Mail was handed on, so it is not stopped.
+fn flows() -> Vec<Sign> {
+    vec![clear(&Condition::gate(Kind::MailStopped))]
+}
+
+/// Refusals that no sender can do anything about.
+fn stopped(refusal: &Refusal) -> Vec<Sign> {
+    let ours = matches!(
+        refusal.reason,
+        RefusalReason::StoreDown | RefusalReason::NextHopDown | RefusalReason::SpoolFull
+    );
+    if !ours || refusal.observed_only {
+        return Vec::new();
+    }
+    let facts = Facts {
+        reason: Some(refusal.reason.name().to_owned()),
+        detail: Some(shortened(&refusal.reply)),
+        ..Facts::default()
+    };
+    vec![raise(Condition { facts, ..Condition::gate(Kind::MailStopped) })]
+}
+
+fn sink_condition(sink: &str, facts: Facts) -> Condition {
+    Condition::of(Kind::AlertSinkFailing, About::new("sink", sink), facts)
+}
+
+fn disk(room: &DiskRoom) -> Condition {
+    let facts = Facts {
+        folder: Some(room.folder.clone()),
+        free_bytes: Some(room.free_bytes),
+        size_bytes: Some(room.size_bytes),
+        ..Facts::default()
+    };
+    let (free, size) = (u128::from(room.free_bytes), u128::from(room.size_bytes));
+    let severity = critical_if(free * 100 < size * DISK_CRITICAL_PERCENT);
+    Condition { severity, facts, ..Condition::gate(Kind::DiskNearlyFull) }
+}
+
+/// The one that ends first: there is one such alert, whichever that is.
+fn certificate(end: &CertificateEnd) -> Condition {
+    let facts = Facts {
+        certificate: Some(end.certificate.clone()),
+        not_after: Some(end.not_after),
+        ..Facts::default()
+    };
+    let severity = critical_if(end.days < CERTIFICATE_CRITICAL_DAYS);
+    Condition { severity, facts, ..Condition::gate(Kind::CertificateExpiring) }
+}
+
+fn availability(budget: &SlaBudget) -> Condition {
+    let facts = Facts {
+        month: Some(budget.month.to_string()),
+        down_s: Some(budget.used.as_secs()),
+        budget_s: Some(budget.budget.as_secs()),
+        ..Facts::default()
+    };
+    let severity = critical_if(budget.percent >= 100);
+    Condition { severity, facts, ..Condition::gate(Kind::SlaBudget) }
+}
+
+const fn critical_if(is_critical: bool) -> Severity {
+    if is_critical { Severity::Critical } else { Severity::Warning }
+}
+
+/// What others wrote, no longer than a message needs.
+fn shortened(text: &str) -> String {
+    text.chars().take(TEXT_CHARS_MAX).collect()
+}
+
+const TEXT_CHARS_MAX: usize = 500;
+/// Below so many per cent of free room a full disk is near.
+const DISK_CRITICAL_PERCENT: u128 = 5;
+/// With fewer days left a certificate must be renewed now.
+const CERTIFICATE_CRITICAL_DAYS: u32 = 3;

@@ -1,0 +1,73 @@
+//! Forgetting what was kept long enough: once an hour, in small steps with pauses, so that nobody waits for it.
+
+use crate::{
+    clock::Clock,
+    event::{Event, Events, Forgotten},
+    rules::tally::calendar::{Hour, Zone},
+    store::{
+        StoreError,
+        archive::{Archive, HOURS_KEPT, Keep},
+    },
+};
+use arc_swap::ArcSwap;
+use std::{sync::Arc, time::Duration};
+
+/// What forgets.
+pub struct Retention {
+    /// What is forgotten.
+    pub archive: Archive,
+    /// After how long; read afresh each time.
+    pub keep: Arc<ArcSwap<Keep>>,
+    /// The present moment.
+    pub clock: Clock,
+    /// Who is told how much went.
+    pub events: Events,
+}
+
+impl Retention {
+    /// Forgets, now and then.
+    pub async fn run(self) {
+        tokio::time::sleep(FIRST_AFTER).await;
+        loop {
+            match self.forget().await {
+                Ok(forgotten) if forgotten.rows > 0 => {
+                    self.events.tell(self.clock.now(), &Event::Forgotten(forgotten));
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "what is old could not be forgotten"),
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    async fn forget(&self) -> Result<Forgotten, StoreError> {
+        let keep = **self.keep.load();
+        let now = self.clock.utc();
+        let hours = Hour::new(Hour::of(now).number() - HOURS_KEPT);
+        let days = Zone::UTC.day_of(now - keep.usage);
+        let (mut rows, mut octets) = (0, 0);
+        loop {
+            let step = self.archive.forget(keep, now).await?
+                + self.archive.forget_usage(hours, days).await?;
+            rows += step as u64;
+            if step == 0 {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        loop {
+            let step = self.archive.give_back().await?;
+            octets += step;
+            if step == 0 {
+                return Ok(Forgotten { rows, octets });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// The first time is soon after the start, but not in its midst.
+const FIRST_AFTER: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(3_600);
+/// Between two steps: 10,000 rows of a topic a second at most.
+const PAUSE: Duration = Duration::from_millis(50);
