@@ -216,9 +216,10 @@ impl App {
         let mut connections = JoinSet::new();
         self.collecting.start(&mut vital, &self.gate);
         self.start_tasks(&mut vital).await?;
+        let mut beats = std::mem::take(&mut self.beats).into_iter();
         for open in std::mem::take(&mut self.doors) {
             let swap = open.door.clone();
-            for (socket, beat) in open.sockets.into_iter().zip(self.beats.drain(..)) {
+            for (socket, beat) in open.sockets.into_iter().zip(beats.by_ref()) {
                 connections.spawn(accept_loop(
                     self.gate.clone(),
                     swap.clone(),

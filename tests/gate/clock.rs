@@ -30,7 +30,8 @@ fn a_wall_clock_that_jumps_while_the_gate_runs_changes_only_what_is_printed() {
             idle.expect(250, "NOOP");
         }
     }
-    assert_eq!(gate.http("/health/ready").0, 200);
+    let (code, body) = gate.http("/health/ready");
+    assert_eq!(code, 200, "{body}");
     assert!(!gate.log_text().contains("panicked"), "{}", gate.log_text());
 }
 
