@@ -7,6 +7,7 @@
 use super::{
     Web,
     accounts::Kind,
+    alerts::AlertLine,
     answer::{Answer, go_to, page},
     audit::AuditLine,
     events,
@@ -18,8 +19,8 @@ use super::{
 };
 use crate::{
     admin::{
-        self, AdminError, AuditRequest, AvailabilityView, NextHopHealth, OutageView, Readiness,
-        SlotCounts, State as Sending, SubjectView, Traffic,
+        self, AdminError, AlertRequest, AuditRequest, AvailabilityView, NextHopHealth, OutageView,
+        Readiness, SlotCounts, State as Sending, SubjectView, Traffic,
     },
     store::{archive::AccountUsage, records::SubjectKind},
     types::{Scope, SubjectId, Timestamp},
@@ -39,6 +40,7 @@ struct OverviewPage {
     health: HealthRows,
     nearest: Panel<Vec<NearRow>>,
     suspended: Panel<Vec<SuspendedRow>>,
+    alerts: Panel<Vec<AlertLine>>,
     audit: Panel<Vec<AuditLine>>,
 }
 
@@ -116,6 +118,10 @@ pub(super) async fn show(State(web): State<Web>, signed_in: SignedIn) -> Answer 
     let nearest = admin::nearest(&web.admin, NEAREST).await;
     let near_row = |near: &admin::Nearest| NearRow::new(frame.t, frame.at, near);
     let nearest = panel(nearest, |found| found.iter().map(near_row).collect());
+    let firing = AlertRequest { open: Some(true), max: Some(ALERTS), ..AlertRequest::default() };
+    let alerts = panel(admin::alerts(&web.admin, &firing).await, |found| {
+        found.items.into_iter().map(AlertLine::new).collect()
+    });
     let tail = AuditRequest { max: Some(AUDIT_TAIL), ..AuditRequest::default() };
     let audit = panel(admin::audit(&web.admin, &tail).await, |found| {
         found.items.into_iter().map(AuditLine::new).collect()
@@ -128,6 +134,7 @@ pub(super) async fn show(State(web): State<Web>, signed_in: SignedIn) -> Answer 
     });
     let availability = panel(admin::availability(&web.admin, None).await, |view| month_row(&view));
     figures.push(suspended_figure(frame.t, &suspended));
+    figures.push(alerts_figure(frame.t, &alerts));
     figures.push(hops_figure(&health));
     figures.push(availability_figure(&availability));
     let health = HealthRows { missing: health.missing(), hops: health.next_hops };
@@ -142,6 +149,7 @@ pub(super) async fn show(State(web): State<Web>, signed_in: SignedIn) -> Answer 
         health,
         nearest,
         suspended,
+        alerts,
         audit,
     }))
 }
@@ -231,6 +239,11 @@ fn suspended_figure(t: &'static Texts, rows: &Panel<Vec<SuspendedRow>>) -> Figur
     Figure { name: "Suspended", value, beside: None, path: Some("#suspended-title".into()) }
 }
 
+fn alerts_figure(t: &'static Texts, rows: &Panel<Vec<AlertLine>>) -> Figure {
+    let value = rows.as_ref().map_or_else(|_| UNKNOWN.into(), |rows| t.number(rows.len()));
+    Figure { name: "Alerts", value, beside: None, path: Some("#alerts-title".into()) }
+}
+
 fn hops_figure(health: &Readiness) -> Figure {
     let up = health.next_hops.iter().filter(|hop| hop.usable).count();
     let beside = Some(format!("of {} up", health.next_hops.len()));
@@ -277,5 +290,7 @@ const DAY_HOURS: u16 = 24;
 const SENDERS: usize = 10;
 /// Outages that are shown.
 const OUTAGES: usize = 5;
+/// Alerts that are shown.
+const ALERTS: u32 = 50;
 /// Entries of the audit that are shown.
 const AUDIT_TAIL: usize = 8;
