@@ -25,6 +25,7 @@ mod subjects;
 mod tests;
 mod tokens;
 mod trace;
+mod traffic;
 mod view;
 
 pub use alerts::{AlertRequest, AlertView, Bell, SinkTest, alerts, alerts_seen_by, test_alerts};
@@ -55,6 +56,7 @@ pub use tokens::{
     revoke_token, still_valid, verify_token,
 };
 pub use trace::{Reader, Sought, TraceRequest, Traced, TracedRecipient, trace};
+pub use traffic::{Slot, SlotCounts, TRAFFIC_SLOT_MINUTES, Traffic, sent_by, traffic_today};
 pub use view::{
     Explanation, HitView, LimitView, OverrideView, PlanSource, RefusalView, State, SubjectUsage,
     SubjectView, TenantSource,

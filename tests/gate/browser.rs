@@ -82,6 +82,14 @@ fn an_operator_suspends_with_a_reason_and_lifts() {
         browser.open(&page(&gate, "/"));
         browser.text("#audit").contains("password changed").then_some(())
     });
+    // What became of a message, looked for by its recipient; who looked stands in the audit, and not in an address.
+    browser.open(&page(&gate, "/trace"));
+    browser.fill("#of", "someone@remote.example");
+    browser.click("main button[type=submit]");
+    assert_eq!(browser.path(), "/trace");
+    assert!(browser.text("#found").contains(ACCOUNT), "{}", browser.text("main"));
+    browser.open(&page(&gate, "/audit?action=traced"));
+    assert!(browser.text("#rows").contains("someone@remote.example"), "{}", browser.text("#rows"));
     assert_quiet(&browser);
 
     browser.click("form[action='/logout'] button");
@@ -157,13 +165,13 @@ fn every_page_can_be_read_and_used_by_everybody() {
     let sink = sink().run();
     let gate = small().next_hop(&sink).run();
     let browser = Browser::start("en-US");
-    check_page(&browser, &gate, "/login");
+    check_page(&browser, &gate, "/login", &LOOKS);
     sign_in(&browser, &gate, &operator(&gate), "/");
     // First with nothing to show, then with something of everything.
     for path in
         ["/", "/accounts", "/tenants", "/events", "/audit?action=nothing", "/tenants/new.example"]
     {
-        check_page(&browser, &gate, path);
+        check_page(&browser, &gate, path, &[(Scheme::Dark, Screen::Phone)]);
     }
     gate.client().send_until_refused(ACCOUNT, 9);
     gate.client().send("b@shop.example", &["x@remote.example", "y@remote.example"], "text");
@@ -179,14 +187,16 @@ fn every_page_can_be_read_and_used_by_everybody() {
         browser.text("main").contains("a moment").then_some(())
     });
     for path in PAGES {
-        check_page(&browser, &gate, path);
+        check_page(&browser, &gate, path, &LOOKS);
     }
     browser.open(&page(&gate, "/language?to=id&back=/tenants/shop.example"));
-    check_page(&browser, &gate, "/tenants/shop.example");
+    check_page(&browser, &gate, "/tenants/shop.example", &LOOKS);
 }
 
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 13] = [
     "/",
+    "/trace",
+    "/alerts",
     "/accounts",
     "/accounts/a%40shop.example",
     "/accounts/b%40shop.example",
@@ -199,15 +209,14 @@ const PAGES: [&str; 11] = [
     "/audit",
 ];
 
-/// Looks at a page in the light, in the dark and on a phone: no finding of axe-core, no complaint of the console, nothing
-/// that is cut off.
+/// In the light, in the dark, and on a phone.
+const LOOKS: [(Scheme, Screen); 3] =
+    [(Scheme::Light, Screen::Desk), (Scheme::Dark, Screen::Desk), (Scheme::Light, Screen::Phone)];
+
+/// Looks at a page in some ways: no finding of axe-core, no complaint of the console, nothing that is cut off.
 #[track_caller]
-fn check_page(browser: &Browser, gate: &Gate, path: &str) {
-    for (scheme, screen) in [
-        (Scheme::Light, Screen::Desk),
-        (Scheme::Dark, Screen::Desk),
-        (Scheme::Light, Screen::Phone),
-    ] {
+fn check_page(browser: &Browser, gate: &Gate, path: &str, looks: &[(Scheme, Screen)]) {
+    for &(scheme, screen) in looks {
         browser.prefer(scheme, screen);
         browser.open(&page(gate, path));
         assert_quiet(browser);

@@ -135,7 +135,7 @@ async fn act(
     target: &Target,
     (deed, given): (Deed, &ActForm),
 ) -> Answer {
-    operator.check(&given.form_key)?;
+    operator.viewer.check(&given.form_key)?;
     let actor = operator.actor();
     let (admin, who) = (&web.admin, &target.who);
     let (result, done) = match deed {

@@ -26,12 +26,21 @@ pub(super) enum Section {
     Accounts,
     Tenants,
     Events,
+    Trace,
+    Alerts,
     Audit,
 }
 
 impl Section {
-    const ALL: [Self; 5] =
-        [Self::Overview, Self::Accounts, Self::Tenants, Self::Events, Self::Audit];
+    const ALL: [Self; 7] = [
+        Self::Overview,
+        Self::Accounts,
+        Self::Tenants,
+        Self::Events,
+        Self::Trace,
+        Self::Alerts,
+        Self::Audit,
+    ];
 
     pub(super) const fn title(self) -> &'static str {
         match self {
@@ -39,6 +48,8 @@ impl Section {
             Self::Accounts => "Accounts",
             Self::Tenants => "Tenants",
             Self::Events => "Events",
+            Self::Trace => "Trace",
+            Self::Alerts => "Alerts",
             Self::Audit => "Audit",
         }
     }
@@ -49,6 +60,8 @@ impl Section {
             Self::Accounts => "/accounts",
             Self::Tenants => "/tenants",
             Self::Events => "/events",
+            Self::Trace => "/trace",
+            Self::Alerts => "/alerts",
             Self::Audit => "/audit",
         }
     }

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod act;
+mod alerts;
 mod answer;
 mod assets;
 mod audit;
@@ -15,10 +16,12 @@ mod frame;
 mod limits;
 mod live;
 mod overview;
+mod plot;
 mod session;
 mod sign_in;
 mod tenant;
 mod texts;
+mod trace;
 mod visit;
 
 use self::session::Sessions;
@@ -57,6 +60,8 @@ pub(super) fn routes(api: ApiState, transport: Transport) -> Router {
         .route("/{kind}/{name}/suspend", get(act::ask_suspend).post(act::suspend))
         .route("/{kind}/{name}/resume", get(act::ask_resume).post(act::resume))
         .route("/events", get(events::show))
+        .route("/trace", get(trace::ask).post(trace::look))
+        .route("/alerts", get(alerts::show))
         .route("/audit", get(audit::show))
         .route("/live", get(live::stream))
         .route("/login", get(sign_in::show).post(sign_in::sign_in))

@@ -7,19 +7,22 @@
 use super::{
     Web,
     accounts::Kind,
+    alerts::AlertLine,
     answer::{Answer, go_to, page},
     audit::AuditLine,
     events,
-    frame::{Frame, Section},
-    limits::{LimitRow, Next},
+    frame::{Frame, Section, form_urlencoded},
+    limits::{LimitRow, Meter, Next},
+    plot::{Plot, Slots, Subject},
     texts::Texts,
     visit::SignedIn,
 };
 use crate::{
     admin::{
-        self, AdminError, AuditRequest, NextHopHealth, Readiness, State as Sending, SubjectView,
+        self, AdminError, AlertRequest, AuditRequest, AvailabilityView, NextHopHealth, OutageView,
+        Readiness, SlotCounts, State as Sending, SubjectView, Traffic,
     },
-    store::records::SubjectKind,
+    store::{archive::AccountUsage, records::SubjectKind},
     types::{Scope, SubjectId, Timestamp},
 };
 use askama::Template;
@@ -31,9 +34,13 @@ struct OverviewPage {
     frame: Frame,
     may_change: bool,
     figures: Vec<Figure>,
+    traffic: Panel<Plot>,
+    senders: Panel<Vec<SenderRow>>,
+    availability: Panel<MonthRow>,
     health: HealthRows,
     nearest: Panel<Vec<NearRow>>,
     suspended: Panel<Vec<SuspendedRow>>,
+    alerts: Panel<Vec<AlertLine>>,
     audit: Panel<Vec<AuditLine>>,
 }
 
@@ -46,6 +53,34 @@ struct Figure {
     value: String,
     beside: Option<String>,
     path: Option<String>,
+}
+
+struct SenderRow {
+    name: String,
+    path: String,
+    tenant: String,
+    tenant_path: String,
+    recipients: String,
+    refused: String,
+    events: String,
+}
+
+/// The present month beside what was promised.
+struct MonthRow {
+    month: String,
+    /// None: no minute was counted yet.
+    percent: Option<String>,
+    target: String,
+    /// How much of the time without mail that the promise allows is used.
+    budget: Meter,
+    is_kept: bool,
+    outages: Vec<OutageRow>,
+}
+
+struct OutageRow {
+    from: Timestamp,
+    until: Timestamp,
+    lacked: String,
 }
 
 struct HealthRows {
@@ -83,14 +118,116 @@ pub(super) async fn show(State(web): State<Web>, signed_in: SignedIn) -> Answer 
     let nearest = admin::nearest(&web.admin, NEAREST).await;
     let near_row = |near: &admin::Nearest| NearRow::new(frame.t, frame.at, near);
     let nearest = panel(nearest, |found| found.iter().map(near_row).collect());
+    let firing = AlertRequest { open: Some(true), max: Some(ALERTS), ..AlertRequest::default() };
+    let alerts = panel(admin::alerts(&web.admin, &firing).await, |found| {
+        found.items.into_iter().map(AlertLine::new).collect()
+    });
     let tail = AuditRequest { max: Some(AUDIT_TAIL), ..AuditRequest::default() };
     let audit = panel(admin::audit(&web.admin, &tail).await, |found| {
         found.items.into_iter().map(AuditLine::new).collect()
     });
-    let figures = vec![suspended_figure(frame.t, &suspended), hops_figure(&health)];
+    let flowed = admin::traffic_today(&web.admin).await;
+    let mut figures = minute_figures(frame.t, &flowed);
+    let traffic = panel(flowed, |flowed| Plot::new(frame.t, &last_day(frame.t), &flowed.day));
+    let senders = panel(admin::top_senders(&web.admin, DAY_HOURS, SENDERS).await, |found| {
+        found.iter().map(|usage| SenderRow::new(frame.t, usage)).collect()
+    });
+    let availability = panel(admin::availability(&web.admin, None).await, |view| month_row(&view));
+    figures.push(suspended_figure(frame.t, &suspended));
+    figures.push(alerts_figure(frame.t, &alerts));
+    figures.push(hops_figure(&health));
+    figures.push(availability_figure(&availability));
     let health = HealthRows { missing: health.missing(), hops: health.next_hops };
     let may_change = viewer.caller.may_change();
-    Ok(page(&OverviewPage { frame, may_change, figures, health, nearest, suspended, audit }))
+    Ok(page(&OverviewPage {
+        frame,
+        may_change,
+        figures,
+        traffic,
+        senders,
+        availability,
+        health,
+        nearest,
+        suspended,
+        alerts,
+        audit,
+    }))
+}
+
+fn last_day(t: &'static Texts) -> Subject {
+    Subject { id: "traffic", title: t.plot.last_day, slots: Slots::Times }
+}
+
+/// The last whole minute; what was not collected is not zero.
+fn minute_figures(t: &'static Texts, flowed: &Result<Traffic, AdminError>) -> Vec<Figure> {
+    let counts = flowed.as_ref().ok().and_then(|flowed| flowed.minute.counts);
+    let figure = |name, path: &str, value: fn(SlotCounts) -> u64| Figure {
+        name,
+        value: counts.map_or_else(|| UNKNOWN.into(), |counts| t.number(value(counts))),
+        beside: Some("a minute".into()),
+        path: Some(path.into()),
+    };
+    vec![
+        figure("Recipients accepted", "/events?kind=messages", |counts| counts.accepted),
+        figure("Deferred", "/events?kind=messages", |counts| counts.deferred),
+        figure("Refused", "/events?kind=refusals", |counts| counts.refused),
+    ]
+}
+
+fn availability_figure(month: &Panel<MonthRow>) -> Figure {
+    let (value, beside) = match month {
+        Ok(month) => (
+            month.percent.clone().unwrap_or_else(|| UNKNOWN.into()),
+            Some(format!("of {} promised", month.target)),
+        ),
+        Err(_) => (UNKNOWN.into(), None),
+    };
+    let path = Some("#availability-title".into());
+    Figure { name: "Availability this month", value, beside, path }
+}
+
+fn month_row(view: &AvailabilityView) -> MonthRow {
+    let month = &view.month;
+    let outage = |outage: &OutageView| OutageRow {
+        from: outage.from,
+        until: outage.until,
+        lacked: outage.lacked.join(", "),
+    };
+    MonthRow {
+        month: month.month.to_string(),
+        percent: month.percent.map(|percent| format!("{percent} %")),
+        target: format!("{} %", view.target_percent),
+        budget: Meter {
+            used: hours_and_minutes(month.budget_used_seconds),
+            max: hours_and_minutes(month.budget_seconds),
+            percent: month.budget_used_percent.min(100),
+        },
+        is_kept: month.is_kept,
+        outages: month.outages.iter().take(OUTAGES).map(outage).collect(),
+    }
+}
+
+/// `7 h 12 min`.
+fn hours_and_minutes(seconds: u64) -> String {
+    match (seconds / 3600, seconds % 3600 / 60) {
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
+
+impl SenderRow {
+    fn new(t: &'static Texts, usage: &AccountUsage) -> Self {
+        let accounts = Kind::of(SubjectKind::Accounts);
+        Self {
+            path: accounts.path(&usage.account),
+            events: format!("/events?kind=messages&account={}", form_urlencoded(&usage.account)),
+            tenant_path: Kind::of(SubjectKind::Tenants).path(&usage.tenant),
+            recipients: t.number(usage.counts.recipients),
+            refused: t.number(usage.counts.bounced.saturating_add(usage.counts.refused())),
+            name: usage.account.clone(),
+            tenant: usage.tenant.clone(),
+        }
+    }
 }
 
 fn panel<T, R>(found: Result<T, AdminError>, rows: impl FnOnce(T) -> R) -> Panel<R> {
@@ -100,6 +237,11 @@ fn panel<T, R>(found: Result<T, AdminError>, rows: impl FnOnce(T) -> R) -> Panel
 fn suspended_figure(t: &'static Texts, rows: &Panel<Vec<SuspendedRow>>) -> Figure {
     let value = rows.as_ref().map_or_else(|_| UNKNOWN.into(), |rows| t.number(rows.len()));
     Figure { name: "Suspended", value, beside: None, path: Some("#suspended-title".into()) }
+}
+
+fn alerts_figure(t: &'static Texts, rows: &Panel<Vec<AlertLine>>) -> Figure {
+    let value = rows.as_ref().map_or_else(|_| UNKNOWN.into(), |rows| t.number(rows.len()));
+    Figure { name: "Alerts", value, beside: None, path: Some("#alerts-title".into()) }
 }
 
 fn hops_figure(health: &Readiness) -> Figure {
@@ -143,5 +285,12 @@ fn suspended_row(view: SubjectView) -> Option<SuspendedRow> {
 const UNKNOWN: &str = "?";
 /// Accounts that are shown as nearest their limits.
 const NEAREST: usize = 10;
+/// Accounts that are shown as those that sent most.
+const DAY_HOURS: u16 = 24;
+const SENDERS: usize = 10;
+/// Outages that are shown.
+const OUTAGES: usize = 5;
+/// Alerts that are shown.
+const ALERTS: u32 = 50;
 /// Entries of the audit that are shown.
 const AUDIT_TAIL: usize = 8;

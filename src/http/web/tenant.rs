@@ -9,6 +9,7 @@ use super::{
     answer::{Answer, Failure, page},
     frame::{Frame, Section, form_urlencoded},
     limits::{LimitRow, Next},
+    plot::{Plot, Slots, Subject},
     texts::{Said, Texts},
     visit::SignedIn,
 };
@@ -38,6 +39,8 @@ struct TenantPage {
     contact: String,
     limits: Vec<LimitRow>,
     suspended: Vec<SuspendedAccount>,
+    day: Plot,
+    month: Plot,
     accounts: Vec<AccountRow>,
     is_first: bool,
     next: Option<String>,
@@ -94,6 +97,8 @@ pub(super) async fn show(
     let record = admin::show(&web.admin, &who).await?;
     let request = PageRequest { after: query.after.clone(), max: Some(ROWS) };
     let accounts = admin::accounts_of(&web.admin, &tenant, &request).await?;
+    let day = admin::sent_by(&web.admin, &tenant, (24, 1)).await?;
+    let month = admin::sent_by(&web.admin, &tenant, (30, 24)).await?;
     let path = Kind::of(SubjectKind::Tenants).path(tenant.as_str());
     Ok(page(&TenantPage {
         limits: LimitRow::all_of(frame.t, &record.limits, frame.at, &record.state),
@@ -106,6 +111,8 @@ pub(super) async fn show(
         is_first: query.after.is_none(),
         next: accounts.next.map(|after| format!("{path}?after={}", form_urlencoded(&after))),
         refusals: refusals(&web, frame.t, &tenant).await?,
+        day: Plot::new(frame.t, &last_day(frame.t), &day),
+        month: Plot::new(frame.t, &last_month(frame.t), &month),
         events_path: format!("/events?tenant={}", form_urlencoded(tenant.as_str())),
         is_staff: viewer.is_staff(),
         may_change: viewer.caller.may_change(),
@@ -116,6 +123,14 @@ pub(super) async fn show(
         path,
         record,
     }))
+}
+
+fn last_day(t: &'static Texts) -> Subject {
+    Subject { id: "day", title: t.plot.last_day, slots: Slots::Times }
+}
+
+fn last_month(t: &'static Texts) -> Subject {
+    Subject { id: "month", title: t.plot.last_month, slots: Slots::Days }
 }
 
 fn account_row(frame: &Frame, view: &SubjectView, tenant: &Sending) -> AccountRow {

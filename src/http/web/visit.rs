@@ -45,6 +45,11 @@ impl Viewer {
     pub(super) const fn is_staff(&self) -> bool {
         self.caller.sees_all()
     }
+
+    /// Refuses a form that did not come from a page of this session.
+    pub(super) fn check(&self, form_key: &str) -> Result<(), Failure> {
+        if self.form_key.matches(form_key) { Ok(()) } else { Err(Failure::Expired) }
+    }
 }
 
 /// Stands around every page.
@@ -204,11 +209,6 @@ impl Operator {
     /// The name that a change is recorded under.
     pub(super) fn actor(&self) -> Actor {
         self.viewer.caller.actor(Via::Dashboard)
-    }
-
-    /// Refuses a form that did not come from a page of this session.
-    pub(super) fn check(&self, form_key: &str) -> Result<(), Failure> {
-        if self.viewer.form_key.matches(form_key) { Ok(()) } else { Err(Failure::Expired) }
     }
 }
 

@@ -1,6 +1,8 @@
 //! English.
 
-use super::{Frame, Limits, Reasons, Said, SignIn, SpanWords, Tenant, Texts, UnitWords, Wrong};
+use super::{
+    Frame, Limits, Plot, Reasons, Said, SignIn, SpanWords, Tenant, Texts, UnitWords, Wrong,
+};
 use crate::types::Language;
 
 pub(super) static TEXTS: Texts = Texts {
@@ -112,6 +114,18 @@ pub(super) static TEXTS: Texts = Texts {
         messages: "messages",
         null_sender: "bounces",
         new_accounts: "new accounts",
+    },
+    plot: Plot {
+        last_day: "Last 24 hours",
+        last_month: "Last 30 days",
+        recipients: "recipients",
+        accepted: "accepted",
+        deferred: "deferred",
+        refused: "refused",
+        time: "time (UTC)",
+        day: "day (UTC)",
+        gap: "not collected",
+        as_table: "The same as a table",
     },
     reasons: Reasons {
         limit: Said {

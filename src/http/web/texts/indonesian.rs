@@ -1,6 +1,8 @@
 //! Indonesian.
 
-use super::{Frame, Limits, Reasons, Said, SignIn, SpanWords, Tenant, Texts, UnitWords, Wrong};
+use super::{
+    Frame, Limits, Plot, Reasons, Said, SignIn, SpanWords, Tenant, Texts, UnitWords, Wrong,
+};
 use crate::types::Language;
 
 pub(super) static TEXTS: Texts = Texts {
@@ -112,6 +114,18 @@ pub(super) static TEXTS: Texts = Texts {
         messages: "pesan",
         null_sender: "email pantulan",
         new_accounts: "akun baru",
+    },
+    plot: Plot {
+        last_day: "24 jam terakhir",
+        last_month: "30 hari terakhir",
+        recipients: "penerima",
+        accepted: "diterima",
+        deferred: "ditunda",
+        refused: "ditolak",
+        time: "waktu (UTC)",
+        day: "hari (UTC)",
+        gap: "tidak tercatat",
+        as_table: "Angka yang sama dalam tabel",
     },
     reasons: Reasons {
         limit: Said {

@@ -24,6 +24,7 @@ pub(super) struct Texts {
     pub(super) tenant: Tenant,
     pub(super) limits: Limits,
     units: UnitWords,
+    pub(super) plot: Plot,
     pub(super) reasons: Reasons,
 }
 
@@ -132,6 +133,20 @@ struct SpanWords {
     seconds: &'static str,
 }
 
+/// Plots of what was sent.
+pub(super) struct Plot {
+    pub(super) last_day: &'static str,
+    pub(super) last_month: &'static str,
+    pub(super) recipients: &'static str,
+    pub(super) accepted: &'static str,
+    pub(super) deferred: &'static str,
+    pub(super) refused: &'static str,
+    pub(super) time: &'static str,
+    pub(super) day: &'static str,
+    pub(super) gap: &'static str,
+    pub(super) as_table: &'static str,
+}
+
 /// Why mail was refused and what to do about it.
 pub(super) struct Reasons {
     limit: Said,
@@ -214,6 +229,22 @@ impl Texts {
                 let clock = self.clock;
                 format!("{:02}{clock}{:02}{clock}{:02} UTC", t.hour(), t.minute(), t.second())
             },
+        )
+    }
+
+    /// `19:10`.
+    pub(super) fn hour_and_minute(&self, moment: &Timestamp) -> String {
+        Self::civil(moment).map_or_else(
+            || moment.to_string(),
+            |t| format!("{:02}{}{:02}", t.hour(), self.clock, t.minute()),
+        )
+    }
+
+    /// `27 Nov`.
+    pub(super) fn day(&self, moment: &Timestamp) -> String {
+        Self::civil(moment).map_or_else(
+            || moment.to_string(),
+            |t| format!("{} {}", t.day(), self.months[usize::from(t.month().unsigned_abs()) - 1]),
         )
     }
 
