@@ -58,7 +58,7 @@ fn an_operator_suspends_with_a_reason_and_lifts() {
     assert!(browser.text("#limits").contains("5 of 5"), "{}", browser.text("#limits"));
 
     browser.click(".title .actions a[href$='/suspend']");
-    browser.click("button[type=submit].grave");
+    browser.press("button[type=submit].grave");
     assert!(browser.path().ends_with("/suspend"), "no reason, no suspension: {}", browser.path());
     browser.fill("#reason", "spam wave <b>seen</b>");
     browser.click("button[type=submit].grave");

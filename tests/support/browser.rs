@@ -4,7 +4,7 @@
 //! axe-core (tests/requirements.txt, installed by `tests/run`) finds hard to read or to use, can be asked at any time.
 
 use super::{ports::free_port, wait_for};
-use fantoccini::{ClientBuilder, Locator, wd::WebDriverCompatibleCommand};
+use fantoccini::{ClientBuilder, Locator, elements::Element, wd::WebDriverCompatibleCommand};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use std::{
@@ -102,12 +102,21 @@ impl Browser {
         self.run(field.send_keys(text)).unwrap();
     }
 
-    /// Clicks, and waits for the page to which that leads.
+    /// Clicks what leads to no other page.
     #[track_caller]
-    pub(crate) fn click(&self, css: &str) {
+    pub(crate) fn press(&self, css: &str) -> Element {
         let element = self.run(self.client.find(Locator::Css(css)));
         let element = element.unwrap_or_else(|e| panic!("no {css} in {}: {e}", self.path()));
         self.run(element.click()).unwrap();
+        element
+    }
+
+    /// Clicks, and waits for the page to which that leads.
+    #[track_caller]
+    pub(crate) fn click(&self, css: &str) {
+        let clicked = self.press(css);
+        // An element of a page that was left cannot be asked any more.
+        wait_for("the next page", || self.run(clicked.tag_name()).is_err().then_some(()));
     }
 
     /// What a script returns.
