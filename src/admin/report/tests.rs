@@ -2,7 +2,11 @@
 
 use super::*;
 use crate::{
-    admin::fixture::{Gate, gate},
+    admin::{
+        daily,
+        fixture::{Gate, gate},
+        hourly, top_senders, traffic,
+    },
     event::{AnswerBy, Charged, Event, Evidence, MessageReport, Outcome, RecipientReport},
     rules::tally::Book,
     store::archive::Batch,
@@ -184,19 +188,20 @@ async fn a_plot_has_no_value_where_nothing_was_listened_to() {
     let gate = gate();
     let now = gate.admin.utc();
     keep(&gate, &now.to_string(), &[message("a@shop.example", &[("b@one.example", 250)])]).await;
-    let of = SeriesOf { tenant: "shop.example".parse().unwrap(), account: None };
-    let hours = hourly(&gate.admin, of.clone(), 24).await.unwrap();
+    let of = |tenant: &str| UsageOf { tenant: tenant.parse().unwrap(), account: None };
+    let shop = of("shop.example");
+    let hours = hourly(&gate.admin, shop.clone(), 24).await.unwrap();
     assert_eq!((hours.len(), hours[0].counts), (24, None));
-    assert_eq!(hours[23].counts.unwrap().recipients, 1);
-    let days = daily(&gate.admin, of, 30).await.unwrap();
-    assert_eq!((days.len(), days[0].counts, days[29].counts.unwrap().recipients), (30, None, 1));
-    let minutes = traffic(&gate.admin, 60).await.unwrap();
-    let collected = minutes.iter().filter(|minute| minute.collected).count();
-    assert_eq!((minutes.len(), collected), (60, 10));
+    assert_eq!(hours[23].counts.unwrap().accepted, 1);
+    let days = daily(&gate.admin, shop, 30).await.unwrap();
+    assert_eq!((days.len(), days[0].counts, days[29].counts.unwrap().accepted), (30, None, 1));
+    let day = traffic(&gate.admin).await.unwrap().day;
+    let collected = day.iter().filter_map(|slot| slot.counts);
+    assert_eq!((day.len(), collected.map(|counts| counts.accepted).sum::<u64>()), (144, 1));
     let top = top_senders(&gate.admin, 1, 5).await.unwrap();
     assert_eq!(top[0].account, "a@shop.example");
-    let nobody = SeriesOf { tenant: "other.example".parse().unwrap(), account: None };
-    assert_eq!(hourly(&gate.admin, nobody, 1).await.unwrap()[0].counts.unwrap().recipients, 0);
+    let other = hourly(&gate.admin, of("other.example"), 1).await.unwrap();
+    assert_eq!(other[0].counts.unwrap().accepted, 0);
 }
 
 #[test]
