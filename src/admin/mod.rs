@@ -32,7 +32,8 @@ pub use alerts::{AlertRequest, AlertView, Bell, SinkTest, alerts, alerts_seen_by
 pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
 pub use availability::{
     AvailabilityView, MaintenancePlan, MaintenanceState, MaintenanceView, MonthView, OutageView,
-    PAST_MONTHS_MAX, availability, count_month, end_maintenance, maintenance, plan_maintenance,
+    PAST_MONTHS_MAX, StretchView, availability, count_month, end_maintenance, maintenance,
+    plan_maintenance,
 };
 pub use board::{Nearest, SUSPENDED_MAX, nearest, suspended};
 pub use complaint::{

@@ -17,7 +17,9 @@ pub use view::{
     SuspensionLine, TenantDocument, TenantReport,
 };
 
-use super::{Admin, AdminError, PageRequest, Who, list, show, traffic::by_day};
+use super::{
+    Admin, AdminError, PageRequest, Who, availability::count_stretch, list, show, traffic::by_day,
+};
 use crate::{
     rules::tally::{
         Counts,
@@ -70,7 +72,8 @@ pub async fn report_of(
     let days = days_of(admin, period, tenant).await?;
     let mut reports = tenant::reports(admin, period, vec![view]).await?;
     let tenant = reports.pop().ok_or_else(|| AdminError::Invalid("no such tenant".into()))?;
-    Ok(TenantDocument { head, language, tenant, days })
+    let availability = count_stretch(admin, &(head.begin..head.end), head.made).await?;
+    Ok(TenantDocument { head, language, availability, tenant, days })
 }
 
 /// What a tenant did on each day of a period.

@@ -8,7 +8,10 @@ use crate::{
         hourly, top_senders, traffic,
     },
     event::{AnswerBy, Charged, Event, Evidence, MessageReport, Outcome, RecipientReport},
-    rules::tally::Book,
+    rules::{
+        availability::{Ended, Lacks, Minute},
+        tally::Book,
+    },
     store::archive::Batch,
     types::{AccountId, ReversePath},
 };
@@ -158,6 +161,27 @@ async fn csv_has_a_row_for_each_and_runs_nothing() {
         let row = csv_rows(&page.head, std::slice::from_ref(&evil));
         assert!(row.starts_with(&format!("{cell},shared-hosting")), "{row}");
     }
+}
+
+#[tokio::test]
+async fn a_report_says_how_much_of_the_period_mail_could_flow() {
+    let gate = sample().await;
+    let october = period(&gate.admin, "2026-10").unwrap();
+    let shop = "shop.example".parse().unwrap();
+    let before = report_of(&gate.admin, &october, &shop).await.unwrap();
+    assert_eq!(before.availability.percent, None, "nothing was noted");
+    assert!(html(&before).contains("Availability of the service</th><td class=\"n\">–</td>"));
+    let first = Minute::from("2026-10-31T23:56:00Z".parse().unwrap());
+    let minute = |n| Ended {
+        minute: Some((first.plus(n), if n == 2 { Lacks::STORE } else { Lacks::NOTHING })),
+        ..Ended::default()
+    };
+    // The last one is not of October.
+    gate.admin.archive.note_minutes((0..5).map(minute).collect()).await.unwrap();
+    let report = report_of(&gate.admin, &october, &shop).await.unwrap();
+    let found = report.availability;
+    assert_eq!((found.percent, found.down_minutes, found.target_percent), (Some(75.0), 1, 99.0));
+    assert!(html(&report).contains("75 % (99 % a month promised)"), "{}", html(&report));
 }
 
 #[tokio::test]
