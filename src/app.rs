@@ -18,8 +18,13 @@ use crate::{
         places::{House, PlaceCounts, Places},
     },
     message::SubjectKey,
-    net::{Beat, Listener, Pulse, TlsServer, connect::Network, descriptors},
+    net::{
+        Beat, Listener, Pulse, TlsServer,
+        connect::{Network, Verification, client_config},
+        descriptors,
+    },
     rules::{availability::Sla, tally::Book},
+    scan::Scanners,
     smtp::server::Mechanism,
     spool::Spool,
     store::{
@@ -489,6 +494,7 @@ impl App {
         }
         // Everything that can fail comes before anything that changes.
         let deliverer = self.new_deliverer(&config)?;
+        let scanners = self.new_scanners(&config)?;
         let outfit = build_outfit(&config)?;
         let house = share_descriptors(&config)?.house;
         self.gate.authenticator.reload().await.named("auth.passwd_file")?;
@@ -500,6 +506,9 @@ impl App {
             self.gate.deliverer.store(Arc::new(deliverer));
             self.deliverers.send_modify(|count| *count += 1);
         }
+        if let Some(scanners) = scanners {
+            self.gate.scanners.store(Arc::new(scanners));
+        }
         self.outfit.store(Arc::new(outfit));
         self.store.set_history(config.store.history);
         self.gate.policy.store(Arc::new(config.policy.clone()));
@@ -510,6 +519,12 @@ impl App {
         let keys = config.keys_changed_since(&self.config);
         self.config = config;
         Ok(keys)
+    }
+
+    /// Other scanners; none if they are the same, so that what is known of their health stays.
+    fn new_scanners(&self, config: &Config) -> Result<Option<Scanners>, AppError> {
+        let differs = config.scan != self.config.scan;
+        differs.then(|| build_scanners(config, &self.gate.clock, &self.gate.events)).transpose()
     }
 
     /// A deliverer for other next hops; none if they are the same, so that connections, health and what is known of their
@@ -578,6 +593,7 @@ pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
         ledger,
         records,
         deliverer: ArcSwap::from_pointee(deliverer),
+        scanners: ArcSwap::from_pointee(build_scanners(config, &clock, &events)?),
         spool: open_spool(config, &clock, &events)?,
         house: House::new(share_descriptors(config)?.house),
         authenticator: Arc::new(Authenticator::new(config.auth.clone()).named("auth")?),
@@ -691,6 +707,17 @@ fn quickstart_text(config: &Config, login: &str) -> String {
 
 fn build_outfit(config: &Config) -> Result<Outfit, AppError> {
     Outfit::new(config.alerts.clone()).named("alerts")
+}
+
+fn build_scanners(config: &Config, clock: &Clock, events: &Events) -> Result<Scanners, AppError> {
+    let rspamd = config.scan.rspamd.as_ref();
+    let verification = match rspamd.map(|it| (it.tls_ca.as_ref(), it.url.is_https())) {
+        Some((Some(path), _)) => Verification::Authorities(path),
+        Some((None, true)) => Verification::System,
+        Some((None, false)) | None => Verification::NoAuthority,
+    };
+    let tls = client_config(verification).named("scan.rspamd")?;
+    Scanners::new(config.scan.clone(), &tls, clock.clone(), events.clone()).named("scan.rspamd")
 }
 
 fn build_deliverer(config: &Config, clock: &Clock, events: &Events) -> Result<Deliverer, AppError> {

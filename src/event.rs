@@ -65,6 +65,10 @@ pub enum Event {
     LoginBackendUp(BackendState),
     /// The Dovecot that checks logins cannot be asked; logins that are not remembered are put off.
     LoginBackendDown(BackendState),
+    /// A program that looks into messages can be asked again.
+    ScannerUp(ScannerState),
+    /// A program that looks into messages cannot be asked.
+    ScannerDown(ScannerState),
     /// The configuration was read again and is in force.
     ConfigReloaded,
     /// The configuration was read again and is wrong; the old one stays in force.
@@ -140,6 +144,8 @@ impl Event {
             Self::PlacesAmple => "places-ample",
             Self::LoginBackendUp(_) => "login-backend-up",
             Self::LoginBackendDown(_) => "login-backend-down",
+            Self::ScannerUp(_) => "scanner-up",
+            Self::ScannerDown(_) => "scanner-down",
             Self::ConfigReloaded => "config-reloaded",
             Self::ConfigRejected(_) => "config-rejected",
             Self::CertificatesReloaded => "certificates-reloaded",
@@ -458,6 +464,8 @@ pub struct MessageReport {
     pub lasted: Duration,
     /// From our final dot to the next hop's answer.
     pub next_hop_took: Option<Duration>,
+    /// What was said of its text.
+    pub scans: Scans,
     /// True if `mode = "observe"` let it pass although a rule would have refused it.
     pub would_refuse: bool,
 }
@@ -509,6 +517,14 @@ pub enum RefusalReason {
     NewAccounts,
     /// The plan refuses mail from PHP's mail().
     PhpMail,
+    /// ClamAV found something in it.
+    Virus,
+    /// Rspamd refuses it.
+    Spam,
+    /// Rspamd puts it off.
+    SpamDeferred,
+    /// A program that has to look into it cannot be asked.
+    Unscanned,
     /// The message is larger than allowed.
     Size,
     /// The message went round in circles.
@@ -546,6 +562,10 @@ impl RefusalReason {
             Self::UnknownAccount => "unknown-account",
             Self::NewAccounts => "new-accounts",
             Self::PhpMail => "php-mail",
+            Self::Virus => "virus",
+            Self::Spam => "spam",
+            Self::SpamDeferred => "spam-deferred",
+            Self::Unscanned => "unscanned",
             Self::Size => "size",
             Self::Loop => "loop",
             Self::Malformed => "malformed",
@@ -739,6 +759,104 @@ pub struct BackendState {
     pub backend: String,
     /// The failure; empty if it works.
     pub detail: String,
+}
+
+/// The health of a program that looks into messages.
+#[derive(Debug, Clone)]
+pub struct ScannerState {
+    /// Which.
+    pub scanner: Scanner,
+    /// The failure; empty if it works.
+    pub detail: String,
+}
+
+/// Programs that look into messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scanner {
+    /// Rspamd.
+    Rspamd,
+    /// ClamAV.
+    Clamav,
+}
+
+impl Scanner {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Rspamd, Self::Clamav];
+
+    /// The name as it stands in log lines, metrics and replies.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rspamd => "rspamd",
+            Self::Clamav => "clamav",
+        }
+    }
+}
+
+impl std::fmt::Display for Scanner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What programs that look into messages said of one; none: they were not asked.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scans {
+    /// Rspamd.
+    pub rspamd: Option<Scanned<SpamOpinion>>,
+    /// ClamAV: what it found, if anything.
+    pub clamav: Option<Scanned<Option<String>>>,
+}
+
+/// What one of them said.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scanned<T> {
+    /// Its answer.
+    Said(T),
+    /// There was none in time, or it could not look into this message.
+    Failed,
+}
+
+/// What Rspamd thinks of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpamOpinion {
+    /// Its score.
+    pub score: f64,
+    /// The score at which it would refuse.
+    pub required: f64,
+    /// What it would do.
+    pub action: SpamAction,
+    /// The symbols that count most, at most [`SPAM_SYMBOLS_MAX`] of them.
+    pub symbols: Vec<String>,
+}
+
+/// How many symbols an opinion names.
+pub const SPAM_SYMBOLS_MAX: usize = 10;
+
+/// What Rspamd would do with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpamAction {
+    /// Nothing, or what is none of an outbound gate's business.
+    Pass,
+    /// Mark it.
+    Mark,
+    /// Put it off.
+    Defer,
+    /// Refuse it.
+    Refuse,
+}
+
+impl SpamAction {
+    /// The name as it stands in log lines.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Mark => "mark",
+            Self::Defer => "defer",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 /// Events that were not kept.

@@ -9,7 +9,7 @@
 //! The allowed imports, held by `tests/house.rs`:
 //!
 //! ```text
-//! types ← event ← smtp, message, chart ← rules ← net, auth, store, spool, telemetry
+//! types ← event ← smtp, message, chart ← rules ← dial ← net, auth, scan, store, spool, telemetry, notify
 //!       ← intake, deliver, watch, admin ← config ← http, cli ← app ← main
 //! ```
 //!
@@ -27,9 +27,12 @@ pub mod smtp;
 
 pub mod rules;
 
+pub mod dial;
+
 pub mod auth;
 pub mod net;
 pub mod notify;
+pub mod scan;
 pub mod spool;
 pub mod store;
 pub mod telemetry;

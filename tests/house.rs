@@ -15,13 +15,14 @@ use std::{
 // ── who may import whom ──
 
 /// The modules from the ground up; each may import those of the lines above its own, and none of its own line.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["types"],
     &["clock"],
     &["event"],
     &["smtp", "message", "chart"],
     &["rules"],
-    &["net", "auth", "store", "spool", "telemetry", "notify"],
+    &["dial"],
+    &["net", "auth", "scan", "store", "spool", "telemetry", "notify"],
     &["deliver"],
     &["admin"],
     &["watch"],

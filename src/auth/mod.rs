@@ -29,7 +29,7 @@ pub use scheme::{PASSWORD_BYTES_MAX, Scheme, hash_password};
 
 use crate::{
     smtp::scram::{KEY_BYTES, ScramParameters, ScramProof},
-    types::{AccountId, ClientIp, IpPrefix, Secret, Timestamp},
+    types::{AccountId, ClientIp, IpPrefix, Secret, ServicePlace, Timestamp},
 };
 use arc_swap::ArcSwap;
 use cache::{Cache, Digest};
@@ -341,7 +341,7 @@ impl Authenticator {
 
     /// Where the Dovecot is that is asked, and why it cannot be asked now, if it cannot.
     #[must_use]
-    pub fn dovecot_health(&self) -> Option<(&dovecot::Place, Option<String>)> {
+    pub fn dovecot_health(&self) -> Option<(&ServicePlace, Option<String>)> {
         self.dovecot.as_ref().map(|dovecot| (dovecot.place(), dovecot.failure()))
     }
 

@@ -7,6 +7,7 @@ use super::{
     keys::Keys,
     listeners, next_hop,
     parties::{self, Parties},
+    scan,
     written::{
         self, Api, Archive, Auth, File, Given, OrNone, Parsed, Reports, Section, Server, Session,
         Spool, Store, Tls,
@@ -53,7 +54,13 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let listeners = listeners::check(root, file, &parties.trust, tls.is_some());
     check_vouched(root, &parties, tls.as_ref());
     let (auth, logins) = check_auth(root, &file.auth, &server, &listeners);
-    let next_hop = next_hop::check(root, &file.next_hop, &server.hostname, &server.state_dir);
+    let scan = scan::check(root, &file.scan);
+    let next_hop = next_hop::check(
+        root,
+        &file.next_hop,
+        (&server.hostname, &server.state_dir),
+        scan.wait_max(),
+    );
     let store = check_store(root, &file.store, &server.state_dir, &parties);
     let (archive, keep) = check_archive(root, &file.archive, &server.state_dir);
     let alerts = alerts::check(root, &file.alerts, &server.hostname);
@@ -79,6 +86,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         next_hop,
         store,
         archive,
+        scan,
         alerts,
         sla,
         reports,

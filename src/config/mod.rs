@@ -13,6 +13,7 @@ mod keys;
 mod listeners;
 mod next_hop;
 mod parties;
+mod scan;
 mod warnings;
 mod written;
 
@@ -87,6 +88,8 @@ pub struct Config {
     pub sla: Sla,
     /// Reports.
     pub reports: ReportSettings,
+    /// Other programs that look into texts.
+    pub scan: crate::scan::Settings,
     /// How long that is kept.
     pub keep: store::archive::Keep,
     /// The spool.

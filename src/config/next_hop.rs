@@ -9,21 +9,21 @@ use crate::{
     deliver::{HostSettings, Settings, SmarthostSettings, TlsMode},
     types::{Domain, Secret, Span},
 };
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
-/// Checks `[next_hop]`.
+/// Checks `[next_hop]`; other programs look into a message for so long before it goes there.
 pub(super) fn check(
     root: &mut At<'_>,
     section: &Section<NextHop>,
-    hostname: &Domain,
-    state_dir: &Path,
+    (hostname, state_dir): (&Domain, &Path),
+    scanned_for: Duration,
 ) -> Settings {
     let mut at = root.inside("next_hop");
     let s = at.open(section);
     let kind = at.required("kind", &s.kind, "\"smarthost\" or \"folder\"");
     let path = at.value("path", &s.path);
     // Everything is looked at whatever the kind, so that no mistake sleeps in the file.
-    let smarthost = check_smarthost(&mut at, s, hostname);
+    let smarthost = check_smarthost(&mut at, s, hostname, scanned_for);
     match kind {
         Some(NextHopKind::Smarthost) => {
             refuse_if(&mut at, "path", path.is_some(), "\"folder\"");
@@ -48,7 +48,12 @@ fn refuse_if(at: &mut At<'_>, key: &str, is_wrong: bool, kind: &str) {
     }
 }
 
-fn check_smarthost(at: &mut At<'_>, s: &NextHop, hostname: &Domain) -> SmarthostSettings {
+fn check_smarthost(
+    at: &mut At<'_>,
+    s: &NextHop,
+    hostname: &Domain,
+    scanned_for: Duration,
+) -> SmarthostSettings {
     let seconds = Span::from_secs;
     let mut wait = |key, given, default| at.within(key, given, seconds(default), WAITS).length();
     let mut settings = SmarthostSettings {
@@ -73,6 +78,8 @@ fn check_smarthost(at: &mut At<'_>, s: &NextHop, hostname: &Domain) -> Smarthost
         breaker_failures: at.within("breaker_failures", &s.breaker_failures, 5, 1..=1000),
     };
     check_waits(at, &settings);
+    let left = AFTER_DOT_MAX.length().saturating_sub(scanned_for);
+    settings.timeout_after_dot = settings.timeout_after_dot.min(left);
     settings.hosts = check_hosts(at, s);
     settings
 }

@@ -86,10 +86,32 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("alerts.webhook", field_names::<written::AlertWebhook>()),
         ("alerts.email", field_names::<written::AlertEmail>()),
         ("alerts.alertmanager", field_names::<written::Alertmanager>()),
+        ("scan", field_names::<written::Scan>()),
+        ("scan.rspamd", field_names::<written::ScanRspamd>()),
+        ("scan.clamav", field_names::<written::ScanClamav>()),
         ("sla", field_names::<written::Sla>()),
         ("reports", field_names::<written::Reports>()),
         ("spool", field_names::<written::Spool>()),
     ]
+}
+
+#[test]
+fn what_looks_into_messages_takes_its_time_from_the_next_hops() {
+    let smarthost = LEAST.replace(
+        "kind = \"folder\"",
+        "kind = \"smarthost\"\nhosts = [{ host = \"mx.example:25\" }]",
+    );
+    let with = |after_dot: &str| {
+        let clamav = "[scan.clamav]\nsocket = \"/run/clamd\"\ntimeout = \"60s\"";
+        format!("{smarthost}{after_dot}\n{clamav}\n")
+    };
+    let after_dot = |text: &str| match good(text).next_hop {
+        deliver::Settings::Smarthost(settings) => settings.timeout_after_dot.as_secs(),
+        deliver::Settings::Folder { .. } => 0,
+    };
+    assert_eq!((after_dot(&smarthost), after_dot(&with(""))), (510, 450));
+    assert_eq!(after_dot(&with("timeout_after_dot = \"400s\"")), 400);
+    assert!(!good(&smarthost).scan.asks_somebody());
 }
 
 #[test]

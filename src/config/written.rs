@@ -5,22 +5,22 @@
 //! path.
 
 use crate::{
-    auth::dovecot::Place,
     deliver::TlsMode,
+    dial::Target,
     event::Evidence,
     intake::{EarlyTalkers, ListenerKind},
     net::ClientCertificates,
-    notify::Target,
     rules::alarm::{QuietHours, Severity},
     rules::limits::{Mode, PhpMail},
     rules::policy::{ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts},
+    rules::scan::OnFailure,
     rules::tally::calendar::Zone,
     smtp::{data::LineEndings, server::Mechanism},
     store::sqlite::Synchronous,
     telemetry::LogFormat,
     types::{
         AccountId, Address, ByteCount, Domain, Fingerprint, PeerName, PlanName, Scope, Secret,
-        Span, TenantId, Unit,
+        ServicePlace, Span, TenantId, Unit,
     },
     watch::Letters,
 };
@@ -73,6 +73,7 @@ tables! {
         alerts: Section<Alerts>,
         sla: Section<Sla>,
         reports: Section<Reports>,
+        scan: Section<Scan>,
         spool: Section<Spool>,
     }
     Server {
@@ -133,7 +134,7 @@ tables! {
     }
     Auth {
         passwd_file: Key<PathBuf>,
-        dovecot_socket: Key<Parsed<Place>>,
+        dovecot_socket: Key<Parsed<ServicePlace>>,
         dovecot_timeout: Key<Span>,
         mechanisms: Key<Vec<Mechanism>>,
         test_user: Key<AccountId>,
@@ -251,6 +252,24 @@ tables! {
         webhook: Tables<AlertWebhook>,
         email: Section<AlertEmail>,
         alertmanager: Section<Alertmanager>,
+    }
+    Scan {
+        bytes_max: Key<ByteCount>,
+        concurrent_max: Key<u32>,
+        rspamd: Section<ScanRspamd>,
+        clamav: Section<ScanClamav>,
+    }
+    ScanRspamd {
+        url: Key<Parsed<Target>>,
+        tls_ca: Key<PathBuf>,
+        timeout: Key<Span>,
+        refuse: Key<bool>,
+        on_failure: Key<OnFailure>,
+    }
+    ScanClamav {
+        socket: Key<Parsed<ServicePlace>>,
+        timeout: Key<Span>,
+        on_failure: Key<OnFailure>,
     }
     AlertWebhook {
         name: Key<Parsed<PeerName>>,

@@ -1,7 +1,6 @@
-//! One HTTP client for each receiver: bounded in time and in what it reads.
+//! How the program asks others over HTTP: without redirects, proxies and cookies, and with time-outs.
 
-use super::NotifyError;
-use reqwest::{Client, RequestBuilder, StatusCode, Url, redirect::Policy};
+use reqwest::{Client, Url, redirect::Policy};
 use rustls::ClientConfig;
 use std::{error::Error, fmt, str::FromStr, time::Duration};
 
@@ -15,12 +14,15 @@ pub struct Target(Url);
 pub struct TargetError;
 
 impl Target {
-    pub(super) const fn url(&self) -> &Url {
+    /// The URL.
+    #[must_use]
+    pub const fn url(&self) -> &Url {
         &self.0
     }
 
     /// The same host, another path.
-    pub(super) fn with_path(&self, path: &str) -> Url {
+    #[must_use]
+    pub fn with_path(&self, path: &str) -> Url {
         let mut url = self.0.clone();
         let base = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{base}{path}"));
@@ -62,48 +64,26 @@ impl fmt::Display for Target {
     }
 }
 
-/// A client that goes nowhere but where it is sent.
-pub(super) fn client(tls: &ClientConfig, timeout: Duration) -> Result<Client, NotifyError> {
+/// A client that goes nowhere but where it is sent, with so many idle connections to be used again.
+///
+/// # Errors
+/// What is wrong with its settings.
+pub fn client(tls: &ClientConfig, timeout: Duration, idle_max: usize) -> Result<Client, String> {
     Client::builder()
         .tls_backend_preconfigured(tls.clone())
         .redirect(Policy::none())
         .no_proxy()
         .connect_timeout(timeout)
         .timeout(timeout)
-        .pool_max_idle_per_host(1)
+        .pool_max_idle_per_host(idle_max)
         .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(|error| NotifyError::Setup(told(&error)))
-}
-
-/// Sends; anything but a 2xx is an error, and whose fault follows from the status.
-pub(super) async fn send(request: RequestBuilder) -> Result<(), NotifyError> {
-    let unavailable = |error: reqwest::Error| NotifyError::Unavailable(told(&error.without_url()));
-    let mut answer = request.send().await.map_err(unavailable)?;
-    let status = answer.status();
-    if status.is_success() {
-        return Ok(());
-    }
-    let mut text = Vec::new();
-    while text.len() < ANSWER_BYTES_SHOWN_MAX
-        && let Ok(Some(piece)) = answer.chunk().await
-    {
-        text.extend_from_slice(&piece);
-    }
-    text.truncate(ANSWER_BYTES_SHOWN_MAX);
-    let detail = format!("it answered {status}: {}", String::from_utf8_lossy(&text).trim());
-    let passes = matches!(
-        status,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
-    );
-    if status.is_client_error() && !passes {
-        return Err(NotifyError::Refused(detail));
-    }
-    Err(NotifyError::Unavailable(detail))
+        .map_err(|error| told(&error))
 }
 
 /// An error with its causes, which say what happened.
-fn told(error: &reqwest::Error) -> String {
+#[must_use]
+pub fn told(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -113,9 +93,6 @@ fn told(error: &reqwest::Error) -> String {
     }
     text
 }
-
-/// How much of an answer an error repeats.
-const ANSWER_BYTES_SHOWN_MAX: usize = 300;
 
 #[cfg(test)]
 mod tests {

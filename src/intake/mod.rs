@@ -10,6 +10,7 @@ mod hold;
 pub mod ids;
 pub mod places;
 mod report;
+mod scan;
 mod transaction;
 
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     message::SubjectKey,
     net::{ClientCertificates, TlsServer},
     rules::{identity::Proxied, policy::Policy, verdict::Moment},
+    scan::Scanners,
     smtp::{data::LineEndings, server::SessionSettings},
     spool::Spool,
     store::{ledger::Ledger, records::Records},
@@ -47,6 +49,8 @@ pub struct Gate {
     pub authenticator: Arc<Authenticator>,
     /// What is read afresh at each MAIL.
     pub policy: Arc<ArcSwap<Policy>>,
+    /// Other programs that look into texts.
+    pub scanners: ArcSwap<Scanners>,
     /// The time.
     pub clock: Clock,
     /// What subjects are hashed under.

@@ -126,6 +126,7 @@ impl Sender<'_> {
             began: transaction.began,
             lasted: now.since(transaction.began),
             next_hop_took: end.handover.and_then(|handover| handover.took),
+            scans: transaction.scans.clone(),
             would_refuse: transaction.would_refuse,
         };
         self.gate.events.tell(now, &Event::Message(Box::new(report)));

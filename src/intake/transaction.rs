@@ -12,7 +12,9 @@ use super::{
 use crate::{
     auth::{self, dovecot::protocol::Channel},
     deliver::{self, Handover, RecipientAnswer, Text, Verdict},
-    event::{AnswerBy, Event, EvidenceRejected, LimitHit, Outcome, RecipientReport, RefusalReason},
+    event::{
+        AnswerBy, Event, EvidenceRejected, LimitHit, Outcome, RecipientReport, RefusalReason, Scans,
+    },
     message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
     rules::{
         identity::{self, Addresses, AtMail, Facts, Identity, Proxied, Shown, TrustRow},
@@ -50,7 +52,7 @@ pub(super) struct Sender<'a> {
 
 /// What the wire shows at the moment of an ask.
 pub(super) struct WireFacts {
-    helo: Option<String>,
+    pub(super) helo: Option<String>,
     esmtp: bool,
     tls: bool,
     /// What XCLIENT said; the session obeys it only from a peer with the right.
@@ -91,7 +93,7 @@ pub(super) struct Transaction {
     pub(super) id: TransactionId,
     policy: Arc<Policy>,
     pub(super) began: Timestamp,
-    wire: WireFacts,
+    pub(super) wire: WireFacts,
     pub(super) client: ClientIp,
     pub(super) mail: MailRequest,
     pub(super) who: Who,
@@ -100,6 +102,8 @@ pub(super) struct Transaction {
     pub(super) recipients: Vec<RecipientReport>,
     /// What the text calls itself, once it came.
     pub(super) names: message::Names,
+    /// What other programs say of the text.
+    pub(super) scans: Scans,
     pub(super) accepted: u32,
     pub(super) refused: u32,
     pub(super) deferred: u32,
@@ -376,6 +380,7 @@ impl<'a> Sender<'a> {
             hold,
             recipients: Vec::new(),
             names: message::Names::default(),
+            scans: Scans::default(),
             accepted: 0,
             refused: 0,
             deferred: 0,
@@ -615,6 +620,7 @@ impl<'a> Sender<'a> {
         let evidence = message::header_evidence(header);
         self.identify_at_message(transaction, &evidence, size_bytes).await?;
         self.check_plan(transaction, &evidence, size_bytes)?;
+        self.scan(transaction, &body).await?;
         self.make_durable(transaction).await?;
         let row = self.origin(&transaction.policy, &transaction.wire).row;
         let strip = transaction.policy.strip_identity_headers;

@@ -2,7 +2,8 @@
 //! that is not sent any more ends by itself; one that is over is sent with its end.
 //! <https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml>
 
-use super::{NotifyError, http, http::Target};
+use super::{NotifyError, send};
+use crate::dial::{Target, client};
 use crate::{
     rules::alarm::{Alert, Audience, words},
     types::{Language, Timestamp},
@@ -37,7 +38,7 @@ impl Alertmanager {
     /// # Errors
     /// [`NotifyError::Setup`] if TLS cannot be set up.
     pub fn new(settings: AlertmanagerSettings, tls: &ClientConfig) -> Result<Self, NotifyError> {
-        let client = http::client(tls, settings.timeout)?;
+        let client = client(tls, settings.timeout, 1).map_err(NotifyError::Setup)?;
         Ok(Self { settings, client })
     }
 
@@ -66,7 +67,7 @@ impl Alertmanager {
         let ends = now + self.settings.resend * RESENDS_MISSED_MAX;
         let body: Vec<Value> = alerts.iter().map(|alert| posted(alert, gate, ends)).collect();
         let url = self.settings.url.with_path("/api/v2/alerts");
-        http::send(self.client.post(url).json(&body)).await
+        send(self.client.post(url).json(&body)).await
     }
 }
 

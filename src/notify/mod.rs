@@ -1,20 +1,20 @@
 //! Telling people and programs outside: webhooks, Alertmanager, and letters.
 //!
 //! Each receiver is a file with its form and its way; nothing here decides who is told, and nothing is kept: whoever calls
-//! tries again. HTTP goes out without redirects, proxies and cookies, with time-outs, and of an answer no more is read than an
-//! error message needs. A [`Letter`] is composed here and handed on by others.
+//! tries again. Of an answer no more is read than an error message needs. A [`Letter`] is composed here and handed on by others.
 
 mod alertmanager;
-mod http;
 mod letter;
 mod payload;
 mod webhook;
 
 pub use alertmanager::{Alertmanager, AlertmanagerSettings};
-pub use http::{Target, TargetError};
 pub use letter::{Letter, LetterError, alert_letter};
 pub use payload::payload;
 pub use webhook::{Webhook, WebhookSettings, signature};
+
+use crate::dial::told;
+use reqwest::{RequestBuilder, StatusCode};
 
 /// Why something was not delivered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,3 +29,32 @@ pub enum NotifyError {
     #[error("{0}")]
     Setup(String),
 }
+
+/// Sends; anything but a 2xx is an error, and whose fault follows from the status.
+async fn send(request: RequestBuilder) -> Result<(), NotifyError> {
+    let unavailable = |error: reqwest::Error| NotifyError::Unavailable(told(&error.without_url()));
+    let mut answer = request.send().await.map_err(unavailable)?;
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let mut text = Vec::new();
+    while text.len() < ANSWER_BYTES_SHOWN_MAX
+        && let Ok(Some(piece)) = answer.chunk().await
+    {
+        text.extend_from_slice(&piece);
+    }
+    text.truncate(ANSWER_BYTES_SHOWN_MAX);
+    let detail = format!("it answered {status}: {}", String::from_utf8_lossy(&text).trim());
+    let passes = matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+    );
+    if status.is_client_error() && !passes {
+        return Err(NotifyError::Refused(detail));
+    }
+    Err(NotifyError::Unavailable(detail))
+}
+
+/// How much of an answer an error repeats.
+const ANSWER_BYTES_SHOWN_MAX: usize = 300;

@@ -1,6 +1,7 @@
 //! A webhook: each message a POST of JSON, signed so that its receiver can tell it from anybody else's.
 
-use super::{NotifyError, http, http::Target, payload};
+use super::{NotifyError, payload, send};
+use crate::dial::{Target, client};
 use crate::{
     rules::alarm::{Audience, Notice},
     types::{Secret, Timestamp},
@@ -37,7 +38,7 @@ impl Webhook {
     /// # Errors
     /// [`NotifyError::Setup`] if TLS cannot be set up.
     pub fn new(settings: WebhookSettings, tls: &ClientConfig) -> Result<Self, NotifyError> {
-        let client = http::client(tls, settings.timeout)?;
+        let client = client(tls, settings.timeout, 1).map_err(NotifyError::Setup)?;
         Ok(Self { settings, client })
     }
 
@@ -66,7 +67,7 @@ impl Webhook {
         if let Some(secret) = &self.settings.secret {
             request = request.header("Tollgate-Signature", signature(secret, now, &body));
         }
-        http::send(request.body(body)).await
+        send(request.body(body)).await
     }
 }
 

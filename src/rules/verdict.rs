@@ -4,7 +4,7 @@
 //! answers the question (promise 6). Each code here is a row of docs/smtp-replies.md.
 
 use crate::{
-    event::{LimitHit, RefusalReason},
+    event::{LimitHit, RefusalReason, Scanner, SpamOpinion},
     smtp::{Reply, client::passed_on},
     types::{AccountId, ByteCount, CaseId, ReversePath, SessionId, SubjectId, Timestamp, Unit},
 };
@@ -128,6 +128,50 @@ pub fn php_mail(account: &AccountId, session: &SessionId) -> Refusal {
         "account {account}: mail from PHP mail() is not allowed, send with a login over SMTP [{session}]"
     );
     refuse(RefusalReason::PhpMail, 550, "5.7.1", text)
+}
+
+/// ClamAV found something in the message.
+#[must_use]
+pub fn virus(account: Option<&AccountId>, name: &str, session: &SessionId) -> Refusal {
+    let text = format!("{}the message contains {name} (virus scanner) [{session}]", whose(account));
+    refuse(RefusalReason::Virus, 550, "5.7.1", text)
+}
+
+/// Rspamd refuses the message.
+#[must_use]
+pub fn spam(account: Option<&AccountId>, opinion: &SpamOpinion, session: &SessionId) -> Refusal {
+    let (whose, score) = (whose(account), score(opinion));
+    let text = format!("{whose}the message looks like spam ({score}) [{session}]");
+    refuse(RefusalReason::Spam, 550, "5.7.1", text)
+}
+
+/// Rspamd puts the message off.
+#[must_use]
+pub fn suspicious(
+    account: Option<&AccountId>,
+    opinion: &SpamOpinion,
+    session: &SessionId,
+) -> Refusal {
+    let (whose, score) = (whose(account), score(opinion));
+    let text =
+        format!("{whose}the message is not accepted now ({score}), try again later [{session}]");
+    refuse(RefusalReason::SpamDeferred, 451, "4.7.1", text)
+}
+
+/// A program that has to look into the message cannot be asked.
+#[must_use]
+pub fn unscanned(scanner: Scanner, session: &SessionId) -> Refusal {
+    let text =
+        format!("the message cannot be checked by {scanner} now, try again later [{session}]");
+    refuse(RefusalReason::Unscanned, 451, "4.3.0", text)
+}
+
+fn whose(account: Option<&AccountId>) -> String {
+    account.map(|account| format!("account {account}: ")).unwrap_or_default()
+}
+
+fn score(opinion: &SpamOpinion) -> String {
+    format!("score {:.1} of {:.1}", opinion.score, opinion.required)
 }
 
 /// The message is larger than the plan allows (RFC 1870 §6.1).

@@ -66,6 +66,15 @@ impl<'a> Line<'a> {
         push_number(self.out, number);
     }
 
+    /// A number with two digits after its point; nothing at all if it is none.
+    pub(super) fn decimal(&mut self, key: &'static str, number: f64) {
+        if number.is_finite() {
+            self.key(key);
+            // Writing to a vector cannot fail.
+            let _ = write!(self.out, "{number:.2}");
+        }
+    }
+
     /// `true`, or nothing at all.
     pub(super) fn flag(&mut self, key: &'static str, set: Flag) {
         if set == Flag::Set {
@@ -370,13 +379,15 @@ mod tests {
     #[test]
     fn numbers_and_moments_are_written_whole() {
         let line = written(LogFormat::Text, |line| {
+            line.decimal("score", -7.456);
+            line.decimal("none", f64::INFINITY);
             line.number("zero", 0);
             line.number("max", u64::MAX);
             line.moment("then", Timestamp::from_millis(-1));
             line.moment("far", Timestamp::from_millis(i64::MAX / 2));
         });
-        assert!(
-            line.contains(" zero=0 max=18446744073709551615 then=1969-12-31T23:59:59.999Z far=@")
-        );
+        assert!(line.contains(
+            " score=-7.46 zero=0 max=18446744073709551615 then=1969-12-31T23:59:59.999Z far=@"
+        ));
     }
 }

@@ -14,8 +14,8 @@ use crate::{
     event::{
         AlertTold, AnswerBy, Attribution, CertificateEnd, Charged, Complaint, ConnectionRefused,
         DiskRoom, Event, EvidenceRejected, LimitHit, LimitReached, Listener, Login,
-        MaintenanceChanged, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal,
-        SessionClosed, SessionOpened, SlaBudget, SubjectChanged, TlsFailed, TlsStarted,
+        MaintenanceChanged, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal, Scanned,
+        Scans, SessionClosed, SessionOpened, SlaBudget, SubjectChanged, TlsFailed, TlsStarted,
         TokenChanged, Trouble,
     },
     rules::verdict::Moment,
@@ -144,6 +144,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::NextHopUp(_)
         | Event::PlacesAmple
         | Event::LoginBackendUp(_)
+        | Event::ScannerUp(_)
         | Event::ConfigReloaded
         | Event::CertificatesReloaded
         | Event::StoreRecovered
@@ -165,6 +166,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::CertificateExpiring(_)
         | Event::NextHopDown(_) => Level::WARN,
         Event::LoginBackendDown(_)
+        | Event::ScannerDown(_)
         | Event::ConfigRejected(_)
         | Event::StoreFailed(_)
         | Event::SpoolFailed(_)
@@ -210,6 +212,10 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
             line.text("hash", &audited.hash);
         }
         Event::NextHopUp(state) | Event::NextHopDown(state) => write_next_hop(line, state),
+        Event::ScannerUp(state) | Event::ScannerDown(state) => {
+            line.word("scanner", state.scanner.name());
+            line.text_if("detail", Some(&*state.detail).filter(|detail| !detail.is_empty()));
+        }
         Event::LoginBackendUp(state) | Event::LoginBackendDown(state) => {
             line.text("backend", &state.backend);
             line.text_if("detail", Some(&*state.detail).filter(|detail| !detail.is_empty()));
@@ -313,7 +319,26 @@ fn write_message(line: &mut Line<'_>, report: &MessageReport, moment: Moment) {
     if let Some(took) = report.next_hop_took {
         line.number("next_hop_ms", millis(took));
     }
+    write_scans(line, &report.scans);
     line.flag("would_refuse", Flag::from(report.would_refuse));
+}
+
+fn write_scans(line: &mut Line<'_>, scans: &Scans) {
+    match &scans.rspamd {
+        None => {}
+        Some(Scanned::Failed) => line.word("rspamd", "failed"),
+        Some(Scanned::Said(opinion)) => {
+            line.word("rspamd", opinion.action.name());
+            line.decimal("rspamd_score", opinion.score);
+            line.text("rspamd_symbols", &opinion.symbols.join(" "));
+        }
+    }
+    match &scans.clamav {
+        None => {}
+        Some(Scanned::Failed) => line.word("clamav", "failed"),
+        Some(Scanned::Said(None)) => line.word("clamav", "clean"),
+        Some(Scanned::Said(Some(name))) => line.text("clamav", name),
+    }
 }
 
 fn write_recipients(line: &mut Line<'_>, report: &MessageReport) {
@@ -524,6 +549,7 @@ pub(super) mod tests {
             began: "2026-11-22T09:14:07Z".parse().unwrap(),
             lasted: Duration::from_millis(12),
             next_hop_took: Some(Duration::from_millis(5)),
+            scans: Scans::default(),
             would_refuse: false,
         }
     }

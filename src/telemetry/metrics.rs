@@ -6,7 +6,10 @@
 
 use super::sink::Sink;
 use crate::{
-    event::{Event, Evidence, Listener, MessageReport, Outcome, Refusal, RefusalReason},
+    event::{
+        Event, Evidence, Listener, MessageReport, Outcome, Refusal, RefusalReason, Scanned,
+        Scanner, Scans,
+    },
     types::{Scope, SubjectId, Timestamp},
 };
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
@@ -46,6 +49,9 @@ pub struct Metrics {
     resumptions: Words,
     subject_changes: Words,
     tokens: Words,
+    rspamd_scans: Words,
+    clamav_scans: Words,
+    scanner_up: ByName<Gauge>,
     tokens_refused: Words,
     audit_entries: Counter,
     complaints: Words,
@@ -175,6 +181,9 @@ impl Metrics {
             suspensions: Words::new(r, "tollgate_suspensions_total", "scope", SUBJECTS),
             resumptions: Words::new(r, "tollgate_resumptions_total", "scope", SUBJECTS),
             subject_changes: Words::new(r, "tollgate_subject_changes_total", "scope", SUBJECTS),
+            rspamd_scans: Words::new(r, "tollgate_rspamd_scans_total", "result", RSPAMD),
+            clamav_scans: Words::new(r, "tollgate_clamav_scans_total", "result", CLAMAV),
+            scanner_up: ByName::new("tollgate_scanner_up", "scanner"),
             tokens: Words::new(r, "tollgate_tokens_total", "change", TOKENS),
             tokens_refused: Words::new(
                 r,
@@ -264,6 +273,22 @@ impl Metrics {
             self.next_hop_seconds.record(took);
         }
         self.would_refuse.increment(u64::from(report.would_refuse));
+        self.note_scans(&report.scans);
+    }
+
+    fn note_scans(&self, scans: &Scans) {
+        match &scans.rspamd {
+            None => {}
+            Some(Scanned::Failed) => self.rspamd_scans.count(FAILED),
+            Some(Scanned::Said(opinion)) => self.rspamd_scans.count(opinion.action.name()),
+        }
+        match &scans.clamav {
+            None => {}
+            Some(Scanned::Failed) => self.clamav_scans.count(FAILED),
+            Some(Scanned::Said(found)) => {
+                self.clamav_scans.count(CLAMAV[usize::from(found.is_some())]);
+            }
+        }
     }
 
     fn note_refusal(&self, refusal: &Refusal) {
@@ -289,6 +314,11 @@ impl Metrics {
     fn note_alert_sink(&self, sink: &str, up: f64) {
         let register = |key: &Key| self.recorder.register_gauge(key, &METADATA);
         self.alert_sink_up.with(&sink.into(), register, |gauge| gauge.set(up));
+    }
+
+    fn note_scanner(&self, scanner: Scanner, up: f64) {
+        let register = |key: &Key| self.recorder.register_gauge(key, &METADATA);
+        self.scanner_up.with(&scanner.name().into(), register, |gauge| gauge.set(up));
     }
 
     fn note_next_hop(&self, next_hop: &Arc<str>, up: f64) {
@@ -337,6 +367,8 @@ impl Listener for Metrics {
             }
             Event::PlacesScarce => self.places_scarce.set(1.0),
             Event::PlacesAmple => self.places_scarce.set(0.0),
+            Event::ScannerUp(state) => self.note_scanner(state.scanner, 1.0),
+            Event::ScannerDown(state) => self.note_scanner(state.scanner, 0.0),
             Event::LoginBackendUp(_) => self.login_backend_up.set(1.0),
             Event::LoginBackendDown(_) => {
                 self.login_backend_failures.increment(1);
@@ -585,7 +617,7 @@ const EVIDENCE: [Evidence; 11] = [
     Evidence::ClientIp,
     Evidence::Peer,
 ];
-const REASONS: [RefusalReason; 19] = [
+const REASONS: [RefusalReason; 23] = [
     RefusalReason::Limit,
     RefusalReason::LimitNever,
     RefusalReason::Suspended,
@@ -594,6 +626,10 @@ const REASONS: [RefusalReason; 19] = [
     RefusalReason::UnknownAccount,
     RefusalReason::NewAccounts,
     RefusalReason::PhpMail,
+    RefusalReason::Virus,
+    RefusalReason::Spam,
+    RefusalReason::SpamDeferred,
+    RefusalReason::Unscanned,
     RefusalReason::Size,
     RefusalReason::Loop,
     RefusalReason::Malformed,
@@ -606,6 +642,9 @@ const REASONS: [RefusalReason; 19] = [
     RefusalReason::ExtensionMissing,
     RefusalReason::TooLong,
 ];
+const FAILED: &str = "failed";
+const RSPAMD: &[&str] = &["pass", "mark", "defer", "refuse", FAILED];
+const CLAMAV: &[&str] = &["clean", "found", FAILED];
 const TOKENS: &[&str] = &["created", "revoked"];
 const TOKENS_REFUSED: &[&str] = &["missing", "malformed", "unknown", "expired"];
 const CLOSED: &[&str] = &[
@@ -694,6 +733,9 @@ const HELP: &[(&str, &str)] = &[
     ),
     ("tollgate_audit_entries_total", "Entries added to the audit"),
     ("tollgate_subject_changes_total", "Changes of assignments and overrides"),
+    ("tollgate_rspamd_scans_total", "Messages that Rspamd was asked about, by its opinion"),
+    ("tollgate_clamav_scans_total", "Messages that ClamAV was asked about, by what it found"),
+    ("tollgate_scanner_up", "1 while a scanner of messages can be asked, 0 after it failed"),
     ("tollgate_tokens_total", "Tokens for the API that came and went"),
     ("tollgate_tokens_refused_total", "Requests to the API that were not let in"),
     ("tollgate_next_hop_up", "1 while the next hop is used, 0 while it is left alone"),

@@ -192,7 +192,7 @@ fn two_places_for_passwords_are_a_mistake() {
                 .set("auth.mechanisms", vec!["SCRAM-SHA-256"]),
             "auth.mechanisms: SCRAM-SHA-256 needs passwd_file",
         ),
-        (gate().set("auth.dovecot_socket", "inet:12"), "wanted the path of a socket"),
+        (gate().set("auth.dovecot_socket", "inet:12"), "is not the path of a socket"),
         (gate().without("auth.passwd_file"), "auth.passwd_file: missing, and dovecot_socket, too"),
         (gate().set("auth.mechanisms", vec!["CRAM-MD5"]), "auth.mechanisms: "),
     ] {

@@ -32,6 +32,7 @@ mod prometheus;
 mod proxy;
 mod relay;
 mod reports;
+mod scan;
 mod scanners;
 mod scram;
 mod smuggling;

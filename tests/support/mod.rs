@@ -14,6 +14,7 @@ pub(crate) mod guide;
 pub(crate) mod ports;
 pub(crate) mod postfix;
 pub(crate) mod programs;
+pub(crate) mod scanners;
 pub(crate) mod settings;
 pub(crate) mod sink;
 pub(crate) mod smtp_sink;

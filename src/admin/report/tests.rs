@@ -55,6 +55,7 @@ fn message(account: &str, codes: &[(&str, u16)]) -> Event {
         began: Timestamp::EPOCH,
         lasted: Duration::ZERO,
         next_hop_took: None,
+        scans: crate::event::Scans::default(),
         would_refuse: false,
     }))
 }

@@ -7,13 +7,15 @@
 
 pub mod protocol;
 
-use crate::types::{ClientIp, IpPrefix, Secret};
+use crate::{
+    dial::{Duplex, connect},
+    types::{ClientIp, IpPrefix, Secret, ServicePlace},
+};
 use parking_lot::Mutex;
 use protocol::{Answer, Channel, Conversation, Heard, ProtocolError, Request};
-use std::{collections::HashMap, fmt, io, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpStream, UnixStream},
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::{Semaphore, mpsc, oneshot},
     time::timeout,
 };
@@ -22,44 +24,9 @@ use tokio::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Its socket.
-    pub place: Place,
+    pub place: ServicePlace,
     /// Wait for an answer; beyond it the login is unavailable.
     pub timeout: Duration,
-}
-
-/// Where a Dovecot listens for authentication clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A UNIX socket.
-    Unix(PathBuf),
-    /// Host and port.
-    Tcp(String),
-}
-
-/// Reads a path, or `inet:host:port` as Postfix writes it.
-impl FromStr for Place {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let Some(address) = text.strip_prefix("inet:") else {
-            return match text {
-                "" => Err(WANTED),
-                path => Ok(Self::Unix(path.into())),
-            };
-        };
-        let (host, port) = address.rsplit_once(':').ok_or(WANTED)?;
-        let port: u16 = port.parse().map_err(|_| WANTED)?;
-        if host.is_empty() || port == 0 { Err(WANTED) } else { Ok(Self::Tcp(address.to_owned())) }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "{}", path.display()),
-            Self::Tcp(address) => write!(f, "inet:{address}"),
-        }
-    }
 }
 
 /// What became of the connection.
@@ -120,7 +87,7 @@ impl Client {
         }
     }
 
-    pub(super) const fn place(&self) -> &Place {
+    pub(super) const fn place(&self) -> &ServicePlace {
         &self.settings.place
     }
 
@@ -253,19 +220,9 @@ struct Pending {
     heard_before: u64,
 }
 
-trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
-
 impl Link {
-    async fn open(place: &Place) -> Result<Self, LinkError> {
-        let stream: Box<dyn Duplex> = match place {
-            Place::Unix(path) => {
-                Box::new(UnixStream::connect(path).await.map_err(LinkError::Connect)?)
-            }
-            Place::Tcp(address) => {
-                Box::new(TcpStream::connect(address).await.map_err(LinkError::Connect)?)
-            }
-        };
+    async fn open(place: &ServicePlace) -> Result<Self, LinkError> {
+        let stream = connect(place).await.map_err(LinkError::Connect)?;
         let mut link = Self {
             stream,
             conversation: Conversation::default(),
@@ -361,7 +318,6 @@ async fn read<'b>(
     }
 }
 
-const WANTED: &str = "wanted the path of a socket, or inet:host:port";
 /// Requests under way at a time; further logins are unavailable. Dovecot holds each failure back for two seconds and more.
 const REQUESTS_MAX: usize = 512;
 /// The same for one client network, so that nobody takes all of them.
@@ -373,26 +329,3 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often requests are looked after that got no answer.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const READ_BYTES_MAX: usize = 4096;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_a_path_or_an_address() {
-        for (text, shown) in [
-            ("/run/dovecot/auth-client", Some("/run/dovecot/auth-client")),
-            ("inet:127.0.0.1:12345", Some("inet:127.0.0.1:12345")),
-            ("inet:[::1]:12345", Some("inet:[::1]:12345")),
-            ("inet:dovecot.example:12345", Some("inet:dovecot.example:12345")),
-            ("inet:12345", None),
-            ("inet::12345", None),
-            ("inet:host:0", None),
-            ("inet:host:port", None),
-            ("", None),
-        ] {
-            let place = text.parse::<Place>().ok().map(|place| place.to_string());
-            assert_eq!(place.as_deref(), shown, "{text:?}");
-        }
-    }
-}

@@ -4,7 +4,7 @@ use super::{Facts, Kind, Severity};
 use crate::{
     event::{
         CertificateEnd, Charged, DiskRoom, Event, LimitReached, MessageReport, Outcome, Refusal,
-        RefusalReason, Resumed, SlaBudget, Suspended, Trouble,
+        RefusalReason, Resumed, Scanner, SlaBudget, Suspended, Trouble,
     },
     types::{Scope, SubjectId, TenantId},
 };
@@ -32,7 +32,7 @@ pub struct Condition {
 /// Whose matter something is.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct About {
-    /// `gate`, `tenant`, `account`, `client-ip`, `peer`, `next-hop`, `sink`.
+    /// `gate`, `tenant`, `account`, `client-ip`, `peer`, `next-hop`, `scanner`, `sink`.
     pub scope: String,
     /// Its name; empty for the gate.
     pub name: String,
@@ -124,6 +124,11 @@ pub(super) fn signs(event: &Event) -> Vec<Sign> {
             let facts = Facts { backend, detail, ..Facts::default() };
             vec![raise(Condition { facts, ..Condition::gate(Kind::LoginBackendDown) })]
         }
+        Event::ScannerDown(state) => {
+            let facts = Facts { detail: Some(shortened(&state.detail)), ..Facts::default() };
+            vec![raise(scanner(state.scanner, facts))]
+        }
+        Event::ScannerUp(state) => vec![clear(&scanner(state.scanner, Facts::default()))],
         Event::AlertSinkFailed(state) => {
             let (sink, detail) = (Some(state.sink.clone()), Some(shortened(&state.detail)));
             let facts = Facts { sink, detail, ..Facts::default() };
@@ -246,6 +251,10 @@ fn stopped(refusal: &Refusal) -> Vec<Sign> {
 
 fn sink_condition(sink: &str, facts: Facts) -> Condition {
     Condition::of(Kind::AlertSinkFailing, About::new("sink", sink), facts)
+}
+
+fn scanner(scanner: Scanner, facts: Facts) -> Condition {
+    Condition::of(Kind::ScannerDown, About::new("scanner", scanner.name()), facts)
 }
 
 fn disk(room: &DiskRoom) -> Condition {

@@ -39,6 +39,8 @@ kinds! {
     MailStopped = "mail-stopped",
     /// The Dovecot that checks logins cannot be asked.
     LoginBackendDown = "login-backend-down",
+    /// A program that looks into messages cannot be asked.
+    ScannerDown = "scanner-down",
     /// The store cannot be written.
     StoreFailing = "store-failing",
     /// The archive cannot be written.
@@ -81,6 +83,7 @@ impl Kind {
             Self::NextHopRefusing => Rule::event(Warning, QUARTER),
             Self::MailStopped => Rule::event(Critical, QUARTER),
             Self::LoginBackendDown => Rule { hold: seconds(5), ..Rule::own(Critical) },
+            Self::ScannerDown => Rule { hold: seconds(5), ..Rule::own(Warning) },
             Self::StoreFailing | Self::ArchiveFailing | Self::SpoolFailing => Rule::own(Critical),
             Self::DiskNearlyFull => Rule::own(Warning),
             Self::EventsLost | Self::TaskPanicked => Rule::event(Warning, HOUR),

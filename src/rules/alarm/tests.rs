@@ -82,6 +82,7 @@ fn message(outcome: Outcome, recipients_sent: u32) -> MessageReport {
         began: at(0),
         lasted: Duration::ZERO,
         next_hop_took: None,
+        scans: crate::event::Scans::default(),
         would_refuse: false,
     }
 }

@@ -37,6 +37,7 @@ fn english(alert: &Alert) -> Words {
         Kind::NextHopRefusing => format!("next hop {name} refuses mail"),
         Kind::MailStopped => String::from("customers' mail is being put off"),
         Kind::LoginBackendDown => String::from("logins cannot be checked"),
+        Kind::ScannerDown => format!("messages cannot be checked by {name}"),
         Kind::StoreFailing => String::from("the store cannot be written"),
         Kind::ArchiveFailing => String::from("the archive cannot be written"),
         Kind::EventsLost => String::from("events were lost"),
@@ -125,6 +126,9 @@ const fn advice(kind: Kind) -> &'static str {
         }
         Kind::LoginBackendDown => {
             "Look at Dovecot; logins that are not remembered are put off until it answers."
+        }
+        Kind::ScannerDown => {
+            "Look at that program; until it answers, messages pass unchecked or are put off, as on_failure says."
         }
         Kind::StoreFailing => {
             "Look at the disk of the state folder: no mail is accepted until the store works."

@@ -63,6 +63,7 @@ fn message(account: &str, outcome: Outcome, codes: &[(&str, u16)]) -> MessageRep
         began: at(BEGIN),
         lasted: Duration::ZERO,
         next_hop_took: None,
+        scans: crate::event::Scans::default(),
         would_refuse: false,
     }
 }

@@ -152,7 +152,7 @@ impl AlertSettings {
     fn needs_authorities(&self) -> bool {
         let webhooks = self.webhooks.iter().map(|hook| &hook.url);
         let alertmanager = self.alertmanager.iter().map(|one| &one.url);
-        webhooks.chain(alertmanager).any(crate::notify::Target::is_https)
+        webhooks.chain(alertmanager).any(crate::dial::Target::is_https)
     }
 }
 

@@ -314,11 +314,13 @@ impl Reasons {
             "limit-never" => &self.limit_never,
             "suspended" => &self.suspended,
             "sender-mismatch" => &self.sender_mismatch,
-            "not-relaying" | "unknown-account" | "new-accounts" | "php-mail" => &self.not_allowed,
+            "not-relaying" | "unknown-account" | "new-accounts" | "php-mail" | "virus" | "spam" => {
+                &self.not_allowed
+            }
             "size" => &self.size,
             "loop" | "malformed" | "line-too-long" | "extension-missing" => &self.malformed,
             "spool-full" | "texts-busy" | "store-down" | "next-hop-down" | "next-hop-busy"
-            | "too-long" => &self.busy,
+            | "spam-deferred" | "unscanned" | "too-long" => &self.busy,
             _ => &self.other,
         }
     }

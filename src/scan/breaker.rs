@@ -1,0 +1,79 @@
+//! Whether a program that looks into messages is asked at all: one that failed a few times in a row is left alone for a while, and
+//! then asked about one message, so that its failure costs nobody else a wait.
+
+use crate::types::Timestamp;
+use std::time::Duration;
+
+/// What is known of one program's health.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    /// Failures in a row.
+    failures: u32,
+    /// Until when it is left alone.
+    rests_until: Option<Timestamp>,
+}
+
+/// What changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Up,
+    Down,
+}
+
+impl Breaker {
+    /// True if it may be asked now. Of those who ask when its rest is over only the first may.
+    pub(super) fn admits(&mut self, now: Timestamp) -> bool {
+        match self.rests_until {
+            None => true,
+            Some(until) if now < until => false,
+            Some(_) => {
+                self.rests_until = Some(now + REST);
+                true
+            }
+        }
+    }
+
+    pub(super) fn note(&mut self, works: bool, now: Timestamp) -> Option<Change> {
+        if works {
+            self.failures = 0;
+            return self.rests_until.take().map(|_| Change::Up);
+        }
+        self.failures = self.failures.saturating_add(1);
+        if self.failures < FAILURES_MAX {
+            return None;
+        }
+        let was_up = self.rests_until.is_none();
+        self.rests_until = Some(now + REST);
+        was_up.then_some(Change::Down)
+    }
+}
+
+/// After so many failures in a row it is left alone,
+const FAILURES_MAX: u32 = 3;
+/// for so long.
+pub(super) const REST: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_fails_rests_and_is_then_asked_once() {
+        let mut breaker = Breaker::default();
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1_000);
+        assert_eq!((breaker.note(false, at(0)), breaker.note(false, at(0))), (None, None));
+        assert_eq!(breaker.note(true, at(0)), None, "it was never left alone");
+        for _ in 0..2 {
+            assert!(breaker.admits(at(1)));
+            assert_eq!(breaker.note(false, at(1)), None);
+        }
+        assert_eq!(breaker.note(false, at(1)), Some(Change::Down));
+        assert_eq!(breaker.note(false, at(1)), None, "told once");
+        assert!(!breaker.admits(at(10)));
+        assert!(breaker.admits(at(11)) && !breaker.admits(at(11)));
+        assert_eq!(breaker.note(false, at(12)), None);
+        assert!(!breaker.admits(at(21)) && breaker.admits(at(22)));
+        assert_eq!(breaker.note(true, at(23)), Some(Change::Up));
+        assert!(breaker.admits(at(23)) && breaker.admits(at(23)));
+    }
+}
