@@ -135,7 +135,7 @@ pub async fn add_complaint(
         message_id: request.message_id.clone(),
         recipients: request.recipient.clone().into_iter().collect(),
         sender: None,
-        arrived: request.arrived.map(|arrived| arrived.resolve(admin.utc())),
+        arrived: request.arrived.map(|arrived| arrived.resolve(admin.utc())).transpose()?,
         account: request.account.clone(),
     };
     let none = request.id.is_none() && request.message_id.is_none() && request.account.is_none();
@@ -202,7 +202,7 @@ pub async fn complaints(
         account: request.account.clone(),
         tenant: request.tenant.clone(),
         unattributed: request.unattributed,
-        since: request.since.map(|since| since.resolve(admin.utc())),
+        since: request.since.map(|since| since.resolve(admin.utc())).transpose()?,
         before: request.after,
         max,
     };

@@ -212,8 +212,8 @@ pub async fn trace(
         account: request.of.account.clone(),
         tenant,
         names: TRACED_EVENTS.to_vec(),
-        since: request.since.map(|since| since.resolve(now)),
-        until: request.until.map(|until| until.resolve(now)),
+        since: request.since.map(|since| since.resolve(now)).transpose()?,
+        until: request.until.map(|until| until.resolve(now)).transpose()?,
         before,
         max,
     };

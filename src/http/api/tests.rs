@@ -431,3 +431,32 @@ fn the_document_says_of_every_operation_what_it_is() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_time_beyond_all_records_is_refused() {
+    let api = Api::with_senders().await;
+    for far in ["9999999d", "9999-01-01T00:00:00Z"] {
+        let gets = ["/events?since", "/events?until", "/audit?since", "/audit?until"];
+        let mut heard = Vec::new();
+        for path in gets.into_iter().chain(["/complaints?since"]) {
+            heard.push(api.get(Role::Operator, &format!("{path}={far}")).await);
+        }
+        let account = "/accounts/a@shop.example";
+        for (method, path, body) in [
+            (Method::POST, "/trace", json!({ "of": "a@shop.example", "since": far })),
+            (Method::POST, "/complaints", json!({ "account": "a@shop.example", "arrived": far })),
+            (Method::POST, "/maintenance", json!({ "until": far, "reason": "x" })),
+            (
+                Method::PATCH,
+                account,
+                json!({ "limits": ["account recipients 1h=7"], "until": far, "reason": "x" }),
+            ),
+        ] {
+            heard.push(api.send(Role::Operator, method, path, body).await);
+        }
+        for heard in heard {
+            assert_eq!(heard.status, 422, "{}", heard.body);
+            assert!(heard.body["detail"].as_str().unwrap().contains("ten years"), "{}", heard.body);
+        }
+    }
+}
