@@ -55,7 +55,7 @@ pub struct AuditView {
     pub after: Option<String>,
     /// Why.
     pub reason: Option<String>,
-    /// What an automatic decision was made on.
+    /// What an automatic decision was made on; of a complaint, its note.
     pub evidence: Option<String>,
     /// Which of these were there and have been erased.
     pub erased: Vec<String>,
@@ -91,7 +91,8 @@ pub async fn audit(admin: &Admin, request: &AuditRequest) -> Result<Page<AuditVi
     page(admin, None, request).await
 }
 
-/// One page of a tenant's part of the audit: what was done to it and its accounts, and why; neither by whom nor on what evidence.
+/// One page of a tenant's part of the audit: what was done to it and its accounts, and why; neither by whom nor on what evidence,
+/// and of an account that moves not from whom or to whom.
 ///
 /// # Errors
 /// [`AdminError::Store`] if the archive does not answer.
@@ -104,6 +105,9 @@ pub async fn audit_of_tenant(
     for entry in &mut page.items {
         (entry.actor, entry.evidence, entry.hash) = (None, None, None);
         entry.erased.retain(|name| *name != Field::Actor.name() && *name != Field::Evidence.name());
+        if entry.action == TENANT_CHANGED {
+            (entry.before, entry.after) = (None, None);
+        }
     }
     Ok(page)
 }
@@ -152,4 +156,6 @@ pub async fn note(admin: &Admin, entry: NewEntry) -> Result<(), AdminError> {
 }
 
 /// Entries of a page if no figure is given.
+/// What the audit calls the move of an account to another tenant.
+const TENANT_CHANGED: &str = "tenant-changed";
 const PAGE_DEFAULT: usize = 100;

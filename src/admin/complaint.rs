@@ -245,7 +245,8 @@ async fn keep(
         Some(account) => format!("{} about {account}", told.kind),
         None => format!("{} about nobody who is known", told.kind),
     });
-    entry.reason.clone_from(&told.note);
+    // It may say who complained, and tenants read reasons.
+    entry.evidence.clone_from(&told.note);
     let body = serde_json::to_string(&told)
         .map_err(|error| AdminError::Invalid(format!("the complaint: {error}")))?;
     let new = NewComplaint {

@@ -65,6 +65,12 @@ impl EventView {
         if !caller.sees_all() {
             // Who of the provider's people did something is not for tenants.
             facts.remove("actor");
+            // Nor is whose an account was, or becomes.
+            if let Some(Value::String(change)) = facts.get_mut("change")
+                && change.starts_with("tenant: ")
+            {
+                *change = "tenant".into();
+            }
         }
         let (tenant, account) = (row.tenant.clone(), row.account.clone());
         Self { id: row.id, at: row.at, event: row.name.clone(), tenant, account, facts }

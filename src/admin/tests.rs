@@ -255,3 +255,30 @@ fn readiness_says_what_is_missing() {
     };
     assert_eq!(bad.missing(), ["disk full", "no next hop is usable", "the program is stopping"]);
 }
+
+#[tokio::test]
+async fn a_tenants_pages_name_no_account_that_it_lost() {
+    let gate = gate();
+    let tenant: TenantId = "x.example".parse().unwrap();
+    for name in ["a@x.example", "b@x.example", "c@x.example", "d@x.example"] {
+        gate.send(name, "x.example", 1).await;
+    }
+    for name in ["b@x.example", "c@x.example"] {
+        let tenant = Patch::Set("y.example".parse().unwrap());
+        let changes = Changes { tenant, ..Changes::default() };
+        set(&gate.admin, &account(name), &changes, &op()).await.unwrap();
+    }
+    let mut pages = Vec::new();
+    let mut request = PageRequest { after: None, max: Some(1) };
+    loop {
+        let page = accounts_of(&gate.admin, &tenant, &request).await.unwrap();
+        let names: Vec<String> = page.items.into_iter().map(|view| view.name).collect();
+        pages.push((names.join(" "), page.next.clone().unwrap_or_default()));
+        request.after = page.next;
+        if request.after.is_none() {
+            break;
+        }
+    }
+    let expected = [("a@x.example", "a@x.example"), ("d@x.example", "")];
+    assert_eq!(pages, expected.map(|(name, next)| (name.to_owned(), next.to_owned())));
+}

@@ -194,9 +194,9 @@ pub async fn trace(
     reader: &Reader<'_>,
     request: &TraceRequest,
 ) -> Result<Page<Traced>, AdminError> {
-    let (actor, tenant) = match reader {
-        Reader::Staff(actor) => (actor, None),
-        Reader::Tenant(actor, tenant) => (actor, Some((*tenant).clone())),
+    let (actor, tenant, names) = match reader {
+        Reader::Staff(actor) => (actor, None, &TRACED_EVENTS[..]),
+        Reader::Tenant(actor, tenant) => (actor, Some((*tenant).clone()), &TENANTS_EVENTS[..]),
     };
     let max = request.max.unwrap_or(PAGE_DEFAULT).clamp(1, TRACE_PAGE_MAX);
     let before = request.after.as_ref().map(|after| after.parse()).transpose();
@@ -211,7 +211,7 @@ pub async fn trace(
         marks: request.of.marks.clone(),
         account: request.of.account.clone(),
         tenant,
-        names: TRACED_EVENTS.to_vec(),
+        names: names.to_vec(),
         since: request.since.map(|since| since.resolve(now)).transpose()?,
         until: request.until.map(|until| until.resolve(now)).transpose()?,
         before,
@@ -231,3 +231,5 @@ pub async fn trace(
 const TRACED_EVENTS: [&str; 3] = ["message", "refused", "complaint"];
 /// Entries of a page if no figure is given.
 const PAGE_DEFAULT: usize = 50;
+/// A complaint is found by who complained, which tenants do not learn.
+const TENANTS_EVENTS: [&str; 2] = ["message", "refused"];

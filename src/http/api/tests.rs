@@ -460,3 +460,25 @@ async fn a_time_beyond_all_records_is_refused() {
         }
     }
 }
+
+/// What is asked for with these is the matter of several tenants.
+const STAFF_PARAMETERS: [(&str, &str); 1] = [("client", "192.0.2.7")];
+
+#[tokio::test]
+async fn what_concerns_several_tenants_is_not_for_a_tenants_token() {
+    let api = Api::with_senders().await;
+    let mut asked = 0;
+    for operation in operations().iter().filter(|operation| operation.roles.contains("tenant")) {
+        for (key, value) in STAFF_PARAMETERS {
+            if operation.query.iter().any(|name| name == key) {
+                let path = format!("{}?{key}={value}", operation.path_of(Whose::Own));
+                assert_eq!(api.get(Role::Tenant, &path).await.status, 403, "{path}");
+                assert_eq!(api.get(Role::ReadOnly, &path).await.status, 200, "{path}");
+                let others = format!("{}?{key}={value}", operation.path_of(Whose::Others));
+                assert_eq!(api.get(Role::Tenant, &others).await.status, 404, "{others}");
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 0, "the test finds the parameters no longer");
+}
