@@ -30,7 +30,8 @@ pub struct AuditRequest {
     pub order: Order,
     /// Only entries beyond this number, in that order.
     pub after: Option<u64>,
-    /// How many, 1 to [`AUDIT_PAGE_MAX`].
+    /// How many, 1 to 500.
+    #[param(minimum = 1, maximum = 500)]
     pub max: Option<usize>,
 }
 
@@ -104,10 +105,10 @@ pub async fn audit_of_tenant(
     let mut page = page(admin, Some(tenant.clone()), request).await?;
     for entry in &mut page.items {
         (entry.actor, entry.evidence, entry.hash) = (None, None, None);
-        entry.erased.retain(|name| *name != Field::Actor.name() && *name != Field::Evidence.name());
         if entry.action == TENANT_CHANGED {
             (entry.before, entry.after) = (None, None);
         }
+        entry.erased.retain(|name| *name != Field::Actor.name() && *name != Field::Evidence.name());
     }
     Ok(page)
 }
@@ -155,7 +156,7 @@ pub async fn note(admin: &Admin, entry: NewEntry) -> Result<(), AdminError> {
     Ok(())
 }
 
-/// Entries of a page if no figure is given.
 /// What the audit calls the move of an account to another tenant.
 const TENANT_CHANGED: &str = "tenant-changed";
+/// Entries of a page if no figure is given.
 const PAGE_DEFAULT: usize = 100;

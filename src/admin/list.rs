@@ -17,7 +17,8 @@ use std::collections::BTreeSet;
 pub struct PageRequest {
     /// Only names after this one.
     pub after: Option<String>,
-    /// How many, 1 to [`PAGE_MAX`].
+    /// How many, 1 to 1,000.
+    #[param(minimum = 1, maximum = 1000)]
     pub max: Option<usize>,
 }
 
@@ -170,10 +171,10 @@ pub(super) const fn scope_of(kind: SubjectKind) -> Scope {
     }
 }
 
-/// Entries of a page if no figure is given.
 /// Names that are looked at together where some may be another tenant's by now, and how often that is done for one page.
 const NAMES_AT_ONCE: usize = 1_000;
 const LOOKS_MAX: usize = 10;
+/// Entries of a page if no figure is given.
 const PAGE_DEFAULT: usize = 100;
 /// The most entries of one page.
 pub const PAGE_MAX: usize = 1_000;

@@ -95,8 +95,9 @@ pub struct TraceRequest {
     /// The `next` of the page before.
     #[serde(default)]
     pub after: Option<String>,
-    /// How many, 1 to [`TRACE_PAGE_MAX`].
+    /// How many, 1 to 200.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 200)]
     pub max: Option<usize>,
 }
 
@@ -223,13 +224,15 @@ pub async fn trace(
     // A transaction is found by its session, so others of that session are among the rows.
     if let Some(transaction) = &request.of.transaction {
         let is = |value: &Option<String>| value.as_ref() == Some(transaction);
-        items.retain(|item| is(&item.id) || is(&item.account) || is(&item.message_id));
+        let account = request.of.account.as_ref().map(AccountId::as_str);
+        let is_of = |item: &Traced| account.is_some() && item.account.as_deref() == account;
+        items.retain(|item| is(&item.id) || is_of(item) || is(&item.message_id));
     }
     Ok(Page { items, next })
 }
 
 const TRACED_EVENTS: [&str; 3] = ["message", "refused", "complaint"];
-/// Entries of a page if no figure is given.
-const PAGE_DEFAULT: usize = 50;
 /// A complaint is found by who complained, which tenants do not learn.
 const TENANTS_EVENTS: [&str; 2] = ["message", "refused"];
+/// Entries of a page if no figure is given.
+const PAGE_DEFAULT: usize = 50;

@@ -229,4 +229,17 @@ mod tests {
             assert_eq!(found["items"].as_array().unwrap().len(), expected, "{role} {of}: {found}");
         }
     }
+
+    #[tokio::test]
+    async fn a_kind_of_complaint_that_there_is_not_is_refused() {
+        let api = Api::start().await;
+        for (kind, status) in [("fruad", 422), ("", 422), ("fraud", 200), ("Not-Spam", 200)] {
+            let told = json!({ "account": "a@shop.example", "kind": kind });
+            let heard = api.send(Role::Operator, Method::POST, "/complaints", told).await;
+            assert_eq!(heard.status, status, "{kind}: {}", heard.body);
+            if status == 200 {
+                assert_eq!(heard.body["kind"], kind.to_lowercase());
+            }
+        }
+    }
 }
