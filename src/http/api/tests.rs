@@ -482,6 +482,7 @@ async fn what_concerns_several_tenants_is_not_for_a_tenants_token() {
         }
     }
     assert!(asked > 0, "the test finds the parameters no longer");
+}
 
 #[tokio::test]
 async fn maintenance_that_is_not_there_cannot_be_ended() {
@@ -514,4 +515,51 @@ fn the_document_says_bounds_in_numbers() {
     let bounds = (&max["minimum"], &max["maximum"]);
     assert_eq!(bounds, (&json!(1), &json!(crate::store::archive::TRACE_PAGE_MAX)));
 }
+
+impl Api {
+    /// The head of the answer to a request for a page; the stream goes on as long as it is held.
+    async fn page(&self, head: &str, body: &str) -> (String, TcpStream) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let length = body.len();
+        let request =
+            format!("{head}\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut read = Vec::new();
+        while !read.windows(4).any(|four| four == b"\r\n\r\n") {
+            assert!(stream.read_buf(&mut read).await.unwrap() > 0, "{head}");
+        }
+        (String::from_utf8_lossy(&read).into_owned(), stream)
+    }
+
+    /// A stream of a page or of the API, if there is room for it.
+    async fn open_stream(&self, head: &str) -> Option<TcpStream> {
+        let (answer, stream) = self.page(head, "").await;
+        answer.starts_with("HTTP/1.1 200 ").then_some(stream)
+    }
+}
+
+#[tokio::test]
+async fn pages_and_api_share_their_streams() {
+    let api = Api::start().await;
+    let token = api.token(Role::Tenant);
+    let form = "POST /login HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded";
+    let (signed_in, _) = api.page(form, &format!("token={token}")).await;
+    let cookie = signed_in.split("set-cookie: ").nth(1).unwrap().split(';').next().unwrap();
+    let live = format!("GET /live HTTP/1.1\r\nCookie: {cookie}");
+    let events = format!("GET /api/v1/events/live HTTP/1.1\r\nAuthorization: Bearer {token}");
+    let mut open = Vec::new();
+    for head in [&live, &events].into_iter().cycle().take(8) {
+        open.push(api.open_stream(head).await.expect("there is room for eight of one token"));
+    }
+    assert!(api.open_stream(&live).await.is_none());
+    assert!(api.open_stream(&events).await.is_none());
+    // Others have room, and so has this one when a stream has ended.
+    let other = api.token(Role::Operator);
+    let others = format!("GET /api/v1/events/live HTTP/1.1\r\nAuthorization: Bearer {other}");
+    assert!(api.open_stream(&others).await.is_some());
+    drop(open);
+    while api.open_stream(&live).await.is_none() {
+        tokio::task::yield_now().await;
+    }
 }
