@@ -425,6 +425,17 @@ mod checks {
         };
         assert_eq!(chosen(Choice::Suspended, 9).await, [account("a@b")]);
         assert_eq!(chosen(Choice::Suspended, 0).await, []);
+        let many = |n: u64| account(&format!("s{n}@z"));
+        for n in 0..20 {
+            let since = now + seconds(n * 7 % 20 + 1);
+            store.change(many(n), What::Suspend("case-2".parse().unwrap()), since).await.unwrap();
+        }
+        let latest = store.records.chosen(Choice::Suspended, 3).await.unwrap();
+        let latest: Vec<_> = latest.into_iter().map(|(subject, _)| subject).collect();
+        assert_eq!(latest, [17, 14, 11].map(many), "the latest, and they first");
+        for n in 0..20 {
+            store.change(many(n), What::Resume, now).await.unwrap();
+        }
         let (by_name, assigned) = ("b".parse().unwrap(), "x".parse().unwrap());
         assert_eq!(chosen(Choice::AccountsOf(&by_name), 9).await, [account("c@b")]);
         assert_eq!(chosen(Choice::AccountsOf(&assigned), 9).await, [account("a@b")]);

@@ -30,7 +30,8 @@ pub struct AuditRequest {
     pub order: Order,
     /// Only entries beyond this number, in that order.
     pub after: Option<u64>,
-    /// How many, 1 to [`AUDIT_PAGE_MAX`].
+    /// How many, 1 to 500.
+    #[param(minimum = 1, maximum = 500)]
     pub max: Option<usize>,
 }
 
@@ -55,7 +56,7 @@ pub struct AuditView {
     pub after: Option<String>,
     /// Why.
     pub reason: Option<String>,
-    /// What an automatic decision was made on.
+    /// What an automatic decision was made on; of a complaint, its note.
     pub evidence: Option<String>,
     /// Which of these were there and have been erased.
     pub erased: Vec<String>,
@@ -91,7 +92,8 @@ pub async fn audit(admin: &Admin, request: &AuditRequest) -> Result<Page<AuditVi
     page(admin, None, request).await
 }
 
-/// One page of a tenant's part of the audit: what was done to it and its accounts, and why; neither by whom nor on what evidence.
+/// One page of a tenant's part of the audit: what was done to it and its accounts, and why; neither by whom nor on what evidence,
+/// and of an account that moves not from whom or to whom.
 ///
 /// # Errors
 /// [`AdminError::Store`] if the archive does not answer.
@@ -103,6 +105,9 @@ pub async fn audit_of_tenant(
     let mut page = page(admin, Some(tenant.clone()), request).await?;
     for entry in &mut page.items {
         (entry.actor, entry.evidence, entry.hash) = (None, None, None);
+        if entry.action == TENANT_CHANGED {
+            (entry.before, entry.after) = (None, None);
+        }
         entry.erased.retain(|name| *name != Field::Actor.name() && *name != Field::Evidence.name());
     }
     Ok(page)
@@ -119,8 +124,8 @@ async fn page(
         actions: request.action.clone().into_iter().collect(),
         tenant,
         about: about(request.subject.as_deref())?,
-        since: request.since.map(|since| since.resolve(now)),
-        until: request.until.map(|until| until.resolve(now)),
+        since: request.since.map(|since| since.resolve(now)).transpose()?,
+        until: request.until.map(|until| until.resolve(now)).transpose()?,
         beyond: request.after,
         order: request.order,
         max,
@@ -151,5 +156,7 @@ pub async fn note(admin: &Admin, entry: NewEntry) -> Result<(), AdminError> {
     Ok(())
 }
 
+/// What the audit calls the move of an account to another tenant.
+const TENANT_CHANGED: &str = "tenant-changed";
 /// Entries of a page if no figure is given.
 const PAGE_DEFAULT: usize = 100;

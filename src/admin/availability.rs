@@ -29,7 +29,7 @@ pub struct AvailabilityView {
     pub noted_since: Option<Timestamp>,
     /// The month that was asked for.
     pub month: MonthView,
-    /// The months before it, the latest first, as far as minutes were noted and kept, at most [`PAST_MONTHS_MAX`].
+    /// The months before it, the latest first, as far as minutes were noted and kept, at most twelve.
     pub past: Vec<MonthView>,
     /// Maintenance that goes on or is planned, and what was planned in the month that was asked for.
     pub maintenance: Vec<MaintenanceView>,
@@ -345,8 +345,8 @@ fn checked(
 /// Ends maintenance that goes on, or takes back what is planned; without a number, all that goes on.
 ///
 /// # Errors
-/// [`AdminError::Conflict`] if there is none, [`AdminError::Invalid`] without a good reason, [`AdminError::Store`] if it could not
-/// be written.
+/// [`AdminError::NotFound`] if there is none of this number, [`AdminError::Conflict`] if none goes on, [`AdminError::Invalid`]
+/// without a good reason, [`AdminError::Store`] if it could not be written.
 pub async fn end_maintenance(
     admin: &Admin,
     id: Option<i64>,
@@ -358,11 +358,10 @@ pub async fn end_maintenance(
     let mut ended = maintenance_of(admin, now, now).await?;
     ended.retain(|known| id.map_or(known.state == MaintenanceState::Present, |id| known.id == id));
     if ended.is_empty() {
-        let text = id.map_or_else(
-            || String::from("no maintenance goes on"),
-            |id| format!("no maintenance {id} goes on or is planned"),
-        );
-        return Err(AdminError::Conflict(text));
+        return Err(match id {
+            Some(id) => AdminError::NotFound(format!("no maintenance {id} goes on or is planned")),
+            None => AdminError::Conflict("no maintenance goes on".into()),
+        });
     }
     for known in &ended {
         end_one(admin, known, reason, (actor, now)).await?;

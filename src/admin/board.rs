@@ -4,9 +4,9 @@ use super::{Admin, AdminError, LimitView, SubjectView, Who, show};
 use crate::{
     store::{
         archive::{EVENTS_PAGE_MAX, EventFilter, EventRow},
-        records::{Choice, Recorded},
+        records::Choice,
     },
-    types::{SubjectId, Timestamp},
+    types::SubjectId,
 };
 use std::{cmp::Reverse, collections::HashSet};
 
@@ -24,17 +24,12 @@ pub struct Nearest {
 /// # Errors
 /// [`AdminError::Store`] if the store does not answer.
 pub async fn suspended(admin: &Admin) -> Result<Vec<SubjectView>, AdminError> {
-    let mut chosen = admin.records.chosen(Choice::Suspended, SUSPENDED_MAX).await?;
-    chosen.sort_by_key(|recorded| Reverse(suspended_since(recorded)));
+    let chosen = admin.records.chosen(Choice::Suspended, SUSPENDED_MAX).await?;
     let mut views = Vec::with_capacity(chosen.len());
     for (subject, _) in chosen {
         views.push(show(admin, &Who::from(subject)).await?);
     }
     Ok(views)
-}
-
-fn suspended_since((_, record): &Recorded) -> Option<Timestamp> {
-    record.suspension.as_ref().map(|suspension| suspension.since)
 }
 
 /// The accounts and tenants that used the greatest part of one of their limits, at most `max`. Looked at are those of which it

@@ -3,16 +3,15 @@
 //! A complaint names a message in up to three ways, the surest first: our id in a Received field that we wrote, the Message-ID, the
 //! recipient and the time. It is attributed only if that leads to one account; otherwise it is kept, and shown as nobody's.
 
-use super::{Admin, AdminError, Page, Since, subjects::check_reason, trace::Traced};
+use super::{Admin, AdminError, Page, Since, subjects::check_reason, tenant_of, trace::Traced};
 use crate::{
     event::{Attribution, Complaint, Event},
     message::{Feedback, FeedbackKind, feedback},
-    rules::identity,
     store::archive::{
         Added, COMPLAINTS_PAGE_MAX, ComplaintFilter, ComplaintRow, Mark, NewComplaint, NewEntry,
         TraceFilter, audit::audited,
     },
-    types::{AccountId, Actor, Address, MessageId, SubjectId, TenantId, Timestamp, TransactionId},
+    types::{AccountId, Actor, Address, MessageId, TenantId, Timestamp, TransactionId},
 };
 use ring::digest;
 use serde::{Deserialize, Serialize};
@@ -54,7 +53,8 @@ pub struct ComplaintsRequest {
     pub since: Option<Since>,
     /// The `next` of the page before.
     pub after: Option<i64>,
-    /// How many, 1 to [`COMPLAINTS_PAGE_MAX`].
+    /// How many, 1 to 200.
+    #[param(minimum = 1, maximum = 200)]
     pub max: Option<usize>,
 }
 
@@ -122,20 +122,21 @@ struct Clues {
 /// Takes in a complaint that somebody tells.
 ///
 /// # Errors
-/// [`AdminError::Invalid`] if it says nothing that could lead to a message or an account, [`AdminError::Store`] if it could not be
-/// kept.
+/// [`AdminError::Invalid`] if it says nothing that could lead to a message or an account, or something that cannot be;
+/// [`AdminError::Store`] if it could not be kept.
 pub async fn add_complaint(
     admin: &Admin,
     actor: &Actor,
     request: &ComplaintRequest,
 ) -> Result<ComplaintView, AdminError> {
     let note = request.note.as_deref().map(|note| check_reason(Some(note))).transpose()?;
+    let kind = request.kind.as_deref().map_or(Ok(FeedbackKind::Abuse), kind_of)?;
     let clues = Clues {
         transactions: request.id.clone().into_iter().collect(),
         message_id: request.message_id.clone(),
         recipients: request.recipient.clone().into_iter().collect(),
         sender: None,
-        arrived: request.arrived.map(|arrived| arrived.resolve(admin.utc())),
+        arrived: request.arrived.map(|arrived| arrived.resolve(admin.utc())).transpose()?,
         account: request.account.clone(),
     };
     let none = request.id.is_none() && request.message_id.is_none() && request.account.is_none();
@@ -143,7 +144,6 @@ pub async fn add_complaint(
         let wanted = "a complaint needs an id, a Message-ID, an account, or a recipient and a time";
         return Err(AdminError::Invalid(wanted.into()));
     }
-    let kind = request.kind.as_deref().map_or(FeedbackKind::Abuse, FeedbackKind::from_name);
     let told = ComplaintTold {
         kind: kind.name().into(),
         incidents: 1,
@@ -152,6 +152,16 @@ pub async fn add_complaint(
         ..ComplaintTold::default()
     };
     keep(admin, actor, (clues, told), None).await
+}
+
+/// What a report says in words of its own counts as [`FeedbackKind::Other`]; somebody who types has mistyped.
+fn kind_of(name: &str) -> Result<FeedbackKind, AdminError> {
+    let kind = FeedbackKind::from_name(name);
+    if kind.name().eq_ignore_ascii_case(name.trim()) {
+        return Ok(kind);
+    }
+    let text = format!("{name:?} is no kind: abuse, fraud, virus, not-spam or other");
+    Err(AdminError::Invalid(text))
 }
 
 /// Takes in a report of abuse (RFC 5965). One that comes again is answered with what was kept the first time.
@@ -202,7 +212,7 @@ pub async fn complaints(
         account: request.account.clone(),
         tenant: request.tenant.clone(),
         unattributed: request.unattributed,
-        since: request.since.map(|since| since.resolve(admin.utc())),
+        since: request.since.map(|since| since.resolve(admin.utc())).transpose()?,
         before: request.after,
         max,
     };
@@ -227,7 +237,10 @@ async fn keep(
     let account = found.as_ref().map(|found| found.account.clone());
     let tenant = match found.as_ref().and_then(|found| found.tenant.clone()) {
         Some(tenant) => Some(tenant),
-        None => tenant_of(admin, account.as_ref()).await?,
+        None => match &account {
+            Some(account) => Some(tenant_of(admin, account).await?),
+            None => None,
+        },
     };
     let by = found.as_ref().map(|found| found.by);
     let message = found.and_then(|found| found.message).unwrap_or_default();
@@ -245,7 +258,8 @@ async fn keep(
         Some(account) => format!("{} about {account}", told.kind),
         None => format!("{} about nobody who is known", told.kind),
     });
-    entry.reason.clone_from(&told.note);
+    // It may say who complained, and tenants read reasons.
+    entry.evidence.clone_from(&told.note);
     let body = serde_json::to_string(&told)
         .map_err(|error| AdminError::Invalid(format!("the complaint: {error}")))?;
     let new = NewComplaint {
@@ -296,15 +310,6 @@ fn complaint_event(
         incidents: told.incidents,
         reporter: told.reporter.clone(),
     }
-}
-
-async fn tenant_of(
-    admin: &Admin,
-    account: Option<&AccountId>,
-) -> Result<Option<TenantId>, AdminError> {
-    let Some(account) = account else { return Ok(None) };
-    let record = admin.records.subject(&SubjectId::Account(account.clone())).await?;
-    Ok(Some(record.tenant.clone().unwrap_or_else(|| identity::tenant_of(account))))
 }
 
 /// What the clues led to.

@@ -65,6 +65,12 @@ impl EventView {
         if !caller.sees_all() {
             // Who of the provider's people did something is not for tenants.
             facts.remove("actor");
+            // Nor is whose an account was, or becomes.
+            if let Some(Value::String(change)) = facts.get_mut("change")
+                && change.starts_with("tenant: ")
+            {
+                *change = "tenant".into();
+            }
         }
         let (tenant, account) = (row.tenant.clone(), row.account.clone());
         Self { id: row.id, at: row.at, event: row.name.clone(), tenant, account, facts }
@@ -110,8 +116,8 @@ pub async fn event_filter(
         names: names(caller, request.event.as_deref())?,
         tenant: caller.access.tenant().or(asked).cloned(),
         account: request.account.clone(),
-        since: request.since.map(|since| since.resolve(now)),
-        until: request.until.map(|until| until.resolve(now)),
+        since: request.since.map(|since| since.resolve(now)).transpose()?,
+        until: request.until.map(|until| until.resolve(now)).transpose()?,
         beyond: request.after,
         order: request.order,
         max: request.max.unwrap_or(PAGE_DEFAULT).clamp(1, EVENTS_PAGE_MAX),

@@ -1,6 +1,8 @@
 //! Lists of accounts and tenants, in pages: whoever is recorded or has a history, sorted by name.
 
-use super::{Admin, AdminError, SubjectView, Who, explain::SENDING_UNITS, subjects::show};
+use super::{
+    Admin, AdminError, SubjectView, Who, explain::SENDING_UNITS, subjects::show, tenant_of,
+};
 use crate::{
     store::{Whose, records::SubjectKind},
     types::{Key, Scope, SubjectId, TenantId},
@@ -15,7 +17,8 @@ use std::collections::BTreeSet;
 pub struct PageRequest {
     /// Only names after this one.
     pub after: Option<String>,
-    /// How many, 1 to [`PAGE_MAX`].
+    /// How many, 1 to 1,000.
+    #[param(minimum = 1, maximum = 1000)]
     pub max: Option<usize>,
 }
 
@@ -49,10 +52,7 @@ pub async fn accounts_of(
     tenant: &TenantId,
     request: &PageRequest,
 ) -> Result<Page<SubjectView>, AdminError> {
-    let mut page = page(admin, (SubjectKind::Accounts, Whose::Of(tenant)), request).await?;
-    // One that sent under this tenant's name may have been assigned to another since.
-    page.items.retain(|account| account.tenant.as_ref() == Some(tenant));
-    Ok(page)
+    page(admin, (SubjectKind::Accounts, Whose::Of(tenant)), request).await
 }
 
 async fn page(
@@ -61,7 +61,8 @@ async fn page(
     request: &PageRequest,
 ) -> Result<Page<SubjectView>, AdminError> {
     let max = request.max.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-    let mut names = names_after(admin, (kind, whose), request.after.as_deref(), max + 1).await?;
+    let after = request.after.as_deref();
+    let Found { mut names, looked_up_to } = find(admin, (kind, whose), after, max + 1).await?;
     let more = names.len() > max;
     names.truncate(max);
     let mut items = Vec::with_capacity(names.len());
@@ -70,7 +71,52 @@ async fn page(
         let Ok(subject) = Who::new(kind, name) else { continue };
         items.push(show(admin, &subject).await?);
     }
-    Ok(Page { items, next: names.pop().filter(|_| more) })
+    Ok(Page { items, next: if more { names.pop() } else { looked_up_to } })
+}
+
+/// Names that belong to whom.
+struct Found {
+    names: Vec<String>,
+    /// How far was looked, if that was not to the end.
+    looked_up_to: Option<String>,
+}
+
+/// The first `max` names after `after` that belong to whom. One that sent under a tenant's name may have been assigned to another
+/// since: it is passed over, and named no more than necessary.
+async fn find(
+    admin: &Admin,
+    (kind, whose): (SubjectKind, Whose<'_>),
+    after: Option<&str>,
+    max: usize,
+) -> Result<Found, AdminError> {
+    let at_once = match whose {
+        Whose::All => max,
+        Whose::Of(_) => max.max(NAMES_AT_ONCE),
+    };
+    let mut names = Vec::new();
+    let mut looked_up_to = after.map(ToOwned::to_owned);
+    for _ in 0..LOOKS_MAX {
+        let some = names_after(admin, (kind, whose), looked_up_to.as_deref(), at_once).await?;
+        let is_end = some.len() < at_once;
+        looked_up_to = some.last().cloned();
+        for name in some {
+            if names.len() < max && is_of(admin, whose, &name).await? {
+                names.push(name);
+            }
+        }
+        if is_end || names.len() >= max {
+            return Ok(Found { names, looked_up_to: None });
+        }
+    }
+    Ok(Found { names, looked_up_to })
+}
+
+async fn is_of(admin: &Admin, whose: Whose<'_>, name: &str) -> Result<bool, AdminError> {
+    match (whose, name.parse()) {
+        (Whose::All, _) => Ok(true),
+        (Whose::Of(tenant), Ok(account)) => Ok(tenant_of(admin, &account).await? == *tenant),
+        (Whose::Of(_), Err(_)) => Ok(false),
+    }
 }
 
 /// The first `max` names after `after`. Each source gives as many, so the first of all of them are among these.
@@ -125,6 +171,9 @@ pub(super) const fn scope_of(kind: SubjectKind) -> Scope {
     }
 }
 
+/// Names that are looked at together where some may be another tenant's by now, and how often that is done for one page.
+const NAMES_AT_ONCE: usize = 1_000;
+const LOOKS_MAX: usize = 10;
 /// Entries of a page if no figure is given.
 const PAGE_DEFAULT: usize = 100;
 /// The most entries of one page.

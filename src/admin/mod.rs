@@ -185,7 +185,7 @@ pub enum AdminError {
     /// What was asked for makes no sense; the text says what would.
     #[error("{0}")]
     Invalid(String),
-    /// It does not fit what is recorded: suspending the suspended, lifting what is not suspended.
+    /// It does not fit what is recorded: suspending the suspended, lifting what is not suspended, one more than there is room for.
     #[error("{0}")]
     Conflict(String),
     /// There is no such thing, or not for whoever asks.
@@ -203,6 +203,7 @@ impl From<StoreError> for AdminError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict(text) => Self::Conflict(text),
+            full @ StoreError::Full { .. } => Self::Conflict(full.to_string()),
             other => Self::Store(other),
         }
     }

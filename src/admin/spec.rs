@@ -5,7 +5,7 @@ use crate::{
     rules::limits::check_window,
     types::{ParseError, Scope, Span, Timestamp, Unit},
 };
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 /// Which limit: `account recipients 1h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +40,14 @@ impl Until {
     /// The moment.
     ///
     /// # Errors
-    /// [`AdminError::Invalid`] if it is not in the future.
+    /// [`AdminError::Invalid`] if it is not in the future, or not within ten years.
     pub fn resolve(self, now: Timestamp) -> Result<Timestamp, AdminError> {
         let moment = match self {
             Self::At(moment) => moment,
             Self::In(span) => now + span.length(),
         };
         if moment > now {
-            Ok(moment)
+            check_near(moment, now)
         } else {
             Err(AdminError::Invalid(format!("until {moment} is not in the future; it is {now}")))
         }
@@ -65,13 +65,24 @@ pub enum Since {
 
 impl Since {
     /// The moment.
-    #[must_use]
-    pub fn resolve(self, now: Timestamp) -> Timestamp {
-        match self {
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] if it is not within ten years of now.
+    pub fn resolve(self, now: Timestamp) -> Result<Timestamp, AdminError> {
+        let moment = match self {
             Self::At(moment) => moment,
             Self::Ago(span) => now - span.length(),
-        }
+        };
+        check_near(moment, now)
     }
+}
+
+/// Beyond what is kept of the past, and planned of the future, a moment is a slip of the pen.
+fn check_near(moment: Timestamp, now: Timestamp) -> Result<Timestamp, AdminError> {
+    if moment.since(now) <= DISTANCE_MAX && now.since(moment) <= DISTANCE_MAX {
+        return Ok(moment);
+    }
+    Err(AdminError::Invalid(format!("{moment} is more than ten years from now; it is {now}")))
 }
 
 impl FromStr for LimitTarget {
@@ -223,6 +234,8 @@ pub(super) const fn unit_word(unit: Unit) -> &'static str {
     }
 }
 
+/// Ten years, with the leap days that they have at most.
+const DISTANCE_MAX: Duration = Duration::from_secs(3_653 * 86_400);
 const TARGET_WANTED: &str = "a limit such as 'account recipients 1h' \
      (account, tenant or client-ip; recipients, messages or null-sender; 1s to 31d)";
 const SPEC_WANTED: &str =
@@ -272,5 +285,24 @@ mod tests {
             assert!(wrong.parse::<Until>().unwrap().resolve(now).is_err(), "{wrong}");
         }
         assert!("soon".parse::<Until>().is_err());
+    }
+    #[test]
+    fn a_moment_is_within_ten_years_of_now() {
+        let now: Timestamp = "2026-11-22T09:00:00Z".parse().unwrap();
+        for (text, fits) in [
+            ("3653d", true),
+            ("2036-11-22T09:00:00Z", true),
+            ("3654d", false),
+            ("9999-12-01T00:00:00Z", false),
+            ("18446744073709551615ms", false),
+        ] {
+            let until = text.parse::<Until>().unwrap().resolve(now);
+            match until {
+                Err(AdminError::Invalid(said)) if !fits => {
+                    assert!(said.contains("ten years"), "{said}");
+                }
+                other => assert!(fits && other.is_ok(), "{text}: {other:?}"),
+            }
+        }
     }
 }

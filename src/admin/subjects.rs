@@ -16,7 +16,7 @@ use crate::{
     types::{Actor, Address, Domain, Language, PlanName, Scope, SubjectId, TenantId, Timestamp},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 use utoipa::ToSchema;
 
 /// An account or a tenant.
@@ -157,8 +157,8 @@ pub async fn show(admin: &Admin, who: &Who) -> Result<SubjectView, AdminError> {
 /// Makes changes; a subject without any record is registered by it.
 ///
 /// # Errors
-/// [`AdminError::Invalid`] if something does not fit, with nothing changed; [`AdminError::Store`] if the store fails, which may be
-/// after some of the changes.
+/// [`AdminError::Invalid`] or [`AdminError::Conflict`] if something does not fit, with nothing changed unless somebody else changed
+/// the same record meanwhile; [`AdminError::Store`] if the store fails, which may be after some of the changes.
 pub async fn set(
     admin: &Admin,
     who: &Who,
@@ -356,7 +356,8 @@ fn override_steps(
         actor: actor.to_string(),
         since: now,
     };
-    check_room(record, changes)?;
+    check_cleared(record, changes)?;
+    check_room(record, changes, now)?;
     let cleared = changes.clear_limits.iter().map(|t| What::ClearOverride(make(t, None)));
     let set: Vec<LimitOverride> =
         changes.limits.iter().map(|spec| make(&spec.target, spec.max)).collect();
@@ -367,8 +368,27 @@ fn override_steps(
     Ok(cleared.chain(set.into_iter().map(What::SetOverride)).collect())
 }
 
-fn check_room(record: &SubjectRecord, changes: &Changes) -> Result<(), AdminError> {
-    if record.overrides.len() + changes.limits.len() > OVERRIDES_MAX + changes.clear_limits.len() {
+/// Each override that is to be taken away is there, and is named once.
+fn check_cleared(record: &SubjectRecord, changes: &Changes) -> Result<(), AdminError> {
+    for (index, target) in changes.clear_limits.iter().enumerate() {
+        if !record.overrides.iter().any(|o| target_of(o) == *target) {
+            return Err(AdminError::Conflict(format!("there is no override of {target}")));
+        }
+        if changes.clear_limits[..index].contains(target) {
+            let text = format!("the override of {target} is to be taken away twice");
+            return Err(AdminError::Invalid(text));
+        }
+    }
+    Ok(())
+}
+
+/// There is room for what would remain: one takes the place of another for the same limit, and what has ended goes.
+fn check_room(record: &SubjectRecord, changes: &Changes, now: Timestamp) -> Result<(), AdminError> {
+    let kept = record.overrides.iter().filter(|o| o.holds(now)).map(target_of);
+    let kept = kept.filter(|target| !changes.clear_limits.contains(target));
+    let set = changes.limits.iter().map(|spec| spec.target);
+    let remaining: HashSet<_> = kept.chain(set).map(|t| (t.scope, t.unit, t.window)).collect();
+    if remaining.len() > OVERRIDES_MAX {
         return Err(AdminError::Invalid(format!("more than {OVERRIDES_MAX} overrides")));
     }
     Ok(())

@@ -255,3 +255,116 @@ fn readiness_says_what_is_missing() {
     };
     assert_eq!(bad.missing(), ["disk full", "no next hop is usable", "the program is stopping"]);
 }
+
+/// One change of several that does not fit keeps the others from being made.
+#[tokio::test]
+async fn overrides_are_checked_before_anything_is_written() {
+    let gate = gate();
+    let who = account("a@shop.example");
+    set(&gate.admin, &who, &limits(&["account recipients 1h=200"]), &op()).await.unwrap();
+    gate.told.lock().clear();
+    let before = show(&gate.admin, &who).await.unwrap();
+    for targets in [&["account recipients 2h"][..], &["account recipients 1h"; 2]] {
+        let changes = Changes {
+            plan: Patch::Set("big".parse().unwrap()),
+            clear_limits: targets.iter().map(|target| target.parse().unwrap()).collect(),
+            reason: Some("over".into()),
+            ..Changes::default()
+        };
+        let refused = set(&gate.admin, &who, &changes, &op()).await;
+        assert!(refused.is_err(), "{targets:?}");
+        assert_eq!(show(&gate.admin, &who).await.unwrap(), before, "{targets:?}");
+    }
+    assert!(gate.told.lock().is_empty());
+}
+
+#[tokio::test]
+async fn room_for_overrides_is_counted_by_what_would_remain() {
+    let gate = gate();
+    let who = account("a@shop.example");
+    let many: Vec<String> = (1..=64).map(|s| format!("account recipients {s}s=1")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    set(&gate.admin, &who, &limits(&many), &op()).await.unwrap();
+    // One in place of one is no more than before.
+    let view = set(&gate.admin, &who, &limits(&["account recipients 1s=2"]), &op()).await.unwrap();
+    assert_eq!(view.overrides.len(), 64);
+    let more = limits(&["account recipients 65s=1"]);
+    let full = set(&gate.admin, &who, &more, &op()).await;
+    assert!(matches!(full, Err(AdminError::Invalid(_))), "{full:?}");
+    let one = "account recipients 2s".parse().unwrap();
+    let moved = Changes { clear_limits: vec![one], ..more.clone() };
+    set(&gate.admin, &who, &moved, &op()).await.unwrap();
+    // What has ended makes room.
+    let record = gate.admin.records.subject(who.subject()).await.unwrap();
+    let ended = crate::rules::limits::LimitOverride {
+        until: Some(Timestamp::from_millis(1)),
+        ..record.overrides[0].clone()
+    };
+    let change = crate::store::records::Change {
+        subject: who.subject().clone(),
+        what: crate::store::records::What::SetOverride(ended),
+        reason: "trial".into(),
+        evidence: None,
+        actor: op(),
+    };
+    gate.admin.records.change(change, gate.admin.clock.utc()).await.unwrap();
+    let more = limits(&["account recipients 66s=1"]);
+    assert_eq!(set(&gate.admin, &who, &more, &op()).await.unwrap().overrides.len(), 64);
+}
+
+#[tokio::test]
+async fn an_account_with_capitals_and_dots_is_traced() {
+    let gate = gate();
+    let message = crate::store::archive::NewEvent {
+        at: Timestamp::EPOCH,
+        name: "message",
+        tenant: "shop.example".parse().ok(),
+        account: "john.smith".parse().ok(),
+        marks: Vec::new(),
+        body: "{}".into(),
+    };
+    let events = vec![message];
+    let batch = crate::store::archive::Batch { events, ..Default::default() };
+    gate.admin.archive.keep(Arc::new(batch)).await.unwrap();
+    for of in ["john.smith", "John.Smith"] {
+        let request = TraceRequest::new(of.parse().unwrap());
+        let found = trace(&gate.admin, &Reader::Staff(&op()), &request).await.unwrap();
+        assert_eq!(found.items.len(), 1, "{of}");
+    }
+}
+
+#[tokio::test]
+async fn a_tenants_pages_name_no_account_that_it_lost() {
+    let gate = gate();
+    let tenant: TenantId = "x.example".parse().unwrap();
+    for name in ["a@x.example", "b@x.example", "c@x.example", "d@x.example"] {
+        gate.send(name, "x.example", 1).await;
+    }
+    for name in ["b@x.example", "c@x.example"] {
+        let tenant = Patch::Set("y.example".parse().unwrap());
+        let changes = Changes { tenant, ..Changes::default() };
+        set(&gate.admin, &account(name), &changes, &op()).await.unwrap();
+    }
+    let mut pages = Vec::new();
+    let mut request = PageRequest { after: None, max: Some(1) };
+    loop {
+        let page = accounts_of(&gate.admin, &tenant, &request).await.unwrap();
+        let names: Vec<String> = page.items.into_iter().map(|view| view.name).collect();
+        pages.push((names.join(" "), page.next.clone().unwrap_or_default()));
+        request.after = page.next;
+        if request.after.is_none() {
+            break;
+        }
+    }
+    let expected = [("a@x.example", "a@x.example"), ("d@x.example", "")];
+    assert_eq!(pages, expected.map(|(name, next)| (name.to_owned(), next.to_owned())));
+}
+
+#[test]
+fn a_full_table_does_not_fit_what_is_recorded() {
+    let full = StoreError::Full { what: "the table of tokens", max: 7 };
+    match AdminError::from(full) {
+        AdminError::Conflict(said) => assert_eq!(said, "the table of tokens is full (7 entries)"),
+        other => panic!("{other:?}"),
+    }
+}

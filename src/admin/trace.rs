@@ -95,8 +95,9 @@ pub struct TraceRequest {
     /// The `next` of the page before.
     #[serde(default)]
     pub after: Option<String>,
-    /// How many, 1 to [`TRACE_PAGE_MAX`].
+    /// How many, 1 to 200.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 200)]
     pub max: Option<usize>,
 }
 
@@ -194,9 +195,9 @@ pub async fn trace(
     reader: &Reader<'_>,
     request: &TraceRequest,
 ) -> Result<Page<Traced>, AdminError> {
-    let (actor, tenant) = match reader {
-        Reader::Staff(actor) => (actor, None),
-        Reader::Tenant(actor, tenant) => (actor, Some((*tenant).clone())),
+    let (actor, tenant, names) = match reader {
+        Reader::Staff(actor) => (actor, None, &TRACED_EVENTS[..]),
+        Reader::Tenant(actor, tenant) => (actor, Some((*tenant).clone()), &TENANTS_EVENTS[..]),
     };
     let max = request.max.unwrap_or(PAGE_DEFAULT).clamp(1, TRACE_PAGE_MAX);
     let before = request.after.as_ref().map(|after| after.parse()).transpose();
@@ -211,9 +212,9 @@ pub async fn trace(
         marks: request.of.marks.clone(),
         account: request.of.account.clone(),
         tenant,
-        names: TRACED_EVENTS.to_vec(),
-        since: request.since.map(|since| since.resolve(now)),
-        until: request.until.map(|until| until.resolve(now)),
+        names: names.to_vec(),
+        since: request.since.map(|since| since.resolve(now)).transpose()?,
+        until: request.until.map(|until| until.resolve(now)).transpose()?,
         before,
         max,
     };
@@ -223,11 +224,15 @@ pub async fn trace(
     // A transaction is found by its session, so others of that session are among the rows.
     if let Some(transaction) = &request.of.transaction {
         let is = |value: &Option<String>| value.as_ref() == Some(transaction);
-        items.retain(|item| is(&item.id) || is(&item.account) || is(&item.message_id));
+        let account = request.of.account.as_ref().map(AccountId::as_str);
+        let is_of = |item: &Traced| account.is_some() && item.account.as_deref() == account;
+        items.retain(|item| is(&item.id) || is_of(item) || is(&item.message_id));
     }
     Ok(Page { items, next })
 }
 
 const TRACED_EVENTS: [&str; 3] = ["message", "refused", "complaint"];
+/// A complaint is found by who complained, which tenants do not learn.
+const TENANTS_EVENTS: [&str; 2] = ["message", "refused"];
 /// Entries of a page if no figure is given.
 const PAGE_DEFAULT: usize = 50;

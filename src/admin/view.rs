@@ -213,7 +213,7 @@ pub struct Explanation {
     pub senders: Vec<String>,
     /// The limits that hold, the tenant's first.
     pub limits: Vec<LimitView>,
-    /// The last refusal.
+    /// The last refusal; a tenant's token does not see one by a limit of another tenant.
     pub last_refusal: Option<RefusalView>,
 }
 
@@ -275,6 +275,14 @@ impl RefusalView {
     }
 }
 
+impl RefusalView {
+    /// True if a limit of another tenant was the reason.
+    fn is_by_tenant_but(&self, own: &TenantId) -> bool {
+        let limit = self.limit.as_ref();
+        limit.is_some_and(|hit| hit.scope == Scope::Tenant && hit.name != own.as_str())
+    }
+}
+
 impl SubjectView {
     /// What is shown to a caller: who of the provider's people did something is not for tenants.
     #[must_use]
@@ -296,6 +304,9 @@ impl Explanation {
         if !caller.sees_all() {
             self.account_state.hide_actor();
             self.tenant_state.hide_actor();
+            // An account that has moved was refused by the limits of another.
+            let is_own = |refusal: &RefusalView| !refusal.is_by_tenant_but(&self.tenant);
+            self.last_refusal = self.last_refusal.take().filter(is_own);
         }
         self
     }

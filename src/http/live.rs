@@ -20,12 +20,13 @@ use tokio::sync::{
 };
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 
-/// The places for those who listen.
+/// The places for those who listen, in the API and on pages.
 #[derive(Clone, Default)]
 pub(super) struct Streams(Arc<Mutex<HashMap<i64, usize>>>);
 
 impl Streams {
-    fn take(&self, caller: &Caller) -> Result<Place, Problem> {
+    /// A place for one stream, if there is room.
+    pub(super) fn take(&self, caller: &Caller) -> Result<Place, Problem> {
         let mut taken = self.0.lock();
         let all: usize = taken.values().sum();
         let own = taken.entry(caller.id).or_insert(0);
@@ -39,7 +40,8 @@ impl Streams {
     }
 }
 
-struct Place {
+/// A place for one stream, given back when it is dropped.
+pub(super) struct Place {
     streams: Streams,
     token: i64,
 }

@@ -44,6 +44,13 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
+    /// What fails inside is for those who can mend it, and they read the log.
+    fn inner(error: &AdminError) -> Self {
+        tracing::error!(%error, "a request could not be answered");
+        let detail = "the store or the archive does not answer now; the log says why";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
     pub(super) fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
@@ -55,7 +62,7 @@ impl From<AdminError> for Problem {
             AdminError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             AdminError::Conflict(_) => StatusCode::CONFLICT,
             AdminError::NotFound(_) => StatusCode::NOT_FOUND,
-            AdminError::Store(_) | AdminError::Random(_) => StatusCode::SERVICE_UNAVAILABLE,
+            AdminError::Store(_) | AdminError::Random(_) => return Self::inner(&error),
         };
         Self::new(status, error.to_string())
     }
@@ -76,5 +83,24 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreError;
+
+    #[test]
+    fn a_failure_inside_is_told_without_its_detail() {
+        for detail in ["unable to open database file: /var/lib/tollgate/archive.db", "disk full"] {
+            for error in
+                [StoreError::Unavailable(detail.into()), StoreError::Damaged(detail.into())]
+            {
+                let problem = Problem::from(AdminError::from(error));
+                assert_eq!(problem.status, 503);
+                assert!(!problem.detail.contains(detail), "{}", problem.detail);
+            }
+        }
     }
 }

@@ -136,6 +136,20 @@ async fn what_is_wrong_is_told_as_a_problem() {
         (Method::PATCH, "/v1/accounts/a", &long, 413, ""),
         (Method::POST, "/v1/accounts/a/suspend", "{}", 400, "reason"),
         (Method::POST, "/v1/accounts/a/suspend", r#"{"reason":" "}"#, 422, "a reason is needed"),
+        (
+            Method::PATCH,
+            "/v1/accounts/a",
+            r#"{"limits":["account recipients 1h=5"],"reason":"x","until":"9999999d"}"#,
+            422,
+            "ten years",
+        ),
+        (
+            Method::POST,
+            "/v1/tokens",
+            r#"{"name":"x","role":"operator","expires":"9999999d"}"#,
+            422,
+            "ten years",
+        ),
     ] {
         let answer = control.ask(method.clone(), path, body).await;
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);

@@ -137,7 +137,8 @@ pub trait Records: Send + Sync {
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>>;
 
-    /// Up to `max` recorded subjects that are chosen by what stands in their records, in no order.
+    /// Up to `max` recorded subjects that are chosen by what stands in their records: of the suspended the latest, the latest first;
+    /// of others any, in no order.
     fn chosen<'a>(
         &'a self,
         choice: Choice<'a>,

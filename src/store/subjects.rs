@@ -14,7 +14,7 @@ use crate::{
     types::{CaseId, SubjectId, Timestamp},
 };
 use dashmap::DashMap;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 /// All records.
 #[derive(Default)]
@@ -73,10 +73,14 @@ impl Subjects {
         first.into_values().collect()
     }
 
-    /// Up to `max` that are chosen. Walks the records, one shard at a time, until it has as many.
+    /// Up to `max` that are chosen; of the suspended the latest, the latest first. Walks the records, one shard at a time.
     pub(super) fn chosen(&self, choice: Choice<'_>, max: usize) -> Vec<Recorded> {
         let chosen = self.records.iter().filter(|entry| is_chosen(choice, entry.key(), entry));
-        chosen.take(max).map(|entry| (entry.key().clone(), entry.value().clone())).collect()
+        let chosen = chosen.map(|entry| (entry.key().clone(), entry.value().clone()));
+        match choice {
+            Choice::Suspended => latest(chosen, max),
+            Choice::AccountsOf(_) => chosen.take(max).collect(),
+        }
     }
 
     /// Calls `see` with each override.
@@ -96,6 +100,22 @@ fn is_chosen(choice: Choice<'_>, subject: &SubjectId, record: &SubjectRecord) ->
         },
         (Choice::AccountsOf(_), SubjectId::Tenant(_)) => false,
     }
+}
+
+/// The `max` that were suspended last, the latest first; holds no more than twice as many.
+fn latest(suspended: impl Iterator<Item = Recorded>, max: usize) -> Vec<Recorded> {
+    let since = |(_, record): &Recorded| record.suspension.as_ref().map(|s| s.since);
+    let mut latest = Vec::new();
+    for recorded in suspended {
+        if latest.len() > 2 * max {
+            latest.sort_by_key(|recorded| Reverse(since(recorded)));
+            latest.truncate(max);
+        }
+        latest.push(recorded);
+    }
+    latest.sort_by_key(|recorded| Reverse(since(recorded)));
+    latest.truncate(max);
+    latest
 }
 
 pub(super) const fn kind_of(subject: &SubjectId) -> SubjectKind {

@@ -55,25 +55,35 @@ fn format_seconds(seconds: i64) -> String {
         .map_or_else(|_| format!("@{seconds}"), |t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
-/// RFC 3339 with milliseconds: `2026-11-22T09:14:07.042Z`.
+/// RFC 3339 with milliseconds: `2026-11-22T09:14:07.042Z`; `@253402300800000ms` for what has no year of four digits.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(t) => write!(f, "{}", t.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")),
-            Err(_) => write!(f, "@{}ms", self.0),
+            Ok(t) if self.0 >= YEAR_0_MILLIS => {
+                write!(f, "{}", t.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
+            }
+            _ => write!(f, "@{}ms", self.0),
         }
     }
 }
 
-/// Reads RFC 3339 with any offset.
+/// Reads RFC 3339 with any offset, and whatever is printed: what was written once can be read for ever.
 impl FromStr for Timestamp {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        text.parse::<jiff::Timestamp>()
-            .map(|t| Self(t.as_millisecond()))
-            .map_err(|_| ParseError::new(text, "a time such as 2026-11-22T09:14:07Z"))
+        let written = text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
+        written
+            .or_else(|| parse_far(text))
+            .map(Self)
+            .ok_or_else(|| ParseError::new(text, "a time such as 2026-11-22T09:14:07Z"))
     }
+}
+
+/// The milliseconds of `@253402300800000ms`.
+fn parse_far(text: &str) -> Option<i64> {
+    let number = text.strip_prefix('@')?.strip_suffix("ms")?;
+    if number.starts_with('+') { None } else { number.parse().ok() }
 }
 
 impl serde::Serialize for Timestamp {
@@ -183,6 +193,8 @@ impl<'de> serde::Deserialize<'de> for Span {
     }
 }
 
+/// 0000-01-01T00:00:00Z. Years before have another form (ISO 8601-1 §5.2.2.3).
+const YEAR_0_MILLIS: i64 = -62_167_219_200_000;
 const SECOND: u128 = 1000;
 const MINUTE: u128 = 60 * SECOND;
 const HOUR: u128 = 60 * MINUTE;
@@ -217,5 +229,26 @@ mod tests {
         assert_eq!(t.to_second_ceiling(), "2026-11-22T09:14:08Z");
         assert_eq!(t.to_rfc5322(), "Sun, 22 Nov 2026 09:14:07 +0000");
         assert_eq!("2026-11-22T16:14:07.042+07:00".parse::<Timestamp>().unwrap(), t);
+    }
+
+    #[test]
+    fn whatever_is_printed_is_read_again() {
+        let edges = [
+            ("1970-01-01T00:00:00.000Z", 0),
+            ("9999-12-30T22:00:00.000Z", 253_402_207_200_000),
+            ("@253402207200001ms", 253_402_207_200_001),
+            ("@9223372036854775807ms", i64::MAX),
+            ("@-9223372036854775808ms", i64::MIN),
+            ("0000-01-01T00:00:00.000Z", -62_167_219_200_000),
+            ("@-62167219200001ms", -62_167_219_200_001),
+        ];
+        for (text, millis) in edges {
+            let moment = Timestamp::from_millis(millis);
+            assert_eq!(moment.to_string(), text);
+            assert_eq!(text.parse::<Timestamp>().ok(), Some(moment), "{text}");
+        }
+        for wrong in ["@", "@ms", "@5", "5ms", "@9223372036854775808ms", "@1.5ms", "@+5ms"] {
+            assert!(wrong.parse::<Timestamp>().is_err(), "{wrong}");
+        }
     }
 }

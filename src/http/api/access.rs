@@ -115,6 +115,11 @@ fn not_for(caller: &Caller) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, format!("a token with the role {role} may not do this"))
 }
 
+/// Refuses what of a request is not the matter of one tenant.
+pub(super) fn check_staff(caller: &Caller) -> Result<(), Problem> {
+    if caller.sees_all() { Ok(()) } else { Err(not_for(caller)) }
+}
+
 /// The account of this name, if the caller may see it.
 pub(super) async fn own_account(
     admin: &Admin,

@@ -2,7 +2,7 @@
 
 use super::{
     ApiState,
-    access::{Anyone, Operator, own_account, own_tenant},
+    access::{Anyone, Operator, check_staff, own_account, own_tenant},
     answers::{Answer, ChangeRefusals, Refusals},
     input::{Body, Name, Params},
 };
@@ -133,7 +133,8 @@ async fn usage(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ExplainParams {
-    /// Also the limits of this client address.
+    /// Also the limits of this client address. What it used is the matter of whoever sends from there, so a tenant's token
+    /// is answered 403.
     #[param(inline)]
     client: Option<ClientIp>,
 }
@@ -155,6 +156,9 @@ async fn explain(
     Params(params): Params<ExplainParams>,
 ) -> Answer<Explanation> {
     let account = own_account(&state.admin, &caller, &name).await?;
+    if params.client.is_some() {
+        check_staff(&caller)?;
+    }
     let explanation = admin::explain(&state.admin, &account, params.client).await?;
     Ok(Json(explanation.as_seen_by(&caller)))
 }
@@ -209,4 +213,84 @@ async fn resume(
     let account = own_account(&state.admin, &caller, &name).await?;
     let who = Who::from(SubjectId::Account(account));
     Ok(Json(admin::resume(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Api;
+    use crate::{
+        event::LimitHit,
+        store::archive::{Batch, NewEntry, NewEvent},
+        types::{AccountId, Actor, Limit, Role, Span, TenantId, Timestamp, Via},
+    };
+    use hyper::Method;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    /// The account has been another tenant's, which has hit its limit.
+    async fn with_moved_account() -> Api {
+        let api = Api::start().await;
+        let admin = &api.gate.admin;
+        let account: AccountId = "a@other.example".parse().unwrap();
+        let own: TenantId = "shop.example".parse().unwrap();
+        let limit = Limit { window: Span::from_secs(3_600), max: 50 };
+        let key = "tenant/r/other.example".parse().unwrap();
+        let hit = LimitHit { key, limit, used: 50, next_slot: None };
+        let reply = "450 4.7.1 other.example has sent to 50 of 50 recipients";
+        admin.records.note_refusal(&account, admin.clock.now(), reply, Some(&hit));
+        let to = json!({ "tenant": "shop.example" });
+        api.send(Role::Operator, Method::PATCH, "/accounts/a@other.example", to).await;
+        let operator = Actor::new(Via::Api, "token operator");
+        let mut entry = NewEntry::new(Timestamp::EPOCH, &operator, "tenant-changed");
+        (entry.tenant, entry.account) = (Some(own.clone()), Some(account.clone()));
+        (entry.before, entry.after) = (Some("other.example".into()), Some(own.to_string()));
+        admin.archive.append_audit(entry).await.unwrap();
+        let body = json!({ "change": "tenant: other.example → shop.example", "reason": "sold" });
+        let event = NewEvent {
+            at: Timestamp::EPOCH,
+            name: "subject-changed",
+            tenant: Some(own),
+            account: Some(account),
+            marks: Vec::new(),
+            body: body.to_string(),
+        };
+        let batch = Batch { events: vec![event], ..Batch::default() };
+        admin.archive.keep(Arc::new(batch)).await.unwrap();
+        api
+    }
+
+    #[tokio::test]
+    async fn a_tenant_does_not_learn_where_an_account_came_from() {
+        let api = with_moved_account().await;
+        for (path, told) in [
+            ("/audit", "/items/0/before"),
+            ("/events", "/items/0/facts/change"),
+            ("/accounts/a@other.example/explain", "/last_refusal/reply"),
+        ] {
+            let all = api.get(Role::ReadOnly, path).await.body;
+            assert!(all.pointer(told).unwrap().to_string().contains("other.example"), "{all}");
+            let own = api.get(Role::Tenant, path).await;
+            assert_eq!(own.status, 200, "{path}: {}", own.body);
+            let text = own.body.to_string().replace("a@other.example", "");
+            assert!(!text.contains("other.example"), "{path}: {text}");
+        }
+        let entry = &api.get(Role::Tenant, "/audit").await.body["items"][0];
+        assert_eq!((&entry["action"], &entry["after"]), (&json!("tenant-changed"), &json!(null)));
+        let event = &api.get(Role::Tenant, "/events").await.body["items"][0];
+        assert_eq!(event["facts"]["change"], "tenant");
+    }
+
+    #[tokio::test]
+    async fn a_tenant_sees_the_last_refusal_by_its_own_limits() {
+        let api = Api::start().await;
+        let admin = &api.gate.admin;
+        let limit = Limit { window: Span::from_secs(3_600), max: 50 };
+        for key in ["tenant/r/shop.example", "account/r/a@shop.example", "client-ip/r/192.0.2.7"] {
+            let hit = LimitHit { key: key.parse().unwrap(), limit, used: 50, next_slot: None };
+            let account = "a@shop.example".parse().unwrap();
+            admin.records.note_refusal(&account, admin.clock.now(), key, Some(&hit));
+            let own = api.get(Role::Tenant, "/accounts/a@shop.example/explain").await.body;
+            assert_eq!(own["last_refusal"]["reply"], key, "{own}");
+        }
+    }
 }

@@ -41,7 +41,7 @@ pub(super) enum ChangeRefusals {
     /// It does not fit what is recorded: suspending the suspended, lifting what is not suspended.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(#[to_schema] Problem),
-    /// The body is larger than 64 KiB.
+    /// The body is larger than 64 KiB, or a report of abuse larger than 4 MiB.
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(#[to_schema] Problem),
 }

@@ -35,7 +35,7 @@ mod tests;
 
 use super::{
     bounded::Bounded,
-    live::Streams,
+    live::{Place, Streams},
     problem::Problem,
     secure::{ApiListener, Remote, Transport},
     web,
@@ -84,6 +84,11 @@ impl ApiState {
     /// Whoever has this token, as one who signs in with it.
     pub(super) fn sign_in(&self, remote: Remote, secret: &str) -> Result<Caller, Problem> {
         access::let_in(self, remote, Some(secret))
+    }
+
+    /// A place for a stream of a page, among those of the API.
+    pub(super) fn take_stream(&self, caller: &Caller) -> Result<Place, Problem> {
+        self.streams.take(caller)
     }
 
     /// Holds the pace of a token that goes on in a session.

@@ -170,3 +170,76 @@ impl<S: Send + Sync> FromRequest<S> for Octets {
         body.map(Self).map_err(|error| Problem::new(error.status(), error.body_text()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Api;
+    use crate::{
+        store::archive::{Batch, Mark, NewEvent},
+        types::{Role, Timestamp},
+    };
+    use hyper::Method;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_tenant_does_not_learn_who_complained() {
+        let api = Api::start().await;
+        let told = json!({
+            "account": "a@shop.example",
+            "recipient": "bob@remote.example",
+            "note": "Bob has complained by telephone",
+        });
+        let heard = api.send(Role::Operator, Method::POST, "/complaints", told).await;
+        assert_eq!(heard.status, 200, "{}", heard.body);
+        for path in ["/audit", "/complaints", "/events"] {
+            let own = api.get(Role::Tenant, path).await;
+            assert_eq!(own.status, 200, "{path}");
+            let text = own.body.to_string().to_lowercase();
+            assert!(!text.contains("bob"), "{path}: {text}");
+        }
+        for path in ["/audit", "/complaints"] {
+            let own = api.get(Role::Tenant, path).await.body;
+            assert!(own.to_string().contains("a@shop.example"), "{path}: {own}");
+            let all = api.get(Role::ReadOnly, path).await.body.to_string();
+            assert!(all.contains("Bob has complained"), "{path}: {all}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tenant_does_not_find_complaints_by_who_complained() {
+        let api = Api::start().await;
+        let event = |name: &'static str| NewEvent {
+            at: Timestamp::EPOCH,
+            name,
+            tenant: "shop.example".parse().ok(),
+            account: "a@shop.example".parse().ok(),
+            marks: vec![Mark::Recipient("bob@remote.example".parse().unwrap())],
+            body: format!(r#"{{"event":"{name}"}}"#),
+        };
+        let events = vec![event("message"), event("complaint")];
+        let batch = Batch { events, ..Batch::default() };
+        api.gate.admin.archive.keep(Arc::new(batch)).await.unwrap();
+        for (role, of, expected) in [
+            (Role::Tenant, "bob@remote.example", 1),
+            (Role::Tenant, "a@shop.example", 1),
+            (Role::Operator, "bob@remote.example", 2),
+        ] {
+            let found = api.send(role, Method::POST, "/trace", json!({ "of": of })).await.body;
+            assert_eq!(found["items"].as_array().unwrap().len(), expected, "{role} {of}: {found}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kind_of_complaint_that_there_is_not_is_refused() {
+        let api = Api::start().await;
+        for (kind, status) in [("fruad", 422), ("", 422), ("fraud", 200), ("Not-Spam", 200)] {
+            let told = json!({ "account": "a@shop.example", "kind": kind });
+            let heard = api.send(Role::Operator, Method::POST, "/complaints", told).await;
+            assert_eq!(heard.status, status, "{kind}: {}", heard.body);
+            if status == 200 {
+                assert_eq!(heard.body["kind"], kind.to_lowercase());
+            }
+        }
+    }
+}

@@ -51,6 +51,7 @@ struct WhenAndPage {
     /// Only tenants after this one.
     after: Option<String>,
     /// How many, 1 to 200.
+    #[param(minimum = 1, maximum = 200)]
     max: Option<usize>,
 }
 

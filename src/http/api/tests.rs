@@ -240,7 +240,8 @@ async fn each_role_may_do_what_the_document_says_and_nothing_else() {
             let refused = [401, 403].contains(&heard.status);
             assert_eq!(may, !refused, "{} as {role}: {}", operation.name(), heard.body);
             assert!(may || heard.status == 403, "{} as {role}", operation.name());
-            assert!(!may || heard.status != 404, "{} as {role}: own names", operation.name());
+            let is_found = heard.status != 404 || !operation.names_somebody();
+            assert!(!may || is_found, "{} as {role}: own names", operation.name());
         }
         // A look is asked for with a body, because addresses do not belong into an URL; it changes nothing.
         let changes = operation.method != Method::GET && operation.path != "/trace";
@@ -429,5 +430,136 @@ fn the_document_says_of_every_operation_what_it_is() {
             }
             assert!(operation["summary"].is_string(), "{method} {path} has no summary");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_time_beyond_all_records_is_refused() {
+    let api = Api::with_senders().await;
+    for far in ["9999999d", "9999-01-01T00:00:00Z"] {
+        let gets = ["/events?since", "/events?until", "/audit?since", "/audit?until"];
+        let mut heard = Vec::new();
+        for path in gets.into_iter().chain(["/complaints?since"]) {
+            heard.push(api.get(Role::Operator, &format!("{path}={far}")).await);
+        }
+        let account = "/accounts/a@shop.example";
+        for (method, path, body) in [
+            (Method::POST, "/trace", json!({ "of": "a@shop.example", "since": far })),
+            (Method::POST, "/complaints", json!({ "account": "a@shop.example", "arrived": far })),
+            (Method::POST, "/maintenance", json!({ "until": far, "reason": "x" })),
+            (
+                Method::PATCH,
+                account,
+                json!({ "limits": ["account recipients 1h=7"], "until": far, "reason": "x" }),
+            ),
+        ] {
+            heard.push(api.send(Role::Operator, method, path, body).await);
+        }
+        for heard in heard {
+            assert_eq!(heard.status, 422, "{}", heard.body);
+            assert!(heard.body["detail"].as_str().unwrap().contains("ten years"), "{}", heard.body);
+        }
+    }
+}
+
+/// What is asked for with these is the matter of several tenants.
+const STAFF_PARAMETERS: [(&str, &str); 1] = [("client", "192.0.2.7")];
+
+#[tokio::test]
+async fn what_concerns_several_tenants_is_not_for_a_tenants_token() {
+    let api = Api::with_senders().await;
+    let mut asked = 0;
+    for operation in operations().iter().filter(|operation| operation.roles.contains("tenant")) {
+        for (key, value) in STAFF_PARAMETERS {
+            if operation.query.iter().any(|name| name == key) {
+                let path = format!("{}?{key}={value}", operation.path_of(Whose::Own));
+                assert_eq!(api.get(Role::Tenant, &path).await.status, 403, "{path}");
+                assert_eq!(api.get(Role::ReadOnly, &path).await.status, 200, "{path}");
+                let others = format!("{}?{key}={value}", operation.path_of(Whose::Others));
+                assert_eq!(api.get(Role::Tenant, &others).await.status, 404, "{others}");
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 0, "the test finds the parameters no longer");
+}
+
+#[tokio::test]
+async fn maintenance_that_is_not_there_cannot_be_ended() {
+    let api = Api::start().await;
+    let why = json!({ "reason": "done" });
+    let heard = api.send(Role::Operator, Method::POST, "/maintenance/999/end", why).await;
+    assert_eq!(heard.status, 404, "{}", heard.body);
+}
+
+#[test]
+fn the_document_says_bounds_in_numbers() {
+    let text = document();
+    let linked = text.lines().find(|line| line.contains("[`"));
+    assert_eq!(linked, None, "whoever reads the document does not know our constants");
+    let document: Value = serde_json::from_str(&text).unwrap();
+    for (path, max) in [
+        ("/accounts", crate::admin::PAGE_MAX),
+        ("/tenants", crate::admin::PAGE_MAX),
+        ("/reports", crate::admin::REPORT_PAGE_MAX),
+        ("/events", crate::store::archive::EVENTS_PAGE_MAX),
+        ("/audit", crate::store::archive::AUDIT_PAGE_MAX),
+        ("/complaints", crate::store::archive::COMPLAINTS_PAGE_MAX),
+    ] {
+        let parameters = document["paths"][path]["get"]["parameters"].as_array().unwrap();
+        let parameter = parameters.iter().find(|parameter| parameter["name"] == "max").unwrap();
+        let bounds = (&parameter["schema"]["minimum"], &parameter["schema"]["maximum"]);
+        assert_eq!(bounds, (&json!(1), &json!(max)), "{path}");
+    }
+    let max = &document["components"]["schemas"]["TraceRequest"]["properties"]["max"];
+    let bounds = (&max["minimum"], &max["maximum"]);
+    assert_eq!(bounds, (&json!(1), &json!(crate::store::archive::TRACE_PAGE_MAX)));
+}
+
+impl Api {
+    /// The head of the answer to a request for a page; the stream goes on as long as it is held.
+    async fn page(&self, head: &str, body: &str) -> (String, TcpStream) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let length = body.len();
+        let request =
+            format!("{head}\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut read = Vec::new();
+        while !read.windows(4).any(|four| four == b"\r\n\r\n") {
+            assert!(stream.read_buf(&mut read).await.unwrap() > 0, "{head}");
+        }
+        (String::from_utf8_lossy(&read).into_owned(), stream)
+    }
+
+    /// A stream of a page or of the API, if there is room for it.
+    async fn open_stream(&self, head: &str) -> Option<TcpStream> {
+        let (answer, stream) = self.page(head, "").await;
+        answer.starts_with("HTTP/1.1 200 ").then_some(stream)
+    }
+}
+
+#[tokio::test]
+async fn pages_and_api_share_their_streams() {
+    let api = Api::start().await;
+    let token = api.token(Role::Tenant);
+    let form = "POST /login HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded";
+    let (signed_in, _) = api.page(form, &format!("token={token}")).await;
+    let cookie = signed_in.split("set-cookie: ").nth(1).unwrap().split(';').next().unwrap();
+    let live = format!("GET /live HTTP/1.1\r\nCookie: {cookie}");
+    let events = format!("GET /api/v1/events/live HTTP/1.1\r\nAuthorization: Bearer {token}");
+    let mut open = Vec::new();
+    for head in [&live, &events].into_iter().cycle().take(8) {
+        open.push(api.open_stream(head).await.expect("there is room for eight of one token"));
+    }
+    assert!(api.open_stream(&live).await.is_none());
+    assert!(api.open_stream(&events).await.is_none());
+    // Others have room, and so has this one when a stream has ended.
+    let other = api.token(Role::Operator);
+    let others = format!("GET /api/v1/events/live HTTP/1.1\r\nAuthorization: Bearer {other}");
+    assert!(api.open_stream(&others).await.is_some());
+    drop(open);
+    while api.open_stream(&live).await.is_none() {
+        tokio::task::yield_now().await;
     }
 }

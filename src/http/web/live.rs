@@ -4,6 +4,7 @@
 //! asked about anew with each word and at least every [`BEAT`].
 
 use super::{
+    super::live::Place,
     Web,
     answer::{Answer, Failure},
     visit::{self, SignedIn},
@@ -17,47 +18,19 @@ use axum::{
         sse::{Event, KeepAlive},
     },
 };
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::sync::{
     broadcast::{Receiver, error::RecvError},
     mpsc,
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-/// How many streams are open.
-#[derive(Default)]
-pub(super) struct Streams(AtomicUsize);
-
-/// A place for one stream, given back when it is dropped.
-struct Place(Arc<Streams>);
-
-impl Streams {
-    fn take(self: &Arc<Self>) -> Option<Place> {
-        let room = |open| (open < STREAMS_MAX).then_some(open + 1);
-        self.0.fetch_update(Relaxed, Relaxed, room).ok().map(|_| Place(self.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Relaxed);
-    }
-}
-
 pub(super) async fn stream(
     State(web): State<Web>,
     signed_in: SignedIn,
     headers: HeaderMap,
 ) -> Answer {
-    let place = web.live.take();
-    let place = place.ok_or_else(|| Failure::Unavailable("too many pages are live".into()))?;
+    let place = web.api.take_stream(&signed_in.viewer.caller).map_err(|_| Failure::Busy)?;
     let (words, stream) = mpsc::channel(1);
     let events = web.admin.archive.watch();
     let watched = Watched { web, headers, caller: signed_in.viewer.caller.clone(), _place: place };
@@ -132,8 +105,6 @@ enum Change {
     Nothing,
 }
 
-/// Streams at a time; each has a connection.
-const STREAMS_MAX: usize = 32;
 /// The least time between two words of a stream.
 const WORDS_EVERY: Duration = Duration::from_secs(1);
 /// How often a silent stream shows that it is there.

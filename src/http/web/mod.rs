@@ -40,17 +40,16 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(super) struct Web {
     admin: Admin,
-    /// Whom tokens let in, and how fast they may come: the same for pages and API.
+    /// Whom tokens let in, how fast they may come, and how many listen: the same for pages and API.
     api: ApiState,
     sessions: Arc<Sessions<Caller>>,
-    live: Arc<live::Streams>,
     transport: Transport,
 }
 
 /// The pages' routes.
 pub(super) fn routes(api: ApiState, transport: Transport) -> Router {
     let sessions = Arc::new(Sessions::new());
-    let web = Web { admin: api.admin.clone(), api, sessions, live: Arc::default(), transport };
+    let web = Web { admin: api.admin.clone(), api, sessions, transport };
     Router::new()
         .route("/", get(overview::show))
         .route("/accounts", get(accounts::accounts))
@@ -63,7 +62,7 @@ pub(super) fn routes(api: ApiState, transport: Transport) -> Router {
         .route("/trace", get(trace::ask).post(trace::look))
         .route("/alerts", get(alerts::show))
         .route("/audit", get(audit::show))
-        .route("/live", get(live::stream))
+        .route(visit::LIVE_PATH, get(live::stream))
         .route("/login", get(sign_in::show).post(sign_in::sign_in))
         .route("/logout", post(sign_in::sign_out))
         .route("/language", get(sign_in::choose_language))

@@ -235,13 +235,21 @@ fn panel<T, R>(found: Result<T, AdminError>, rows: impl FnOnce(T) -> R) -> Panel
 }
 
 fn suspended_figure(t: &'static Texts, rows: &Panel<Vec<SuspendedRow>>) -> Figure {
-    let value = rows.as_ref().map_or_else(|_| UNKNOWN.into(), |rows| t.number(rows.len()));
+    let count = |rows: &Vec<SuspendedRow>| counted(t, rows.len(), admin::SUSPENDED_MAX);
+    let value = rows.as_ref().map_or_else(|_| UNKNOWN.into(), count);
     Figure { name: "Suspended", value, beside: None, path: Some("#suspended-title".into()) }
 }
 
 fn alerts_figure(t: &'static Texts, rows: &Panel<Vec<AlertLine>>) -> Figure {
-    let value = rows.as_ref().map_or_else(|_| UNKNOWN.into(), |rows| t.number(rows.len()));
+    let count = |rows: &Vec<AlertLine>| counted(t, rows.len(), ALERTS as usize);
+    let value = rows.as_ref().map_or_else(|_| UNKNOWN.into(), count);
     Figure { name: "Alerts", value, beside: None, path: Some("#alerts-title".into()) }
+}
+
+/// How many there are, if no more than these: where a page is full, nobody has counted what is beyond it.
+fn counted(t: &'static Texts, shown: usize, max: usize) -> String {
+    let beyond = if shown < max { "" } else { "+" };
+    t.number(shown) + beyond
 }
 
 fn hops_figure(health: &Readiness) -> Figure {
@@ -294,3 +302,18 @@ const OUTAGES: usize = 5;
 const ALERTS: u32 = 50;
 /// Entries of the audit that are shown.
 const AUDIT_TAIL: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_page_is_not_shown_as_the_whole() {
+        let t = Texts::of(crate::types::Language::English);
+        for (shown, max, text) in
+            [(0, 50, "0"), (49, 50, "49"), (50, 50, "50+"), (1_200, 1_200, "1,200+")]
+        {
+            assert_eq!(counted(t, shown, max), text);
+        }
+    }
+}

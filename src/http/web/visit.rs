@@ -89,7 +89,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 fn find_visitor(web: &Web, request: &Request) -> Visitor {
     let headers = request.headers();
     let jar = CookieJar::from_headers(headers);
-    let viewer = viewer_of(web, headers, by(headers));
+    let viewer = viewer_of(web, headers, by(request.uri().path(), headers));
     Visitor {
         language: language_of(&jar, headers),
         session_ended: viewer.is_none() && jar.get(web.cookie_name(headers)).is_some(),
@@ -112,8 +112,10 @@ pub(super) fn viewer_of(web: &Web, headers: &HeaderMap, by: By) -> Option<Viewer
     Some(Viewer { caller, form_key: found.form_key })
 }
 
-fn by(headers: &HeaderMap) -> By {
-    if headers.contains_key("x-tollgate-live") { By::Script } else { By::Person }
+/// Only the script opens [`LIVE_PATH`], and its browser comes back there by itself; it cannot say so in a field of its own.
+fn by(path: &str, headers: &HeaderMap) -> By {
+    let is_script = path == LIVE_PATH || headers.contains_key("x-tollgate-live");
+    if is_script { By::Script } else { By::Person }
 }
 
 /// What a visitor chose, else what the browser prefers.
@@ -212,6 +214,8 @@ impl Operator {
     }
 }
 
+/// Where pages hear that something happened.
+pub(super) const LIVE_PATH: &str = "/live";
 /// The cookie of who chose a language.
 pub(super) const LANGUAGE_COOKIE: &str = "tollgate-language";
 const PATH_BYTES_MAX: usize = 1_000;
@@ -219,6 +223,20 @@ const PATH_BYTES_MAX: usize = 1_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_script_is_not_taken_for_a_person() {
+        let mut by_field = HeaderMap::new();
+        by_field.insert("x-tollgate-live", HeaderValue::from_static("1"));
+        for (path, headers, expected) in [
+            ("/", &HeaderMap::new(), By::Person),
+            ("/accounts/live", &HeaderMap::new(), By::Person),
+            ("/", &by_field, By::Script),
+            ("/live", &HeaderMap::new(), By::Script),
+        ] {
+            assert_eq!(by(path, headers), expected, "{path}");
+        }
+    }
 
     #[test]
     fn a_form_of_another_site_is_forged() {

@@ -3,9 +3,12 @@
 use super::*;
 use crate::{
     event::{Event, Listener},
-    rules::limits::Mode,
-    store::ledger::{ChargePer, Demand, Grant, Settlement},
-    types::Span,
+    rules::limits::{LimitOverride, Mode},
+    store::{
+        ledger::{ChargePer, Demand, Grant, Settlement},
+        records::What,
+    },
+    types::{Actor, Scope, Span, Unit, Via},
 };
 use tempfile::TempDir;
 
@@ -255,4 +258,38 @@ async fn a_full_queue_refuses_and_what_was_not_journaled_is_in_the_next_checkpoi
     drop(store);
     let again = open_at(folder.path(), Events::default());
     assert_eq!(used(&again, &key(0)).await, sent);
+}
+
+/// What was written can be read, whatever it was: a record that cannot be would keep the store from starting.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_override_until_the_farthest_moment_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path(), Events::default());
+    let subject = SubjectId::Account("user@shop.example".parse().unwrap());
+    for (seconds, millis) in [(1, i64::MAX), (2, 253_402_300_800_000)] {
+        let given = LimitOverride {
+            scope: Scope::Account,
+            unit: Unit::Recipients,
+            window: Span::from_secs(seconds),
+            max: Some(5),
+            until: Some(Timestamp::from_millis(millis)),
+            reason: "trial".into(),
+            actor: "op".into(),
+            since: Timestamp::from_millis(i64::MIN),
+        };
+        let change = Change {
+            subject: subject.clone(),
+            what: What::SetOverride(given),
+            reason: "trial".into(),
+            evidence: None,
+            actor: Actor::new(Via::ControlSocket, "op"),
+        };
+        store.change(change, now()).await.unwrap();
+    }
+    let written = store.subject(&subject).await.unwrap();
+    assert_eq!(written.overrides.len(), 2);
+    store.close().await.unwrap();
+    drop(store);
+    let again = open_at(folder.path(), Events::default());
+    assert_eq!(again.subject(&subject).await.unwrap(), written);
 }

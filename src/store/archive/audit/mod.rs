@@ -41,7 +41,7 @@ pub struct NewEntry {
     pub after: Option<String>,
     /// Why.
     pub reason: Option<String>,
-    /// What an automatic decision was made on.
+    /// What an automatic decision was made on; of a complaint, its note.
     pub evidence: Option<String>,
 }
 
