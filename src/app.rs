@@ -48,7 +48,10 @@ use std::{
     num::NonZeroUsize,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::{
@@ -146,6 +149,8 @@ struct App {
     /// Counts the deliverers; the task that looks after one ends when it is replaced.
     deliverers: watch::Sender<u64>,
     test_login: Option<String>,
+    /// The password file was wrong when it was read last.
+    users_rejected: Arc<AtomicBool>,
 }
 
 /// A door with the sockets that lead to it. The door is replaced at a reload, the sockets stay.
@@ -212,6 +217,7 @@ impl App {
             phase,
             deliverers,
             test_login,
+            users_rejected: Arc::default(),
         })
     }
 
@@ -295,9 +301,9 @@ impl App {
         let gate = &self.gate;
         let (prober, replaced) = (gate.clone(), self.deliverers.subscribe());
         spawn(vital, "next-hop", async move { run_probes(&prober, replaced).await });
-        let watcher = gate.clone();
+        let (watcher, rejected) = (gate.clone(), self.users_rejected.clone());
         spawn(vital, "password-file", async move {
-            let notice = |result| notice_users(&watcher, result);
+            let notice = |result| notice_users(&watcher, &rejected, result);
             watcher.authenticator.run_watch(PASSWD_WATCH_EVERY, notice).await;
         });
         let watcher = gate.clone();
@@ -469,7 +475,8 @@ impl App {
         let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
-    /// Notes in the audit which keys were changed. It is not waited for: the new configuration is in force already.
+    /// Notes in the audit which keys were changed. It is not waited for: the new configuration is in force already. While the
+    /// archive cannot be written it is tried again.
     fn audit_reload(&self, keys: &[String]) {
         let gate = self.gate.clone();
         let actor = Actor::new(Via::Config, "SIGHUP");
@@ -477,12 +484,16 @@ impl App {
         entry.after = Some(keys.join(" ")).filter(|keys| !keys.is_empty());
         let archive = self.archive.clone();
         tokio::spawn(async move {
-            match archive.append_audit(entry).await {
-                Ok(head) => gate.tell(&audited("config-reloaded", head)),
-                Err(error) => {
-                    tracing::error!(%error, "the audit lacks a reload of the configuration");
+            for _ in 0..AUDIT_ATTEMPTS_MAX {
+                match archive.append_audit(entry.clone()).await {
+                    Ok(head) => return gate.tell(&audited("config-reloaded", head)),
+                    Err(error) => {
+                        tracing::warn!(%error, "a reload of the configuration waits for the audit");
+                    }
                 }
+                tokio::time::sleep(AUDIT_RETRY_EVERY).await;
             }
+            tracing::error!("the audit lacks a reload of the configuration");
         });
     }
 
@@ -497,13 +508,15 @@ impl App {
         let scanners = self.new_scanners(&config)?;
         let outfit = build_outfit(&config)?;
         let house = share_descriptors(&config)?.house;
-        self.gate.authenticator.reload().await.named("auth.passwd_file")?;
+        let users = self.gate.authenticator.reload().await;
+        self.users_rejected.store(users.is_err(), Relaxed);
+        users.named("auth.passwd_file")?;
         if let (Some(tls), Some(settings)) = (&self.tls, config.tls.clone()) {
             tls.reload_with(settings).named("tls")?;
             self.gate.tell(&Event::CertificatesReloaded);
         }
         if let Some(deliverer) = deliverer {
-            self.gate.deliverer.store(Arc::new(deliverer));
+            self.gate.deliverer.swap(Arc::new(deliverer)).retire();
             self.deliverers.send_modify(|count| *count += 1);
         }
         if let Some(scanners) = scanners {
@@ -845,9 +858,16 @@ async fn run_scarcity(gate: &Gate) {
     }
 }
 
-fn notice_users(gate: &Gate, result: Result<usize, AuthError>) {
+/// What is told of a password file that was read again: also that it is right again, if it was wrong.
+fn notice_users(gate: &Gate, rejected: &AtomicBool, result: Result<usize, AuthError>) {
+    let was_rejected = rejected.swap(result.is_err(), Relaxed);
     match result {
-        Ok(users) => tracing::info!(users, "the password file was read again"),
+        Ok(users) => {
+            tracing::info!(users, "the password file was read again");
+            if was_rejected {
+                gate.tell(&Event::ConfigReloaded);
+            }
+        }
         Err(error) => gate.tell(&Event::ConfigRejected(Trouble { detail: error.to_string() })),
     }
 }
@@ -988,5 +1008,8 @@ const COLLECT_TIME_MAX: Duration = Duration::from_secs(5);
 const TEST_USER_NOTE: &str = "test-user";
 /// How often the metrics' samples are folded together.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often, and how many times, what the audit must have is tried: a day.
+const AUDIT_RETRY_EVERY: Duration = Duration::from_secs(60);
+const AUDIT_ATTEMPTS_MAX: u32 = 24 * 60;
 /// How often the password file is looked at.
 const PASSWD_WATCH_EVERY: Duration = Duration::from_secs(1);

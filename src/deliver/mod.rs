@@ -116,6 +116,15 @@ impl Deliverer {
         }
     }
 
+    /// Ends its part in what is told, because another takes its place: a next hop of which was told that it is down is not
+    /// waited for any more, and nothing is told from then on. What it has begun it finishes.
+    pub fn retire(&self) {
+        match &self.0 {
+            Kind::Smarthost(smarthost) => smarthost.retire(),
+            Kind::Folder(_) => {}
+        }
+    }
+
     /// How each next hop is.
     #[must_use]
     pub fn health(&self) -> Vec<HopHealth> {

@@ -787,6 +787,25 @@ async fn a_host_that_fails_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_host_that_is_not_used_any_more_is_not_waited_for() {
+    let hop = Hop::start(&["> 450 no", "> 450 no"]).await;
+    let (deliverer, names, _counted) = fragile(&hop, Duration::from_secs(60));
+    deliverer.retire();
+    assert_eq!(names.lock().as_slice(), [""; 0], "nothing was told of it");
+    let (deliverer, names, _counted) = fragile(&hop, Duration::from_secs(60));
+    assert_eq!(send_one(&deliverer).await.0, [UNAVAILABLE]);
+    assert_eq!(send_one(&deliverer).await.0, [UNAVAILABLE]);
+    deliverer.retire();
+    deliverer.retire();
+    assert_eq!(names.lock().as_slice(), ["next-hop-down", "next-hop-up"]);
+    let (late, names, _counted) = fragile(&hop, Duration::from_secs(60));
+    late.retire();
+    assert_eq!(send_one(&late).await.0, [UNAVAILABLE]);
+    assert_eq!(send_one(&late).await.0, [UNAVAILABLE]);
+    assert_eq!((late.health()[0].state, names.lock().len()), (HopState::Down, 0));
+}
+
+#[tokio::test]
 async fn a_host_that_fails_at_every_text_is_left_alone_though_it_greets_well() {
     let hop = Hop::start(&["hello\nenvelope\n< DATA\nclose"; 6]).await;
     let (deliverer, names, _counted) = fragile(&hop, Duration::from_secs(60));

@@ -46,15 +46,48 @@ async fn send(request: RequestBuilder) -> Result<(), NotifyError> {
     }
     text.truncate(ANSWER_BYTES_SHOWN_MAX);
     let detail = format!("it answered {status}: {}", String::from_utf8_lossy(&text).trim());
-    let passes = matches!(
+    Err(if is_about_the_message(status) {
+        NotifyError::Refused(detail)
+    } else {
+        NotifyError::Unavailable(detail)
+    })
+}
+
+/// True of a status that speaks of this message; others pass, or say that nobody is there or that the way in is wrong, which is
+/// so for every message.
+fn is_about_the_message(status: StatusCode) -> bool {
+    let is_about_all = matches!(
         status,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+        StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::NOT_FOUND
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_EARLY
+            | StatusCode::TOO_MANY_REQUESTS
     );
-    if status.is_client_error() && !passes {
-        return Err(NotifyError::Refused(detail));
-    }
-    Err(NotifyError::Unavailable(detail))
+    status.is_client_error() && !is_about_all
 }
 
 /// How much of an answer an error repeats.
 const ANSWER_BYTES_SHOWN_MAX: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_speaks_of_the_message_or_of_the_receiver() {
+        for (status, of_the_message) in [
+            (400, true),
+            (413, true),
+            (422, true),
+            (401, false),
+            (404, false),
+            (429, false),
+            (500, false),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(is_about_the_message(status), of_the_message, "{status}");
+        }
+    }
+}

@@ -56,7 +56,11 @@ pub(super) const WARNED_MAX: usize = 200_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Limit, Unit};
+    use crate::{
+        event::Event,
+        rules::alarm::Book,
+        types::{Limit, Unit},
+    };
 
     #[test]
     fn a_limit_is_reported_once_in_its_window_and_again_at_a_higher_threshold() {
@@ -72,6 +76,34 @@ mod tests {
         for (second, percent, new) in steps {
             let now = Timestamp::from_millis(second * 1000);
             assert_eq!(warned.is_new(&reached(percent), now), new, "{second} s, {percent} %");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_stays_full_is_one_alert() {
+        const DAY: i64 = 86_400;
+        for window in [60, 600, 3_600, 7_200] {
+            let (warned, mut book) = (Warned::default(), Book::new(Timestamp::EPOCH));
+            let reached = LimitReached {
+                key: "account/r/a".parse().unwrap(),
+                unit: Unit::Recipients,
+                limit: Limit { window: Span::from_secs(window), max: 5 },
+                used: 5,
+                percent: 100,
+            };
+            let mut said = Vec::new();
+            for second in (0..DAY + 5 * 3_600).step_by(10) {
+                let now = Timestamp::from_millis(second * 1_000);
+                // It is run into now and then for a day less a little, and then no more.
+                let is_run_into = second % 70 == 0 && second < DAY - 100;
+                if is_run_into && warned.is_new(&reached, now) {
+                    book.note(now, &Event::LimitReached(reached.clone()));
+                }
+                book.turn(now);
+                said.extend(book.take().notices.iter().map(|notice| notice.why.name()));
+            }
+            said.retain(|why| *why != "reminder");
+            assert_eq!(said, ["raised", "resolved"], "{window} s");
         }
     }
 }

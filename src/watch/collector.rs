@@ -2,11 +2,13 @@
 //!
 //! The [`Ear`] is a listener: it puts a copy of each event that is kept into a bounded queue and returns. The [`Collector`]
 //! drains the queue on a task of its own, a few times a second, and writes a [`Batch`]. A batch that cannot be written is
-//! kept and written later, while the queue fills; what does not fit any more is counted and told, because a gap is not a zero.
+//! kept and written later, while the queue fills; what does not fit any more is counted and told, because a gap is not a zero,
+//! and time in which something may have been lost does not count as listened to. What the collector itself tells of the
+//! archive does not go through the queue, which may be full just then.
 
 use crate::{
     clock::Clock,
-    event::{AlertTold, Event, Events, EventsLost, Listener, Trouble},
+    event::{AlertTold, Event, Events, EventsLost, Listener, Resumed, Suspended, Trouble},
     rules::{
         alarm::{self, Notice},
         identity,
@@ -14,13 +16,16 @@ use crate::{
         verdict::Moment,
     },
     store::{
-        archive::{Archive, Batch, Mark, NewEvent},
-        records::Records,
+        StoreError,
+        archive::{Archive, Batch, Mark, NewEvent, OpenSuspension},
+        records::{Choice, Records},
     },
     telemetry::{self, ClientQuota},
-    types::{AccountId, Key, Language, Scope, SubjectId, TenantId, Timestamp},
+    types::{AccountId, CaseId, Key, Language, Scope, SubjectId, TenantId, Timestamp},
 };
+use parking_lot::Mutex;
 use std::{
+    collections::HashSet,
     future::Future,
     pin::pin,
     sync::{
@@ -34,8 +39,36 @@ use tokio::sync::mpsc;
 /// The archive's ear: a listener for [`Events`].
 pub struct Ear {
     queue: mpsc::Sender<Heard>,
-    lost: Arc<AtomicU64>,
+    lost: Arc<Lost>,
     written: Arc<AtomicU64>,
+}
+
+/// What found no room since that was told last.
+#[derive(Default)]
+struct Lost(Mutex<Option<Loss>>);
+
+/// Events that found no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Loss {
+    /// The ledger's time of the first.
+    since: Timestamp,
+    count: u64,
+}
+
+impl Lost {
+    fn note(&self, at: Timestamp) {
+        let mut known = self.0.lock();
+        let loss = known.get_or_insert(Loss { since: at, count: 0 });
+        (loss.since, loss.count) = (loss.since.min(at), loss.count + 1);
+    }
+
+    fn take(&self) -> Option<Loss> {
+        self.0.lock().take()
+    }
+
+    fn since(&self) -> Option<Timestamp> {
+        self.0.lock().map(|loss| loss.since)
+    }
 }
 
 /// How far the archive is behind. Cheap to clone.
@@ -77,7 +110,7 @@ struct Heard {
 /// Writes what the ear heard.
 pub struct Collector {
     queue: mpsc::Receiver<Heard>,
-    lost: Arc<AtomicU64>,
+    lost: Arc<Lost>,
     written: Arc<AtomicU64>,
     archive: Archive,
     clock: Clock,
@@ -85,9 +118,22 @@ pub struct Collector {
     book: Book,
     /// The ledger's time up to which the book knows that it heard everything.
     heard_until: Timestamp,
+    /// From the first event that was lost to the moment at which that was told, until everything of before was heard.
+    gap: Option<(Timestamp, Timestamp)>,
     /// A write failed, and none succeeded since.
     failing: bool,
+    /// What the collector told itself; goes into the next batch.
+    own: Vec<Heard>,
     alarm: alarm::Book,
+    /// Something about suspensions may have been missed: by the process before, or in a gap.
+    suspensions: Trust,
+}
+
+/// Whether what was heard is all that happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Whole,
+    Doubted,
 }
 
 /// Connects an ear and a collector. `lines_per_client_minute` bounds what one client can have kept, as in the log; the book
@@ -100,7 +146,7 @@ pub fn collector(
     book: Book,
 ) -> (Ear, Collector) {
     let (sender, queue) = mpsc::channel(EVENTS_QUEUE_MAX);
-    let lost = Arc::new(AtomicU64::new(0));
+    let lost = Arc::<Lost>::default();
     let written = Arc::new(AtomicU64::new(0));
     let ear = Ear { queue: sender, lost: lost.clone(), written: written.clone() };
     let quota = ClientQuota::new(lines_per_client_minute);
@@ -115,8 +161,11 @@ pub fn collector(
         quota,
         book,
         heard_until,
+        gap: None,
         failing: false,
+        own: Vec::new(),
         alarm,
+        suspensions: Trust::Doubted,
     };
     (ear, collector)
 }
@@ -127,12 +176,13 @@ impl Listener for Ear {
             return;
         }
         if self.queue.try_send(Heard { at, event: event.clone() }).is_err() {
-            self.lost.fetch_add(1, Relaxed);
+            self.lost.note(at);
         }
     }
 }
 
-/// Comings and goings of connections are for the log and the metrics only, and the audit is kept already.
+/// Comings and goings of connections are for the log and the metrics only, the audit is kept already, and what the collector
+/// tells itself it knows.
 const fn is_kept(event: &Event) -> bool {
     !matches!(
         event,
@@ -143,6 +193,9 @@ const fn is_kept(event: &Event) -> bool {
             | Event::TlsFailed(_)
             | Event::LoginSucceeded(_)
             | Event::Audited(_)
+            | Event::ArchiveFailed(_)
+            | Event::ArchiveRecovered
+            | Event::EventsLost(_)
     )
 }
 
@@ -161,7 +214,7 @@ impl Collector {
             tokio::select! {
                 count = self.queue.recv_many(&mut heard, EVENTS_BATCH_MAX) => {
                     self.store(&mut heard, &events, &*records).await;
-                    if count == 0 {
+                    if count == 0 && self.own.is_empty() {
                         return;
                     }
                 }
@@ -182,7 +235,7 @@ impl Collector {
 
     fn batch(&mut self, heard: &[Heard]) -> Batch {
         let mut batch = Batch::default();
-        for Heard { at, event } in heard {
+        for Heard { at, event } in std::mem::take(&mut self.own).iter().chain(heard) {
             self.note(&mut batch, *at, event);
         }
         self.cover(heard);
@@ -196,7 +249,10 @@ impl Collector {
     /// knowing too.
     fn is_due(&mut self) -> bool {
         self.alarm.turn(self.clock.utc());
-        self.alarm.has_changed() || self.clock.now() >= self.heard_until + QUIET_MAX
+        self.alarm.has_changed()
+            || !self.own.is_empty()
+            || self.suspensions == Trust::Doubted
+            || self.clock.now() >= self.heard_until + QUIET_MAX
     }
 
     /// Goes on with the alerts of the process before.
@@ -226,14 +282,65 @@ impl Collector {
         }
     }
 
-    /// Everything up to now was heard, or, where more waits, up to the last event that is at hand.
+    /// Everything up to now was heard, or, where more waits, up to the last event that is at hand; but nothing of a gap.
     fn cover(&mut self, heard: &[Heard]) {
         let until = match heard.last() {
             Some(last) if !self.queue.is_empty() => last.at,
             _ => self.clock.now(),
         };
-        self.book.cover(self.clock.to_utc(until), until.since(self.heard_until));
+        let from = self.heard_until;
+        let Some((lost_since, told_at)) = self.present_gap() else {
+            self.cover_stretch(from, until);
+            return;
+        };
+        self.cover_stretch(from, until.min(lost_since));
+        self.cover_stretch(from.max(told_at), until);
+        if until >= told_at {
+            // What the gap held about suspensions is known from the records.
+            (self.gap, self.suspensions) = (None, Trust::Doubted);
+        }
+    }
+
+    fn cover_stretch(&mut self, from: Timestamp, until: Timestamp) {
+        self.book.cover(self.clock.to_utc(until), until.since(from));
         self.heard_until = until.max(self.heard_until);
+    }
+
+    /// A loss that was not told yet is a gap without an end.
+    fn present_gap(&self) -> Option<(Timestamp, Timestamp)> {
+        let told = self.gap;
+        match (told, self.lost.since()) {
+            (told, None) => told,
+            (None, Some(since)) => Some((since, END_OF_TIME)),
+            (Some((first, _)), Some(since)) => Some((first.min(since), END_OF_TIME)),
+        }
+    }
+
+    /// Takes from the records who is suspended, and ends and begins what was not heard of.
+    async fn compare_suspensions(&mut self, records: &dyn Records) -> Result<(), StoreError> {
+        let rows = self.archive.open_suspensions(SUSPENSIONS_MAX).await?;
+        let now = self.clock.utc();
+        for row in &rows {
+            if present_case(records, &row.subject).await?.as_ref() != Some(&row.case) {
+                self.book.note(now, &ended(row.clone()));
+            }
+        }
+        for (subject, case) in self.alarm.suspended() {
+            if present_case(records, &subject).await?.is_none() {
+                self.alarm.note(now, &ended(OpenSuspension { case, subject }));
+            }
+        }
+        let known: HashSet<CaseId> = rows.into_iter().map(|row| row.case).collect();
+        for (subject, record) in records.chosen(Choice::Suspended, SUSPENSIONS_MAX).await? {
+            let Some(present) = record.suspension.clone() else { continue };
+            if !known.contains(&present.case) {
+                let (case, reason, actor) = (present.case, present.reason, present.actor);
+                let begun = Event::Suspended(Suspended { subject, case, reason, actor });
+                self.book.note(present.since, &begun);
+                self.alarm.note(now, &begun);
+            }
+        }
+        Ok(())
     }
 
     /// Everything that is kept of an event.
@@ -249,6 +356,12 @@ impl Collector {
 
     /// Writes a batch, however long the archive takes to work again.
     async fn store(&mut self, heard: &mut Vec<Heard>, events: &Events, records: &dyn Records) {
+        if self.suspensions == Trust::Doubted {
+            match self.compare_suspensions(records).await {
+                Ok(()) => self.suspensions = Trust::Whole,
+                Err(error) => tracing::warn!(%error, "who is suspended cannot be compared yet"),
+            }
+        }
         let mut batch = self.batch(heard);
         add_tenants(&mut batch, records).await;
         let batch = Arc::new(batch);
@@ -263,7 +376,7 @@ impl Collector {
                 Err(error) => {
                     if !std::mem::replace(&mut self.failing, true) {
                         let trouble = Trouble { detail: error.to_string() };
-                        events.tell(self.clock.now(), &Event::ArchiveFailed(trouble));
+                        self.tell(events, Event::ArchiveFailed(trouble));
                     }
                     tokio::time::sleep(RETRY_EVERY).await;
                 }
@@ -279,13 +392,34 @@ impl Collector {
 
     fn recovered(&mut self, events: &Events) {
         if std::mem::take(&mut self.failing) {
-            events.tell(self.clock.now(), &Event::ArchiveRecovered);
+            self.tell(events, Event::ArchiveRecovered);
         }
-        let count = self.lost.swap(0, Relaxed);
-        if count > 0 {
-            events.tell(self.clock.now(), &Event::EventsLost(EventsLost { count }));
+        if let Some(Loss { since, count }) = self.lost.take() {
+            let first = self.gap.map_or(since, |(first, _)| first.min(since));
+            self.gap = Some((first, self.clock.now()));
+            self.tell(events, Event::EventsLost(EventsLost { count }));
         }
     }
+
+    /// Tells the others, and keeps it for the next batch, because the ear may have no room for it.
+    fn tell(&mut self, events: &Events, event: Event) {
+        let at = self.clock.now();
+        events.tell(at, &event);
+        self.own.push(Heard { at, event });
+    }
+}
+
+async fn present_case(
+    records: &dyn Records,
+    subject: &SubjectId,
+) -> Result<Option<CaseId>, StoreError> {
+    let record = records.subject(subject).await?;
+    Ok(record.suspension.as_ref().map(|suspension| suspension.case.clone()))
+}
+
+/// That a suspension ended, of which nothing else is known.
+fn ended(OpenSuspension { case, subject }: OpenSuspension) -> Event {
+    Event::Resumed(Resumed { subject, case, reason: String::new(), actor: "unknown".into() })
 }
 
 /// An account's matter is its tenant's, too: the one that it has now, if the event does not say.
@@ -378,6 +512,9 @@ fn whose_key(key: &Key) -> (Option<TenantId>, Option<AccountId>) {
     }
 }
 
+const END_OF_TIME: Timestamp = Timestamp::from_millis(i64::MAX);
+/// Suspensions that are compared with the records.
+const SUSPENSIONS_MAX: usize = 100_000;
 /// Events that wait to be written, a few KiB each.
 const EVENTS_QUEUE_MAX: usize = 16_384;
 /// Events of one transaction.
@@ -391,3 +528,134 @@ const ALARM_TURN_EVERY: Duration = Duration::from_secs(1);
 const RESUME_ATTEMPTS_MAX: u32 = 5;
 /// How far back the alarm looks for what an account usually sends.
 const VOLUME_KNOWN: Duration = Duration::from_secs(7 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Hand,
+        rules::{
+            alarm::Phase,
+            tally::{RecipientKey, calendar::Zone},
+        },
+        store::{
+            archive::{AlertFilter, Settings, open},
+            memory::MemoryStore,
+            records::{Change, What},
+        },
+        types::Actor,
+    };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_millis(second * 1_000)
+    }
+
+    fn collecting(archive: Archive) -> (Collector, Events, Hand) {
+        let (clock, hand) = Clock::by_hand(at(0));
+        let book = Book::new(RecipientKey::new(&[0; 32]), Zone::UTC);
+        let (ear, collector) = collector(archive, clock, 0, book);
+        (collector, Events::new(vec![Box::new(ear)]), hand)
+    }
+
+    /// What the collector writes until its queue is empty: seconds listened to, events lost, and what is told.
+    fn drain(collector: &mut Collector) -> (u64, u64, Vec<String>) {
+        let (mut collected, mut lost, mut told) = (Duration::ZERO, 0, Vec::new());
+        loop {
+            let next = std::iter::from_fn(|| collector.queue.try_recv().ok());
+            let heard: Vec<Heard> = next.take(EVENTS_BATCH_MAX).collect();
+            let batch = collector.batch(&heard);
+            collected +=
+                batch.usage.minutes.values().map(|minute| minute.collected).sum::<Duration>();
+            lost += batch.usage.minutes.values().map(|minute| minute.lost).sum::<u64>();
+            let of = |notice: &Notice| format!("{} {}", notice.alert.kind, notice.why.name());
+            told.extend(batch.alarm.notices.iter().map(of));
+            if heard.is_empty() {
+                return (collected.as_secs(), lost, told);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_outage_that_fills_the_queue_ends_and_its_gap_was_not_listened_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = open(&Settings { path: folder.path().join("archive.db") }).unwrap();
+        let (mut collector, events, hand) = collecting(archive);
+        let clock = collector.clock.clone();
+        // Something that is kept and says nothing about alerts.
+        let event = Event::CertificatesReloaded;
+        let tell = |count| (0..count).for_each(|_| events.tell(clock.now(), &event));
+        hand.move_to(at(60));
+        collector.failing = true;
+        collector.tell(&events, Event::ArchiveFailed(Trouble { detail: "disk".into() }));
+        tell(EVENTS_QUEUE_MAX);
+        hand.move_to(at(120));
+        tell(3);
+        hand.move_to(at(600));
+        collector.recovered(&events);
+        // The queue is still full, so that more is lost, which is told by and by.
+        hand.move_to(at(610));
+        tell(2);
+        hand.move_to(at(630));
+        let (collected, lost, mut told) = drain(&mut collector);
+        assert_eq!((collected, lost), (120, 3), "all that came before the gap, and nothing of it");
+        collector.recovered(&events);
+        hand.move_to(at(700));
+        let (collected, lost, more) = drain(&mut collector);
+        assert_eq!((collected, lost), (70, 2), "from when the loss was told");
+        told.extend(more);
+        told.sort_unstable();
+        let expected = ["archive-failing raised", "archive-failing resolved", "events-lost raised"];
+        assert_eq!(told, expected);
+        assert_eq!((collector.gap, collector.suspensions), (None, Trust::Doubted));
+    }
+
+    #[tokio::test]
+    async fn who_is_suspended_is_taken_from_the_records_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = open(&Settings { path: folder.path().join("archive.db") }).unwrap();
+        let records = MemoryStore::new(Duration::ZERO, Duration::ZERO);
+        let subject = |name: &str| SubjectId::Account(name.parse().unwrap());
+        let case = |name: &str| name.parse::<CaseId>().unwrap();
+        let change = |name: &str, what| Change {
+            subject: subject(name),
+            what,
+            reason: "spam".into(),
+            evidence: None,
+            actor: Actor::automatic("test"),
+        };
+        let suspended = |name: &str, of: &str| {
+            let (reason, actor) = ("spam".into(), "op".into());
+            Event::Suspended(Suspended { subject: subject(name), case: case(of), reason, actor })
+        };
+        // Of the first the end is not heard of, of the second the beginning; of the third everything.
+        let (mut before, events, _hand) = collecting(archive.clone());
+        for (name, of) in [("b@shop.example", "TG-2"), ("c@shop.example", "TG-3")] {
+            records.change(change(name, What::Suspend(case(of))), at(1)).await.unwrap();
+        }
+        before.suspensions = Trust::Whole;
+        let known = [("a@shop.example", "TG-1"), ("c@shop.example", "TG-3")];
+        let heard = known.map(|(name, of)| Heard { at: at(1), event: suspended(name, of) });
+        before.store(&mut heard.into(), &events, &records).await;
+        drop(before);
+
+        let (mut after, events, _hand) = collecting(archive.clone());
+        after.resume_alarm().await;
+        assert!(after.is_due());
+        after.store(&mut Vec::new(), &events, &records).await;
+        let all = AlertFilter { max: 9, ..AlertFilter::default() };
+        let alerts = archive.alerts(all).await.unwrap().into_iter();
+        let alerts: Vec<_> =
+            alerts.map(|row| (row.alert.about.name, row.alert.phase, row.alert.count)).collect();
+        let expected = [
+            ("b@shop.example".to_owned(), Phase::Firing, 1),
+            ("c@shop.example".to_owned(), Phase::Firing, 1),
+            ("a@shop.example".to_owned(), Phase::Resolved, 1),
+        ];
+        assert_eq!(alerts, expected);
+        let open = archive.open_suspensions(9).await.unwrap().into_iter();
+        let mut cases: Vec<_> = open.map(|row| row.case.to_string()).collect();
+        cases.sort_unstable();
+        assert_eq!(cases, ["TG-2", "TG-3"]);
+        assert_eq!(after.suspensions, Trust::Whole);
+    }
+}

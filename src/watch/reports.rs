@@ -1,7 +1,8 @@
 //! Sends tenants that have a contact their report when a week or a month has ended.
 //!
-//! That a letter is sent is noted durably before it goes out and taken back if the next hop did not take it, so each tenant gets one for
-//! each period, also across restarts; one whose fate is unknown may come twice. What ended too long ago is not sent any more: whoever
+//! That a letter is sent is noted durably before it goes out, when everything that can fail here is done, and taken back if the next
+//! hop did not take it, so each tenant gets one for each period, also across restarts. One whose fate is unknown is not sent again:
+//! a report that comes every ten minutes is worse than one that is missing. What ended too long ago is not sent any more: whoever
 //! turns letters on does not write to everybody about the past.
 
 use super::{Post, PostError};
@@ -9,9 +10,9 @@ use crate::{
     admin::{self, Admin, AdminError, SubjectView},
     notify::Letter,
     rules::tally::{calendar::Day, period::Period},
-    types::{Address, Domain, ReversePath},
+    types::{Address, Domain, ReversePath, TenantId},
 };
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 /// How often tenants are written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -86,29 +87,20 @@ impl Reports {
         contact: Address,
         from: Address,
     ) -> Result<(), AdminError> {
-        let Ok(name) = tenant.name.parse() else { return Ok(()) };
+        let Ok(name) = tenant.name.parse::<TenantId>() else { return Ok(()) };
         let archive = &self.admin.archive;
-        if !archive.begin_letter(Clone::clone(&name), period.to_string()).await? {
+        if archive.has_letter(name.clone(), period.to_string()).await? {
             return Ok(());
         }
-        let document = admin::report_of(&self.admin, period, &name).await?.for_tenant();
-        let (subject, text, html) = admin::report_letter(&document);
-        let date = self.admin.clock.utc();
-        let letter = Letter {
-            to: vec![contact],
-            from,
-            host: self.letters.host.clone(),
-            id: format!("report.{}", date.as_millis()),
-            date,
-            subject,
-            text,
-            html,
-        };
+        let letter = self.compose(period, &name, contact, from).await?;
+        if !archive.begin_letter(name.clone(), period.to_string(), letter.date).await? {
+            return Ok(());
+        }
         match self.post.send(&letter, ReversePath::Null).await {
             Ok(()) => Ok(()),
-            Err(error @ PostError::Refused(_)) => {
-                // It would be refused again.
-                tracing::warn!(tenant = %name, %error, "a report was not delivered");
+            Err(error @ (PostError::Refused(_) | PostError::Unknown(_))) => {
+                // It would be refused again, or may be there already.
+                tracing::warn!(tenant = %name, %error, "a report was not delivered, or may not have been");
                 Ok(())
             }
             Err(error @ PostError::Unavailable(_)) => {
@@ -117,6 +109,39 @@ impl Reports {
             }
         }
     }
+
+    async fn compose(
+        &self,
+        period: &Period,
+        tenant: &TenantId,
+        contact: Address,
+        from: Address,
+    ) -> Result<Letter, AdminError> {
+        let document = admin::report_of(&self.admin, period, tenant).await?.for_tenant();
+        let (subject, text, html) = admin::report_letter(&document);
+        Ok(Letter {
+            to: vec![contact],
+            from,
+            host: self.letters.host.clone(),
+            id: letter_id(period, tenant),
+            date: self.admin.clock.utc(),
+            subject,
+            text,
+            html,
+        })
+    }
+}
+
+/// What a letter's Message-ID begins with: the same for the same tenant and period, and without the tenant's name, which may hold
+/// anything.
+fn letter_id(period: &Period, tenant: &TenantId) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, tenant.as_str().as_bytes());
+    let mut id = format!("report.{}.{}.", period.first(), period.last());
+    for octet in &digest.as_ref()[..TENANT_OCTETS] {
+        // Writing to a string cannot fail.
+        let _ = write!(id, "{octet:02x}");
+    }
+    id
 }
 
 /// The period that ended last, if that is not too long ago.
@@ -132,12 +157,24 @@ fn due(every: Letters, today: Day) -> Option<Period> {
 
 /// A tenant is written to within so many days after the end of a period.
 const SENT_WITHIN_DAYS: i32 = 7;
+const TENANT_OCTETS: usize = 8;
 const FIRST_AFTER: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        admin::fixture,
+        clock::Clock,
+        deliver::{self, Deliverer, HostSettings, SmarthostSettings, TlsMode},
+        event::Events,
+        types::{SubjectId, Timestamp},
+    };
+    use tokio::{
+        io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream},
+        net::TcpListener,
+    };
 
     #[test]
     fn a_report_is_due_for_a_week_after_its_period() {
@@ -152,5 +189,109 @@ mod tests {
             let period = due(every, Day::of(today.parse().unwrap()));
             assert_eq!(period.map(|p| p.to_string()).as_deref(), due_for, "{every:?} {today}");
         }
+    }
+
+    #[test]
+    fn a_letter_that_is_sent_again_is_the_same_letter() {
+        let october = Period::parse("2026-10", Day::new(0)).unwrap();
+        let november = Period::parse("2026-11", Day::new(0)).unwrap();
+        let id = |period: &Period, tenant: &str| letter_id(period, &tenant.parse().unwrap());
+        assert_eq!(id(&october, "shop.example"), id(&october, "shop.example"));
+        assert!(id(&october, "shop.example").starts_with("report.2026-10-01.2026-10-31."));
+        assert_ne!(id(&october, "shop.example"), id(&october, "mall.example"));
+        assert_ne!(id(&october, "shop.example"), id(&november, "shop.example"));
+    }
+
+    #[tokio::test]
+    async fn a_letter_is_taken_back_if_it_did_not_leave_and_never_if_it_may_have() {
+        for (answer, is_noted) in
+            [("250 queued", true), ("451 later", false), ("554 no", true), ("", true)]
+        {
+            let gate = fixture::gate();
+            let post = Post::new(to_a_server_that_says(answer).await);
+            let letters = ReportLetters {
+                every: Letters::Monthly,
+                from: Some("gate@gate.example".parse().unwrap()),
+                host: "gate.example".parse().unwrap(),
+            };
+            let reports = Reports { admin: gate.admin.clone(), post, letters };
+            let period = Period::parse("2026-10", Day::new(0)).unwrap();
+            let tenant: TenantId = "shop.example".parse().unwrap();
+            let who = admin::Who::from(SubjectId::Tenant(tenant.clone()));
+            let view = admin::show(&reports.admin, &who).await.unwrap();
+            let (to, from) = ("owner@shop.example", "gate@gate.example");
+            reports.send(&period, &view, to.parse().unwrap(), from.parse().unwrap()).await.unwrap();
+            let noted = reports.admin.archive.has_letter(tenant, period.to_string()).await;
+            assert_eq!(noted.unwrap(), is_noted, "{answer:?}");
+        }
+    }
+
+    /// A way to a server that takes an envelope and a text and then says this, or hangs up if it is nothing.
+    async fn to_a_server_that_says(
+        answer: &'static str,
+    ) -> impl Fn() -> Deliverer + Send + Sync + 'static {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let mut stream = BufStream::new(listener.accept().await.unwrap().0);
+            let mut reply = "220 hop".to_owned();
+            loop {
+                if reply.is_empty() {
+                    return;
+                }
+                stream.write_all(format!("{reply}\r\n").as_bytes()).await.unwrap();
+                stream.flush().await.unwrap();
+                let mut line = String::new();
+                if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+                    return;
+                }
+                reply = match line.split_whitespace().next().unwrap_or_default() {
+                    "DATA" => {
+                        stream.write_all(b"354 go\r\n").await.unwrap();
+                        stream.flush().await.unwrap();
+                        while line != ".\r\n" {
+                            line.clear();
+                            stream.read_line(&mut line).await.unwrap();
+                        }
+                        answer.to_owned()
+                    }
+                    _ => "250 ok".to_owned(),
+                };
+            }
+        });
+        let host = HostSettings {
+            host: "127.0.0.1".into(),
+            port,
+            priority: 10,
+            weight: 1,
+            tls: TlsMode::None,
+            verify: true,
+            tls_name: None,
+            tls_ca: None,
+            auth: None,
+            source: None,
+            connections_max: 1,
+        };
+        let second = Duration::from_secs(1);
+        let settings = SmarthostSettings {
+            hostname: "gate.example".parse().unwrap(),
+            hosts: vec![host],
+            timeout_connect: 5 * second,
+            timeout_tls: 5 * second,
+            timeout_command: 5 * second,
+            timeout_data: 5 * second,
+            timeout_final: 5 * second,
+            timeout_after_dot: 20 * second,
+            idle_max: 60 * second,
+            messages_per_connection_max: 100,
+            breaker_failures: 3,
+            breaker_wait: 60 * second,
+            breaker_wait_max: 60 * second,
+            probe_every: 60 * second,
+        };
+        let clock = Clock::start(Timestamp::EPOCH);
+        let settings = deliver::Settings::Smarthost(settings);
+        let deliverer = Deliverer::new(settings, clock, Events::default()).unwrap();
+        move || deliverer.clone()
     }
 }

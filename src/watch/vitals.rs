@@ -1,6 +1,7 @@
 //! What no event tells: the room on the disk, the ends of certificates, how full the spool and the way into the archive are.
 //!
-//! Looks every few seconds, shows the figures as metrics, and tells when a disk becomes scarce or a certificate comes to its end.
+//! Looks every few seconds, shows the figures as metrics, and tells when a disk becomes scarce, or scarcer, or a certificate comes
+//! to its end.
 
 use super::Backlog;
 use crate::{
@@ -8,12 +9,12 @@ use crate::{
     clock::Clock,
     event::{self, DiskRoom, Event, Events},
     net::{CertificateEnd, TlsServer},
-    rules::vitals::{certificate_distance, is_disk_scarce},
+    rules::vitals::{DiskLevel, certificate_distance, disk_level},
     spool::Spool,
     telemetry::{self, Metrics},
     types::Timestamp,
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{cmp::Ordering, path::PathBuf, sync::Arc, time::Duration};
 
 /// Looks after what no event tells.
 pub struct Vitals {
@@ -38,8 +39,21 @@ pub struct Vitals {
 /// What was told last.
 #[derive(Default)]
 struct Told {
-    disk_is_scarce: bool,
+    disk: DiskLevel,
     certificate_distance: Option<u32>,
+}
+
+impl Told {
+    /// What is to be told of the disk: that it became worse, or that it is well again.
+    fn of_disk(&mut self, room: DiskRoom) -> Option<Event> {
+        let is = disk_level(self.disk, room.free_bytes, room.size_bytes);
+        let was = std::mem::replace(&mut self.disk, is);
+        match is.cmp(&was) {
+            Ordering::Greater => Some(Event::DiskScarce(room)),
+            Ordering::Less => Some(Event::DiskAmple(room)),
+            Ordering::Equal => None,
+        }
+    }
 }
 
 impl Vitals {
@@ -84,13 +98,7 @@ impl Vitals {
 
     fn tell(&self, told: &mut Told, disk: Option<DiskRoom>, certificate: Option<CertificateEnd>) {
         if let Some(room) = disk {
-            let was = told.disk_is_scarce;
-            told.disk_is_scarce = is_disk_scarce(was, room.free_bytes, room.size_bytes);
-            match (was, told.disk_is_scarce) {
-                (false, true) => self.say(&Event::DiskScarce(room)),
-                (true, false) => self.say(&Event::DiskAmple(room)),
-                _ => {}
-            }
+            told.of_disk(room).iter().for_each(|event| self.say(event));
         }
         if let Some(end) = certificate {
             let end = told_end(&end, self.clock.utc());
@@ -122,3 +130,26 @@ fn told_end(end: &CertificateEnd, utc: Timestamp) -> event::CertificateEnd {
 
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 const SECONDS_PER_DAY: u64 = 24 * 3600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::alarm::Book;
+
+    #[test]
+    fn a_disk_that_fills_up_is_told_again_when_it_becomes_critical() {
+        let (mut told, mut book) = (Told::default(), Book::new(Timestamp::EPOCH));
+        let mut said = Vec::new();
+        for (minute, free_bytes) in [(0, 30), (1, 9), (2, 7), (3, 4), (4, 6), (5, 3), (6, 15)] {
+            let at = Timestamp::from_millis(minute * 60_000);
+            let room = DiskRoom { folder: "var".into(), free_bytes, size_bytes: 100 };
+            told.of_disk(room).iter().for_each(|event| book.note(at, event));
+            book.turn(at + Duration::from_secs(59));
+            let notices = book.take().notices.into_iter();
+            said.extend(notices.map(|n| (minute, n.why.name(), n.alert.severity.name())));
+        }
+        book.turn(Timestamp::from_millis(7 * 60_000));
+        assert_eq!(said, [(1, "raised", "warning"), (3, "worse", "critical")]);
+        assert_eq!(book.take().notices[0].why.name(), "resolved");
+    }
+}

@@ -336,6 +336,33 @@ fn a_test_says_which_receivers_take_it() {
 }
 
 #[test]
+fn what_is_taken_away_or_put_right_is_over() {
+    let (gone, sink) = (sink_later(), sink().run());
+    let mut gate = gate().next_hop_at(gone, "").run();
+    let name = gone.to_string();
+    wait_for("the next hop to be left alone", || {
+        let mut client = gate.client();
+        client.expect(250, "MAIL FROM:<a@shop.example>");
+        client.expect(451, "RCPT TO:<b@remote.example>");
+        gate.log().iter().any(|line| line["event"] == "next-hop-down").then_some(())
+    });
+    gate.reload(|settings| settings.without_next_hops().next_hop(&sink));
+    gate.logged("next-hop-up", |line| line["next_hop"] == name.as_str());
+    let is_up = format!("tollgate_next_hop_up{{next_hop=\"{name}\"}} 1");
+    assert!(gate.http("/metrics").1.contains(&is_up));
+
+    let users = std::fs::read(gate.file("passwd")).unwrap();
+    std::fs::write(gate.file("passwd"), "a@shop.example:{PLAIN}x\n".repeat(2)).unwrap();
+    gate.logged("config-rejected", |_| true);
+    std::fs::write(gate.file("passwd"), users).unwrap();
+    wait_for("the password file to be right again", || {
+        let log = gate.log();
+        let reloads = log.iter().filter(|line| line["event"] == "config-reloaded").count();
+        (reloads == 2).then_some(())
+    });
+}
+
+#[test]
 fn mistakes_in_who_hears_of_alerts_are_told() {
     let said = gate_calling(free_port())
         .next_hop(&sink().run())

@@ -111,6 +111,12 @@ impl Settings {
         self
     }
 
+    /// Mail goes nowhere of what was said so far.
+    pub(crate) fn without_next_hops(mut self) -> Self {
+        self.hosts.clear();
+        self
+    }
+
     /// A row of the trust table, for the loopback network unless it says otherwise. Without any, that network may relay.
     pub(crate) fn trust(mut self, row: &str) -> Self {
         self.trust.push(table(row));

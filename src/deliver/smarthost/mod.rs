@@ -8,7 +8,7 @@ mod transaction;
 
 pub(super) use transaction::SmarthostTransaction;
 
-use super::{DeliverError, HopHealth, SmarthostSettings};
+use super::{DeliverError, HopHealth, HopState, SmarthostSettings};
 use crate::{
     clock::{self, Clock},
     event::{Event, Events, NextHopState},
@@ -17,6 +17,7 @@ use crate::{
 };
 use breaker::Change;
 use connection::Failure;
+use parking_lot::Mutex;
 use pool::{Host, Lease, Patience};
 use route::{Random, Rank};
 use std::{future::Future, sync::Arc, time::Duration};
@@ -34,6 +35,14 @@ struct House {
     random: Random,
     clock: Clock,
     events: Events,
+    duty: Mutex<Duty>,
+}
+
+/// Whether mail goes this way, or others took over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    InForce,
+    Retired,
 }
 
 /// Why there is no connection.
@@ -68,7 +77,8 @@ impl Smarthost {
         };
         let ranks = hosts.iter().map(rank).collect();
         let random = Random::new(seed);
-        Ok(Self(Arc::new(House { settings, hosts, ranks, random, clock, events })))
+        let duty = Mutex::new(Duty::InForce);
+        Ok(Self(Arc::new(House { settings, hosts, ranks, random, clock, events, duty })))
     }
 
     pub(super) fn begin(&self, mail: MailRequest) -> SmarthostTransaction {
@@ -96,6 +106,20 @@ impl Smarthost {
 
     pub(super) fn health(&self) -> Vec<HopHealth> {
         self.0.hosts.iter().map(|host| host.health()).collect()
+    }
+
+    pub(super) fn retire(&self) {
+        let house = &self.0;
+        let mut duty = house.duty.lock();
+        if *duty == Duty::Retired {
+            return;
+        }
+        *duty = Duty::Retired;
+        for hop in self.health().into_iter().filter(|hop| hop.state == HopState::Down) {
+            let (next_hop, detail) = (hop.name, String::from("it is not used any more"));
+            let event = Event::NextHopUp(NextHopState { next_hop, detail });
+            house.events.tell(house.clock.now(), &event);
+        }
     }
 
     pub(super) async fn run_probes(self, shutdown: impl Future<Output = ()> + Send) {
@@ -224,7 +248,11 @@ impl House {
                 Event::NextHopUp(NextHopState { next_hop, detail })
             }
         };
-        self.events.tell(self.clock.now(), &event);
+        // Held while it is told, so that nothing is told of a hop after that it is gone.
+        let duty = self.duty.lock();
+        if *duty == Duty::InForce {
+            self.events.tell(self.clock.now(), &event);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
         CertificateEnd, Charged, DiskRoom, Event, LimitReached, MessageReport, Outcome, Refusal,
         RefusalReason, Resumed, Scanner, SlaBudget, Suspended, Trouble,
     },
+    rules::vitals::{CERTIFICATE_CRITICAL_DAYS, is_disk_critical},
     types::{Scope, SubjectId, TenantId},
 };
 use std::time::Duration;
@@ -47,6 +48,14 @@ impl About {
         match subject {
             SubjectId::Account(account) => Self::new("account", account.as_str()),
             SubjectId::Tenant(tenant) => Self::new("tenant", tenant.as_str()),
+        }
+    }
+
+    pub(super) fn to_subject(&self) -> Option<SubjectId> {
+        match self.scope.as_str() {
+            "account" => self.name.parse().ok().map(SubjectId::Account),
+            "tenant" => self.name.parse().ok().map(SubjectId::Tenant),
+            _ => None,
         }
     }
 }
@@ -180,7 +189,8 @@ fn clear(condition: &Condition) -> Sign {
     Sign::Clear(condition.key())
 }
 
-/// Its end is when its window has passed without another report, which comes once in a window.
+/// A limit that stays full is reported once in its window, but not before somebody runs into it again; so its end is when
+/// that has not happened for twice the window.
 fn limit(reached: &LimitReached) -> Condition {
     let kind = if reached.percent >= 100 { Kind::LimitReached } else { Kind::LimitNear };
     let parts = reached.key.parts();
@@ -197,7 +207,7 @@ fn limit(reached: &LimitReached) -> Condition {
     Condition {
         tenant: (parts.scope == Scope::Tenant).then(|| parts.name.parse().ok()).flatten(),
         detail: format!("{}/{window}", reached.unit.name()),
-        lasts: Some(window.length()),
+        lasts: Some(window.length().saturating_mul(2).max(LIMIT_LASTS_MIN)),
         ..Condition::of(kind, About::new(parts.scope.name(), parts.name), facts)
     }
 }
@@ -264,8 +274,7 @@ fn disk(room: &DiskRoom) -> Condition {
         size_bytes: Some(room.size_bytes),
         ..Facts::default()
     };
-    let (free, size) = (u128::from(room.free_bytes), u128::from(room.size_bytes));
-    let severity = critical_if(free * 100 < size * DISK_CRITICAL_PERCENT);
+    let severity = critical_if(is_disk_critical(room.free_bytes, room.size_bytes));
     Condition { severity, facts, ..Condition::gate(Kind::DiskNearlyFull) }
 }
 
@@ -276,7 +285,7 @@ fn certificate(end: &CertificateEnd) -> Condition {
         not_after: Some(end.not_after),
         ..Facts::default()
     };
-    let severity = critical_if(end.days < CERTIFICATE_CRITICAL_DAYS);
+    let severity = critical_if(end.days <= CERTIFICATE_CRITICAL_DAYS);
     Condition { severity, facts, ..Condition::gate(Kind::CertificateExpiring) }
 }
 
@@ -301,7 +310,5 @@ fn shortened(text: &str) -> String {
 }
 
 const TEXT_CHARS_MAX: usize = 500;
-/// Below so many per cent of free room a full disk is near.
-const DISK_CRITICAL_PERCENT: u128 = 5;
-/// With fewer days left a certificate must be renewed now.
-const CERTIFICATE_CRITICAL_DAYS: u32 = 3;
+/// A limit with a short window is not said to be free again sooner than this.
+const LIMIT_LASTS_MIN: Duration = Duration::from_secs(900);

@@ -25,7 +25,7 @@ pub use volume::{VOLUME_ACCOUNTS_MAX, VolumeRow};
 
 use crate::{
     event::Event,
-    types::{TenantId, Timestamp},
+    types::{CaseId, SubjectId, TenantId, Timestamp},
 };
 use condition::Sign;
 use refusals::Refusals;
@@ -252,6 +252,15 @@ impl Book {
     /// The alerts that last, by key.
     pub fn open(&self) -> impl Iterator<Item = &Alert> {
         self.open.values()
+    }
+
+    /// Who is suspended as far as the book knows, and under which case.
+    #[must_use]
+    pub fn suspended(&self) -> Vec<(SubjectId, CaseId)> {
+        let of_suspensions = self.open.values().filter(|alert| alert.kind == Kind::Suspended);
+        of_suspensions
+            .filter_map(|alert| Some((alert.about.to_subject()?, alert.facts.case.clone()?)))
+            .collect()
     }
 
     fn raise(&mut self, at: Timestamp, condition: Condition) {

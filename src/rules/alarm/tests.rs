@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     event::{
-        Charged, DiskRoom, Evidence, LimitReached, MessageReport, NextHopState, Outcome, Resumed,
-        Suspended, Trouble,
+        CertificateEnd, Charged, DiskRoom, Evidence, LimitReached, MessageReport, NextHopState,
+        Outcome, Resumed, Suspended, Trouble,
     },
     types::{ClientIp, Key, Language, Limit, ReversePath, Span, SubjectId, Unit},
 };
@@ -138,16 +138,17 @@ fn what_flaps_is_told_once() {
 }
 
 #[test]
-fn a_limit_is_over_when_its_window_has_passed() {
+fn a_limit_is_over_when_its_window_has_passed_twice() {
     check(&[
         (0, Some(limit(80, "a@x.example")), &["limit-near raised"]),
         (10, Some(limit(100, "a@x.example")), &["limit-reached raised"]),
         (20, Some(limit(100, "b@x.example")), &["limit-reached raised"]),
-        (3_600, None, &["limit-near resolved"]),
         (3_609, Some(limit(100, "a@x.example")), &[]),
-        (3_620, None, &["limit-reached resolved"]),
-        (7_208, None, &[]),
-        (7_209, None, &["limit-reached resolved"]),
+        (7_199, None, &[]),
+        (7_200, None, &["limit-near resolved"]),
+        (7_220, None, &["limit-reached resolved"]),
+        (10_808, None, &[]),
+        (10_809, None, &["limit-reached resolved"]),
     ]);
 }
 
@@ -289,6 +290,16 @@ fn a_next_hop_that_refuses_half_of_what_it_gets_is_told() {
     assert_eq!(hand(&mut book, 2, Outcome::Deferred, 1), ["next-hop-refusing raised"]);
     book.turn(at(2 + 900));
     assert_eq!(told(&mut book), ["next-hop-refusing resolved"]);
+}
+
+#[test]
+fn a_certificate_is_critical_three_days_before_its_end() {
+    for (days, severity) in [(30, "warning"), (4, "warning"), (3, "critical"), (0, "critical")] {
+        let mut book = Book::new(at(0));
+        let end = CertificateEnd { certificate: "c".into(), not_after: at(0), days };
+        book.note(at(0), &Event::CertificateExpiring(end));
+        assert_eq!(book.take().notices[0].alert.severity.name(), severity, "{days} days");
+    }
 }
 
 #[test]

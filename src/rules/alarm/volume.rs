@@ -25,6 +25,8 @@ pub struct VolumeRow {
 pub(super) struct Volume {
     accounts: HashMap<AccountId, Recent>,
     known_since: Timestamp,
+    /// The hour in which room was made for others last: once in an hour is enough to look at all of them.
+    swept: i64,
 }
 
 /// What one account sent of late.
@@ -44,7 +46,7 @@ struct Peak {
 
 impl Volume {
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { accounts: HashMap::new(), known_since: now }
+        Self { accounts: HashMap::new(), known_since: now, swept: i64::MIN }
     }
 
     /// Adds hours before the start.
@@ -79,7 +81,8 @@ impl Volume {
 
     fn of(&mut self, account: &AccountId, hour: i64) -> Option<&mut Recent> {
         if !self.accounts.contains_key(account) {
-            if self.accounts.len() >= VOLUME_ACCOUNTS_MAX {
+            if self.accounts.len() >= VOLUME_ACCOUNTS_MAX && hour > self.swept {
+                self.swept = hour;
                 self.accounts.retain(|_, recent| recent.hour >= hour - HOURS_IDLE_MAX);
             }
             if self.accounts.len() >= VOLUME_ACCOUNTS_MAX {
@@ -140,3 +143,25 @@ const DAYS_KEPT: i64 = 7;
 const KNOWN_MIN: Duration = Duration::from_secs(86_400);
 /// Accounts that sent nothing for so long make room for others.
 const HOURS_IDLE_MAX: i64 = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_memory_makes_room_once_in_an_hour() {
+        let mut volume = Volume::new(Timestamp::EPOCH);
+        let account = |n: usize| format!("a{n}@shop.example").parse::<AccountId>().unwrap();
+        let known = |n: usize, hour: i64| (account(n), Recent::new(hour));
+        volume.accounts.extend((0..VOLUME_ACCOUNTS_MAX).map(|n| known(n, 0)));
+        assert!(volume.of(&account(VOLUME_ACCOUNTS_MAX), 0).is_none());
+        assert!(volume.of(&account(VOLUME_ACCOUNTS_MAX), HOURS_IDLE_MAX).is_none());
+        assert!(volume.of(&account(VOLUME_ACCOUNTS_MAX), HOURS_IDLE_MAX + 1).is_some());
+        assert_eq!(volume.accounts.len(), 1);
+        // It is full again within the same hour, of what is idle: nobody looks through it before the next.
+        volume.accounts.extend((0..VOLUME_ACCOUNTS_MAX).map(|n| known(n, 0)));
+        let another = account(VOLUME_ACCOUNTS_MAX + 1);
+        assert!(volume.of(&another, HOURS_IDLE_MAX + 1).is_none());
+        assert!(volume.of(&another, HOURS_IDLE_MAX + 2).is_some());
+    }
+}

@@ -95,7 +95,7 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
     pub async fn open_alerts(&self) -> Result<Vec<Alert>, StoreError> {
-        self.read(|db| {
+        self.read_own(|db| {
             let mut select = db.prepare_cached(&format!(
                 "{SELECT} WHERE phase <> {RESOLVED} ORDER BY alerts.number"
             ))?;
@@ -109,7 +109,7 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
     pub async fn busiest_hours(&self, since: Timestamp) -> Result<Vec<VolumeRow>, StoreError> {
-        self.read(move |db| {
+        self.read_own(move |db| {
             let mut select = db.prepare_cached(
                 "SELECT names.name, d.peak_at, d.peak FROM usage_days AS d JOIN names ON names.id = d.account \
                  WHERE d.slot >= ?1 AND d.account <> 0 ORDER BY d.peak DESC LIMIT ?2",
@@ -142,7 +142,7 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
     pub async fn pending_alerts(&self, now: Timestamp) -> Result<Pending, StoreError> {
-        self.read(move |db| {
+        self.read_own(move |db| {
             let mut unrouted = db.prepare_cached(
                 "SELECT number, body FROM alert_notices WHERE routed = 0 ORDER BY number LIMIT ?1",
             )?;
@@ -158,7 +158,8 @@ impl Archive {
         .await
     }
 
-    /// Notes who gets these messages, all in one transaction.
+    /// Notes who gets these messages, all in one transaction. What is held back of earlier messages about the same alert for a
+    /// receiver is due no later than the new one, so that they arrive in their order.
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be written; nothing was noted then.
@@ -177,7 +178,7 @@ impl Archive {
         now: Timestamp,
         max: u32,
     ) -> Result<Vec<Owed>, StoreError> {
-        self.read(move |db| {
+        self.read_own(move |db| {
             let mut select = db.prepare_cached(
                 "SELECT n.number, d.attempts, n.body, tenants.name FROM alert_deliveries AS d \
                  JOIN alert_notices AS n ON n.number = d.notice \
@@ -241,13 +242,14 @@ fn put(db: &Connection, alert: &Alert) -> rusqlite::Result<()> {
     let account = account.map(SubjectId::Account);
     let account = account.map(|account| names::number_of(db, &account)).transpose()?;
     let mut upsert = db.prepare_cached(
-        "INSERT INTO alerts (id, phase, told, account, tenant, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-         ON CONFLICT (id) DO UPDATE SET phase = excluded.phase, told = excluded.told, body = excluded.body, \
-         tenant = coalesce(tenant, excluded.tenant)",
+        "INSERT INTO alerts (id, phase, told, over, account, tenant, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+         ON CONFLICT (id) DO UPDATE SET phase = excluded.phase, told = excluded.told, over = excluded.over, \
+         body = excluded.body, tenant = coalesce(tenant, excluded.tenant)",
     )?;
     let tenant = tenant_number(db, alert.tenant.as_ref())?;
-    let phase = phase_number(alert.phase);
-    upsert.execute(params![alert.id, phase, alert.told, account, tenant, to_json(alert)?])?;
+    let (phase, over) = (phase_number(alert.phase), alert.over.map(stored));
+    let body = to_json(alert)?;
+    upsert.execute(params![alert.id, phase, alert.told, over, account, tenant, body])?;
     Ok(())
 }
 
@@ -275,12 +277,22 @@ fn route(db: &Connection, route: &Route) -> rusqlite::Result<()> {
             .execute(params![route.alert, tenant])?;
     }
     for (sink, at) in &route.sinks {
+        pull_forward(db, route, sink, *at)?;
         db.prepare_cached(
             "INSERT INTO alert_deliveries (notice, sink, attempts, at) VALUES (?1, ?2, 0, ?3)",
         )?
         .execute(params![route.number, sink, stored(*at)])?;
     }
     forget_if_done(db, route.number)
+}
+
+/// What was tried already, and refused, keeps its own time.
+fn pull_forward(db: &Connection, route: &Route, sink: &str, at: Timestamp) -> rusqlite::Result<()> {
+    let mut update = db.prepare_cached(
+        "UPDATE alert_deliveries SET at = ?3 WHERE sink = ?2 AND at > ?3 AND attempts = 0 \
+         AND notice IN (SELECT number FROM alert_notices WHERE alert = ?1)",
+    )?;
+    update.execute(params![route.alert, sink, stored(at)]).map(drop)
 }
 
 fn settle(db: &Connection, sink: &str, notice: i64, ending: Ending) -> rusqlite::Result<()> {
@@ -331,6 +343,15 @@ fn trim(db: &Connection, sinks: &[String], max: usize) -> rusqlite::Result<u64> 
         oldest.into_iter().try_for_each(|notice| settle(db, &sink, notice, Ending::Done))?;
     }
     Ok(given_up)
+}
+
+/// Forgets alerts that were over before a moment, a few at a time.
+pub(super) fn cut(db: &Connection, before: Timestamp, max: usize) -> rusqlite::Result<usize> {
+    let sql = format!(
+        "DELETE FROM alerts WHERE number IN \
+         (SELECT number FROM alerts WHERE over < ?1 ORDER BY over LIMIT {max})"
+    );
+    db.prepare_cached(&sql)?.execute(params![stored(before)])
 }
 
 fn select(db: &Connection, filter: &AlertFilter) -> rusqlite::Result<Vec<AlertRow>> {
@@ -395,13 +416,15 @@ const SELECT: &str = "SELECT alerts.number, alerts.body, tenants.name FROM alert
 
 pub(super) const CREATE: &str = "
 CREATE TABLE alerts (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, phase INTEGER NOT NULL,
-    told INTEGER NOT NULL, account INTEGER, tenant INTEGER, body TEXT NOT NULL);
+    told INTEGER NOT NULL, over INTEGER, account INTEGER, tenant INTEGER, body TEXT NOT NULL);
 CREATE INDEX alerts_open ON alerts (number) WHERE phase <> 2;
+CREATE INDEX alerts_over ON alerts (over) WHERE over IS NOT NULL;
 CREATE INDEX alerts_tenant ON alerts (tenant, number) WHERE tenant IS NOT NULL;
 CREATE INDEX alerts_account ON alerts (account, number) WHERE account IS NOT NULL;
 CREATE TABLE alert_notices (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, alert TEXT NOT NULL,
     body TEXT NOT NULL, routed INTEGER NOT NULL);
 CREATE INDEX alert_notices_unrouted ON alert_notices (number) WHERE routed = 0;
+CREATE INDEX alert_notices_alert ON alert_notices (alert);
 CREATE TABLE alert_deliveries (notice INTEGER NOT NULL, sink TEXT NOT NULL, attempts INTEGER NOT NULL, at INTEGER NOT NULL,
     PRIMARY KEY (sink, notice)) WITHOUT ROWID;
 CREATE INDEX alert_deliveries_notice ON alert_deliveries (notice);

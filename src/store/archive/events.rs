@@ -2,7 +2,7 @@
 
 use super::{
     Archive,
-    messages::{Mark, MarkKey, insert_marks},
+    messages::{Mark, MarkKey, cut_marks, insert_marks},
     names, stored,
 };
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     types::{AccountId, SubjectId, TenantId, Timestamp},
 };
 use rusqlite::{Connection, Row, ToSql, params};
+use std::time::Duration;
 
 /// An event that is to be kept.
 #[derive(Debug, Clone)]
@@ -146,47 +147,100 @@ pub(super) fn insert(db: &Connection, key: &MarkKey, events: &[NewEvent]) -> rus
 }
 
 fn select(db: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<EventRow>> {
-    let mut wanted = Wanted::default();
-    for subject in [
-        filter.tenant.clone().map(SubjectId::Tenant),
-        filter.account.clone().map(SubjectId::Account),
-    ]
-    .into_iter()
-    .flatten()
-    {
-        let column = if matches!(subject, SubjectId::Tenant(_)) { "tenant" } else { "account" };
-        // Whoever has no number has no events.
-        let Some(number) = names::find(db, &subject)? else { return Ok(Vec::new()) };
-        wanted.add(&format!("events.{column} ="), number);
-    }
-    if let Some(since) = filter.since {
-        wanted.add("at >=", stored(since));
-    }
-    if let Some(until) = filter.until {
-        wanted.add("at <", stored(until));
-    }
-    if let Some(beyond) = filter.beyond {
-        let side = if filter.order == Order::Newest { "events.id <" } else { "events.id >" };
-        wanted.add(side, beyond);
-    }
-    wanted.any_of("events.name", &filter.names);
-    let direction = if filter.order == Order::Newest { "DESC" } else { "ASC" };
+    let Some(wanted) = wanted(db, filter)? else { return Ok(Vec::new()) };
     let max = filter.max.clamp(1, EVENTS_PAGE_MAX);
-    let sql = format!(
-        "SELECT {ROW_COLUMNS} FROM {ROW_TABLES} WHERE {} ORDER BY events.id {direction} LIMIT {max}",
-        wanted.sql()
-    );
+    let numbers = select_numbers(db, &wanted, filter, max)?;
+    let sql = format!("SELECT {ROW_COLUMNS} FROM {ROW_TABLES} WHERE events.id = ?1");
     let mut select = db.prepare_cached(&sql)?;
-    let values: Vec<&dyn ToSql> = wanted.values.iter().map(AsRef::as_ref).collect();
-    select.query_map(values.as_slice(), row)?.collect()
+    numbers.iter().map(|number| select.query_row(params![number], row)).collect()
 }
 
-/// Forgets those of before a moment, a few at a time.
+/// Everything but the names; none: there is no such event.
+fn wanted(db: &Connection, filter: &EventFilter) -> rusqlite::Result<Option<Wanted>> {
+    let mut wanted = Wanted::default();
+    let tenant = filter.tenant.clone().map(SubjectId::Tenant);
+    let account = filter.account.clone().map(SubjectId::Account);
+    for (column, subject) in [("tenant", tenant), ("account", account)] {
+        let Some(subject) = subject else { continue };
+        // Whoever has no number has no events.
+        let Some(number) = names::find(db, &subject)? else { return Ok(None) };
+        wanted.add(&format!("{column} ="), number);
+    }
+    // The plus signs keep the database from reading in the order of time and sorting all of it.
+    if let Some(since) = filter.since {
+        let Some(first) = bound(db, FIRST_ID, since - CLOCK_SET_BACK_MAX)? else { return Ok(None) };
+        wanted.add("id >=", first);
+        wanted.add("+at >=", stored(since));
+    }
+    if let Some(until) = filter.until {
+        let Some(last) = bound(db, LAST_ID, until + CLOCK_SET_BACK_MAX)? else { return Ok(None) };
+        wanted.add("id <=", last);
+        wanted.add("+at <", stored(until));
+    }
+    if let Some(beyond) = filter.beyond {
+        let side = if filter.order == Order::Newest { "id <" } else { "id >" };
+        wanted.add(side, beyond);
+    }
+    Ok(Some(wanted))
+}
+
+/// Where among the ids a moment lies. Ids follow time but for clocks that were set back and events that were told at the same
+/// moment, so it is looked at some events from well beyond it.
+fn bound(db: &Connection, sql: &str, at: Timestamp) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached(sql)?.query_row(params![stored(at)], |row| row.get(0))
+}
+
+/// The ids of a page: of each name its first ones, and of these the first.
+fn select_numbers(
+    db: &Connection,
+    wanted: &Wanted,
+    filter: &EventFilter,
+    max: usize,
+) -> rusqlite::Result<Vec<i64>> {
+    let mut select = db.prepare_cached(&numbers_sql(wanted, filter, max))?;
+    let mut numbers: Vec<i64> = Vec::new();
+    let names: Vec<Option<&String>> =
+        if filter.names.is_empty() { vec![None] } else { filter.names.iter().map(Some).collect() };
+    for name in names {
+        let mut values: Vec<&dyn ToSql> = wanted.values.iter().map(AsRef::as_ref).collect();
+        values.extend(name.iter().map(|name| *name as &dyn ToSql));
+        for number in select.query_map(values.as_slice(), |row| row.get(0))? {
+            numbers.push(number?);
+        }
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    if filter.order == Order::Newest {
+        numbers.reverse();
+    }
+    numbers.truncate(max);
+    Ok(numbers)
+}
+
+/// Reads ids in their order; the last value is the name, if there are names.
+fn numbers_sql(wanted: &Wanted, filter: &EventFilter, max: usize) -> String {
+    let name = match filter.names.len() {
+        0 => String::new(),
+        _ => format!(" AND name = ?{}", wanted.values.len() + 1),
+    };
+    let direction = if filter.order == Order::Newest { "DESC" } else { "ASC" };
+    format!(
+        "SELECT id FROM events WHERE {}{name} ORDER BY id {direction} LIMIT {max}",
+        wanted.sql()
+    )
+}
+
+/// Forgets those of before a moment with their marks, a few at a time.
 pub(super) fn cut(db: &Connection, before: Timestamp, max: usize) -> rusqlite::Result<usize> {
-    let sql = format!(
-        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE at < ?1 ORDER BY at LIMIT {max})"
-    );
-    db.prepare_cached(&sql)?.execute(params![stored(before)])
+    let oldest = format!("SELECT id FROM events WHERE at < ?1 ORDER BY at, id LIMIT {max}");
+    let marks_max = max * MARKS_PER_EVENT;
+    let marks = cut_marks(db, &oldest, before, marks_max)?;
+    if marks == marks_max {
+        // The events go when their last marks have gone.
+        return Ok(marks);
+    }
+    let sql = format!("DELETE FROM events WHERE id IN ({oldest})");
+    Ok(marks + db.prepare_cached(&sql)?.execute(params![stored(before)])?)
 }
 
 pub(super) const ROW_COLUMNS: &str =
@@ -247,6 +301,18 @@ impl Wanted {
     }
 }
 
+/// Marks that one step forgets for each event of it; of most events there are fewer.
+const MARKS_PER_EVENT: usize = 4;
+/// Events of a clock that was set back further than this may be missed by whoever asks for a stretch of time that ends or begins
+/// there.
+const CLOCK_SET_BACK_MAX: Duration = Duration::from_secs(3_600);
+/// The lowest id among some events from a moment on.
+const FIRST_ID: &str =
+    "SELECT min(id) FROM (SELECT id FROM events WHERE at >= ?1 ORDER BY at LIMIT 1000)";
+/// The highest id among some events before a moment.
+const LAST_ID: &str =
+    "SELECT max(id) FROM (SELECT id FROM events WHERE at < ?1 ORDER BY at DESC LIMIT 1000)";
+
 pub(super) const CREATE: &str = "
 CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, name TEXT NOT NULL,
     tenant INTEGER, account INTEGER, body TEXT NOT NULL);
@@ -255,3 +321,42 @@ CREATE INDEX events_name ON events (name, id);
 CREATE INDEX events_tenant ON events (tenant, id) WHERE tenant IS NOT NULL;
 CREATE INDEX events_account ON events (account, id) WHERE account IS NOT NULL;
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_events_is_never_sorted() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(CREATE).unwrap();
+        db.execute_batch(names::CREATE).unwrap();
+        names::number_of(&db, &SubjectId::Tenant("shop.example".parse().unwrap())).unwrap();
+        let rows = "INSERT INTO events (at, name, body) VALUES (1000, 'message', '{}')";
+        db.execute_batch(rows).unwrap();
+        let moment = |millis| Some(Timestamp::from_millis(millis));
+        let tenant = Some("shop.example".parse().unwrap());
+        let names = || vec!["message".to_owned(), "refused".to_owned()];
+        let all = EventFilter::default;
+        for filter in [
+            all(),
+            EventFilter { names: names(), ..all() },
+            EventFilter { since: moment(500), ..all() },
+            EventFilter { since: moment(500), until: moment(2_000), names: names(), ..all() },
+            EventFilter { tenant, names: names(), since: moment(500), beyond: Some(7), ..all() },
+        ] {
+            for order in [Order::Newest, Order::Oldest] {
+                let filter = EventFilter { order, ..filter.clone() };
+                let wanted = wanted(&db, &filter).unwrap().unwrap();
+                let sql = format!("EXPLAIN QUERY PLAN {}", numbers_sql(&wanted, &filter, 50));
+                let mut values: Vec<&dyn ToSql> = wanted.values.iter().map(AsRef::as_ref).collect();
+                values.extend(filter.names.first().map(|name| name as &dyn ToSql));
+                let mut explain = db.prepare(&sql).unwrap();
+                let plan = explain.query_map(values.as_slice(), |row| row.get::<_, String>(3));
+                let plan: Vec<String> = plan.unwrap().map(Result::unwrap).collect();
+                assert!(!plan.join("; ").contains("TEMP B-TREE"), "{filter:?}: {plan:?}");
+                assert!(!plan.join("; ").contains("events_at"), "{filter:?}: {plan:?}");
+            }
+        }
+    }
+}

@@ -110,7 +110,9 @@ pub(super) fn insert_marks(
     event: i64,
     marks: &[Mark],
 ) -> rusqlite::Result<()> {
-    let mut insert = db.prepare_cached("INSERT INTO marks (event, bits) VALUES (?1, ?2)")?;
+    // A recipient may stand in a message twice.
+    let mut insert =
+        db.prepare_cached("INSERT OR IGNORE INTO marks (event, bits) VALUES (?1, ?2)")?;
     for mark in marks {
         insert.execute(params![event, key.bits(mark)])?;
     }
@@ -186,19 +188,24 @@ fn select_numbers(
     db.prepare_cached(&sql)?.query_map(values.as_slice(), |row| row.get(0))?.collect()
 }
 
-/// Forgets marks of events that are gone, a few at a time: they lie in the order of their events, so only the first are looked at.
-pub(super) fn cut_marks(db: &Connection, max: usize) -> rusqlite::Result<usize> {
+/// Forgets marks of the events that a query chooses by `?1`, which is a moment, up to `max`; returns how many went.
+pub(super) fn cut_marks(
+    db: &Connection,
+    events: &str,
+    before: Timestamp,
+    max: usize,
+) -> rusqlite::Result<usize> {
     let sql = format!(
-        "DELETE FROM marks WHERE rowid IN (SELECT rowid FROM marks ORDER BY rowid LIMIT {max}) \
-         AND event < coalesce((SELECT min(id) FROM events), (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'events'))"
+        "DELETE FROM marks WHERE (event, bits) IN \
+         (SELECT event, bits FROM marks WHERE event IN ({events}) LIMIT {max})"
     );
-    db.prepare_cached(&sql)?.execute([])
+    db.prepare_cached(&sql)?.execute(params![stored(before)])
 }
 
 pub(super) const CREATE: &str = "
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 INSERT INTO secrets (name, value) VALUES ('marks', randomblob(32)), ('subjects', randomblob(32));
-CREATE TABLE marks (event INTEGER NOT NULL, bits INTEGER NOT NULL);
+CREATE TABLE marks (event INTEGER NOT NULL, bits INTEGER NOT NULL, PRIMARY KEY (event, bits)) WITHOUT ROWID;
 CREATE INDEX marks_bits ON marks (bits, event);
 ";
 

@@ -30,11 +30,15 @@ pub use messages::{Mark, TRACE_PAGE_MAX, TraceFilter};
 pub use retention::Keep;
 pub use tokens::{NewToken, TOKENS_MAX, TokenDigest, TokenRecord};
 pub use usage::{
-    AccountUsage, Coverage, HOURS_KEPT, Peak, SUSPENSIONS_MAX, SuspensionRow, TenantUsage,
-    USAGE_ROWS_MAX, UsageOf, UsageSum,
+    AccountUsage, Coverage, HOURS_KEPT, OpenSuspension, Peak, SUSPENSIONS_MAX, SuspensionRow,
+    TenantUsage, USAGE_ROWS_MAX, UsageOf, UsageSum,
 };
 
-use self::{messages::MarkKey, reader::Readers, writer::Writes};
+use self::{
+    messages::MarkKey,
+    reader::{Asker, Readers},
+    writer::Writes,
+};
 use super::{StoreError, sqlite::schema::failed};
 use crate::{
     rules::{alarm, tally::Tally},
@@ -43,7 +47,7 @@ use crate::{
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::{path::PathBuf, sync::Arc, thread::JoinHandle};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 
 /// The archive's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,12 +156,6 @@ impl Archive {
         }
     }
 
-    /// Why the last write failed, until one succeeds. The receiver hears of each change.
-    #[must_use]
-    pub fn failure(&self) -> watch::Receiver<Option<String>> {
-        self.0.writes.failure()
-    }
-
     /// Writes what was taken and ends the writer; later writes fail.
     pub async fn close(&self) {
         self.0.writes.close();
@@ -180,7 +178,15 @@ impl Archive {
         &self,
         job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.0.readers.run(job).await
+        self.0.readers.run(Asker::Others, job).await
+    }
+
+    /// The same for the program's own tasks, which have a connection that nobody else can hold.
+    async fn read_own<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.0.readers.run(Asker::Program, job).await
     }
 }
 

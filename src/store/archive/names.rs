@@ -25,6 +25,15 @@ fn parts(subject: &SubjectId) -> (i64, &str) {
     }
 }
 
+/// The subject of a row.
+pub(super) fn subject_of(kind: i64, name: &str) -> Option<SubjectId> {
+    match kind {
+        ACCOUNT => name.parse().ok().map(SubjectId::Account),
+        TENANT => name.parse().ok().map(SubjectId::Tenant),
+        _ => None,
+    }
+}
+
 /// `kind` of an account.
 pub(super) const ACCOUNT: i64 = 0;
 /// `kind` of a tenant.

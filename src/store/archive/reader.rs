@@ -14,7 +14,18 @@ use tokio::sync::Semaphore;
 /// The readers.
 pub(super) struct Readers {
     places: Arc<Semaphore>,
+    /// The place of the program's own tasks: alerts go out however many reports are asked for.
+    own: Arc<Semaphore>,
     idle: Arc<Idle>,
+}
+
+/// Who reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// The program's own tasks, one at a time.
+    Program,
+    /// Whoever asks for something, [`READERS_MAX`] at a time.
+    Others,
 }
 
 struct Idle {
@@ -25,15 +36,18 @@ struct Idle {
 impl Readers {
     pub(super) fn new(path: &Path) -> Self {
         let idle = Idle { path: path.to_owned(), connections: Mutex::default() };
-        Self { places: Arc::new(Semaphore::new(READERS_MAX)), idle: Arc::new(idle) }
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { places: places(READERS_MAX), own: places(1), idle: Arc::new(idle) }
     }
 
     /// Runs a job; one that takes longer than [`READ_TIME_MAX`] is stopped.
     pub(super) async fn run<T: Send + 'static>(
         &self,
+        asker: Asker,
         job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let place = self.places.clone().acquire_owned().await;
+        let places = if asker == Asker::Program { &self.own } else { &self.places };
+        let place = places.clone().acquire_owned().await;
         let place = place.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let idle = self.idle.clone();
         let reading = tokio::task::spawn_blocking(move || {
@@ -67,7 +81,7 @@ impl Idle {
     }
 }
 
-/// Jobs that read at a time.
+/// Jobs of others that read at a time.
 const READERS_MAX: usize = 4;
 const READ_TIME_MAX: Duration = Duration::from_secs(10);
 /// Instructions of SQLite's machine between two looks at the time.

@@ -3,7 +3,7 @@
 //! Each topic has a row in [`KEPT`]: how long it is kept, and what deletes a few of its oldest rows. The audit has none, because
 //! it is kept for good; but what somebody looked for goes when the messages go.
 
-use super::{Archive, Lasting, audit, complaints, events, messages};
+use super::{Archive, Lasting, alerts, audit, complaints, events, usage};
 use crate::{store::StoreError, types::Timestamp};
 use rusqlite::Connection;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// How long what happened is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
-    /// Events, messages and complaints.
+    /// Events, messages, complaints, and alerts that are over.
     pub events: Duration,
     /// What was used on a day; the use of hours is kept for [`super::HOURS_KEPT`].
     pub usage: Duration,
@@ -25,9 +25,10 @@ struct Kept {
 }
 
 /// Every topic that is not kept for good.
-const KEPT: [Kept; 4] = [
+const KEPT: [Kept; 5] = [
     Kept { keep: |keep| keep.events, cut: events::cut },
-    Kept { keep: |keep| keep.events, cut: |db, _, max| messages::cut_marks(db, max) },
+    Kept { keep: |keep| keep.events, cut: alerts::cut },
+    Kept { keep: |_| LETTERS_KEPT, cut: usage::cut_letters },
     Kept { keep: |keep| keep.events, cut: complaints::cut },
     Kept { keep: |keep| keep.events, cut: audit::cut_looks },
 ];
@@ -68,6 +69,8 @@ impl Archive {
     }
 }
 
+/// How long it is known that a report was sent: far longer than its period can be asked for.
+const LETTERS_KEPT: Duration = Duration::from_secs(60 * 86_400);
 /// Rows of one topic in one step: a few milliseconds.
 const STEP_ROWS_MAX: usize = 500;
 /// Pages that one step gives back.
@@ -79,12 +82,15 @@ const FREE_PAGES_MAX: i64 = if cfg!(test) { 4 } else { 1_024 };
 mod tests {
     use super::*;
     use crate::{
+        event::{Event, Trouble},
+        rules::alarm::{Book, Phase},
         store::archive::{
-            AuditFilter, Batch, EventFilter, Mark, NewEntry, NewEvent, Settings, TraceFilter,
+            AlertFilter, AuditFilter, Batch, EventFilter, Mark, NewEntry, NewEvent, Settings,
+            TraceFilter,
             audit::{TRACED, chain::Field},
             open,
         },
-        types::{Actor, Via},
+        types::{Actor, TenantId, Via},
     };
     use std::sync::Arc;
 
@@ -147,6 +153,53 @@ mod tests {
             .unwrap();
         let left = archive.events(EventFilter { max: 9, ..EventFilter::default() }).await.unwrap();
         assert_eq!(left.iter().map(|row| row.id).collect::<Vec<_>>(), [3_001]);
+    }
+
+    #[tokio::test]
+    async fn an_event_of_a_clock_that_was_ahead_holds_no_marks_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = open(&Settings { path: folder.path().join("archive.db") }).unwrap();
+        let mut many = message(day(2));
+        many.marks = (0..3_000)
+            .map(|n| Mark::Recipient(format!("b{n}@there.example").parse().unwrap()))
+            .collect();
+        let events = vec![message(day(300)), message(day(1)), many, message(day(90))];
+        archive.keep(Arc::new(Batch { events, ..Batch::default() })).await.unwrap();
+        assert_eq!(forget_all(&archive, day(40)).await, 2 + 3_001);
+        let left = "SELECT count(*), count(DISTINCT event) FROM marks";
+        let left = archive.read(move |db| {
+            db.query_row(left, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+        });
+        assert_eq!(left.await.unwrap(), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn alerts_that_are_over_and_letters_of_long_ago_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = open(&Settings { path: folder.path().join("archive.db") }).unwrap();
+        let mut book = Book::new(day(1));
+        let panicked = || Event::TaskPanicked(Trouble { detail: "x".into() });
+        book.note(day(1), &panicked());
+        book.turn(day(2));
+        book.note(day(3), &panicked());
+        let alarm = book.take();
+        archive.keep(Arc::new(Batch { alarm, ..Batch::default() })).await.unwrap();
+        let tenant = || "shop.example".parse::<TenantId>().unwrap();
+        let period = |week: i64| format!("week {week}");
+        for week in [1, 9] {
+            let at = day(7 * week);
+            assert!(archive.begin_letter(tenant(), period(week), at).await.unwrap());
+            assert!(!archive.begin_letter(tenant(), period(week), at).await.unwrap());
+        }
+        assert_eq!(forget_all(&archive, day(32)).await, 0);
+        // The alert that still lasts stays, however old it is.
+        assert_eq!(forget_all(&archive, day(68)).await, 2);
+        let all = AlertFilter { max: 9, ..AlertFilter::default() };
+        let phases: Vec<Phase> =
+            archive.alerts(all).await.unwrap().iter().map(|row| row.alert.phase).collect();
+        assert_eq!(phases, [Phase::Firing]);
+        assert!(!archive.has_letter(tenant(), period(1)).await.unwrap());
+        assert!(archive.has_letter(tenant(), period(9)).await.unwrap());
     }
 
     #[tokio::test]

@@ -102,7 +102,7 @@ const TOPICS: [&str; 9] = [
     tokens::CREATE,
     usage::CREATE,
 ];
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// `Tolh`, the history of a `Toll`.
 const APPLICATION_ID: i64 = 0x546f_6c68;
 const STATEMENTS_MAX: usize = 128;

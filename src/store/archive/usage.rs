@@ -104,6 +104,15 @@ pub struct SuspensionRow {
     pub lifted_by: Option<String>,
 }
 
+/// A suspension of which no end was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenSuspension {
+    /// The case.
+    pub case: CaseId,
+    /// The account or tenant.
+    pub subject: SubjectId,
+}
+
 /// Hours that hours are kept for.
 pub const HOURS_KEPT: i64 = 35 * 24;
 /// Suspensions that one report names.
@@ -134,10 +143,8 @@ impl Archive {
     }
 
     /// What each of some tenants or accounts did in a period, in the order of asking.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the archive cannot be read.
-    pub async fn usage(
+    #[cfg(test)]
+    pub(super) async fn usage(
         &self,
         of: Vec<UsageOf>,
         pieces: Pieces,
@@ -171,10 +178,8 @@ impl Archive {
     }
 
     /// The accounts of a tenant that sent most in a period, first those that sent most.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the archive cannot be read.
-    pub async fn usage_of_accounts(
+    #[cfg(test)]
+    pub(super) async fn usage_of_accounts(
         &self,
         tenant: TenantId,
         pieces: Pieces,
@@ -316,15 +321,44 @@ impl Archive {
         self.read(move |db| suspensions(db, &tenant, (from, until), max)).await
     }
 
+    /// Up to `max` suspensions of which no end was heard, in no order.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn open_suspensions(&self, max: usize) -> Result<Vec<OpenSuspension>, StoreError> {
+        self.read_own(move |db| open_suspensions(db, max)).await
+    }
+
+    /// True if it was noted that a tenant is sent its report about a period.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn has_letter(&self, tenant: TenantId, period: String) -> Result<bool, StoreError> {
+        self.read_own(move |db| {
+            let Some(tenant) = names::find(db, &SubjectId::Tenant(tenant))? else {
+                return Ok(false);
+            };
+            let sql = "SELECT 1 FROM report_letters WHERE tenant = ?1 AND period = ?2";
+            db.prepare_cached(sql)?.exists(params![tenant, period])
+        })
+        .await
+    }
+
     /// Notes that a tenant is sent its report about a period; false if that was noted before.
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be written.
-    pub async fn begin_letter(&self, tenant: TenantId, period: String) -> Result<bool, StoreError> {
+    pub async fn begin_letter(
+        &self,
+        tenant: TenantId,
+        period: String,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
         self.write(Lasting::Power, move |db| {
             let tenant = names::number_of(db, &SubjectId::Tenant(tenant))?;
-            let sql = "INSERT OR IGNORE INTO report_letters (tenant, period) VALUES (?1, ?2)";
-            Ok(db.prepare_cached(sql)?.execute(params![tenant, period])? == 1)
+            let sql =
+                "INSERT OR IGNORE INTO report_letters (tenant, period, at) VALUES (?1, ?2, ?3)";
+            Ok(db.prepare_cached(sql)?.execute(params![tenant, period, stored(at)])? == 1)
         })
         .await
     }
@@ -353,6 +387,19 @@ impl Archive {
     pub async fn forget_usage(&self, hours: Hour, days: Day) -> Result<usize, StoreError> {
         self.write(Lasting::Process, move |db| forget(db, hours, days)).await
     }
+}
+
+/// Forgets letters that were sent before a moment, a few at a time.
+pub(super) fn cut_letters(
+    db: &Connection,
+    before: Timestamp,
+    max: usize,
+) -> rusqlite::Result<usize> {
+    let mut delete = db.prepare_cached(
+        "DELETE FROM report_letters WHERE (tenant, period) IN \
+         (SELECT tenant, period FROM report_letters WHERE at < ?1 LIMIT ?2)",
+    )?;
+    delete.execute(params![stored(before), limit(max)])
 }
 
 // ── adding ──
@@ -858,6 +905,23 @@ fn suspensions(
     rows.collect()
 }
 
+fn open_suspensions(db: &Connection, max: usize) -> rusqlite::Result<Vec<OpenSuspension>> {
+    let mut select = db.prepare_cached(
+        "SELECT case_id, names.kind, names.name FROM suspensions JOIN names ON names.id = suspensions.subject \
+         WHERE until IS NULL LIMIT ?1",
+    )?;
+    let mut rows = select.query([limit(max)])?;
+    let mut open = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (case, kind, name): (String, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        // What is in the archive was valid when it was stored.
+        if let (Ok(case), Some(subject)) = (case.parse(), names::subject_of(kind, &name)) {
+            open.push(OpenSuspension { case, subject });
+        }
+    }
+    Ok(open)
+}
+
 fn forget(db: &Connection, hours: Hour, days: Day) -> rusqlite::Result<usize> {
     let (hour, day) = (hours.number(), i64::from(days.number()));
     let month = i64::from(days.month().number());
@@ -943,11 +1007,13 @@ CREATE TABLE usage_days (", owner!(), ", ", counters!(), ", ", peaks!(), ",
 CREATE INDEX usage_days_slot ON usage_days (slot);
 CREATE TABLE usage_months (", owner!(), ", ", counters!(), ", ", peaks!(), ",
     PRIMARY KEY (tenant, account, slot)) WITHOUT ROWID;
+CREATE INDEX usage_months_slot ON usage_months (slot);
 CREATE TABLE usage_days_sets (", owner!(), ", recipients BLOB NOT NULL, tops TEXT,
     PRIMARY KEY (tenant, account, slot)) WITHOUT ROWID;
 CREATE INDEX usage_days_sets_slot ON usage_days_sets (slot);
 CREATE TABLE usage_months_sets (", owner!(), ", recipients BLOB NOT NULL, tops TEXT,
     PRIMARY KEY (tenant, account, slot)) WITHOUT ROWID;
+CREATE INDEX usage_months_sets_slot ON usage_months_sets (slot);
 CREATE TABLE usage_reasons (", owner!(), ", reason TEXT NOT NULL, count INTEGER NOT NULL,
     PRIMARY KEY (tenant, account, slot, reason)) WITHOUT ROWID;
 CREATE INDEX usage_reasons_slot ON usage_reasons (slot);
@@ -957,6 +1023,8 @@ CREATE TABLE covered_hours (hour INTEGER PRIMARY KEY, collected INTEGER NOT NULL
 CREATE TABLE suspensions (case_id TEXT PRIMARY KEY, subject INTEGER NOT NULL, since INTEGER NOT NULL,
     reason TEXT NOT NULL, until INTEGER, lifted_by TEXT) WITHOUT ROWID;
 CREATE TABLE usage_key (secret BLOB NOT NULL);
-CREATE TABLE report_letters (tenant INTEGER NOT NULL, period TEXT NOT NULL, PRIMARY KEY (tenant, period)) WITHOUT ROWID;
+CREATE TABLE report_letters (tenant INTEGER NOT NULL, period TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, period)) WITHOUT ROWID;
+CREATE INDEX report_letters_at ON report_letters (at);
 "
 );

@@ -8,12 +8,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     thread::JoinHandle,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 /// The way to the writer.
 pub(super) struct Writes {
     jobs: parking_lot::Mutex<Option<mpsc::Sender<Job>>>,
-    failure: watch::Receiver<Option<String>>,
 }
 
 struct Job {
@@ -42,12 +41,11 @@ type Give = Box<dyn FnOnce(Option<&str>) + Send>;
 /// Starts the thread.
 pub(super) fn start(db: Connection) -> Result<(Writes, JoinHandle<()>), StoreError> {
     let (jobs, queue) = mpsc::channel(JOBS_MAX);
-    let (failing, failure) = watch::channel(None);
-    let writer = Writer { db, queue, failing };
+    let writer = Writer { db, queue };
     let thread = std::thread::Builder::new().name("archive-writer".into());
     let thread = thread.spawn(move || writer.run());
     let thread = thread.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-    Ok((Writes { jobs: parking_lot::Mutex::new(Some(jobs)), failure }, thread))
+    Ok((Writes { jobs: parking_lot::Mutex::new(Some(jobs)) }, thread))
 }
 
 impl Writes {
@@ -79,10 +77,6 @@ impl Writes {
     pub(super) fn close(&self) {
         self.jobs.lock().take();
     }
-
-    pub(super) fn failure(&self) -> watch::Receiver<Option<String>> {
-        self.failure.clone()
-    }
 }
 
 fn closed() -> StoreError {
@@ -92,7 +86,6 @@ fn closed() -> StoreError {
 struct Writer {
     db: Connection,
     queue: mpsc::Receiver<Job>,
-    failing: watch::Sender<Option<String>>,
 }
 
 impl Writer {
@@ -103,8 +96,6 @@ impl Writer {
             let mut answers = Vec::with_capacity(jobs.len());
             let ended = self.transact(lasting, jobs.drain(..), &mut answers);
             let lost = ended.err().map(|error| explain(&error));
-            let failure = lost.clone().or_else(|| answers.iter().find_map(|a| a.failure.clone()));
-            self.note(failure);
             for answer in answers {
                 (answer.give)(lost.as_deref());
             }
@@ -134,14 +125,6 @@ impl Writer {
             self.db.execute_batch(end)?;
         }
         transaction.commit()
-    }
-
-    fn note(&self, failure: Option<String>) {
-        self.failing.send_if_modified(|known| {
-            let changed = known.is_some() != failure.is_some();
-            *known = failure;
-            changed
-        });
     }
 }
 

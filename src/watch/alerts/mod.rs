@@ -9,6 +9,8 @@
 mod outfit;
 mod post;
 mod rounds;
+#[cfg(test)]
+mod tests;
 mod urgent;
 
 pub use outfit::{AlertSettings, EmailSettings, Outfit, OutfitError};
@@ -18,7 +20,7 @@ pub use urgent::{Siren, siren};
 use crate::{
     admin::{Bell, SinkTest},
     clock::Clock,
-    event::{Event, Events, Trouble},
+    event::{Event, Events, SinkState, Trouble},
     rules::{
         alarm::{Notice, test_notice},
         identity,
@@ -228,11 +230,18 @@ impl Desk {
         }
         self.trim_at = now + TRIM_EVERY;
         let sinks = outfit.sinks_and_tenants();
-        self.health.retain(|sink, _| sinks.contains(sink));
+        for (sink, _) in self.health.extract_if(|sink, _| !sinks.contains(sink)).filter(failing) {
+            let gone = SinkState { sink, detail: "it is not configured any more".into() };
+            self.ground.events.tell(self.ground.clock.now(), &Event::AlertSinkRecovered(gone));
+        }
         if let Ok(count @ 1..) = self.ground.archive.trim_deliveries(sinks, OWED_MAX).await {
             tracing::warn!(count, "messages about alerts were given up");
         }
     }
+}
+
+fn failing((_, health): &(String, Health)) -> bool {
+    health.fails()
 }
 
 /// How often it is looked what is to be done.

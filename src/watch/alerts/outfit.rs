@@ -3,7 +3,7 @@
 use crate::{
     net::connect::{TlsClientError, Verification, client_config},
     notify::{Alertmanager, AlertmanagerSettings, NotifyError, Webhook, WebhookSettings},
-    rules::alarm::{Audience, Notice, QuietHours},
+    rules::alarm::{Alert, Audience, Kind, Notice, QuietHours},
     types::{Address, Domain, ReversePath, TenantId, Timestamp},
 };
 use std::path::PathBuf;
@@ -118,7 +118,8 @@ impl Outfit {
         sink == ALERTMANAGER
     }
 
-    /// Who wants to hear of a message, and not before when.
+    /// Who wants to hear of a message, and not before when. No receiver hears of itself: it could not be told that it fails, and
+    /// what it does not take must not make more for it.
     pub(super) fn audience_of(
         &self,
         notice: &Notice,
@@ -136,7 +137,8 @@ impl Outfit {
             let at = if name == ALERTMANAGER { now } else { self.earliest(notice, now) };
             (name, at)
         };
-        self.sinks().into_iter().filter(wants).map(earliest).collect()
+        let others = self.sinks().into_iter().filter(|name| !is_about(&notice.alert, name));
+        others.filter(wants).map(earliest).collect()
     }
 
     pub(super) fn earliest(&self, notice: &Notice, now: Timestamp) -> Timestamp {
@@ -154,6 +156,11 @@ impl AlertSettings {
         let alertmanager = self.alertmanager.iter().map(|one| &one.url);
         webhooks.chain(alertmanager).any(crate::dial::Target::is_https)
     }
+}
+
+/// True of an alert that says how this receiver is.
+pub(super) fn is_about(alert: &Alert, sink: &str) -> bool {
+    alert.kind == Kind::AlertSinkFailing && alert.about.name == sink
 }
 
 fn sink_name(webhook: &str) -> String {

@@ -20,9 +20,12 @@ pub enum PostError {
     /// The next hop does not take it.
     #[error("the next hop refused it: {0}")]
     Refused(String),
-    /// The next hop cannot take it now, or it is not known whether it did.
+    /// The next hop cannot take it now.
     #[error("the next hop did not take it: {0}")]
     Unavailable(String),
+    /// It is not known whether the next hop took it.
+    #[error("the next hop may have taken it: {0}")]
+    Unknown(String),
 }
 
 impl Post {
@@ -97,7 +100,8 @@ fn outcome(verdict: Verdict) -> Result<(), PostError> {
         Verdict::Refused(reply) | Verdict::RecipientLost(reply) => {
             Err(PostError::Unavailable(reply.to_string()))
         }
-        Verdict::Unknown(detail) | Verdict::Unavailable(detail) | Verdict::TextLost(detail) => {
+        Verdict::Unknown(detail) => Err(PostError::Unknown(detail)),
+        Verdict::Unavailable(detail) | Verdict::TextLost(detail) => {
             Err(PostError::Unavailable(detail))
         }
         Verdict::ExtensionMissing(name) => {

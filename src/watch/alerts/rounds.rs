@@ -2,7 +2,7 @@
 
 use super::{
     GIVE_UP_AFTER, Ground, Outfit, PostError,
-    outfit::{EmailSettings, Sink},
+    outfit::{EmailSettings, Sink, is_about},
 };
 use crate::{
     event::{Event, SinkState},
@@ -31,6 +31,11 @@ impl Health {
         self.pause_until.is_some_and(|until| now < until)
     }
 
+    /// True of a receiver of which was told that it fails.
+    pub(super) const fn fails(&self) -> bool {
+        self.failures > 0
+    }
+
     fn may_write(&self, now: Timestamp, owed: &[Owed]) -> bool {
         let urgent = |one: &Owed| one.notice.alert.severity == Severity::Critical;
         self.gather_until.is_none_or(|until| now >= until) || owed.iter().any(urgent)
@@ -42,22 +47,20 @@ impl Health {
 struct Outcome {
     endings: Vec<(i64, Ending)>,
     sent: bool,
-    failure: Option<String>,
-    /// The receiver as a whole does not work, so it is left alone for a while.
-    is_down: bool,
+    /// Why the receiver as a whole does not work, so that it is left alone for a while. That it refuses a message says nothing
+    /// about it.
+    down: Option<String>,
 }
 
 impl Outcome {
     fn note(&mut self, owed: &[Owed], sent: Result<(), NotifyError>, now: Timestamp) {
         for one in owed {
-            self.endings.push((one.number, ending(one, &sent, now)));
+            self.endings.extend(ending(one, &sent, now).map(|ending| (one.number, ending)));
         }
         match sent {
             Ok(()) => self.sent = true,
-            Err(error) => {
-                self.is_down |= matches!(error, NotifyError::Unavailable(_));
-                self.failure = Some(error.to_string());
-            }
+            Err(NotifyError::Refused(_)) => {}
+            Err(error) => self.down = Some(error.to_string()),
         }
     }
 }
@@ -76,7 +79,7 @@ pub(super) async fn run(
     let outcome = match outfit.sink(&name) {
         Some(Sink::Webhook(webhook)) => call(ground, outfit, webhook, owed).await,
         Some(Sink::Alertmanager(alertmanager)) => {
-            tell(ground, outfit, alertmanager, &owed, &mut health).await
+            tell(ground, outfit, (&name, alertmanager), &owed, &mut health).await
         }
         Some(Sink::Operators(email)) if health.may_write(now, &owed) => {
             health.gather_until = Some(now + GATHER_FOR);
@@ -130,7 +133,7 @@ async fn call(ground: &Ground, outfit: &Outfit, webhook: &Webhook, owed: Vec<Owe
         let now = ground.clock.utc();
         let sent = webhook.send(&one.notice, outfit.settings.gate.as_str(), now).await;
         outcome.note(&[one], sent, ground.clock.utc());
-        if outcome.is_down {
+        if outcome.down.is_some() {
             break;
         }
     }
@@ -141,7 +144,7 @@ async fn call(ground: &Ground, outfit: &Outfit, webhook: &Webhook, owed: Vec<Owe
 async fn tell(
     ground: &Ground,
     outfit: &Outfit,
-    alertmanager: &Alertmanager,
+    (name, alertmanager): (&str, &Alertmanager),
     owed: &[Owed],
     health: &mut Health,
 ) -> Outcome {
@@ -151,6 +154,7 @@ async fn tell(
         let Ok(open) = ground.archive.open_alerts().await else { return Outcome::default() };
         let wanted = |alert: &Alert| {
             alert.phase == Phase::Firing
+                && !is_about(alert, name)
                 && alertmanager.audience().wants(alert, alert.tenant.as_ref())
         };
         alerts.extend(open.into_iter().filter(wanted).map(|alert| (alert.id.clone(), alert)));
@@ -163,9 +167,8 @@ async fn tell(
     }
     let alerts: Vec<Alert> = alerts.into_values().collect();
     let sent = alertmanager.send(&alerts, outfit.settings.gate.as_str(), now).await;
-    if sent.is_ok() {
-        health.resend_at = Some(now + alertmanager.resend());
-    }
+    // What it refuses it would refuse again; while it does not work it is left alone anyway.
+    health.resend_at = Some(now + alertmanager.resend()).filter(|_| !is_unavailable(&sent));
     outcome.note(owed, sent, now);
     outcome
 }
@@ -212,8 +215,8 @@ async fn write_to_tenants(
         all.endings.extend(one.endings);
         all.sent |= one.sent;
         // An address that does not exist is the tenant's trouble and no failure of the way there.
-        if one.is_down {
-            (all.failure, all.is_down) = (one.failure, true);
+        all.down = one.down;
+        if all.down.is_some() {
             break;
         }
     }
@@ -252,7 +255,9 @@ async fn send_letter(
     };
     ground.post.send(&letter, email.sender.clone()).await.map_err(|error| match error {
         PostError::Refused(_) => NotifyError::Refused(error.to_string()),
-        PostError::Unavailable(_) => NotifyError::Unavailable(error.to_string()),
+        PostError::Unavailable(_) | PostError::Unknown(_) => {
+            NotifyError::Unavailable(error.to_string())
+        }
     })
 }
 
@@ -262,11 +267,11 @@ async fn conclude(ground: &Ground, name: &str, outcome: Outcome, health: &mut He
     let is_noted = outcome.endings.is_empty()
         || ground.archive.settle_deliveries(name.to_owned(), outcome.endings).await.is_ok();
     let state = |detail| SinkState { sink: name.to_owned(), detail };
-    if let Some(detail) = outcome.failure {
+    if let Some(detail) = outcome.down {
         if health.failures == 0 {
             ground.events.tell(ground.clock.now(), &Event::AlertSinkFailed(state(detail)));
         }
-        health.pause_until = outcome.is_down.then(|| now + wait_after(health.failures));
+        health.pause_until = Some(now + wait_after(health.failures));
         health.failures = health.failures.saturating_add(1);
     } else if outcome.sent {
         if std::mem::take(&mut health.failures) > 0 {
@@ -281,18 +286,28 @@ async fn conclude(ground: &Ground, name: &str, outcome: Outcome, health: &mut He
     }
 }
 
-fn ending(one: &Owed, sent: &Result<(), NotifyError>, now: Timestamp) -> Ending {
-    let is_old = now.since(one.notice.at) >= GIVE_UP_AFTER;
-    if let Err(error) = sent
-        && !is_old
-    {
-        tracing::debug!(message = one.notice.id, %error, "a message about an alert is tried again");
-        return Ending::Later(now + wait_after(one.attempts));
+const fn is_unavailable(sent: &Result<(), NotifyError>) -> bool {
+    matches!(sent, Err(NotifyError::Unavailable(_)))
+}
+
+/// How a delivery goes on. Where the receiver does not work everything that it is owed stays due, in its order: the receiver
+/// pauses, and not the message.
+fn ending(one: &Owed, sent: &Result<(), NotifyError>, now: Timestamp) -> Option<Ending> {
+    let message = &one.notice.id;
+    match sent {
+        Ok(()) => Some(Ending::Done),
+        Err(error) if now.since(one.notice.at) >= GIVE_UP_AFTER => {
+            tracing::error!(message, %error, "a message about an alert was given up");
+            Some(Ending::Done)
+        }
+        Err(error @ NotifyError::Refused(_)) => {
+            if one.attempts == 0 {
+                tracing::warn!(message, %error, "a message about an alert was refused; it is tried again");
+            }
+            Some(Ending::Later(now + wait_after(one.attempts)))
+        }
+        Err(_) => None,
     }
-    if sent.is_err() {
-        tracing::error!(message = one.notice.id, "a message about an alert was given up");
-    }
-    Ending::Done
 }
 
 /// Twice as long after each failure, and never the same for all.

@@ -1,13 +1,13 @@
 //! The one alert that cannot wait for the archive: that the archive cannot be written. It goes out from memory.
 
-use super::{Ground, Outfit, rounds};
+use super::{GIVE_UP_AFTER, Ground, Outfit, rounds};
 use crate::{
     event::{Event, Listener},
     rules::alarm::{Book, Kind, Notice, Why},
     types::Timestamp,
 };
-use std::{sync::Arc, time::Duration};
-use tokio::sync::mpsc;
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::{sync::mpsc, task::JoinSet};
 
 /// Where failures of the archive are heard.
 pub struct Siren(mpsc::Receiver<(Timestamp, Event)>);
@@ -35,8 +35,16 @@ impl Listener for SirenEar {
 pub(super) struct Urgent {
     siren: Siren,
     book: Book,
-    owed: Vec<(String, Arc<Notice>, Timestamp)>,
+    /// The oldest first.
+    owed: Vec<Owed>,
     told: Vec<Why>,
+}
+
+struct Owed {
+    sink: String,
+    notice: Arc<Notice>,
+    /// The next try is not before this moment.
+    at: Timestamp,
 }
 
 impl Urgent {
@@ -44,9 +52,34 @@ impl Urgent {
         Self { siren, book: Book::new(now), owed: Vec::new(), told: Vec::new() }
     }
 
-    /// Sends what is owed, at most a try each [`TRY_EVERY`].
-    pub(super) async fn turn(&mut self, ground: &Ground, outfit: &Outfit) {
+    /// Sends what is owed: to each receiver the oldest, to all at the same time, at most a try each [`TRY_EVERY`]. Lasts no longer
+    /// than one try, because everything else waits for it.
+    pub(super) async fn turn(&mut self, ground: &Arc<Ground>, outfit: &Arc<Outfit>) {
         let now = ground.clock.utc();
+        self.listen(ground, outfit, now);
+        let mut tries = JoinSet::new();
+        for Owed { sink, notice, .. } in self.take_due(now) {
+            let (ground, outfit) = (ground.clone(), outfit.clone());
+            tries.spawn(async move {
+                let sent = rounds::send_one(&ground, &outfit, &sink, &notice);
+                let sent = tokio::time::timeout(TRY_TIME_MAX, sent).await;
+                (sink, notice, matches!(sent, Ok(Ok(()))))
+            });
+        }
+        // A try that panics was one that failed for good.
+        while let Some(tried) = tries.join_next().await {
+            let Ok((sink, notice, is_sent)) = tried else { continue };
+            if is_sent {
+                self.note_told(notice.why);
+            } else if self.owed.len() < OWED_MAX {
+                // What came later waits behind it.
+                self.owed.insert(0, Owed { sink, notice, at: now + TRY_EVERY });
+            }
+        }
+    }
+
+    /// Takes note of what was heard.
+    fn listen(&mut self, ground: &Ground, outfit: &Outfit, now: Timestamp) {
         while let Ok((at, event)) = self.siren.0.try_recv() {
             self.book.note(ground.clock.to_utc(at), &event);
         }
@@ -54,22 +87,22 @@ impl Urgent {
         for notice in self.book.take().notices {
             let notice = Arc::new(notice);
             for (sink, _) in outfit.audience_of(&notice, None, now) {
-                self.owed.push((sink, notice.clone(), now));
+                self.owed.push(Owed { sink, notice: notice.clone(), at: now });
             }
         }
-        for (sink, notice, next) in std::mem::take(&mut self.owed) {
-            if now < next {
-                self.owed.push((sink, notice, next));
-                continue;
-            }
-            let sent = rounds::send_one(ground, outfit, &sink, &notice);
-            let sent = tokio::time::timeout(TRY_TIME_MAX, sent).await;
-            if matches!(sent, Ok(Ok(()))) {
-                self.note_told(notice.why);
-            } else if self.owed.len() < OWED_MAX {
-                self.owed.push((sink, notice, now + TRY_EVERY));
-            }
-        }
+        self.owed.truncate(OWED_MAX);
+        self.give_up(now);
+    }
+
+    fn give_up(&mut self, now: Timestamp) {
+        self.owed.retain(|owed| now.since(owed.notice.at) < GIVE_UP_AFTER);
+    }
+
+    /// The oldest for each receiver, if it may be tried now; what came later waits for it, so that all arrive in their order.
+    fn take_due(&mut self, now: Timestamp) -> Vec<Owed> {
+        let mut seen = HashSet::new();
+        let is_due = |owed: &mut Owed| seen.insert(owed.sink.clone()) && owed.at <= now;
+        self.owed.extract_if(.., is_due).collect()
     }
 
     fn note_told(&mut self, why: Why) {
@@ -90,3 +123,58 @@ const HEARD_MAX: usize = 64;
 const OWED_MAX: usize = 100;
 const TRY_EVERY: Duration = Duration::from_secs(30);
 const TRY_TIME_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Trouble;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_millis(second * 1_000)
+    }
+
+    /// Two messages for two receivers, of which `a` is tried again later.
+    fn urgent() -> Urgent {
+        let mut urgent = Urgent::new(siren().1, at(0));
+        let mut book = Book::new(at(0));
+        book.note(at(0), &Event::ArchiveFailed(Trouble { detail: "disk".into() }));
+        book.note(at(1), &Event::ArchiveRecovered);
+        book.turn(at(61));
+        let notices: Vec<_> = book.take().notices.into_iter().map(Arc::new).collect();
+        assert_eq!(notices.len(), 2);
+        for notice in notices {
+            for (sink, next) in [("a", at(100)), ("b", at(61))] {
+                let (sink, notice) = (sink.to_owned(), notice.clone());
+                urgent.owed.push(Owed { sink, notice, at: next });
+            }
+        }
+        urgent
+    }
+
+    #[test]
+    fn each_receiver_is_tried_with_its_oldest_message() {
+        let mut urgent = urgent();
+        let mut due = |second| -> Vec<(String, &'static str)> {
+            let due = urgent.take_due(at(second)).into_iter();
+            due.map(|owed| (owed.sink, owed.notice.why.name())).collect()
+        };
+        assert_eq!(due(60), []);
+        assert_eq!(due(61), [("b".to_owned(), "raised")]);
+        assert_eq!(due(62), [("b".to_owned(), "resolved")]);
+        assert_eq!(due(100), [("a".to_owned(), "raised")]);
+        assert_eq!(due(101), [("a".to_owned(), "resolved")]);
+        assert_eq!(due(102), []);
+    }
+
+    #[test]
+    fn what_nobody_took_for_days_is_given_up() {
+        let mut urgent = urgent();
+        let given_up = i64::try_from(GIVE_UP_AFTER.as_secs()).unwrap();
+        urgent.give_up(at(given_up - 1));
+        assert_eq!(urgent.owed.len(), 4);
+        urgent.give_up(at(given_up));
+        assert_eq!(urgent.owed.len(), 2, "the end was told a minute later");
+        urgent.give_up(at(given_up + 61));
+        assert_eq!(urgent.owed.len(), 0);
+    }
+}
