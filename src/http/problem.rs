@@ -44,6 +44,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
+    /// With what fails inside: for those who can mend it.
+    pub(super) fn in_full(error: &AdminError) -> Self {
+        Self::new(status_of(error), error.to_string())
+    }
+
     /// What fails inside is for those who can mend it, and they read the log.
     fn inner(error: &AdminError) -> Self {
         tracing::error!(%error, "a request could not be answered");
@@ -58,13 +63,21 @@ impl Problem {
 
 impl From<AdminError> for Problem {
     fn from(error: AdminError) -> Self {
-        let status = match &error {
-            AdminError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            AdminError::Conflict(_) => StatusCode::CONFLICT,
-            AdminError::NotFound(_) => StatusCode::NOT_FOUND,
-            AdminError::Store(_) | AdminError::Random(_) => return Self::inner(&error),
-        };
-        Self::new(status, error.to_string())
+        match &error {
+            AdminError::Store(_) | AdminError::Random(_) => Self::inner(&error),
+            AdminError::Invalid(_) | AdminError::Conflict(_) | AdminError::NotFound(_) => {
+                Self::in_full(&error)
+            }
+        }
+    }
+}
+
+const fn status_of(error: &AdminError) -> StatusCode {
+    match error {
+        AdminError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        AdminError::Conflict(_) => StatusCode::CONFLICT,
+        AdminError::NotFound(_) => StatusCode::NOT_FOUND,
+        AdminError::Store(_) | AdminError::Random(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
