@@ -7,6 +7,7 @@ use super::{
     keys::Keys,
     listeners, next_hop,
     parties::{self, Parties},
+    spam as signals,
     written::{
         self, Api, Archive, Auth, File, Given, OrNone, Parsed, Reports, Section, Server, Session,
         Spool, Store, Tls,
@@ -81,6 +82,8 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         archive,
         alerts,
         sla,
+        spam: signals::check(root, &file.spam),
+        suspension: signals::check_suspension(root, &file.suspension),
         reports,
         keep,
         written: Keys::default(),

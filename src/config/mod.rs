@@ -13,6 +13,7 @@ mod keys;
 mod listeners;
 mod next_hop;
 mod parties;
+mod spam;
 mod warnings;
 mod written;
 
@@ -24,7 +25,7 @@ use crate::{
     auth, deliver,
     intake::{ListenerKind, ListenerSettings},
     net,
-    rules::{availability::Sla, policy::Policy, tally::calendar::Zone},
+    rules::{self, availability::Sla, policy::Policy, tally::calendar::Zone},
     smtp::{
         Extensions,
         data::LineEndings,
@@ -85,6 +86,10 @@ pub struct Config {
     pub alerts: AlertSettings,
     /// What was promised of availability.
     pub sla: Sla,
+    /// Signals of spam.
+    pub spam: rules::spam::Settings,
+    /// What becomes of senders against whom something speaks.
+    pub suspension: rules::suspension::Settings,
     /// Reports.
     pub reports: ReportSettings,
     /// How long that is kept.

@@ -87,6 +87,9 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("alerts.email", field_names::<written::AlertEmail>()),
         ("alerts.alertmanager", field_names::<written::Alertmanager>()),
         ("sla", field_names::<written::Sla>()),
+        ("spam", field_names::<written::Spam>()),
+        ("spam.caps", field_names::<written::SpamCaps>()),
+        ("suspension", field_names::<written::Suspension>()),
         ("reports", field_names::<written::Reports>()),
         ("spool", field_names::<written::Spool>()),
     ]
@@ -117,6 +120,19 @@ fn the_api_is_on_loopback_or_behind_tls() {
     check_problem(&with("tls = true"), "api.listen: needs a certificate");
     let open = with_tls.replace("\n[tls]", "\ntls = false\n[tls]");
     check_problem(&with(&open), "api.tls: false is for loopback addresses only");
+}
+
+#[test]
+fn points_of_standings_rise() {
+    let with = |text: &str| format!("{LEAST}\n{text}\n");
+    check_problem(&with("[suspension]\nwarn_points = 6"), "suspension.suspend_points: wanted");
+    check_problem(&with("[spam]\nrefuse_score = 1"), "spam.refuse_score: less than");
+    check_problem(&with("[spam]\nspam_replies = [\"a\"]"), "spam.spam_replies: wanted at most");
+    check_problem(&with("[spam]\nobserve = [\"weather\"]"), "spam.observe");
+    let spam =
+        parsed(&with("[spam]\nspam_replies = [\"Junk Mail\"]\ncaps = { place = 2 }")).unwrap().spam;
+    assert!(spam.answers.spam.contains(&"junk mail".to_owned()));
+    assert_eq!(spam.caps[crate::rules::spam::Signal::Place as usize], 2.0);
 }
 
 #[test]
@@ -306,7 +322,9 @@ timeout_after_dot = "9m"
 fn every_key_names_itself_when_it_is_wrong() {
     for (table, keys) in schema() {
         for key in keys {
-            let bad = format!("{key} = 1.5");
+            let is_number =
+                table == "spam.caps" || key.ends_with("_points") || key.ends_with("_score");
+            let bad = if is_number { format!("{key} = \"much\"") } else { format!("{key} = 1.5") };
             let (text, path) = match table {
                 "listener" | "trust" | "alerts.webhook" => {
                     (format!("[[{table}]]\n{bad}"), format!("{table}[0]"))
