@@ -125,7 +125,7 @@ fn the_api_is_on_loopback_or_behind_tls() {
 #[test]
 fn points_of_standings_rise() {
     let with = |text: &str| format!("{LEAST}\n{text}\n");
-    check_problem(&with("[suspension]\nwarn_points = 6"), "suspension.suspend_points: wanted");
+    check_problem(&with("[suspension]\nwarn_points = 6.5"), "suspension.suspend_points: wanted");
     check_problem(&with("[spam]\nrefuse_score = 1"), "spam.refuse_score: less than");
     check_problem(&with("[spam]\nspam_replies = [\"a\"]"), "spam.spam_replies: wanted at most");
     check_problem(&with("[spam]\nobserve = [\"weather\"]"), "spam.observe");

@@ -239,8 +239,11 @@ pub(super) fn each_batch(folder: &Path, to: &[SyncSender<Lines>]) -> Result<(), 
             batch.ends.push((number, batch.text.len()));
         }
         let is_full = batch.text.len() >= BATCH_BYTES;
-        if (count == 0 || is_full) && !send(std::mem::take(&mut batch)) || count == 0 {
-            break;
+        if count == 0 || is_full {
+            let is_heard = send(std::mem::take(&mut batch));
+            if count == 0 || !is_heard {
+                break;
+            }
         }
     }
     Ok(())

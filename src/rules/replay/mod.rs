@@ -203,11 +203,10 @@ impl Replay {
         let sender = &self.accounts[message.account];
         let look =
             spam::look(&sender.profile, &self.shared, sender.hash, attempt, &self.settings.spam);
-        self.note(message, attempt, look, decision);
+        self.note(message, attempt, &look, decision);
         let standing = self.accounts[message.account].conduct.standing();
-        decision.action = if standing.is_shut() && self.settings.suspension.mode == Mode::Enforce {
-            Action::Reject
-        } else if message.text.score >= self.settings.spam.refuse_score {
+        let is_shut = standing.is_shut() && self.settings.suspension.mode == Mode::Enforce;
+        decision.action = if is_shut || message.text.score >= self.settings.spam.refuse_score {
             Action::Reject
         } else if attempt.recipients.is_empty() || self.is_beyond(message, attempt) {
             Action::Defer
@@ -239,7 +238,7 @@ impl Replay {
         );
         self.shared.note(&sender.profile, attempt, sender.hash, &self.settings.spam);
         self.learn(message, attempt, &answers);
-        self.note(message, attempt, look, decision);
+        self.note(message, attempt, &look, decision);
     }
 
     fn learn(&mut self, message: &Message<'_>, attempt: &Attempt<'_>, answers: &Answers) {
@@ -253,7 +252,7 @@ impl Replay {
         &mut self,
         message: &Message<'_>,
         attempt: &Attempt<'_>,
-        look: Look,
+        look: &Look,
         decision: &mut Decision,
     ) {
         let points = look.evidence.total() * self.suspicion(message);
@@ -268,8 +267,9 @@ impl Replay {
         let settings = &self.settings.suspension;
         let change = sender.conduct.weigh(points, may_suspend, message.at, settings);
         decision.account.extend(change);
-        let Some(change) = change.filter(|change| change.to.is_shut()) else { return };
-        debug_assert!(change.to.is_shut());
+        if !change.is_some_and(|change| change.to.is_shut()) {
+            return;
+        }
         self.summary.suspended(message, look.evidence);
         self.shared.condemn(&sender.profile, attempt, &self.settings.spam);
         if self.breaker.count(accounts, message.at, settings) {

@@ -170,17 +170,18 @@ fn a_verdict_elsewhere_counts_only_towards_new_recipients() {
 fn lists_are_a_state_and_do_not_add_up() {
     let new = to([99]);
     let mut profile = regular();
-    let text = Text { has_listed_link: true, ..Text::default() };
     let client = Client { place: Some(HOME), is_listed: true };
-    let listed = Attempt { text, client: Some(client), ..attempt(LATER, HOME, &new) };
-    let mut last = 0.0;
+    let listed = Attempt { client: Some(client), ..attempt(LATER, HOME, &new) };
+    let one = seen(&profile, &listed).evidence.of(Signal::Listings);
     for _ in 0..20 {
         profile.evidence = seen(&profile, &listed).evidence;
-        last = profile.evidence.of(Signal::Listings);
     }
-    assert_eq!(last, 4.0);
+    assert_eq!(profile.evidence.of(Signal::Listings), one);
+    let text = Text { has_listed_link: true, ..Text::default() };
+    let both = Attempt { text, ..listed };
+    assert!(seen(&profile, &both).evidence.of(Signal::Listings) > one);
     let known = to([1]);
-    let forwarded = Attempt { recipients: &known, client: None, ..listed };
+    let forwarded = Attempt { recipients: &known, client: None, ..both };
     assert!(seen(&regular(), &forwarded).evidence.is_none(), "forwarded mail has any link");
 }
 

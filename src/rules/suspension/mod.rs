@@ -13,7 +13,7 @@ mod group;
 mod tests;
 
 pub use breaker::Breaker;
-pub use case::{Case, SAMPLES_MAX, Sample};
+pub use case::{Case, SAMPLES_MAX, Sample, Samples};
 pub use group::{Group, MEMBERS_MAX};
 
 use super::limits::Mode;
@@ -56,9 +56,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mode: Mode::Enforce,
-            warn_points: 4.0,
-            throttle_points: 5.0,
-            suspend_points: 7.0,
+            warn_points: 5.0,
+            throttle_points: 6.0,
+            suspend_points: 8.0,
             throttled_percent: 20,
             throttled_for: Span::from_secs(6 * 3_600),
             suspended_for: Span::from_secs(4 * 3_600),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::{rules::spam::Evidence, types::SubjectId};
 use proptest::prelude::*;
 
 const HOUR: i64 = 3_600;
@@ -49,13 +50,13 @@ fn check(steps: &[(i64, Step)], expected: &[(&str, u32)]) {
 fn points_lead_up_and_calm_leads_down() {
     check(
         &[
-            (0, Step::Points(3.9)),
-            (1, Step::Points(4.0)),
-            (2, Step::Points(5.0)),
-            (3, Step::Points(4.0)),
+            (0, Step::Points(4.9)),
+            (1, Step::Points(5.0)),
+            (2, Step::Points(6.0)),
+            (3, Step::Points(5.0)),
             (4, Step::Points(0.0)),
             (6 * HOUR + 3, Step::Points(0.0)),
-            (7 * HOUR, Step::Points(7.0)),
+            (7 * HOUR, Step::Points(8.0)),
             (7 * HOUR + 1, Step::Points(0.0)),
         ],
         &[
@@ -165,19 +166,35 @@ fn a_group_is_throttled_when_three_of_its_accounts_are_in() {
     }
 }
 
-#[test]
-fn a_sample_is_shortened_between_letters() {
-    let sample = Sample {
+fn sample(points: f32) -> Sample {
+    Sample {
         at: at(0),
         client: "192.0.2.1".into(),
         from: "é".repeat(300),
         subject: "short".into(),
         recipients: 1,
-        points: 1.0,
+        points,
         reasons: Vec::new(),
-    };
-    let sample = sample.shortened();
+    }
+}
+
+#[test]
+fn a_sample_is_shortened_between_letters() {
+    let sample = sample(1.0).shortened();
     assert_eq!((sample.from.len(), sample.subject.as_str()), (200, "short"));
+}
+
+#[test]
+fn a_case_has_the_first_messages_since_something_speaks_against_the_sender() {
+    let mut samples = Samples::default();
+    for points in [9.0, 0.0].into_iter().chain((1..20_u16).map(f32::from)) {
+        samples.note(sample(points));
+    }
+    let subject = SubjectId::Account("a@shop.example".parse().unwrap());
+    let case = Case::open("TG-1".parse().unwrap(), subject, &Evidence::default(), &samples, at(9));
+    let points: Vec<f32> = case.samples.iter().map(|sample| sample.points).collect();
+    assert_eq!(points, (1..=10_u16).map(f32::from).collect::<Vec<f32>>());
+    assert_eq!((case.opened, case.points), (at(9), 0.0));
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
