@@ -8,6 +8,7 @@
 mod alerts;
 mod checked;
 mod checker;
+mod content;
 mod descriptors;
 mod keys;
 mod listeners;
@@ -24,7 +25,7 @@ use crate::{
     auth, deliver,
     intake::{ListenerKind, ListenerSettings},
     net,
-    rules::{availability::Sla, policy::Policy, tally::calendar::Zone},
+    rules::{availability::Sla, policy::Policy, spam::content::Rules, tally::calendar::Zone},
     smtp::{
         Extensions,
         data::LineEndings,
@@ -85,6 +86,8 @@ pub struct Config {
     pub alerts: AlertSettings,
     /// What was promised of availability.
     pub sla: Sla,
+    /// The content rules.
+    pub content: Rules,
     /// Reports.
     pub reports: ReportSettings,
     /// How long that is kept.
@@ -306,7 +309,7 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-/// Reads and checks a configuration file. Files that it names for passwords are read, too.
+/// Reads and checks a configuration file. Files that it names for passwords and content rules are read, too.
 ///
 /// # Errors
 /// [`ConfigError`] with every mistake that could be found.

@@ -88,6 +88,7 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("alerts.alertmanager", field_names::<written::Alertmanager>()),
         ("sla", field_names::<written::Sla>()),
         ("reports", field_names::<written::Reports>()),
+        ("spam", field_names::<written::Spam>()),
         ("spool", field_names::<written::Spool>()),
     ]
 }
@@ -162,6 +163,7 @@ fn commented_keys_of_tollgate_toml_have_the_right_form() {
             "auth.test_user: ",
             "auth.dovecot_socket: ",
             "alerts.webhook[0].secret_file: ",
+            "spam.content_rules: ",
         ];
         assert!(by_choice.iter().any(|key| problem.starts_with(key)), "{problem}");
     }

@@ -73,6 +73,7 @@ tables! {
         alerts: Section<Alerts>,
         sla: Section<Sla>,
         reports: Section<Reports>,
+        spam: Section<Spam>,
         spool: Section<Spool>,
     }
     Server {
@@ -281,6 +282,9 @@ tables! {
         time_zone: Key<Parsed<Zone>>,
         letters: Key<Letters>,
         from: Key<Parsed<Address>>,
+    }
+    Spam {
+        content_rules: Key<PathBuf>,
     }
     Spool {
         folder: Key<PathBuf>,

@@ -8,6 +8,7 @@ pub mod availability;
 pub mod identity;
 pub mod limits;
 pub mod policy;
+pub mod spam;
 pub mod tally;
 pub mod verdict;
 pub mod vitals;
