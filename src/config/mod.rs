@@ -8,6 +8,7 @@
 mod alerts;
 mod checked;
 mod checker;
+mod content;
 mod descriptors;
 mod keys;
 mod listeners;
@@ -25,7 +26,7 @@ use crate::{
     auth, deliver,
     intake::{ListenerKind, ListenerSettings},
     net,
-    rules::{self, availability::Sla, policy::Policy, tally::calendar::Zone},
+    rules::{self, availability::Sla, policy::Policy, spam::content::Rules, tally::calendar::Zone},
     smtp::{
         Extensions,
         data::LineEndings,
@@ -90,6 +91,8 @@ pub struct Config {
     pub spam: rules::spam::Settings,
     /// What becomes of senders against whom something speaks.
     pub suspension: rules::suspension::Settings,
+    /// The content rules.
+    pub content: Rules,
     /// Reports.
     pub reports: ReportSettings,
     /// How long that is kept.
@@ -311,7 +314,13 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-/// Reads and checks a configuration file. Files that it names for passwords are read, too.
+/// The content rules that ship.
+#[must_use]
+pub fn content_rules() -> Rules {
+    content::built_in()
+}
+
+/// Reads and checks a configuration file. Files that it names for passwords and content rules are read, too.
 ///
 /// # Errors
 /// [`ConfigError`] with every mistake that could be found.

@@ -73,9 +73,9 @@ tables! {
         archive: Section<Archive>,
         alerts: Section<Alerts>,
         sla: Section<Sla>,
-        spam: Section<Spam>,
         suspension: Section<Suspension>,
         reports: Section<Reports>,
+        spam: Section<Spam>,
         spool: Section<Spool>,
     }
     Server {
@@ -281,6 +281,7 @@ tables! {
         target: Key<f64>,
     }
     Spam {
+        content_rules: Key<PathBuf>,
         half_life: Key<Span>,
         observe: Key<Vec<Signal>>,
         unknown_usual: Key<u32>,

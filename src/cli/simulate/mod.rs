@@ -11,6 +11,7 @@ mod trace;
 
 use super::{CliError, args::Simulate, links, output};
 use crate::{
+    config,
     rules::{
         limits::ScopedLimit,
         replay::{Settings, Summary},
@@ -21,12 +22,12 @@ use crate::{
 
 /// Replays the trace, writes the decisions and prints what they come to.
 pub(super) fn simulate(args: &Simulate) -> Result<(), CliError> {
-    let settings = match &args.config {
+    let (settings, rules) = match &args.config {
         Some(path) => links::replay_settings(path)?,
-        None => defaults(),
+        None => (defaults(), config::content_rules()),
     };
     let failed = |error: run::RunError| CliError::Failed(error.to_string());
-    let summary: Summary = run::run(&args.trace, &args.out, &settings).map_err(failed)?;
+    let summary: Summary = run::run(&args.trace, &args.out, &settings, rules).map_err(failed)?;
     output::print(&summary::text(&summary));
     Ok(())
 }

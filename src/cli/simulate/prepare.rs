@@ -8,7 +8,7 @@ use crate::{
     message::{self, Excerpt, Form, facts::registrable},
     rules::{
         replay::Message,
-        spam::{self, Beside, Client, Patterns, Recipient, Says, Text},
+        spam::{self, Beside, Client, Patterns, Recipient, Says, Text, content::Rules},
         tally::RecipientKey,
     },
     types::{AccountId, Address, ByteCount, ClientIp, IpPrefix, ParseError, TenantId, Timestamp},
@@ -22,6 +22,7 @@ pub(super) struct Preparer {
     key: RecipientKey,
     answers: Patterns,
     tag_score: f32,
+    rules: Rules,
 }
 
 /// An event that is ready to be judged.
@@ -43,13 +44,18 @@ pub(super) struct Prepared {
 }
 
 impl Preparer {
-    pub(super) fn new(folder: &Path, settings: &spam::Settings) -> Result<Self, TraceError> {
+    pub(super) fn new(
+        folder: &Path,
+        settings: &spam::Settings,
+        rules: Rules,
+    ) -> Result<Self, TraceError> {
         Ok(Self {
             chunks: trace::read_chunks(folder)?,
             lists: Lists::read(folder)?,
             key: RecipientKey::new(KEY),
             answers: settings.answers.clone(),
             tag_score: settings.tag_score,
+            rules,
         })
     }
 
@@ -105,11 +111,12 @@ impl Preparer {
         let now = trace::moment(event.t);
         let mut links = facts.links.iter();
         let has_listed_link = links.any(|link| self.lists.lists_domain(&link.domain, now));
-        Text::of(&facts, &Beside { own_domains: &own_domains, score: 0.0, has_listed_link })
+        let score = self.rules.judge(&facts).score;
+        Text::of(&facts, &Beside { own_domains: &own_domains, score, has_listed_link })
     }
 
     /// The text of a message: its header, an empty line, its pieces.
-    pub(super) fn octets(&self, event: &Event<'_>) -> Vec<u8> {
+    fn octets(&self, event: &Event<'_>) -> Vec<u8> {
         let pieces = || event.body.iter().map(|piece| self.piece(piece));
         let size = event.h.len() + 2 + pieces().map(<[u8]>::len).sum::<usize>();
         let mut octets = Vec::with_capacity(size);

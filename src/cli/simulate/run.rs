@@ -6,7 +6,10 @@ use super::{
     prepare::{Prepared, Preparer},
     trace::{self, Lines, TraceError},
 };
-use crate::rules::replay::{Replay, Settings, Summary};
+use crate::rules::{
+    replay::{Replay, Settings, Summary},
+    spam::content::Rules,
+};
 use flate2::{Compression, write::GzEncoder};
 use std::{
     fs::File,
@@ -28,8 +31,13 @@ pub(super) enum RunError {
 }
 
 /// Replays a trace and writes the decisions.
-pub(super) fn run(folder: &Path, out: &Path, settings: &Settings) -> Result<Summary, RunError> {
-    let preparer = Preparer::new(folder, &settings.spam)?;
+pub(super) fn run(
+    folder: &Path,
+    out: &Path,
+    settings: &Settings,
+    rules: Rules,
+) -> Result<Summary, RunError> {
+    let preparer = Preparer::new(folder, &settings.spam, rules)?;
     let mut out = GzEncoder::new(BufWriter::new(File::create(out)?), Compression::fast());
     let mut replay = Replay::new(settings.clone());
     let workers = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);

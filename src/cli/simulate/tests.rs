@@ -48,7 +48,8 @@ impl Folder {
 
     /// Replays the trace; the decisions.
     fn run(&self) -> Result<Vec<Value>, String> {
-        run::run(self.path(), &self.out(), &defaults()).map_err(|error| error.to_string())?;
+        run::run(self.path(), &self.out(), &defaults(), config::content_rules())
+            .map_err(|error| error.to_string())?;
         let mut text = String::new();
         GzDecoder::new(File::open(self.out()).unwrap()).read_to_string(&mut text).unwrap();
         Ok(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
@@ -147,7 +148,8 @@ fn what_cannot_be_read_is_told_with_its_place() {
         let error = folder.run().unwrap_err();
         assert!(error.contains(expected), "{error}");
     }
-    let nowhere = run::run(folder.path(), Path::new("/nowhere/x.gz"), &defaults());
+    let nowhere =
+        run::run(folder.path(), Path::new("/nowhere/x.gz"), &defaults(), config::content_rules());
     assert!(nowhere.unwrap_err().to_string().starts_with("write the decisions: "));
 }
 

@@ -53,7 +53,9 @@ impl Links {
         for at in memchr::memmem::find_iter(text.as_bytes(), b"://") {
             let scheme = text[..at].rsplit(|c: char| !c.is_ascii_alphabetic()).next();
             let begin = at - scheme.unwrap_or_default().len();
-            self.add(url_at(&text[begin..]), marks);
+            if is_of_web(&text[begin..]) {
+                self.add(url_at(&text[begin..]), marks);
+            }
             if self.count > LINKS_READ_MAX {
                 break;
             }

@@ -166,6 +166,18 @@ impl Marks {
         self.0 & Self::bit(mark) != 0
     }
 
+    /// True if all of those marks are in the set.
+    #[must_use]
+    pub const fn has_all(self, marks: Self) -> bool {
+        self.0 & marks.0 == marks.0
+    }
+
+    /// True if one of those marks is in the set.
+    #[must_use]
+    pub const fn has_any(self, marks: Self) -> bool {
+        self.0 & marks.0 != 0
+    }
+
     /// Puts a mark in.
     pub const fn set(&mut self, mark: Mark) {
         self.0 |= Self::bit(mark);

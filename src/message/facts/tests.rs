@@ -314,6 +314,15 @@ fn a_variant_of_a_text_is_near_and_another_text_is_not() {
 }
 
 #[test]
+fn every_mark_is_documented() {
+    let page = include_str!("../../../docs/content-rules.md");
+    for mark in Mark::ALL {
+        let name = mark.name();
+        assert!(page.contains(&format!("\n| `{name}` | ")), "{name} has no row");
+    }
+}
+
+#[test]
 fn every_list_has_an_end() {
     let many =
         |piece: &dyn Fn(usize) -> String, count| -> String { (0..count).map(piece).collect() };

@@ -38,67 +38,81 @@ pub struct Shape {
     pub exclamations: u32,
     /// Signs of currencies.
     pub money: u32,
-    /// Lines that begin with `>`.
+    /// Lines that begin with `>`: those of the message that is answered.
     pub quoted: u32,
     /// Lines.
     pub lines: u32,
 }
 
-/// Looks at every character of a text once.
+/// Looks at a text octet by octet, and character by character where it is not ASCII.
 pub(super) fn read(text: &str, marks: &mut Marks) -> (Scripts, Shape) {
-    let mut shape = Shape::default();
-    let mut counts: Vec<(Script, u32)> = Vec::new();
-    for line in text.lines() {
-        shape.lines += 1;
-        shape.quoted += u32::from(line.trim_start().starts_with('>'));
-    }
-    for word in text.split_whitespace() {
-        shape.words += 1;
-        if word.is_ascii() {
-            let letters = shape.meet_ascii(word);
-            meet_script(&mut counts, Script::Latin, letters);
-        } else {
-            shape.meet(word, &mut counts, marks);
+    let mut shape = Shape::of_octets(text);
+    let mut counts = vec![(Script::Latin, shape.letters)];
+    if !text.is_ascii() {
+        for word in text.split_ascii_whitespace().filter(|word| !word.is_ascii()) {
+            shape.meet_others(word, &mut counts, marks);
         }
     }
     (shares(counts, shape.letters), shape)
 }
 
 impl Shape {
-    /// Returns the number of its letters.
-    fn meet_ascii(&mut self, word: &str) -> u32 {
-        let (mut letters, mut capitals) = (0, 0);
-        for octet in word.bytes() {
-            letters += u32::from(octet.is_ascii_alphabetic());
-            capitals += u32::from(octet.is_ascii_uppercase());
-            self.digits += u32::from(octet.is_ascii_digit());
-            self.exclamations += u32::from(octet == b'!');
-            self.money += u32::from(octet == b'$');
+    /// What can be said without knowing characters outside ASCII.
+    fn of_octets(text: &str) -> Self {
+        let octets = text.as_bytes();
+        let quotes = memchr::memmem::find_iter(octets, b"\n>").count();
+        let quotes = quotes + usize::from(text.starts_with('>'));
+        let has_open_line = !text.is_empty() && !text.ends_with('\n');
+        let words = || text.split_ascii_whitespace();
+        Self {
+            words: number(words().count()),
+            letters: count(octets, u8::is_ascii_alphabetic),
+            capitals: count(octets, u8::is_ascii_uppercase),
+            shouted: number(words().filter(|word| is_shouted(word.as_bytes())).count()),
+            digits: count(octets, u8::is_ascii_digit),
+            exclamations: count(octets, |octet| *octet == b'!'),
+            money: count(octets, |octet| *octet == b'$'),
+            quoted: number(quotes),
+            lines: count(octets, |octet| *octet == b'\n') + u32::from(has_open_line),
         }
-        self.letters += letters;
-        self.capitals += capitals;
-        self.shouted += u32::from(letters >= SHOUTED_LETTERS_MIN && letters == capitals);
-        letters
     }
 
-    fn meet(&mut self, word: &str, counts: &mut Vec<(Script, u32)>, marks: &mut Marks) {
+    /// What the characters outside ASCII add.
+    fn meet_others(&mut self, word: &str, counts: &mut Vec<(Script, u32)>, marks: &mut Marks) {
         let mut first = None;
         for character in word.chars() {
-            self.digits += u32::from(character.is_ascii_digit());
-            self.exclamations += u32::from(matches!(character, '!' | '！'));
-            self.money += u32::from(matches!(character, '$' | '€' | '£' | '¥' | '₹' | '₽'));
-            self.capitals += u32::from(character.is_ascii_uppercase());
+            self.money += u32::from(matches!(character, '€' | '£' | '¥' | '₹' | '₽'));
             if character.is_alphabetic() {
-                self.letters += 1;
                 let script = character.script();
-                meet_script(counts, script, 1);
+                if !character.is_ascii() {
+                    self.letters += 1;
+                    meet_script(counts, script, 1);
+                }
                 marks.set_if(Mark::MixedScripts, first.is_some_and(|first| is_mix(first, script)));
                 first = first.or(Some(script));
             } else if is_invisible(character) {
-                marks.set_if(Mark::Invisible, first.is_some_and(|script| script == Script::Latin));
+                marks.set_if(Mark::Invisible, first == Some(Script::Latin));
             }
         }
     }
+}
+
+/// True of a word of four letters or more that are all capitals.
+fn is_shouted(word: &[u8]) -> bool {
+    let letters = |word: &[u8]| word.iter().filter(|octet| octet.is_ascii_alphabetic()).count();
+    !word.first().is_some_and(u8::is_ascii_lowercase)
+        && !word.iter().any(u8::is_ascii_lowercase)
+        && letters(word) >= SHOUTED_LETTERS_MIN
+}
+
+/// How many octets are such. In pieces that a small number can count, which processors do many octets at a time.
+fn count(octets: &[u8], is_such: impl Fn(&u8) -> bool) -> u32 {
+    let in_piece = |piece: &[u8]| piece.iter().map(|octet| u8::from(is_such(octet))).sum::<u8>();
+    octets.chunks(usize::from(u8::MAX)).map(|piece| u32::from(in_piece(piece))).sum()
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn meet_script(counts: &mut Vec<(Script, u32)>, script: Script, count: u32) {
@@ -129,7 +143,7 @@ const fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
-const SHOUTED_LETTERS_MIN: u32 = 4;
+const SHOUTED_LETTERS_MIN: usize = 4;
 const SHARE_MIN: u8 = 5;
 /// More scripts than this in one text are counted to none.
 const SCRIPTS_MAX: usize = 16;

@@ -8,6 +8,7 @@
 
 mod answer;
 mod attempt;
+pub mod content;
 mod evidence;
 mod known;
 mod lists;
