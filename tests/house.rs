@@ -266,8 +266,19 @@ fn is_reply(number: &str, status: &str) -> bool {
 #[test]
 fn every_configuration_loads() {
     let folder = tempfile::tempdir().unwrap();
-    let configurations = files(&root().join("config"), "toml");
-    assert!(configurations.len() >= 2, "{configurations:?}");
+    let (rules, mut configurations): (Vec<_>, Vec<_>) = files(&root().join("config"), "toml")
+        .into_iter()
+        .partition(|file| file.file_stem() == Some(OsStr::new("content")));
+    assert!(configurations.len() >= 2 && rules.len() == 1, "{configurations:?} {rules:?}");
+    for (number, rules) in rules.iter().enumerate() {
+        // Content rules are checked through a configuration that names them.
+        let file = folder.path().join(format!("with-rules-{number}.toml"));
+        let quickstart = read(&root().join("config/quickstart.toml"));
+        let named =
+            format!("{quickstart}\n[spam]\ncontent_rules = {:?}\n", rules.display().to_string());
+        fs::write(&file, named).unwrap();
+        configurations.push(file);
+    }
     for file in configurations {
         let checked = Command::new(env!("CARGO_BIN_EXE_tollgate"))
             .args([OsStr::new("check-config"), OsStr::new("--config"), file.as_os_str()])

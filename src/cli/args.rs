@@ -124,8 +124,24 @@ pub(super) enum Command {
         #[command(flatten)]
         gate: Gate,
     },
+    /// Replay mail of the past against the rules, and say what they would have done
+    Simulate(Simulate),
     /// Print or store the password of a login
     Passwd(Passwd),
+}
+
+/// What is replayed, against what.
+#[derive(Debug, clap::Args)]
+pub(super) struct Simulate {
+    /// The folder of the trace: events, chunks, lists
+    #[arg(long, value_name = "DIR")]
+    pub(super) trace: PathBuf,
+    /// Write the decisions here, gzipped, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+    /// Take limits and thresholds from this configuration; the default ones if left out
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
 }
 
 /// Which report, and how it is shown.

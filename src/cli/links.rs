@@ -5,6 +5,7 @@ use crate::{
     auth::{self, Scheme},
     config::{self, Config, Moves},
     net::descriptors,
+    rules::{replay, spam::content::Rules},
     types::{AccountId, Secret},
 };
 use std::path::{Path, PathBuf};
@@ -33,6 +34,14 @@ pub(super) fn check_config(path: &Path) -> Result<(), CliError> {
 /// Where a configuration puts the control socket.
 pub(super) fn control_socket(path: &Path) -> Result<PathBuf, CliError> {
     Ok(load(path)?.http.control)
+}
+
+/// What a replay is judged by: the limits of the default plan, the thresholds of the signals and standings, the content rules.
+pub(super) fn replay_settings(path: &Path) -> Result<(replay::Settings, Rules), CliError> {
+    let config = load(path)?;
+    let limits = config.policy.plan(None).limits.clone();
+    let (spam, suspension) = (config.spam, config.suspension);
+    Ok((replay::Settings { limits, spam, suspension }, config.content))
 }
 
 fn load(path: &Path) -> Result<Config, CliError> {

@@ -1,6 +1,6 @@
 //! clap: decode, call admin, print.
 //!
-//! `serve`, `check-config` and `passwd` work on files; every other command asks the running gate over its control socket and
+//! `serve`, `check-config`, `simulate` and `passwd` work on files; every other command asks the running gate over its control socket and
 //! prints the answer, as a table for people or as JSON for scripts (`--json`). Exit codes: 0 it worked, 1 it failed,
 //! 2 the command line is wrong, 3 the gate cannot be reached.
 
@@ -15,6 +15,7 @@ pub(crate) mod output;
 mod passwd;
 mod remote;
 mod report;
+mod simulate;
 mod table;
 mod trace;
 
@@ -47,6 +48,7 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         }
         Command::CheckConfig(check) => links::check_config(&check.config),
         Command::Passwd(passwd) => passwd::run(&passwd),
+        Command::Simulate(simulate) => simulate::simulate(&simulate),
         Command::Account { command, gate } => remote::account(command, &gate),
         Command::Tenant { command, gate } => remote::tenant(command, &gate),
         Command::Availability { month, gate } => availability::availability(month, &gate),

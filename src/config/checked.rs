@@ -4,10 +4,11 @@ use super::{
     ApiSettings, Config, HttpSettings, LoginOffer, Moves, PaceRules, Problem, ReportSettings,
     SessionLimits, alerts,
     checker::{At, Checker},
+    content,
     keys::Keys,
     listeners, next_hop,
     parties::{self, Parties},
-    scan,
+    scan, spam as signals,
     written::{
         self, Api, Archive, Auth, File, Given, OrNone, Parsed, Reports, Section, Server, Session,
         Spool, Store, Tls,
@@ -66,6 +67,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let alerts = alerts::check(root, &file.alerts, &server.hostname);
     let reports = check_reports(root, &file.reports, &server.hostname);
     let sla = check_sla(root, &file.sla, &reports.zone);
+    let content = content::check(root, &file.spam);
     Config {
         log: check_log(root, file),
         http: check_http(root, file, &server.state_dir),
@@ -89,6 +91,9 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         scan,
         alerts,
         sla,
+        spam: signals::check(root, &file.spam),
+        suspension: signals::check_suspension(root, &file.suspension),
+        content,
         reports,
         keep,
         written: Keys::default(),

@@ -8,12 +8,14 @@
 mod alerts;
 mod checked;
 mod checker;
+mod content;
 mod descriptors;
 mod keys;
 mod listeners;
 mod next_hop;
 mod parties;
 mod scan;
+mod spam;
 mod warnings;
 mod written;
 
@@ -25,7 +27,7 @@ use crate::{
     auth, deliver,
     intake::{ListenerKind, ListenerSettings},
     net,
-    rules::{availability::Sla, policy::Policy, tally::calendar::Zone},
+    rules::{self, availability::Sla, policy::Policy, spam::content::Rules, tally::calendar::Zone},
     smtp::{
         Extensions,
         data::LineEndings,
@@ -86,6 +88,12 @@ pub struct Config {
     pub alerts: AlertSettings,
     /// What was promised of availability.
     pub sla: Sla,
+    /// Signals of spam.
+    pub spam: rules::spam::Settings,
+    /// What becomes of senders against whom something speaks.
+    pub suspension: rules::suspension::Settings,
+    /// The content rules.
+    pub content: Rules,
     /// Reports.
     pub reports: ReportSettings,
     /// Other programs that look into texts.
@@ -309,7 +317,13 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-/// Reads and checks a configuration file. Files that it names for passwords are read, too.
+/// The content rules that ship.
+#[must_use]
+pub fn content_rules() -> Rules {
+    content::built_in()
+}
+
+/// Reads and checks a configuration file. Files that it names for passwords and content rules are read, too.
 ///
 /// # Errors
 /// [`ConfigError`] with every mistake that could be found.

@@ -90,6 +90,9 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("scan.rspamd", field_names::<written::ScanRspamd>()),
         ("scan.clamav", field_names::<written::ScanClamav>()),
         ("sla", field_names::<written::Sla>()),
+        ("spam", field_names::<written::Spam>()),
+        ("spam.caps", field_names::<written::SpamCaps>()),
+        ("suspension", field_names::<written::Suspension>()),
         ("reports", field_names::<written::Reports>()),
         ("spool", field_names::<written::Spool>()),
     ]
@@ -142,6 +145,19 @@ fn the_api_is_on_loopback_or_behind_tls() {
 }
 
 #[test]
+fn points_of_standings_rise() {
+    let with = |text: &str| format!("{LEAST}\n{text}\n");
+    check_problem(&with("[suspension]\nwarn_points = 6.5"), "suspension.suspend_points: wanted");
+    check_problem(&with("[spam]\nrefuse_score = 1"), "spam.refuse_score: less than");
+    check_problem(&with("[spam]\nspam_replies = [\"a\"]"), "spam.spam_replies: wanted at most");
+    check_problem(&with("[spam]\nobserve = [\"weather\"]"), "spam.observe");
+    let spam =
+        parsed(&with("[spam]\nspam_replies = [\"Junk Mail\"]\ncaps = { place = 2 }")).unwrap().spam;
+    assert!(spam.answers.spam.contains(&"junk mail".to_owned()));
+    assert_eq!(spam.caps[crate::rules::spam::Signal::Place as usize], 2.0);
+}
+
+#[test]
 fn tollgate_toml_shows_every_key() {
     let whole: toml::Table = toml::from_str(&uncommented()).unwrap();
     for (table, keys) in schema() {
@@ -184,6 +200,7 @@ fn commented_keys_of_tollgate_toml_have_the_right_form() {
             "auth.test_user: ",
             "auth.dovecot_socket: ",
             "alerts.webhook[0].secret_file: ",
+            "spam.content_rules: ",
         ];
         assert!(by_choice.iter().any(|key| problem.starts_with(key)), "{problem}");
     }
@@ -328,7 +345,9 @@ timeout_after_dot = "9m"
 fn every_key_names_itself_when_it_is_wrong() {
     for (table, keys) in schema() {
         for key in keys {
-            let bad = format!("{key} = 1.5");
+            let is_number =
+                table == "spam.caps" || key.ends_with("_points") || key.ends_with("_score");
+            let bad = if is_number { format!("{key} = \"much\"") } else { format!("{key} = 1.5") };
             let (text, path) = match table {
                 "listener" | "trust" | "alerts.webhook" => {
                     (format!("[[{table}]]\n{bad}"), format!("{table}[0]"))

@@ -14,6 +14,7 @@ use crate::{
     rules::limits::{Mode, PhpMail},
     rules::policy::{ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts},
     rules::scan::OnFailure,
+    rules::spam::Signal,
     rules::tally::calendar::Zone,
     smtp::{data::LineEndings, server::Mechanism},
     store::sqlite::Synchronous,
@@ -72,8 +73,10 @@ tables! {
         archive: Section<Archive>,
         alerts: Section<Alerts>,
         sla: Section<Sla>,
+        suspension: Section<Suspension>,
         reports: Section<Reports>,
         scan: Section<Scan>,
+        spam: Section<Spam>,
         spool: Section<Spool>,
     }
     Server {
@@ -295,6 +298,46 @@ tables! {
     }
     Sla {
         target: Key<f64>,
+    }
+    Spam {
+        content_rules: Key<PathBuf>,
+        half_life: Key<Span>,
+        observe: Key<Vec<Signal>>,
+        unknown_usual: Key<u32>,
+        fingerprint_distance_max: Key<u32>,
+        tag_score: Key<f32>,
+        refuse_score: Key<f32>,
+        unknown_recipient_replies: Key<Vec<String>>,
+        spam_replies: Key<Vec<String>>,
+        caps: Section<SpamCaps>,
+    }
+    SpamCaps {
+        unknown_recipients: Key<f32>,
+        remote_verdicts: Key<f32>,
+        traps: Key<f32>,
+        listings: Key<f32>,
+        place: Key<f32>,
+        novelty: Key<f32>,
+        content: Key<f32>,
+        spread: Key<f32>,
+        origin: Key<f32>,
+        overrun: Key<f32>,
+    }
+    Suspension {
+        mode: Key<Mode>,
+        warn_points: Key<f32>,
+        throttle_points: Key<f32>,
+        suspend_points: Key<f32>,
+        throttled_percent: Key<u32>,
+        throttled_for: Key<Span>,
+        suspended_for: Key<Span>,
+        lifts_max: Key<u32>,
+        lifts_within: Key<Span>,
+        probation: Key<Span>,
+        probation_percent: Key<u32>,
+        group_accounts: Key<u32>,
+        breaker_min: Key<u32>,
+        breaker_permille: Key<u32>,
     }
     Reports {
         time_zone: Key<Parsed<Zone>>,

@@ -63,6 +63,14 @@ impl<'a> Fields<'a> {
         self.ended || self.head.len() < HEADER_SCAN_BYTES_MAX
     }
 
+    /// Where the body begins. Meaningful after the last field.
+    pub(super) fn body_at(&self) -> usize {
+        match self.line_at(self.at) {
+            line @ (b"\r\n" | b"\n") => self.at + line.len(),
+            _ => self.at,
+        }
+    }
+
     fn line_at(&self, at: usize) -> &'a [u8] {
         let rest = &self.head[at..];
         &rest[..memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1)]
@@ -122,7 +130,8 @@ impl Field<'_> {
         octets(self.start)..octets(self.start + self.raw.len())
     }
 
-    fn split(&self) -> Option<(&[u8], &[u8])> {
+    /// The name, and the value with its line ends; none of a line that is no field.
+    pub(super) fn split(&self) -> Option<(&[u8], &[u8])> {
         let text = unstuffed(self.raw);
         let colon = memchr(b':', text)?;
         // Whoever reads it with isspace(3) takes more than blanks for white space.

@@ -1,0 +1,150 @@
+//! Written → checked: signals of spam, and standings.
+
+use super::{
+    checker::At,
+    written::{Key, Section, Spam, SpamCaps, Suspension},
+};
+use crate::{
+    rules::{
+        spam::{self, Patterns, Signal},
+        suspension,
+    },
+    types::Span,
+};
+use std::ops::RangeInclusive;
+
+pub(super) fn check(root: &mut At<'_>, section: &Section<Spam>) -> spam::Settings {
+    let usual = spam::Settings::default();
+    let mut at = root.inside("spam");
+    let s = at.open(section);
+    let distances = 0..=20;
+    let settings = spam::Settings {
+        half_life: at.within("half_life", &s.half_life, usual.half_life, HALF_LIVES),
+        observe: at.or("observe", &s.observe, usual.observe),
+        unknown_usual: at.within("unknown_usual", &s.unknown_usual, usual.unknown_usual, 1..=1_000),
+        print_distance_max: at.within(
+            "fingerprint_distance_max",
+            &s.fingerprint_distance_max,
+            usual.print_distance_max,
+            distances,
+        ),
+        tag_score: at.within("tag_score", &s.tag_score, usual.tag_score, SCORES),
+        refuse_score: at.within("refuse_score", &s.refuse_score, usual.refuse_score, SCORES),
+        answers: check_patterns(&mut at, s, usual.answers),
+        caps: check_caps(&mut at.inside("caps"), &s.caps),
+    };
+    if settings.refuse_score < settings.tag_score {
+        at.wrong("refuse_score", "less than tag_score");
+    }
+    settings
+}
+
+/// What the operator adds to the words that are known.
+fn check_patterns(at: &mut At<'_>, s: &Spam, mut known: Patterns) -> Patterns {
+    for (key, given, words) in [
+        ("unknown_recipient_replies", &s.unknown_recipient_replies, &mut known.unknown_recipient),
+        ("spam_replies", &s.spam_replies, &mut known.spam),
+    ] {
+        let added = at.or(key, given, Vec::new());
+        let wrong = |word: &String| !WORD_LENGTHS.contains(&word.len());
+        if added.len() > WORDS_MAX || added.iter().any(wrong) {
+            at.wrong(key, format!("wanted at most {WORDS_MAX} pieces of text of 4 to 200 octets"));
+        }
+        words.extend(added.iter().map(|word| word.to_lowercase()));
+    }
+    known
+}
+
+fn check_caps(at: &mut At<'_>, section: &Section<SpamCaps>) -> [f32; spam::SIGNALS] {
+    let s = at.open(section);
+    let usual = spam::Settings::default();
+    let mut cap = |signal: Signal, key: &str, given: &Key<f32>| {
+        at.within(key, given, usual.caps[signal as usize], POINTS)
+    };
+    [
+        cap(Signal::UnknownRecipients, "unknown_recipients", &s.unknown_recipients),
+        cap(Signal::RemoteVerdicts, "remote_verdicts", &s.remote_verdicts),
+        cap(Signal::Traps, "traps", &s.traps),
+        cap(Signal::Listings, "listings", &s.listings),
+        cap(Signal::Place, "place", &s.place),
+        cap(Signal::Novelty, "novelty", &s.novelty),
+        cap(Signal::Content, "content", &s.content),
+        cap(Signal::Spread, "spread", &s.spread),
+        cap(Signal::Origin, "origin", &s.origin),
+        cap(Signal::Overrun, "overrun", &s.overrun),
+    ]
+}
+
+pub(super) fn check_suspension(
+    root: &mut At<'_>,
+    section: &Section<Suspension>,
+) -> suspension::Settings {
+    let usual = suspension::Settings::default();
+    let mut at = root.inside("suspension");
+    let s = at.open(section);
+    let settings = suspension::Settings {
+        mode: at.or("mode", &s.mode, usual.mode),
+        warn_points: at.within("warn_points", &s.warn_points, usual.warn_points, POINTS),
+        throttle_points: at.within(
+            "throttle_points",
+            &s.throttle_points,
+            usual.throttle_points,
+            POINTS,
+        ),
+        suspend_points: at.within(
+            "suspend_points",
+            &s.suspend_points,
+            usual.suspend_points,
+            POINTS,
+        ),
+        throttled_percent: at.within(
+            "throttled_percent",
+            &s.throttled_percent,
+            usual.throttled_percent,
+            PERCENT,
+        ),
+        throttled_for: at.within("throttled_for", &s.throttled_for, usual.throttled_for, TIMES),
+        suspended_for: at.within("suspended_for", &s.suspended_for, usual.suspended_for, TIMES),
+        lifts_max: at.within("lifts_max", &s.lifts_max, usual.lifts_max, LIFTS),
+        lifts_within: at.within("lifts_within", &s.lifts_within, usual.lifts_within, TIMES),
+        probation: at.within("probation", &s.probation, usual.probation, TIMES),
+        probation_percent: at.within(
+            "probation_percent",
+            &s.probation_percent,
+            usual.probation_percent,
+            PERCENT,
+        ),
+        group_accounts: at.within(
+            "group_accounts",
+            &s.group_accounts,
+            usual.group_accounts,
+            GROUPS,
+        ),
+        breaker_min: at.within("breaker_min", &s.breaker_min, usual.breaker_min, 1..=1_000),
+        breaker_permille: at.within(
+            "breaker_permille",
+            &s.breaker_permille,
+            usual.breaker_permille,
+            0..=1_000,
+        ),
+    };
+    let steps = [settings.warn_points, settings.throttle_points, settings.suspend_points];
+    if !steps.is_sorted() {
+        at.wrong(
+            "suspend_points",
+            "wanted warn_points, throttle_points and suspend_points to rise",
+        );
+    }
+    settings
+}
+
+const HALF_LIVES: RangeInclusive<Span> = Span::from_secs(600)..=Span::from_secs(30 * 86_400);
+const TIMES: RangeInclusive<Span> = Span::from_secs(60)..=Span::from_secs(366 * 86_400);
+const SCORES: RangeInclusive<f32> = 0.0..=1_000.0;
+const POINTS: RangeInclusive<f32> = 0.0..=1_000.0;
+const PERCENT: RangeInclusive<u32> = 1..=100;
+const LIFTS: RangeInclusive<u32> = 0..=16;
+const GROUPS: RangeInclusive<u32> = 2..=32;
+const WORD_LENGTHS: RangeInclusive<usize> = 4..=200;
+/// Each answer is searched for each of them.
+const WORDS_MAX: usize = 100;
