@@ -25,6 +25,7 @@ LITERALS = {
     "xclient": (["src/smtp/xclient.rs", "src/smtp/xtext.rs"], [b"\x00", b"\x01"]),
     "message": (["src/message/evidence.rs", "src/message/header.rs"], [b"\x00", b"\x00Received: "]),
     "facts": (["src/message/facts/tests.rs"], [b"", b"From: a@b.example\r\n", b"Content-Type: text/html\r\n\r\n", b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"]),
+    "feedback": (["src/message/feedback.rs"], [b""]),
     "config": (["src/config/tests.rs"], [b""]),
     "sasl": (["src/smtp/sasl.rs"], [bytes([mechanism, initial]) for mechanism in range(3) for initial in range(2)]),
     "passwd_file": (["src/auth/passwd_file.rs", "src/auth/scheme.rs", "src/auth/scram.rs"], [b"", b"a@b.example:", b"a:{SCRAM-SHA-256}"]),

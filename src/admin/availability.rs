@@ -5,7 +5,7 @@
 use super::{Admin, AdminError, Until, subjects::check_reason};
 use crate::{
     event::{Event, MaintenanceChanged},
-    rules::availability::{Known, Minute, Outage, Sla, Tally, tally, to_come},
+    rules::availability::{Minute, Outage, Sla, Tally, tally, to_come},
     store::{
         StoreError,
         archive::{Archive, MaintenanceRow, NewEntry, NewMaintenance, audit::audited},
@@ -70,6 +70,19 @@ pub struct MonthView {
     pub outages_count: u32,
     /// The longest of them.
     pub outages: Vec<OutageView>,
+}
+
+/// How much of a stretch of time mail could flow.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StretchView {
+    /// The percentage of a month's minutes that was promised.
+    pub target_percent: f64,
+    /// The percentage of counted minutes that were not down, rounded down; none if there were none.
+    pub percent: Option<f64>,
+    /// The minutes in which mail did not flow, planned maintenance apart.
+    pub down_minutes: u32,
+    /// The minutes of planned maintenance.
+    pub maintenance_minutes: u32,
 }
 
 /// Minutes in a row in which mail did not flow.
@@ -167,14 +180,35 @@ pub async fn count_month(
     now: Timestamp,
 ) -> Result<(Option<Timestamp>, MonthView), StoreError> {
     let moments = sla.range(month);
-    let stretch = Minute::from(moments.start)..Minute::from(moments.end);
-    let known = archive.known_minutes(stretch.clone()).await?;
-    let tally = count(&stretch, &known, now);
-    Ok((known.first.map(Minute::begins), view(month, moments, &tally, sla)))
+    let (first, tally) = count(archive, &moments, now).await?;
+    Ok((first, view(month, moments, &tally, sla)))
 }
 
-fn count(stretch: &Range<Minute>, known: &Known, now: Timestamp) -> Tally {
-    tally(stretch, to_come(now, known.last), known)
+/// Counts any stretch of time at a moment, for reports.
+pub(super) async fn count_stretch(
+    admin: &Admin,
+    moments: &Range<Timestamp>,
+    now: Timestamp,
+) -> Result<StretchView, AdminError> {
+    let (_, tally) = count(&admin.archive, moments, now).await?;
+    Ok(StretchView {
+        target_percent: admin.sla.load().target.percent(),
+        percent: tally.percent(),
+        down_minutes: tally.down,
+        maintenance_minutes: tally.maintenance,
+    })
+}
+
+/// Also says when the first minute was noted.
+async fn count(
+    archive: &Archive,
+    moments: &Range<Timestamp>,
+    now: Timestamp,
+) -> Result<(Option<Timestamp>, Tally), StoreError> {
+    let stretch = Minute::from(moments.start)..Minute::from(moments.end);
+    let known = archive.known_minutes(stretch.clone()).await?;
+    let tally = tally(&stretch, to_come(now, known.last), &known);
+    Ok((known.first.map(Minute::begins), tally))
 }
 
 fn view(month: Month, moments: Range<Timestamp>, tally: &Tally, sla: &Sla) -> MonthView {

@@ -32,7 +32,8 @@ pub use alerts::{AlertRequest, AlertView, Bell, SinkTest, alerts, alerts_seen_by
 pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
 pub use availability::{
     AvailabilityView, MaintenancePlan, MaintenanceState, MaintenanceView, MonthView, OutageView,
-    PAST_MONTHS_MAX, availability, count_month, end_maintenance, maintenance, plan_maintenance,
+    PAST_MONTHS_MAX, StretchView, availability, count_month, end_maintenance, maintenance,
+    plan_maintenance,
 };
 pub use board::{Nearest, SUSPENDED_MAX, nearest, suspended};
 pub use complaint::{
@@ -45,9 +46,8 @@ pub use list::{PAGE_MAX, Page, PageRequest, accounts_of, list};
 pub use plans::{PlanView, plans};
 pub use report::{
     AccountLine, DayLine, DomainLine, Gap, NetworkLine, PeakView, REPORT_PAGE_MAX, ReportHead,
-    ReportPage, SeriesOf, SeriesPoint, SuspensionLine, TenantDocument, TenantReport, TrafficPoint,
-    csv_heading, csv_rows, daily, hourly, html as report_html, letter as report_letter, period,
-    refusal_reasons, report_of, report_page, report_tenants, top_senders, traffic,
+    ReportPage, SuspensionLine, TenantDocument, TenantReport, csv_heading, csv_rows,
+    html as report_html, letter as report_letter, period, report_of, report_page, report_tenants,
 };
 pub use spec::{LimitSpec, LimitTarget, Since, Until};
 pub use subjects::{Changes, Patch, Who, Why, resume, set, show, suspend};
@@ -56,7 +56,10 @@ pub use tokens::{
     revoke_token, still_valid, verify_token,
 };
 pub use trace::{Reader, Sought, TraceRequest, Traced, TracedRecipient, trace};
-pub use traffic::{Slot, SlotCounts, TRAFFIC_SLOT_MINUTES, Traffic, sent_by, traffic_today};
+pub use traffic::{
+    Slot, SlotCounts, TRAFFIC_SLOT_MINUTES, Traffic, daily, hourly, refusal_reasons, top_senders,
+    traffic,
+};
 pub use view::{
     Explanation, HitView, LimitView, OverrideView, PlanSource, RefusalView, State, SubjectUsage,
     SubjectView, TenantSource,

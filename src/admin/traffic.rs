@@ -2,11 +2,14 @@
 
 use super::{Admin, AdminError};
 use crate::{
-    rules::tally::{Minute, calendar::Hour},
-    store::archive::UsageOf,
-    types::{TenantId, Timestamp},
+    rules::tally::{
+        Counts, Minute,
+        calendar::{Day, Hour},
+    },
+    store::archive::{AccountUsage, UsageOf},
+    types::Timestamp,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 /// A slot of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +29,16 @@ pub struct SlotCounts {
     pub deferred: u64,
     /// That the next hop or Tollgate refused.
     pub refused: u64,
+}
+
+impl From<&Counts> for SlotCounts {
+    fn from(counts: &Counts) -> Self {
+        Self {
+            accepted: counts.recipients,
+            deferred: counts.deferred,
+            refused: counts.bounced.saturating_add(counts.refused()),
+        }
+    }
 }
 
 impl SlotCounts {
@@ -49,7 +62,7 @@ pub struct Traffic {
 ///
 /// # Errors
 /// [`AdminError::Store`] if the archive does not answer.
-pub async fn traffic_today(admin: &Admin) -> Result<Traffic, AdminError> {
+pub async fn traffic(admin: &Admin) -> Result<Traffic, AdminError> {
     let now = admin.utc().as_millis().div_euclid(MINUTE_MILLIS);
     // The slot that goes on is the last one.
     let end = (now.div_euclid(TRAFFIC_SLOT_MINUTES) + 1) * TRAFFIC_SLOT_MINUTES;
@@ -79,38 +92,86 @@ fn sum(counts: impl Iterator<Item = SlotCounts>) -> Option<SlotCounts> {
     })
 }
 
-/// What a tenant sent in so many slots of so many hours each, the present one last.
+/// This hour and so many before it, oldest first.
 ///
 /// # Errors
 /// [`AdminError::Store`] if the archive does not answer.
-pub async fn sent_by(
-    admin: &Admin,
-    tenant: &TenantId,
-    (slots, hours_of_slot): (u16, u16),
-) -> Result<Vec<Slot>, AdminError> {
-    let hours_of_slot = i64::from(hours_of_slot.max(1));
-    let now = Hour::of(admin.utc()).number();
-    // Slots of a day begin at midnight.
-    let end = (now.div_euclid(hours_of_slot) + 1) * hours_of_slot;
-    let first = end - i64::from(slots) * hours_of_slot;
-    let range = (Hour::new(first), Hour::new(end));
-    let of = UsageOf { tenant: tenant.clone(), account: None };
-    let sent = admin.archive.usage_by_hour(of, range.0, range.1).await?;
-    let heard = admin.archive.coverage(range.0, range.1).await?;
-    let mut by_hour = BTreeMap::new();
-    for hour in heard.hours.into_keys() {
-        let counts = sent.get(&hour).map_or_else(SlotCounts::default, |counts| SlotCounts {
-            accepted: counts.recipients,
-            deferred: counts.deferred,
-            refused: counts.bounced.saturating_add(counts.refused()),
-        });
-        by_hour.insert(hour.number(), counts);
-    }
-    let slot = |from: i64| Slot {
-        begins: Hour::new(from).begin(),
-        counts: sum(by_hour.range(from..from + hours_of_slot).map(|(_, counts)| *counts)),
+pub async fn hourly(admin: &Admin, of: UsageOf, hours: u16) -> Result<Vec<Slot>, AdminError> {
+    let (first, end) = last_hours(admin, hours);
+    let known = admin.archive.usage_by_hour(of, first, end).await?;
+    let coverage = admin.archive.coverage(first, end).await?;
+    let slot = |hour: Hour| {
+        let counts = known.get(&hour).map(SlotCounts::from);
+        let quiet = coverage.hours.contains_key(&hour).then(SlotCounts::default);
+        Slot { begins: hour.begin(), counts: counts.or(quiet) }
     };
-    Ok((0..i64::from(slots)).map(|n| slot(first + n * hours_of_slot)).collect())
+    Ok((first.number()..end.number()).map(Hour::new).map(slot).collect())
+}
+
+/// Today and so many days before it, oldest first.
+///
+/// # Errors
+/// [`AdminError::Store`] if the archive does not answer.
+pub async fn daily(admin: &Admin, of: UsageOf, days: u16) -> Result<Vec<Slot>, AdminError> {
+    let today = admin.zone.day_of(admin.utc());
+    let first = today.plus(1 - i32::from(days.max(1)));
+    let days = by_day(admin, of, first, today).await?;
+    let slot = |(day, counts): (Day, Option<Counts>)| Slot {
+        begins: admin.zone.begin_of(day),
+        counts: counts.as_ref().map(SlotCounts::from),
+    };
+    Ok(days.into_iter().map(slot).collect())
+}
+
+/// What was counted on each day; none: nothing was listened to.
+pub(super) async fn by_day(
+    admin: &Admin,
+    of: UsageOf,
+    first: Day,
+    last: Day,
+) -> Result<Vec<(Day, Option<Counts>)>, AdminError> {
+    let known = admin.archive.usage_by_day(of, first, last).await?;
+    let (begin, end) = admin.zone.hours_of(first, last);
+    let coverage = admin.archive.coverage(begin, end).await?;
+    let counts = |day: Day| {
+        let (begin, end) = admin.zone.hours_of(day, day);
+        let is_covered = coverage.hours.range(begin..end).next().is_some();
+        known.get(&day).copied().or_else(|| is_covered.then(Counts::default))
+    };
+    let days = (first.number()..=last.number()).map(Day::new);
+    Ok(days.map(|day| (day, counts(day))).collect())
+}
+
+/// The accounts that sent most in this hour and so many before it.
+///
+/// # Errors
+/// [`AdminError::Store`] if the archive does not answer.
+pub async fn top_senders(
+    admin: &Admin,
+    hours: u16,
+    max: usize,
+) -> Result<Vec<AccountUsage>, AdminError> {
+    let (first, end) = last_hours(admin, hours);
+    Ok(admin.archive.top_senders(first, end, max).await?)
+}
+
+/// Refusals of Tollgate's own by reason in this hour and so many before it, the most frequent first.
+///
+/// # Errors
+/// [`AdminError::Store`] if the archive does not answer.
+pub async fn refusal_reasons(
+    admin: &Admin,
+    of: UsageOf,
+    hours: u16,
+) -> Result<Vec<(String, u64)>, AdminError> {
+    let (first, end) = last_hours(admin, hours);
+    Ok(admin.archive.refusal_reasons(of, first, end).await?)
+}
+
+/// From the first hour up to one that is not included.
+fn last_hours(admin: &Admin, hours: u16) -> (Hour, Hour) {
+    let end = Hour::of(admin.utc()).number() + 1;
+    (Hour::new(end - i64::from(hours.max(1))), Hour::new(end))
 }
 
 /// Minutes of one slot of the gate's day.

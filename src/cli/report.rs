@@ -8,7 +8,9 @@ use super::{
     remote::{Remote, json_lines},
     table::Table,
 };
-use crate::admin::{self, PeakView, ReportHead, ReportPage, State, TenantDocument, TenantReport};
+use crate::admin::{
+    self, PeakView, ReportHead, ReportPage, State, StretchView, TenantDocument, TenantReport,
+};
 
 /// `tollgate report …`
 pub(super) fn show(wanted: &ReportArgs, gate: &Gate) -> Result<(), CliError> {
@@ -72,7 +74,7 @@ fn one(document: &TenantDocument, format: ReportFormat) -> Result<String, CliErr
         }
         ReportFormat::Html => admin::report_html(document),
         ReportFormat::Table => {
-            format!("{}\n{}", head_text(&document.head), tenant_text(&document.tenant))
+            format!("{}\n{}", head_text(&document.head), tenant_text(document))
         }
     })
 }
@@ -136,6 +138,11 @@ fn rows_text(tenants: &[TenantReport]) -> String {
     table.render("")
 }
 
+fn availability_text(view: &StretchView) -> String {
+    let shown = |percent: f64| format!("{percent} % of {} % a month", view.target_percent);
+    view.percent.map_or_else(|| "not known".into(), shown)
+}
+
 const fn state(state: &State) -> &'static str {
     match state {
         State::Active => "active",
@@ -143,7 +150,8 @@ const fn state(state: &State) -> &'static str {
     }
 }
 
-fn tenant_text(tenant: &TenantReport) -> String {
+fn tenant_text(document: &TenantDocument) -> String {
+    let tenant = &document.tenant;
     let mut table = Table::plain();
     let about = if tenant.distinct_exact { "" } else { "about " };
     let number = |number: u64| number.to_string();
@@ -171,6 +179,7 @@ fn tenant_text(tenant: &TenantReport) -> String {
         ("otherwise refused", number(tenant.refused_other)),
         ("warnings", number(tenant.warnings)),
         ("bytes", number(tenant.bytes)),
+        ("availability", availability_text(&document.availability)),
     ] {
         table.row([name.to_owned(), value]);
     }

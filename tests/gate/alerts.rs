@@ -272,6 +272,50 @@ fn ten_thousand_refusals_are_one_alert_and_one_end() {
 }
 
 #[test]
+fn quiet_hours_hold_back_what_is_not_critical_and_a_receiver_of_one_tenant_hears_of_no_other() {
+    let faults = Faults::new();
+    let (noc, owner) = (Webhook::start(Mood::Well), Webhook::start(Mood::Well));
+    let hook = |name: &str, webhook: &Webhook, tenants: Vec<toml::Value>| {
+        let mut hook = toml::Table::new();
+        hook.insert("name".into(), name.into());
+        hook.insert("url".into(), format!("http://{}/hook", webhook.address()).into());
+        hook.insert("secret".into(), "key".into());
+        hook.insert("tenants".into(), tenants.into());
+        toml::Value::from(hook)
+    };
+    let minute = faults.wall_now().as_millis() / 60_000;
+    let time = |minute: i64| format!("{:02}:{:02}", minute / 60 % 24, minute % 60);
+    let gate = gate()
+        .faults(&faults)
+        .set("alerts.quiet_hours", format!("{}-{}", time(minute - 60), time(minute + 60)))
+        .set(
+            "alerts.webhook",
+            vec![hook("noc", &noc, vec![]), hook("owner", &owner, vec![TENANT.into()])],
+        )
+        .next_hop_at(sink_later(), "")
+        .run();
+    for tenant in [TENANT, "other.example"] {
+        suspend(&gate, tenant);
+        let about = format!("tenant {tenant}");
+        gate.logged("alert", |line| line["kind"] == "suspended" && line["about"] == about);
+    }
+    let mut client = gate.client();
+    client.expect(250, "MAIL FROM:<a@third.example>");
+    client.expect(451, "RCPT TO:<b@remote.example>");
+    noc.wait_for("what is critical", is("mail-stopped", "raised", ""));
+    let not_critical = |json: &&Value| json["severity"] != "critical";
+    assert_eq!(noc.taken().iter().find(not_critical), None);
+    assert_eq!(owner.taken(), Vec::<Value>::new());
+
+    faults.set_wall_clock(2 * 60 * 60_000);
+    for (webhook, tenant) in [(&noc, TENANT), (&noc, "other.example"), (&owner, TENANT)] {
+        webhook.wait_for("what was held back", is("suspended", "raised", tenant));
+    }
+    let others = |json: &&Value| json["originator"] != TENANT;
+    assert_eq!(owner.taken().iter().find(others), None);
+}
+
+#[test]
 fn a_test_says_which_receivers_take_it() {
     let (sink, webhook) = (sink().run(), Webhook::start(Mood::Well));
     let mut gate = gate_calling(webhook.address())

@@ -2,7 +2,7 @@
 
 use super::{DayLine, TenantDocument, TenantReport};
 use crate::{
-    admin::State,
+    admin::{State, StretchView},
     chart::{self, Chart, Kind, Paint, Series},
     rules::tally::calendar::Zone,
     types::{Language, Timestamp},
@@ -37,7 +37,7 @@ fn text(document: &TenantDocument, words: &'static Words) -> String {
     ];
     lines.extend(notes(document, words));
     let pairs = |(name, value): Two| format!("{name}: {value}");
-    lines.extend(rows(t, words, &shown).into_iter().map(pairs));
+    lines.extend(rows(document, words, &shown).into_iter().map(pairs));
     lines.extend([String::new(), words.refused.to_owned()]);
     lines.extend(refused(t, words).into_iter().map(|(name, count)| format!("  {name}: {count}")));
     for (title, rows) in lists(t, words) {
@@ -71,7 +71,7 @@ fn page(document: &TenantDocument, form: Form) -> String {
         state: state(&t.state, words),
         made: shown(document.head.made),
         notes: notes(document, words),
-        rows: rows(t, words, &shown),
+        rows: rows(document, words, &shown),
         plot: if form == Form::Page { chart.to_svg() } else { String::new() },
         table: chart.to_table(),
         limits: limits(t, &shown),
@@ -131,7 +131,8 @@ fn notes(document: &TenantDocument, words: &Words) -> Vec<String> {
     notes
 }
 
-fn rows(t: &TenantReport, words: &Words, shown: Shown<'_>) -> Vec<Two> {
+fn rows(document: &TenantDocument, words: &Words, shown: Shown<'_>) -> Vec<Two> {
+    let t = &document.tenant;
     let distinct = if t.distinct_exact { "" } else { "≈ " };
     let peak = |peak: &Option<super::PeakView>| {
         peak.as_ref().map_or_else(
@@ -153,9 +154,15 @@ fn rows(t: &TenantReport, words: &Words, shown: Shown<'_>) -> Vec<Two> {
         (words.peak_day, peak(&t.peak_24_hours)),
         (words.bytes, t.bytes.to_string()),
         (words.warnings, t.warnings.to_string()),
+        (words.availability, availability(&document.availability, words)),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
+}
+
+fn availability(view: &StretchView, words: &Words) -> String {
+    let promised = words.promised.replace("{target}", &view.target_percent.to_string());
+    view.percent.map_or_else(|| String::from("–"), |percent| format!("{percent} % ({promised})"))
 }
 
 fn of_limit(percent: Option<f64>) -> String {
@@ -279,6 +286,8 @@ words! {
     peak_day: "Busiest 24 hours (of the limit)", "24 jam tersibuk (dari batas)";
     bytes: "Bytes", "Bita";
     warnings: "Warnings at 80 % and 100 %", "Peringatan pada 80 % dan 100 %";
+    availability: "Availability of the service", "Ketersediaan layanan";
+    promised: "{target} % a month promised", "dijanjikan {target} % per bulan";
     numbers: "The numbers", "Angka-angkanya";
     limits: "Limits now", "Batas saat ini";
     limit: "Limit", "Batas";

@@ -1,11 +1,10 @@
 //! What each tenant used in a period: read from what was added up as it happened, and from the functions of `explain` for now.
 //!
 //! Everybody's report comes in pages by name, so that its length costs no memory. Tenants without traffic are in it. What was
-//! not listened to is said in the head ([`ReportHead::gaps`]), and is no value in a series.
+//! not listened to is said in the head ([`ReportHead::gaps`]).
 
 mod csv;
 mod html;
-mod series;
 mod tenant;
 #[cfg(test)]
 mod tests;
@@ -13,21 +12,21 @@ mod view;
 
 pub use csv::{csv_heading, csv_rows};
 pub use html::{html, letter};
-pub use series::{
-    SeriesOf, SeriesPoint, TrafficPoint, daily, hourly, refusal_reasons, top_senders, traffic,
-};
 pub use view::{
     AccountLine, DayLine, DomainLine, Gap, NetworkLine, PeakView, ReportHead, ReportPage,
     SuspensionLine, TenantDocument, TenantReport,
 };
 
-use super::{Admin, AdminError, PageRequest, Who, list, show};
+use super::{
+    Admin, AdminError, PageRequest, Who, availability::count_stretch, list, show, traffic::by_day,
+};
 use crate::{
     rules::tally::{
+        Counts,
         calendar::{Day, Hour, Zone},
         period::Period,
     },
-    store::records::SubjectKind,
+    store::{archive::UsageOf, records::SubjectKind},
     types::{SubjectId, TenantId, Timestamp},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -70,10 +69,36 @@ pub async fn report_of(
     let view = show(admin, &Who::from(SubjectId::Tenant(tenant.clone()))).await?;
     let language = view.language.unwrap_or_default();
     let head = head(admin, period).await?;
-    let days = series::days_of(admin, period, tenant).await?;
+    let days = days_of(admin, period, tenant).await?;
     let mut reports = tenant::reports(admin, period, vec![view]).await?;
     let tenant = reports.pop().ok_or_else(|| AdminError::Invalid("no such tenant".into()))?;
-    Ok(TenantDocument { head, language, tenant, days })
+    let availability = count_stretch(admin, &(head.begin..head.end), head.made).await?;
+    Ok(TenantDocument { head, language, availability, tenant, days })
+}
+
+/// What a tenant did on each day of a period.
+async fn days_of(
+    admin: &Admin,
+    period: &Period,
+    tenant: &TenantId,
+) -> Result<Vec<DayLine>, AdminError> {
+    let of = UsageOf { tenant: tenant.clone(), account: None };
+    // Days that have not come are no gaps.
+    let last = period.last().min(admin.zone.day_of(admin.utc()));
+    let days = by_day(admin, of, period.first(), last).await?;
+    Ok(days.into_iter().map(|(day, counts)| day_line(day, counts)).collect())
+}
+
+fn day_line(day: Day, counts: Option<Counts>) -> DayLine {
+    let known = counts.unwrap_or_default();
+    DayLine {
+        day: day.to_string(),
+        collected: counts.is_some(),
+        accepted: known.recipients,
+        deferred: known.deferred,
+        hard_bounced: known.bounced,
+        refused: known.refused(),
+    }
 }
 
 /// Tenants of reports, in pages by name, with where to go on.

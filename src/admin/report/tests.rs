@@ -2,9 +2,16 @@
 
 use super::*;
 use crate::{
-    admin::fixture::{Gate, gate},
+    admin::{
+        daily,
+        fixture::{Gate, gate},
+        hourly, top_senders, traffic,
+    },
     event::{AnswerBy, Charged, Event, Evidence, MessageReport, Outcome, RecipientReport},
-    rules::tally::Book,
+    rules::{
+        availability::{Ended, Lacks, Minute},
+        tally::Book,
+    },
     store::archive::Batch,
     types::{AccountId, ReversePath},
 };
@@ -157,6 +164,27 @@ async fn csv_has_a_row_for_each_and_runs_nothing() {
 }
 
 #[tokio::test]
+async fn a_report_says_how_much_of_the_period_mail_could_flow() {
+    let gate = sample().await;
+    let october = period(&gate.admin, "2026-10").unwrap();
+    let shop = "shop.example".parse().unwrap();
+    let before = report_of(&gate.admin, &october, &shop).await.unwrap();
+    assert_eq!(before.availability.percent, None, "nothing was noted");
+    assert!(html(&before).contains("Availability of the service</th><td class=\"n\">–</td>"));
+    let first = Minute::from("2026-10-31T23:56:00Z".parse().unwrap());
+    let minute = |n| Ended {
+        minute: Some((first.plus(n), if n == 2 { Lacks::STORE } else { Lacks::NOTHING })),
+        ..Ended::default()
+    };
+    // The last one is not of October.
+    gate.admin.archive.note_minutes((0..5).map(minute).collect()).await.unwrap();
+    let report = report_of(&gate.admin, &october, &shop).await.unwrap();
+    let found = report.availability;
+    assert_eq!((found.percent, found.down_minutes, found.target_percent), (Some(75.0), 1, 99.0));
+    assert!(html(&report).contains("75 % (99 % a month promised)"), "{}", html(&report));
+}
+
+#[tokio::test]
 async fn a_page_is_in_the_tenants_language_and_shows_gaps() {
     let gate = sample().await;
     let period = period(&gate.admin, "2026-10").unwrap();
@@ -184,19 +212,20 @@ async fn a_plot_has_no_value_where_nothing_was_listened_to() {
     let gate = gate();
     let now = gate.admin.utc();
     keep(&gate, &now.to_string(), &[message("a@shop.example", &[("b@one.example", 250)])]).await;
-    let of = SeriesOf { tenant: "shop.example".parse().unwrap(), account: None };
-    let hours = hourly(&gate.admin, of.clone(), 24).await.unwrap();
+    let of = |tenant: &str| UsageOf { tenant: tenant.parse().unwrap(), account: None };
+    let shop = of("shop.example");
+    let hours = hourly(&gate.admin, shop.clone(), 24).await.unwrap();
     assert_eq!((hours.len(), hours[0].counts), (24, None));
-    assert_eq!(hours[23].counts.unwrap().recipients, 1);
-    let days = daily(&gate.admin, of, 30).await.unwrap();
-    assert_eq!((days.len(), days[0].counts, days[29].counts.unwrap().recipients), (30, None, 1));
-    let minutes = traffic(&gate.admin, 60).await.unwrap();
-    let collected = minutes.iter().filter(|minute| minute.collected).count();
-    assert_eq!((minutes.len(), collected), (60, 10));
+    assert_eq!(hours[23].counts.unwrap().accepted, 1);
+    let days = daily(&gate.admin, shop, 30).await.unwrap();
+    assert_eq!((days.len(), days[0].counts, days[29].counts.unwrap().accepted), (30, None, 1));
+    let day = traffic(&gate.admin).await.unwrap().day;
+    let collected = day.iter().filter_map(|slot| slot.counts);
+    assert_eq!((day.len(), collected.map(|counts| counts.accepted).sum::<u64>()), (144, 1));
     let top = top_senders(&gate.admin, 1, 5).await.unwrap();
     assert_eq!(top[0].account, "a@shop.example");
-    let nobody = SeriesOf { tenant: "other.example".parse().unwrap(), account: None };
-    assert_eq!(hourly(&gate.admin, nobody, 1).await.unwrap()[0].counts.unwrap().recipients, 0);
+    let other = hourly(&gate.admin, of("other.example"), 1).await.unwrap();
+    assert_eq!(other[0].counts.unwrap().accepted, 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a report says: plain values, the same for the command line, the API, the page and the letter.
 
 use crate::{
-    admin::{Caller, LimitView, State},
+    admin::{Caller, LimitView, State, StretchView},
     types::{Language, PlanName, Timestamp},
 };
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,8 @@ pub struct TenantDocument {
     pub head: ReportHead,
     /// The tenant's language.
     pub language: Language,
+    /// How much of the period mail could flow, for everybody.
+    pub availability: StretchView,
     /// What the tenant used.
     pub tenant: TenantReport,
     /// What it did on each day.

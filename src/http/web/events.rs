@@ -83,6 +83,7 @@ fn summary(name: &str, body: &Map<String, Value>) -> String {
         "limit-reached" => &["percent", "limit_key", "limit_used", "limit_max"],
         "suspended" | "resumed" => &["reason", "case", "actor"],
         "subject-changed" => &["change", "reason", "actor"],
+        "alert" => &["why", "severity", "title"],
         "login-failed" => &["result", "login", "client"],
         _ => &["change", "reason", "detail", "next_hop", "backend", "events", "actor"],
     };

@@ -126,7 +126,7 @@ pub(super) async fn show(State(web): State<Web>, signed_in: SignedIn) -> Answer 
     let audit = panel(admin::audit(&web.admin, &tail).await, |found| {
         found.items.into_iter().map(AuditLine::new).collect()
     });
-    let flowed = admin::traffic_today(&web.admin).await;
+    let flowed = admin::traffic(&web.admin).await;
     let mut figures = minute_figures(frame.t, &flowed);
     let traffic = panel(flowed, |flowed| Plot::new(frame.t, &last_day(frame.t), &flowed.day));
     let senders = panel(admin::top_senders(&web.admin, DAY_HOURS, SENDERS).await, |found| {

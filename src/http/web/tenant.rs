@@ -16,7 +16,7 @@ use super::{
 use crate::{
     admin::{self, AdminError, PageRequest, State as Sending, SubjectView, Who},
     store::{
-        archive::{EventFilter, EventRow},
+        archive::{EventFilter, EventRow, UsageOf},
         records::SubjectKind,
     },
     types::{SubjectId, TenantId, Timestamp},
@@ -44,6 +44,8 @@ struct TenantPage {
     accounts: Vec<AccountRow>,
     is_first: bool,
     next: Option<String>,
+    /// Recipients that were refused in the last 24 hours, by why.
+    reasons: Vec<(&'static str, u64)>,
     refusals: Vec<RefusalRow>,
 }
 
@@ -97,8 +99,10 @@ pub(super) async fn show(
     let record = admin::show(&web.admin, &who).await?;
     let request = PageRequest { after: query.after.clone(), max: Some(ROWS) };
     let accounts = admin::accounts_of(&web.admin, &tenant, &request).await?;
-    let day = admin::sent_by(&web.admin, &tenant, (24, 1)).await?;
-    let month = admin::sent_by(&web.admin, &tenant, (30, 24)).await?;
+    let of = UsageOf { tenant: tenant.clone(), account: None };
+    let day = admin::hourly(&web.admin, of.clone(), DAY_HOURS).await?;
+    let month = admin::daily(&web.admin, of.clone(), MONTH_DAYS).await?;
+    let reasons = admin::refusal_reasons(&web.admin, of, DAY_HOURS).await?;
     let path = Kind::of(SubjectKind::Tenants).path(tenant.as_str());
     Ok(page(&TenantPage {
         limits: LimitRow::all_of(frame.t, &record.limits, frame.at, &record.state),
@@ -110,6 +114,7 @@ pub(super) async fn show(
             .collect(),
         is_first: query.after.is_none(),
         next: accounts.next.map(|after| format!("{path}?after={}", form_urlencoded(&after))),
+        reasons: by_title(frame.t, reasons),
         refusals: refusals(&web, frame.t, &tenant).await?,
         day: Plot::new(frame.t, &last_day(frame.t), &day),
         month: Plot::new(frame.t, &last_month(frame.t), &month),
@@ -149,6 +154,19 @@ fn suspended_account(view: &SubjectView) -> Option<SuspendedAccount> {
     Some(SuspendedAccount { name, case, since: *since, reason })
 }
 
+/// Several reasons may have one title.
+fn by_title(t: &'static Texts, reasons: Vec<(String, u64)>) -> Vec<(&'static str, u64)> {
+    let mut titles: Vec<(&'static str, u64)> = Vec::new();
+    for (reason, count) in reasons {
+        let title = t.reasons.said(&reason).title;
+        match titles.iter_mut().find(|known| known.0 == title) {
+            Some(known) => known.1 += count,
+            None => titles.push((title, count)),
+        }
+    }
+    titles
+}
+
 /// The latest refusals of Tollgate's own, by account and reason, the latest first.
 async fn refusals(
     web: &Web,
@@ -185,6 +203,8 @@ fn refusal_row(t: &'static Texts, row: EventRow) -> Option<RefusalRow> {
     })
 }
 
+const DAY_HOURS: u16 = 24;
+const MONTH_DAYS: u16 = 30;
 /// Accounts on one page.
 const ROWS: usize = 50;
 /// Refusals that are looked at.

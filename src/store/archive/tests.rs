@@ -84,9 +84,15 @@ async fn a_job_that_fails_changes_nothing_and_disturbs_no_other() {
         events::insert(db, &MarkKey::new(&[0; 32]), &[event(1, "a@one.example", "message")])?;
         db.execute("INSERT INTO nowhere VALUES (1)", [])
     });
-    let (failed, kept) =
-        tokio::join!(failing, archive.keep(batch(vec![event(2, "a@one.example", "message")])));
-    assert!(failed.is_err());
+    let panicking = archive.write(Lasting::Power, |db| {
+        events::insert(db, &MarkKey::new(&[0; 32]), &[event(3, "a@one.example", "message")])?;
+        panic!("a job of a test panics");
+        #[expect(unreachable_code, reason = "what the job would return")]
+        Ok(())
+    });
+    let keeping = archive.keep(batch(vec![event(2, "a@one.example", "message")]));
+    let (failed, panicked, kept) = tokio::join!(failing, panicking, keeping);
+    assert!(failed.is_err() && panicked.is_err());
     kept.unwrap();
     let rows = archive.events(EventFilter { max: 9, ..EventFilter::default() }).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.body.as_str()).collect::<Vec<_>>(), ["{\"n\":2}"]);

@@ -246,17 +246,17 @@ impl Archive {
         self.read(move |db| top_senders(db, first, end, max)).await
     }
 
-    /// Refusals of Tollgate's own by reason, most frequent first, in some hours; of everybody's if nobody is named.
+    /// Refusals of Tollgate's own by reason, most frequent first, in some hours.
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
     pub async fn refusal_reasons(
         &self,
-        of: Option<UsageOf>,
+        of: UsageOf,
         first: Hour,
         end: Hour,
     ) -> Result<Vec<(String, u64)>, StoreError> {
-        self.read(move |db| reasons(db, of.as_ref(), first, end)).await
+        self.read(move |db| reasons(db, &of, first, end)).await
     }
 
     /// What the whole gate did, by minutes since 1970, from the first on, up to one that is not included.
@@ -815,26 +815,18 @@ fn series(
 
 fn reasons(
     db: &Connection,
-    of: Option<&UsageOf>,
+    of: &UsageOf,
     first: Hour,
     end: Hour,
 ) -> rusqlite::Result<Vec<(String, u64)>> {
-    let mut values = vec![first.number(), end.number()];
-    let mut whose = String::new();
-    if let Some(of) = of {
-        let Some(owner) = owner_of(db, of)? else { return Ok(Vec::new()) };
-        whose.push_str(" AND tenant = ?3");
-        values.push(owner.tenant);
-        if owner.account != WHOLE {
-            whose.push_str(" AND account = ?4");
-            values.push(owner.account);
-        }
-    }
-    let mut select = db.prepare_cached(&format!(
-        "SELECT reason, sum(count) FROM usage_reasons WHERE slot >= ?1 AND slot < ?2{whose} \
-         GROUP BY reason ORDER BY sum(count) DESC, reason"
-    ))?;
-    select.query_map(params_from_iter(values), |row| Ok((row.get(0)?, count(row, 1)?)))?.collect()
+    let Some(owner) = owner_of(db, of)? else { return Ok(Vec::new()) };
+    let any = i64::from(owner.account == WHOLE);
+    let mut select = db.prepare_cached(
+        "SELECT reason, sum(count) FROM usage_reasons WHERE slot >= ?1 AND slot < ?2 AND tenant = ?3 \
+         AND (account = ?4 OR ?5) GROUP BY reason ORDER BY sum(count) DESC, reason",
+    )?;
+    let values = [first.number(), end.number(), owner.tenant, owner.account, any];
+    select.query_map(values, |row| Ok((row.get(0)?, count(row, 1)?)))?.collect()
 }
 
 fn suspensions(

@@ -4,7 +4,10 @@
 use super::{super::StoreError, Lasting};
 use crate::store::sqlite::schema::{explain, failed};
 use rusqlite::Connection;
-use std::thread::JoinHandle;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread::JoinHandle,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// The way to the writer.
@@ -24,6 +27,13 @@ type Work = Box<dyn FnOnce(&Connection) -> Answer + Send>;
 struct Answer {
     failure: Option<String>,
     give: Give,
+}
+
+impl Answer {
+    /// One job's fault is no other's; whoever waits for it hears that the archive is closed.
+    fn of_panic() -> Self {
+        Self { failure: Some("a job of the archive panicked".into()), give: Box::new(|_| ()) }
+    }
 }
 
 /// Tells whoever waits; given is why the transaction was lost, if it was.
@@ -113,7 +123,8 @@ impl Writer {
         let transaction = self.db.unchecked_transaction()?;
         for job in jobs {
             self.db.execute_batch("SAVEPOINT job")?;
-            let answer = (job.work)(&self.db);
+            let answer = catch_unwind(AssertUnwindSafe(|| (job.work)(&self.db)));
+            let answer = answer.unwrap_or_else(|_| Answer::of_panic());
             let end = if answer.failure.is_some() {
                 "ROLLBACK TO job; RELEASE job"
             } else {

@@ -88,6 +88,7 @@ pub(super) static TEXTS: Texts = Texts {
         first_accounts: "First accounts",
         refusals: "Refused mail",
         refusals_hint: "The latest refusals and what to do about them.",
+        refused_today: "Recipients refused in the last 24 hours",
         no_refusals: Said {
             title: "Nothing was refused",
             text: "Refusals appear here with their reason.",

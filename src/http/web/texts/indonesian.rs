@@ -88,6 +88,7 @@ pub(super) static TEXTS: Texts = Texts {
         first_accounts: "Akun pertama",
         refusals: "Email yang ditolak",
         refusals_hint: "Penolakan terbaru dan cara mengatasinya.",
+        refused_today: "Penerima yang ditolak dalam 24 jam terakhir",
         no_refusals: Said {
             title: "Tidak ada email yang ditolak",
             text: "Penolakan muncul di sini beserta alasannya.",

@@ -95,6 +95,7 @@ pub(super) struct Tenant {
     pub(super) first_accounts: &'static str,
     pub(super) refusals: &'static str,
     pub(super) refusals_hint: &'static str,
+    pub(super) refused_today: &'static str,
     pub(super) no_refusals: Said,
     pub(super) times: &'static str,
     pub(super) answer: &'static str,
