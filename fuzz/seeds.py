@@ -24,6 +24,7 @@ LITERALS = {
     "proxy_header": (["src/smtp/proxy_header.rs"], [b""]),
     "xclient": (["src/smtp/xclient.rs", "src/smtp/xtext.rs"], [b"\x00", b"\x01"]),
     "message": (["src/message/evidence.rs", "src/message/header.rs"], [b"\x00", b"\x00Received: "]),
+    "facts": (["src/message/facts/tests.rs"], [b"", b"From: a@b.example\r\n", b"Content-Type: text/html\r\n\r\n", b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"]),
     "feedback": (["src/message/feedback.rs"], [b""]),
     "config": (["src/config/tests.rs"], [b""]),
     "sasl": (["src/smtp/sasl.rs"], [bytes([mechanism, initial]) for mechanism in range(3) for initial in range(2)]),
@@ -135,6 +136,8 @@ def inputs():
         yield "session", program(dialog)
         for line in re.findall(r"^C[:|] ?(.*)$", dialog.read_text(), re.M):
             yield "command", b"\x7f\x7f" + unescape(line)[:2100]
+    for message in re.findall(r'"""\n(.*?)"""', (ROOT / "config/content.toml").read_text(), re.S):
+        yield "facts", message.replace("\n", "\r\n").encode()
     yield "config", b"plaintext_auth = true\n"
     for file in sorted((ROOT / "config").glob("*.toml")):
         for text in sections(file.read_bytes()):

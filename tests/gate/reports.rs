@@ -51,12 +51,13 @@ fn a_report_says_what_the_next_hop_took_and_what_explain_shows() {
         explained["limits"].as_array().unwrap().iter().find(|l| l["scope"] == "account");
     assert_eq!(of_account.unwrap()["used"], 5);
     // The log's own messages come to the same.
-    let sent: u64 = gate
-        .log()
-        .iter()
-        .filter(|line| line["event"] == "message")
-        .map(|line| line["recipients_sent"].as_u64().unwrap())
-        .sum();
+    let sent = wait_for("all messages to be in the log", || {
+        let log = gate.log();
+        let messages = log.iter().filter(|line| line["event"] == "message");
+        let sent = messages.map(|line| line["recipients_sent"].as_u64().unwrap());
+        let sent: Vec<u64> = sent.collect();
+        (sent.len() == 5).then(|| sent.iter().sum::<u64>())
+    });
     assert_eq!(counted["accepted_recipients"], sent);
 
     // What was counted survives being killed, and what is down meanwhile is a gap.
@@ -70,7 +71,7 @@ fn a_report_says_what_the_next_hop_took_and_what_explain_shows() {
         gate.tollgate(&["report", "--all", "--period", "this-month", "--format", "csv"]).well();
     let rows: Vec<&str> = csv.lines().map(|row| row.split(',').next().unwrap()).collect();
     assert_eq!(rows, ["tenant", "quiet.example", "shop.example"], "also who sent nothing: {csv}");
-    let table = gate.tollgate(&["report", "--all", "--period", "today"]).well();
+    let table = gate.tollgate(&["report", "--all", "--period", "last-30-days"]).well();
     assert!(table.contains("quiet.example") && table.contains("gap "), "{table}");
     let page = gate
         .tollgate(&["report", "--tenant", "shop.example", "--period", "today", "--format", "html"])

@@ -68,8 +68,9 @@ fn event(seq: u64, seconds: f64, recipients: &[&str]) -> Value {
 }
 
 fn changed(mut event: Value, fields: Value) -> Value {
-    for (name, value) in fields.as_object().unwrap() {
-        event[name] = value.clone();
+    let Value::Object(fields) = fields else { panic!("an object") };
+    for (name, value) in fields {
+        event[name.as_str()] = value;
     }
     event
 }
