@@ -3,7 +3,7 @@
 use super::{Gate, WAIT_MAX, wait_for};
 use serde_json::Value;
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
 };
 
