@@ -520,7 +520,7 @@ impl App {
             self.deliverers.send_modify(|count| *count += 1);
         }
         if let Some(scanners) = scanners {
-            self.gate.scanners.store(Arc::new(scanners));
+            self.gate.scanners.swap(Arc::new(scanners)).retire();
         }
         self.outfit.store(Arc::new(outfit));
         self.store.set_history(config.store.history);

@@ -11,6 +11,8 @@ pub(super) struct Breaker {
     failures: u32,
     /// Until when it is left alone.
     rests_until: Option<Timestamp>,
+    /// Others took over: nothing changes any more.
+    is_retired: bool,
 }
 
 /// What changed.
@@ -33,7 +35,16 @@ impl Breaker {
         }
     }
 
+    /// Nothing is told from now on; what was down is not waited for.
+    pub(super) fn retire(&mut self) -> Option<Change> {
+        self.is_retired = true;
+        self.rests_until.take().map(|_| Change::Up)
+    }
+
     pub(super) fn note(&mut self, works: bool, now: Timestamp) -> Option<Change> {
+        if self.is_retired {
+            return None;
+        }
         if works {
             self.failures = 0;
             return self.rests_until.take().map(|_| Change::Up);
@@ -75,5 +86,18 @@ mod tests {
         assert!(!breaker.admits(at(21)) && breaker.admits(at(22)));
         assert_eq!(breaker.note(true, at(23)), Some(Change::Up));
         assert!(breaker.admits(at(23)) && breaker.admits(at(23)));
+    }
+
+    #[test]
+    fn who_is_not_asked_any_more_is_not_waited_for() {
+        let at = Timestamp::from_millis(0);
+        for (failures, told) in [(0, None), (2, None), (3, Some(Change::Up))] {
+            let mut breaker = Breaker::default();
+            (0..failures).for_each(|_| drop(breaker.note(false, at)));
+            assert_eq!(breaker.retire(), told, "{failures}");
+            assert_eq!(breaker.retire(), None);
+            // What was asked before has its answer later.
+            (0..3).for_each(|_| assert_eq!(breaker.note(false, at), None));
+        }
     }
 }

@@ -174,18 +174,31 @@ impl Scanners {
         }
         let none = || Failure::Down(format!("no answer within {time:?}"));
         let answer = timeout(time, asking).await.unwrap_or_else(|_| Err(none()));
+        let detail = match &answer {
+            Ok(_) => "",
+            Err(Failure::Down(detail) | Failure::Declined(detail)) => detail,
+        };
         let works = !matches!(answer, Err(Failure::Down(_)));
-        let change = health.lock().note(works, self.clock.now());
-        match answer {
-            Ok(said) => {
-                self.tell(scanner, change, "");
-                Scanned::Said(said)
-            }
-            Err(Failure::Down(detail) | Failure::Declined(detail)) => {
-                self.tell(scanner, change, &detail);
-                tracing::warn!(%scanner, detail, "a message was not looked into");
-                Scanned::Failed
-            }
+        {
+            // Held while it is told, so that nothing is told after it has retired.
+            let mut health = health.lock();
+            let change = health.note(works, self.clock.now());
+            self.tell(scanner, change, detail);
+        }
+        if answer.is_err() {
+            tracing::warn!(%scanner, detail, "a message was not looked into");
+        }
+        answer.map_or(Scanned::Failed, Scanned::Said)
+    }
+
+    /// Ends its part in what is told, because others take its place: who is down is not waited for any more.
+    pub fn retire(&self) {
+        for (scanner, health) in
+            [(Scanner::Rspamd, &self.rspamd_health), (Scanner::Clamav, &self.clamav_health)]
+        {
+            let mut health = health.lock();
+            let change = health.retire();
+            self.tell(scanner, change, "");
         }
     }
 

@@ -127,19 +127,21 @@ fn without_an_answer_mail_passes_or_waits_as_the_operator_wants_until_it_is_back
     let (before, (code, said)) = (used(&gate), send(&gate, "text"));
     assert_eq!((code, used(&gate)), (451, before), "{said}");
     assert!(said.contains("4.3.0") && said.contains("clamav"), "{said}");
-    // A reload with other settings asks anew; what is down now is found to be down again, and later to be up.
+    // A reload with other settings asks anew: what was down is not waited for, is found to be down again, and later to be up.
+    gate.logged("scanner-up", |line| line["scanner"] == "clamav");
     for _ in 0..2 {
         assert_eq!(send(&gate, "text").0, 451);
     }
-    wait_for("it to be down again", || {
-        let told = gate.log().into_iter().filter(|line| line["event"] == "scanner-down");
+    let told_twice = |event: &str| {
+        let told = gate.log().into_iter().filter(|line| line["event"] == event);
         (told.count() == 2).then_some(())
-    });
+    };
+    wait_for("it to be down again", || told_twice("scanner-down"));
     let _clamav = Clamav::start_at(place);
     wait_for("it to be asked again", || {
         (send(&gate, &format!("x\r\n.{VIRUS}")).0 == 550).then_some(())
     });
-    gate.logged("scanner-up", |line| line["scanner"] == "clamav");
+    wait_for("it to be up again", || told_twice("scanner-up"));
     assert!(gate.http("/metrics").1.contains("tollgate_scanner_up{scanner=\"clamav\"} 1"));
 }
 
