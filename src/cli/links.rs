@@ -41,7 +41,8 @@ pub(super) fn replay_settings(path: &Path) -> Result<(replay::Settings, Rules), 
     let config = load(path)?;
     let limits = config.policy.plan(None).limits.clone();
     let (spam, suspension) = (config.spam, config.suspension);
-    Ok((replay::Settings { limits, spam, suspension }, config.content))
+    let rules = config.content.unwrap_or_else(config::content_rules);
+    Ok((replay::Settings { limits, spam, suspension }, rules))
 }
 
 fn load(path: &Path) -> Result<Config, CliError> {

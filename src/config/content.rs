@@ -8,16 +8,15 @@ use super::{
 use crate::rules::spam::content::Rules;
 use std::{path::Path, sync::LazyLock};
 
-/// The rules of the file that `spam.content_rules` names, or those that ship. Their tests are run.
-pub(super) fn check(root: &mut At<'_>, section: &Section<Spam>) -> Rules {
+/// The rules of the file that `spam.content_rules` names; none: those that ship. Their tests are run.
+pub(super) fn check(root: &mut At<'_>, section: &Section<Spam>) -> Option<Rules> {
     let mut at = root.inside("spam");
     // Its unknown keys are told where its other keys are checked.
     let s = &section.known;
-    let Some(path) = at.value("content_rules", &s.content_rules) else { return built_in() };
-    load(&path).unwrap_or_else(|detail| {
-        at.wrong("content_rules", format!("{}: {detail}", path.display()));
-        built_in()
-    })
+    let path = at.value("content_rules", &s.content_rules)?;
+    load(&path)
+        .inspect_err(|detail| at.wrong("content_rules", format!("{}: {detail}", path.display())))
+        .ok()
 }
 
 fn load(path: &Path) -> Result<Rules, String> {
@@ -35,7 +34,7 @@ pub(super) fn built_in() -> Rules {
     BUILT_IN.clone()
 }
 
-/// Made ready once, because that takes longer than all else that is done for a configuration.
+/// Made ready once and only for whoever judges texts, because that takes longer than all else that is done for a configuration.
 static BUILT_IN: LazyLock<Rules> = LazyLock::new(|| {
     parse(include_str!("../../config/content.toml")).expect("a unit test reads the built-in rules")
 });

@@ -92,8 +92,8 @@ pub struct Config {
     pub spam: rules::spam::Settings,
     /// What becomes of senders against whom something speaks.
     pub suspension: rules::suspension::Settings,
-    /// The content rules.
-    pub content: Rules,
+    /// The content rules; none: [`content_rules`].
+    pub content: Option<Rules>,
     /// Reports.
     pub reports: ReportSettings,
     /// Other programs that look into texts.

@@ -31,7 +31,7 @@ pub(super) fn check(root: &mut At<'_>, section: &Section<Spam>) -> spam::Setting
         tag_score: at.within("tag_score", &s.tag_score, usual.tag_score, SCORES),
         refuse_score: at.within("refuse_score", &s.refuse_score, usual.refuse_score, SCORES),
         answers: check_patterns(&mut at, s, usual.answers),
-        caps: check_caps(&mut at.inside("caps"), &s.caps),
+        caps: check_caps(&mut at.inside("caps"), &s.caps, &usual.caps),
     };
     if settings.refuse_score < settings.tag_score {
         at.wrong("refuse_score", "less than tag_score");
@@ -55,11 +55,14 @@ fn check_patterns(at: &mut At<'_>, s: &Spam, mut known: Patterns) -> Patterns {
     known
 }
 
-fn check_caps(at: &mut At<'_>, section: &Section<SpamCaps>) -> [f32; spam::SIGNALS] {
+fn check_caps(
+    at: &mut At<'_>,
+    section: &Section<SpamCaps>,
+    usual: &[f32; spam::SIGNALS],
+) -> [f32; spam::SIGNALS] {
     let s = at.open(section);
-    let usual = spam::Settings::default();
     let mut cap = |signal: Signal, key: &str, given: &Key<f32>| {
-        at.within(key, given, usual.caps[signal as usize], POINTS)
+        at.within(key, given, usual[signal as usize], POINTS)
     };
     [
         cap(Signal::UnknownRecipients, "unknown_recipients", &s.unknown_recipients),

@@ -93,7 +93,7 @@ mod tests {
         let at = Timestamp::from_millis(0);
         for (failures, told) in [(0, None), (2, None), (3, Some(Change::Up))] {
             let mut breaker = Breaker::default();
-            (0..failures).for_each(|_| drop(breaker.note(false, at)));
+            (1..=failures).for_each(|n| assert_eq!(breaker.note(false, at).is_some(), n == 3));
             assert_eq!(breaker.retire(), told, "{failures}");
             assert_eq!(breaker.retire(), None);
             // What was asked before has its answer later.

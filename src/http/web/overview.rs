@@ -223,7 +223,7 @@ impl SenderRow {
             events: format!("/events?kind=messages&account={}", form_urlencoded(&usage.account)),
             tenant_path: Kind::of(SubjectKind::Tenants).path(&usage.tenant),
             recipients: t.number(usage.counts.recipients),
-            refused: t.number(usage.counts.bounced.saturating_add(usage.counts.refused())),
+            refused: t.number(SlotCounts::from(&usage.counts).refused),
             name: usage.account.clone(),
             tenant: usage.tenant.clone(),
         }

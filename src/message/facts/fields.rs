@@ -98,16 +98,14 @@ impl Header {
         };
         self.marks.set_if(Mark::NotUtf8, str::from_utf8(value).is_err());
         self.content.read(field);
-        let Some(known) = KNOWN.iter().find(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-        else {
-            return;
-        };
-        if *known == "Received" {
+        let is_named = |known: &&(&str, Stands)| name.eq_ignore_ascii_case(known.0.as_bytes());
+        let Some(&(known, stands)) = KNOWN.iter().find(is_named) else { return };
+        if known == "Received" {
             self.hops = self.hops.saturating_add(1);
         } else if seen.meets(known) {
             self.read_known(known, value, seen);
         } else {
-            self.marks.set_if(Mark::DoubledField, UNIQUE.contains(known));
+            self.marks.set_if(Mark::DoubledField, stands == Stands::Once);
         }
     }
 
@@ -317,55 +315,51 @@ fn shortened(text: &str, chars_max: usize) -> String {
     text.chars().take(chars_max).collect()
 }
 
-/// Those that are read beside the ones about the content.
-const KNOWN: [&str; 32] = [
-    "Received",
-    "From",
-    "To",
-    "Cc",
-    "Subject",
-    "Date",
-    "Message-ID",
-    "Reply-To",
-    "Sender",
-    "In-Reply-To",
-    "References",
-    "X-Mailer",
-    "User-Agent",
-    "DKIM-Signature",
-    "List-Id",
-    "List-Unsubscribe",
-    "List-Unsubscribe-Post",
-    "Precedence",
-    "Auto-Submitted",
-    "X-Autoreply",
-    "X-Autorespond",
-    "X-Cron-Env",
-    "X-Priority",
-    "X-MSMail-Priority",
-    "Importance",
-    "Priority",
-    "Disposition-Notification-To",
-    "Return-Receipt-To",
-    "X-Forwarded-For",
-    "X-Forwarded-To",
-    "Resent-From",
-    X_PHP_SCRIPT,
-];
+/// How often a field may stand in a header (RFC 5322 §3.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Once,
+    Often,
+}
 
-/// Those that may stand once (RFC 5322 §3.6).
-const UNIQUE: [&str; 10] = [
-    "From",
-    "To",
-    "Cc",
-    "Subject",
-    "Date",
-    "Message-ID",
-    "Reply-To",
-    "Sender",
-    "In-Reply-To",
-    "References",
-];
+/// Those that are read beside the ones about the content.
+const KNOWN: [(&str, Stands); 32] = {
+    use Stands::{Often, Once};
+    [
+        ("Received", Often),
+        ("From", Once),
+        ("To", Once),
+        ("Cc", Once),
+        ("Subject", Once),
+        ("Date", Once),
+        ("Message-ID", Once),
+        ("Reply-To", Once),
+        ("Sender", Once),
+        ("In-Reply-To", Once),
+        ("References", Once),
+        ("X-Mailer", Often),
+        ("User-Agent", Often),
+        ("DKIM-Signature", Often),
+        ("List-Id", Often),
+        ("List-Unsubscribe", Often),
+        ("List-Unsubscribe-Post", Often),
+        ("Precedence", Often),
+        ("Auto-Submitted", Often),
+        ("X-Autoreply", Often),
+        ("X-Autorespond", Often),
+        ("X-Cron-Env", Often),
+        ("X-Priority", Often),
+        ("X-MSMail-Priority", Often),
+        ("Importance", Often),
+        ("Priority", Often),
+        ("Disposition-Notification-To", Often),
+        ("Return-Receipt-To", Often),
+        ("X-Forwarded-For", Often),
+        ("X-Forwarded-To", Often),
+        ("Resent-From", Often),
+        (X_PHP_SCRIPT, Often),
+    ]
+};
 
 const REPLY_PREFIXES: [&str; 8] = ["re", "aw", "sv", "antw", "balas", "bls", "odp", "rif"];
 const FORWARD_PREFIXES: [&str; 6] = ["fw", "fwd", "wg", "tr", "rv", "i"];

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::types::{AccountId, IpPrefix, TenantId, Timestamp};
 use std::collections::HashMap;
-use windows::{Payers, Windows};
+use windows::{Payers, Wanted, Windows};
 
 /// What is replayed against.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,7 +145,8 @@ impl Replay {
         if is_shut {
             return Decision::new(Action::Reject, message);
         }
-        let passed = self.admit(message);
+        let wanted = self.windows.wanted(self.payers(message));
+        let passed = self.admit(message, &wanted);
         let recipients: Vec<Recipient> = passed
             .iter()
             .zip(message.recipients)
@@ -163,20 +164,19 @@ impl Replay {
         let mut decision = Decision { passed, ..Decision::new(Action::Accept, message) };
         self.judge(message, &attempt, &mut decision);
         if decision.action == Action::Accept {
-            self.hand_on(message, &attempt, &mut decision);
+            self.hand_on(message, &attempt, wanted, &mut decision);
         }
         decision
     }
 
     /// Asks the limits about each recipient in its turn.
-    fn admit(&self, message: &Message<'_>) -> Vec<bool> {
-        let wanted = self.windows.wanted(self.payers(message));
+    fn admit(&self, message: &Message<'_>, wanted: &[Wanted]) -> Vec<bool> {
         let mut granted = 0;
         message
             .recipients
             .iter()
             .map(|_| {
-                let fits = self.windows.admits(&wanted, granted, message.at);
+                let fits = self.windows.admits(wanted, granted, message.at);
                 granted += u32::from(fits);
                 fits
             })
@@ -223,11 +223,17 @@ impl Replay {
     }
 
     /// Hands a message on and learns from the answers.
-    fn hand_on(&mut self, message: &Message<'_>, attempt: &Attempt<'_>, decision: &mut Decision) {
+    fn hand_on(
+        &mut self,
+        message: &Message<'_>,
+        attempt: &Attempt<'_>,
+        charged: Vec<Wanted>,
+        decision: &mut Decision,
+    ) {
         let answers = answers(message, &decision.passed);
-        let taken = taken(message, &decision.passed);
-        let wanted = self.windows.wanted(self.payers(message));
-        self.windows.charge(wanted, taken, message.at);
+        // Recipients that the next hop took are charged if it took the text.
+        let taken = if message.answer.1 == Says::Taken { answers.taken } else { 0 };
+        self.windows.charge(charged, taken, message.at);
         let sender = &self.accounts[message.account];
         let look = spam::look_back(
             &sender.profile,
@@ -352,11 +358,6 @@ fn answers(message: &Message<'_>, passed: &[bool]) -> Answers {
         unknown: count(handed_on().filter(|says| *says == Says::UnknownRecipient)),
         called_spam,
     }
-}
-
-/// Recipients that are charged: those that it took, if it took the text.
-fn taken(message: &Message<'_>, passed: &[bool]) -> u32 {
-    if message.answer.1 == Says::Taken { answers(message, passed).taken } else { 0 }
 }
 
 fn count(items: impl Iterator) -> u32 {

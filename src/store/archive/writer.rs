@@ -24,14 +24,15 @@ struct Job {
 type Work = Box<dyn FnOnce(&Connection) -> Answer + Send>;
 
 struct Answer {
-    failure: Option<String>,
+    /// What the job did is taken back.
+    is_failed: bool,
     give: Give,
 }
 
 impl Answer {
     /// One job's fault is no other's; whoever waits for it hears that the archive is closed.
     fn of_panic() -> Self {
-        Self { failure: Some("a job of the archive panicked".into()), give: Box::new(|_| ()) }
+        Self { is_failed: true, give: Box::new(|_| ()) }
     }
 }
 
@@ -58,7 +59,7 @@ impl Writes {
         let (told, heard) = oneshot::channel();
         let work: Work = Box::new(move |db| {
             let result = job(db).map_err(failed);
-            let failure = result.as_ref().err().map(ToString::to_string);
+            let is_failed = result.is_err();
             let give = Box::new(move |lost: Option<&str>| {
                 let result = match lost {
                     Some(why) => Err(StoreError::Unavailable(why.to_owned())),
@@ -66,7 +67,7 @@ impl Writes {
                 };
                 let _nobody_waits = told.send(result);
             });
-            Answer { failure, give }
+            Answer { is_failed, give }
         });
         let jobs = self.jobs.lock().clone().ok_or_else(closed)?;
         jobs.send(Job { lasting, work }).await.map_err(|_| closed())?;
@@ -116,11 +117,7 @@ impl Writer {
             self.db.execute_batch("SAVEPOINT job")?;
             let answer = catch_unwind(AssertUnwindSafe(|| (job.work)(&self.db)));
             let answer = answer.unwrap_or_else(|_| Answer::of_panic());
-            let end = if answer.failure.is_some() {
-                "ROLLBACK TO job; RELEASE job"
-            } else {
-                "RELEASE job"
-            };
+            let end = if answer.is_failed { "ROLLBACK TO job; RELEASE job" } else { "RELEASE job" };
             answers.push(answer);
             self.db.execute_batch(end)?;
         }
