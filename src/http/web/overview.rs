@@ -154,7 +154,7 @@ pub(super) async fn show(State(web): State<Web>, signed_in: SignedIn) -> Answer 
     }))
 }
 
-fn last_day(t: &'static Texts) -> Subject {
+fn last_day(t: &'static Texts) -> Subject<'static> {
     Subject { id: "traffic", title: t.plot.last_day, slots: Slots::Times }
 }
 

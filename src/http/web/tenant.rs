@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     admin::{self, AdminError, PageRequest, State as Sending, SubjectView, Who},
+    rules::tally::calendar::Zone,
     store::{
         archive::{EventFilter, EventRow, UsageOf},
         records::SubjectKind,
@@ -117,7 +118,7 @@ pub(super) async fn show(
         reasons: by_title(frame.t, reasons),
         refusals: refusals(&web, frame.t, &tenant).await?,
         day: Plot::new(frame.t, &last_day(frame.t), &day),
-        month: Plot::new(frame.t, &last_month(frame.t), &month),
+        month: Plot::new(frame.t, &last_month(frame.t, &web.admin.zone), &month),
         events_path: format!("/events?tenant={}", form_urlencoded(tenant.as_str())),
         is_staff: viewer.is_staff(),
         may_change: viewer.caller.may_change(),
@@ -130,12 +131,12 @@ pub(super) async fn show(
     }))
 }
 
-fn last_day(t: &'static Texts) -> Subject {
+fn last_day(t: &'static Texts) -> Subject<'static> {
     Subject { id: "day", title: t.plot.last_day, slots: Slots::Times }
 }
 
-fn last_month(t: &'static Texts) -> Subject {
-    Subject { id: "month", title: t.plot.last_month, slots: Slots::Days }
+fn last_month<'z>(t: &'static Texts, zone: &'z Zone) -> Subject<'z> {
+    Subject { id: "month", title: t.plot.last_month, slots: Slots::Days(zone) }
 }
 
 fn account_row(frame: &Frame, view: &SubjectView, tenant: &Sending) -> AccountRow {

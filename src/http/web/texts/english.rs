@@ -124,7 +124,7 @@ pub(super) static TEXTS: Texts = Texts {
         deferred: "deferred",
         refused: "refused",
         time: "time (UTC)",
-        day: "day (UTC)",
+        day: "day",
         gap: "not collected",
         as_table: "The same as a table",
     },

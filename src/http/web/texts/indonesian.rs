@@ -124,7 +124,7 @@ pub(super) static TEXTS: Texts = Texts {
         deferred: "ditunda",
         refused: "ditolak",
         time: "waktu (UTC)",
-        day: "hari (UTC)",
+        day: "hari",
         gap: "tidak tercatat",
         as_table: "Angka yang sama dalam tabel",
     },

@@ -242,11 +242,8 @@ impl Texts {
     }
 
     /// `27 Nov`.
-    pub(super) fn day(&self, moment: &Timestamp) -> String {
-        Self::civil(moment).map_or_else(
-            || moment.to_string(),
-            |t| format!("{} {}", t.day(), self.months[usize::from(t.month().unsigned_abs()) - 1]),
-        )
+    pub(super) fn day(&self, date: jiff::civil::Date) -> String {
+        format!("{} {}", date.day(), self.months[usize::from(date.month().unsigned_abs()) - 1])
     }
 
     fn civil(moment: &Timestamp) -> Option<jiff::civil::DateTime> {
