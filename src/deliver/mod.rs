@@ -359,4 +359,4 @@ impl TextPieces<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

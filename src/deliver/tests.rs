@@ -25,7 +25,7 @@ use tokio::{
 /// Lines of a script: `> reply`, `< prefix of the line that must come`, `text` (reads up to the final dot), `part` (reads
 /// one line of text), `tls` (shakes hands), `serve` (says yes to everything), `close`, and the words of [`expand`]. At its end a script reads until the
 /// client closes.
-struct Hop {
+pub(crate) struct Hop {
     port: u16,
     seen: Arc<Mutex<Seen>>,
     closed: watch::Receiver<usize>,
@@ -64,7 +64,7 @@ trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 impl Hop {
-    async fn start(scripts: &[&str]) -> Self {
+    pub(crate) async fn start(scripts: &[&str]) -> Self {
         Self::start_with(scripts, None).await
     }
 
@@ -247,7 +247,8 @@ fn deliverer_with(settings: SmarthostSettings) -> Deliverer {
     Deliverer::new(Settings::Smarthost(settings), clock, Events::default()).unwrap()
 }
 
-fn deliverer(hops: &[&Hop]) -> Deliverer {
+/// A deliverer with these next hops.
+pub(crate) fn deliverer(hops: &[&Hop]) -> Deliverer {
     deliverer_with(settings(hops.iter().map(|hop| hop.settings()).collect()))
 }
 

@@ -166,14 +166,8 @@ mod tests {
     use super::*;
     use crate::{
         admin::fixture,
-        clock::Clock,
-        deliver::{self, Deliverer, HostSettings, SmarthostSettings, TlsMode},
-        event::Events,
-        types::{SubjectId, Timestamp},
-    };
-    use tokio::{
-        io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream},
-        net::TcpListener,
+        deliver::tests::{Hop, deliverer},
+        types::SubjectId,
     };
 
     #[test]
@@ -205,10 +199,13 @@ mod tests {
     #[tokio::test]
     async fn a_letter_is_taken_back_if_it_did_not_leave_and_never_if_it_may_have() {
         for (answer, is_noted) in
-            [("250 queued", true), ("451 later", false), ("554 no", true), ("", true)]
+            [("> 250 queued", true), ("> 451 later", false), ("> 554 no", true), ("close", true)]
         {
             let gate = fixture::gate();
-            let post = Post::new(to_a_server_that_says(answer).await);
+            let envelope = "< MAIL\n< RCPT\n> 250 ok\n> 250 ok";
+            let hop = Hop::start(&[&format!("hello\n{envelope}\ndata\n{answer}")]).await;
+            let to_hop = deliverer(&[&hop]);
+            let post = Post::new(move || to_hop.clone());
             let letters = ReportLetters {
                 every: Letters::Monthly,
                 from: Some("gate@gate.example".parse().unwrap()),
@@ -224,74 +221,5 @@ mod tests {
             let noted = reports.admin.archive.has_letter(tenant, period.to_string()).await;
             assert_eq!(noted.unwrap(), is_noted, "{answer:?}");
         }
-    }
-
-    /// A way to a server that takes an envelope and a text and then says this, or hangs up if it is nothing.
-    async fn to_a_server_that_says(
-        answer: &'static str,
-    ) -> impl Fn() -> Deliverer + Send + Sync + 'static {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        tokio::spawn(async move {
-            let mut stream = BufStream::new(listener.accept().await.unwrap().0);
-            let mut reply = "220 hop".to_owned();
-            loop {
-                if reply.is_empty() {
-                    return;
-                }
-                stream.write_all(format!("{reply}\r\n").as_bytes()).await.unwrap();
-                stream.flush().await.unwrap();
-                let mut line = String::new();
-                if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
-                    return;
-                }
-                reply = match line.split_whitespace().next().unwrap_or_default() {
-                    "DATA" => {
-                        stream.write_all(b"354 go\r\n").await.unwrap();
-                        stream.flush().await.unwrap();
-                        while line != ".\r\n" {
-                            line.clear();
-                            stream.read_line(&mut line).await.unwrap();
-                        }
-                        answer.to_owned()
-                    }
-                    _ => "250 ok".to_owned(),
-                };
-            }
-        });
-        let host = HostSettings {
-            host: "127.0.0.1".into(),
-            port,
-            priority: 10,
-            weight: 1,
-            tls: TlsMode::None,
-            verify: true,
-            tls_name: None,
-            tls_ca: None,
-            auth: None,
-            source: None,
-            connections_max: 1,
-        };
-        let second = Duration::from_secs(1);
-        let settings = SmarthostSettings {
-            hostname: "gate.example".parse().unwrap(),
-            hosts: vec![host],
-            timeout_connect: 5 * second,
-            timeout_tls: 5 * second,
-            timeout_command: 5 * second,
-            timeout_data: 5 * second,
-            timeout_final: 5 * second,
-            timeout_after_dot: 20 * second,
-            idle_max: 60 * second,
-            messages_per_connection_max: 100,
-            breaker_failures: 3,
-            breaker_wait: 60 * second,
-            breaker_wait_max: 60 * second,
-            probe_every: 60 * second,
-        };
-        let clock = Clock::start(Timestamp::EPOCH);
-        let settings = deliver::Settings::Smarthost(settings);
-        let deliverer = Deliverer::new(settings, clock, Events::default()).unwrap();
-        move || deliverer.clone()
     }
 }
