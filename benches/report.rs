@@ -25,16 +25,20 @@ use tollgate::{
         calendar::{Day, Hour, Zone},
         period::Period,
     },
+    standing::Passwords,
     store::{
         BoxFuture,
         archive::{self, Archive, Batch},
+        behaviour::Minds,
         memory::MemoryStore,
     },
-    types::Timestamp,
+    types::{AccountId, Timestamp},
 };
 
 const RECIPIENTS: u32 = 3;
 const ACCOUNTS_PER_TENANT: u32 = 5;
+/// About as many as the collector hears of between two writes; SQLite takes a time that grows with the square of it.
+const ACCOUNTS_PER_BATCH: usize = 250;
 const LAST_DAY: i32 = 20_758;
 
 fn main() {
@@ -95,17 +99,20 @@ fn sends(account: u32, day: i32) -> (Hour, [u32; RECIPIENTS as usize]) {
 async fn fill(folder: &Path, accounts: u32, days: i32) -> Archive {
     let archive = archive::open(&archive::Settings { path: folder.join("archive.db") }).unwrap();
     for day in LAST_DAY - days + 1..=LAST_DAY {
-        let mut usage = Tally::default();
-        for account in 0..accounts {
-            let tenant = format!("t{:05}.example", tenant_of(account));
-            let whose = Whose {
-                account: Some(format!("a{account}@{tenant}").parse().unwrap()),
-                tenant: tenant.parse().unwrap(),
-            };
-            let (hour, recipients) = sends(account, day);
-            usage.shares.insert((whose, hour), share(day, hour, &recipients));
+        for first in (0..accounts).step_by(ACCOUNTS_PER_BATCH) {
+            let last = accounts.min(first + u32::try_from(ACCOUNTS_PER_BATCH).unwrap());
+            let mut usage = Tally::default();
+            for account in first..last {
+                let tenant = format!("t{:05}.example", tenant_of(account));
+                let whose = Whose {
+                    account: Some(format!("a{account}@{tenant}").parse().unwrap()),
+                    tenant: tenant.parse().unwrap(),
+                };
+                let (hour, recipients) = sends(account, day);
+                usage.shares.insert((whose, hour), share(day, hour, &recipients));
+            }
+            archive.keep(Arc::new(Batch { usage, ..Batch::default() })).await.unwrap();
         }
-        archive.keep(Arc::new(Batch { usage, ..Batch::default() })).await.unwrap();
     }
     archive
 }
@@ -185,6 +192,8 @@ fn admin_of(archive: Archive) -> Admin {
     Admin {
         ledger: store.clone(),
         records: store,
+        behaviour: Arc::new(Minds::default()),
+        passwords: Arc::new(Fine),
         archive,
         policy: Arc::new(ArcSwap::from_pointee(config.policy)),
         clock: Clock::start(Timestamp::EPOCH),
@@ -197,6 +206,12 @@ fn admin_of(archive: Archive) -> Admin {
 }
 
 struct Fine;
+
+impl Passwords for Fine {
+    fn mark(&self, _account: &AccountId) -> Option<u64> {
+        None
+    }
+}
 
 impl Bell for Fine {
     fn test(&self) -> BoxFuture<'_, Vec<SinkTest>> {

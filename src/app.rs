@@ -8,12 +8,12 @@ use crate::{
     auth::{self, AuthError, Authenticator, Scheme, dovecot},
     cli::output,
     clock::Clock,
-    config::{self, Budget, Config, Moves},
+    config::{self, Budget, Config, JudgeTables, Moves},
     deliver::{self, Deliverer, HopState},
     event::{BackendState, Event, Events, Trouble},
     http::{self, ApiListener, ApiState, ControlSocket, PublicState},
     intake::{
-        Door, Gate, ListenerKind, ListenerSettings, Phase, connection,
+        Court, Door, Gate, Judge, ListenerKind, ListenerSettings, Phase, connection,
         ids::Ids,
         places::{House, PlaceCounts, Places},
     },
@@ -23,13 +23,18 @@ use crate::{
         connect::{Network, Verification, client_config},
         descriptors,
     },
-    rules::{availability::Sla, tally::Book},
+    rules::{
+        availability::Sla,
+        tally::{Book, RecipientKey},
+    },
     scan::Scanners,
     smtp::server::Mechanism,
     spool::Spool,
+    standing::Standings,
     store::{
         BoxFuture, StoreError,
         archive::{self, Archive, NewEntry, audit::audited},
+        behaviour::{Behaviour, Minds, Wanted},
         ledger::Ledger,
         records::Records,
         sqlite::{self, SqliteStore},
@@ -38,7 +43,7 @@ use crate::{
     types::{Actor, Secret, Via},
     watch::{
         self as watchers, Auditor, Availability, Backlog, Collector, Courier, CourierGround,
-        Outfit, Post, Reports, Retention, Siren, Vitals,
+        Outfit, Post, Reports, Retention, Scribe, Siren, Suspensions, Vitals,
     },
 };
 use arc_swap::ArcSwap;
@@ -133,6 +138,7 @@ struct App {
     telemetry: Telemetry,
     store: Arc<SqliteStore>,
     archive: Archive,
+    minds: Arc<Minds>,
     keep: Arc<ArcSwap<archive::Keep>>,
     collecting: Collecting,
     siren: Option<Siren>,
@@ -175,7 +181,9 @@ impl App {
             .named(&archive_name)?;
         let lines = config.log.lines_per_client_minute;
         let key = archive.recipient_key().await.named(&archive_name)?;
-        let book = Book::new(key, config.reports.zone.clone());
+        let book = Book::new(key.clone(), config.reports.zone.clone());
+        let minds = Minds::load(archive.clone()).await.named(&archive_name)?;
+        let minds = Arc::new(minds);
         let (ear, collector) = watchers::collector(archive.clone(), clock.clone(), lines, book);
         let backlog = ear.backlog();
         let (siren_ear, siren) = watchers::siren();
@@ -192,7 +200,17 @@ impl App {
         let outfit = build_outfit(&config)?;
         let (ledger, records) = (store.clone(), store.clone());
         let (network, subjects) = (Network::System, SubjectKey::new(archive.subject_key()));
-        let ground = Ground { ledger, records, network, clock, subjects, events };
+        let behaviour = minds.clone();
+        let ground = Ground {
+            ledger,
+            records,
+            behaviour,
+            network,
+            clock,
+            subjects,
+            recipients: key,
+            events,
+        };
         let gate = Arc::new(build_gate(&config, ground)?);
         let doors = open_doors(&config, &gate, tls.as_ref())?;
         let (pulse, beats) = Pulse::of(doors.iter().map(|open| open.sockets.len()).sum());
@@ -205,6 +223,7 @@ impl App {
             telemetry,
             store,
             archive,
+            minds,
             collecting: Collecting::of(collector),
             siren: Some(siren),
             outfit: Arc::new(ArcSwap::from_pointee(outfit)),
@@ -240,6 +259,7 @@ impl App {
             }
             self.doors.push(OpenDoor { door: open.door, sockets: Vec::new() });
         }
+        tell_of_breaker(&self.gate).await;
         warn_of_scram(&self.config, &self.gate.authenticator);
         for warning in config::warnings(&self.config) {
             tracing::warn!("{warning}");
@@ -289,6 +309,9 @@ impl App {
         let _nobody_listens = self.phase.send(Phase::Cut);
         while connections.join_next().await.is_some() {}
         self.collecting.finish().await;
+        if let Err(error) = self.minds.write(self.gate.clock.now(), Wanted::All).await {
+            tracing::error!(%error, "what was learnt of senders in the last seconds is lost");
+        }
         self.archive.close().await;
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store could not be closed in order; what was durable stays so");
@@ -327,6 +350,14 @@ impl App {
             events: gate.events.clone(),
         };
         spawn(vital, "retention", retention.run());
+        let judged = gate.clone();
+        let suspensions = Suspensions {
+            standings: gate.court.standings.clone(),
+            settings: move || judged.judge.load().settings.clone(),
+        };
+        spawn(vital, "suspensions", suspensions.run());
+        let scribe = Scribe { minds: self.minds.clone(), clock: gate.clock.clone() };
+        spawn(vital, "behaviour", scribe.run());
         let store = self.store.clone();
         spawn(vital, "store", async move { store.panicked().await });
         let metrics = self.telemetry.metrics();
@@ -403,6 +434,8 @@ impl App {
         let admin = Admin {
             ledger: self.gate.ledger.clone(),
             records: self.gate.records.clone(),
+            behaviour: self.gate.court.standings.behaviour.clone(),
+            passwords: self.gate.authenticator.clone(),
             archive: self.archive.clone(),
             policy: self.gate.policy.clone(),
             sla: self.sla.clone(),
@@ -522,6 +555,7 @@ impl App {
         if let Some(scanners) = scanners {
             self.gate.scanners.swap(Arc::new(scanners)).retire();
         }
+        self.gate.judge.store(Arc::new(build_judge(&config)));
         self.outfit.store(Arc::new(outfit));
         self.store.set_history(config.store.history);
         self.gate.policy.store(Arc::new(config.policy.clone()));
@@ -583,12 +617,16 @@ pub struct Ground {
     pub ledger: Arc<dyn Ledger>,
     /// States, overrides, assignments.
     pub records: Arc<dyn Records>,
+    /// What is remembered of senders.
+    pub behaviour: Arc<dyn Behaviour>,
     /// Where connections to next hops lead.
     pub network: Network,
     /// The time.
     pub clock: Clock,
     /// What subjects are hashed under.
     pub subjects: SubjectKey,
+    /// What recipients are hashed under.
+    pub recipients: RecipientKey,
     /// Who wants to know.
     pub events: Events,
 }
@@ -598,7 +636,16 @@ pub struct Ground {
 /// # Errors
 /// [`AppError::Start`] if something that the configuration names cannot be used.
 pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
-    let Ground { ledger, records, network, clock, subjects, events } = ground;
+    let Ground { ledger, records, behaviour, network, clock, subjects, recipients, events } =
+        ground;
+    let authenticator = Arc::new(Authenticator::new(config.auth.clone()).named("auth")?);
+    let standings = Standings {
+        records: records.clone(),
+        behaviour,
+        passwords: authenticator.clone(),
+        clock: clock.clone(),
+        events: events.clone(),
+    };
     let deliverer =
         Deliverer::over(&network, config.next_hop.clone(), clock.clone(), events.clone());
     let deliverer = deliverer.named("next_hop")?;
@@ -607,9 +654,11 @@ pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
         records,
         deliverer: ArcSwap::from_pointee(deliverer),
         scanners: ArcSwap::from_pointee(build_scanners(config, &clock, &events)?),
+        judge: ArcSwap::from_pointee(build_judge(config)),
+        court: Court::new(standings, recipients),
         spool: open_spool(config, &clock, &events)?,
         house: House::new(share_descriptors(config)?.house),
-        authenticator: Arc::new(Authenticator::new(config.auth.clone()).named("auth")?),
+        authenticator,
         policy: Arc::new(ArcSwap::from_pointee(config.policy.clone())),
         ids: Ids::new(clock.now()),
         clock,
@@ -731,6 +780,17 @@ fn build_scanners(config: &Config, clock: &Clock, events: &Events) -> Result<Sca
     };
     let tls = client_config(verification).named("scan.rspamd")?;
     Scanners::new(config.scan.clone(), &tls, clock.clone(), events.clone()).named("scan.rspamd")
+}
+
+fn build_judge(config: &Config) -> Judge {
+    let JudgeTables { traps, networks, tag_header } = config.judge.clone();
+    Judge {
+        settings: config.judgement.clone(),
+        content: config.content.clone().unwrap_or_else(config::content_rules),
+        traps,
+        networks,
+        tag_header,
+    }
 }
 
 fn build_deliverer(config: &Config, clock: &Clock, events: &Events) -> Result<Deliverer, AppError> {
@@ -884,6 +944,13 @@ fn notice_dovecot(gate: &Gate, change: dovecot::Change) {
 }
 
 /// Says so where SCRAM is offered to users who cannot use it: many mail programs choose it and do not fall back.
+/// A breaker that was open when the program stopped still is: metrics and alerts begin anew.
+async fn tell_of_breaker(gate: &Gate) {
+    if let Ok(Some(_)) = gate.court.standings.behaviour.wave().await {
+        gate.events.tell(gate.clock.now(), &Event::BreakerOpened);
+    }
+}
+
 fn warn_of_scram(config: &Config, authenticator: &Authenticator) {
     let (users, able) = (authenticator.users_count(), authenticator.scram_users_count());
     if config.logins.mechanisms.contains(&Mechanism::ScramSha256) && able < users {

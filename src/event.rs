@@ -4,9 +4,9 @@
 //! events and from nothing else, so they cannot disagree. Events flow one way: a listener never calls back.
 
 use crate::types::{
-    Access, AccountId, Address, CaseId, ClientCertificate, ClientIp, Key, Limit, MessageId, Month,
-    PeerName, PlanName, ReversePath, SessionId, SubjectHash, SubjectId, TenantId, Timestamp,
-    TokenName, TransactionId, Unit,
+    Access, AccountId, Address, CaseId, ClientCertificate, ClientIp, IpPrefix, Key, Limit,
+    MessageId, Month, PeerName, PlanName, ReversePath, SessionId, SubjectHash, SubjectId, TenantId,
+    Timestamp, TokenName, TransactionId, Unit,
 };
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -39,6 +39,12 @@ pub enum Event {
     Suspended(Suspended),
     /// A suspension was lifted.
     Resumed(Resumed),
+    /// A rule changed what a sender may do, without suspending it or lifting that.
+    StandingChanged(Box<StandingChanged>),
+    /// Suspensions were a wave; nobody is suspended by a rule any more until a person says so.
+    BreakerOpened,
+    /// A person let rules suspend again.
+    BreakerClosed(BreakerClosed),
     /// An assignment or override of an account or tenant was changed.
     SubjectChanged(SubjectChanged),
     /// A token for the API was made.
@@ -131,6 +137,9 @@ impl Event {
             Self::EvidenceRejected(_) => "evidence-rejected",
             Self::Suspended(_) => "suspended",
             Self::Resumed(_) => "resumed",
+            Self::StandingChanged(_) => "standing-changed",
+            Self::BreakerOpened => "breaker-opened",
+            Self::BreakerClosed(_) => "breaker-closed",
             Self::SubjectChanged(_) => "subject-changed",
             Self::TokenCreated(_) => "token-created",
             Self::TokenRevoked(_) => "token-revoked",
@@ -464,10 +473,25 @@ pub struct MessageReport {
     pub lasted: Duration,
     /// From our final dot to the next hop's answer.
     pub next_hop_took: Option<Duration>,
-    /// What was said of its text.
+    /// What other programs said of its text.
     pub scans: Scans,
+    /// What our own rules found.
+    pub judgement: Option<Box<Judgement>>,
     /// True if `mode = "observe"` let it pass although a rule would have refused it.
     pub would_refuse: bool,
+}
+
+/// What our own rules found about a message and its sender.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// The score of the text; none: it never came.
+    pub score: Option<f32>,
+    /// The score is one that counts as spam.
+    pub is_spam: bool,
+    /// The points against the sender after it.
+    pub points: f32,
+    /// What speaks against the sender because of it, in words.
+    pub reasons: Vec<String>,
 }
 
 /// How many recipients one report names; the counts are always complete.
@@ -519,6 +543,8 @@ pub enum RefusalReason {
     PhpMail,
     /// ClamAV found something in it.
     Virus,
+    /// The content rules give it too high a score.
+    Content,
     /// Rspamd refuses it.
     Spam,
     /// Rspamd puts it off.
@@ -563,6 +589,7 @@ impl RefusalReason {
             Self::NewAccounts => "new-accounts",
             Self::PhpMail => "php-mail",
             Self::Virus => "virus",
+            Self::Content => "content",
             Self::Spam => "spam",
             Self::SpamDeferred => "spam-deferred",
             Self::Unscanned => "unscanned",
@@ -619,6 +646,56 @@ pub struct Suspended {
     /// Why.
     pub reason: String,
     /// Who did it.
+    pub actor: String,
+    /// When it lifts by itself; none: a person decides.
+    pub until: Option<Timestamp>,
+}
+
+/// A standing changed.
+#[derive(Debug, Clone)]
+pub struct StandingChanged {
+    /// Whose.
+    pub who: Suspect,
+    /// The tenant whose matter it is, where it is one's.
+    pub tenant: Option<TenantId>,
+    /// What it was: `active`, `warned`, `throttled`, `suspended`, `held`.
+    pub from: &'static str,
+    /// What it is.
+    pub to: &'static str,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// The points against the sender.
+    pub points: f32,
+    /// What was found last, in words.
+    pub reasons: Vec<String>,
+    /// True if standings are only observed, so that nothing follows.
+    pub observed_only: bool,
+}
+
+/// Whose standing it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Suspect {
+    /// An account's or a tenant's.
+    Subject(SubjectId),
+    /// A client address's.
+    Client(IpPrefix),
+}
+
+impl fmt::Display for Suspect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Subject(subject) => subject.fmt(f),
+            Self::Client(prefix) => write!(f, "client {prefix}"),
+        }
+    }
+}
+
+/// Rules may suspend again.
+#[derive(Debug, Clone)]
+pub struct BreakerClosed {
+    /// Why.
+    pub reason: String,
+    /// Who says so.
     pub actor: String,
 }
 

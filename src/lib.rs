@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! types ← event ← smtp, message, chart ← rules ← dial ← net, auth, scan, store, spool, telemetry, notify
-//!       ← intake, deliver, watch, admin ← config ← http, cli ← app ← main
+//!       ← standing ← intake, deliver, watch, admin ← config ← http, cli ← app ← main
 //! ```
 //!
 //! `clock` stands beside `types`: everybody may hold a [`clock::Clock`], only that module reads one. ARCHITECTURE.md has
@@ -36,6 +36,8 @@ pub mod scan;
 pub mod spool;
 pub mod store;
 pub mod telemetry;
+
+pub mod standing;
 
 pub mod admin;
 pub mod deliver;

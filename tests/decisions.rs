@@ -34,6 +34,7 @@ use tollgate::{
     },
     smtp::MailAuth,
     store::{
+        behaviour::Minds,
         ledger::{Grant, Ledger, Request, Reservation, Settlement},
         memory::MemoryStore,
         records::{Change, Records, What},
@@ -109,8 +110,8 @@ impl Stage {
         let [verb, what, name, rest @ ..] = words else { panic!("too few words: {words:?}") };
         let (kind, what) = match *verb {
             "plan" => (*what, What::Plan(Some(rest[0].parse().unwrap()))),
-            "suspend" => (*what, What::Suspend("TG-1".parse().unwrap())),
-            "resume" => (*what, What::Resume),
+            "suspend" => (*what, What::suspend("TG-1".parse().unwrap())),
+            "resume" => (*what, What::resume()),
             _ => {
                 let over = parse_override(what, now.ledger);
                 (
@@ -231,8 +232,13 @@ impl Stage {
             size: None,
             session: &self.session,
         };
-        let books = Books { ledger: &self.store, records: &self.store, now };
-        admission::admit(books, question).await.map_err(|denied| denied.refusal.reply.to_string())
+        let behaviour = Minds::default();
+        let books = Books { ledger: &self.store, records: &self.store, behaviour: &behaviour, now };
+        let admission = admission::admit(books, question).await;
+        let admission = admission.map_err(|denied| denied.refusal.reply.to_string())?;
+        // What each recipient hears but the provider's own people.
+        admission.shut.as_ref().map_or(Ok(()), |shut| Err(shut.reply.to_string()))?;
+        Ok(admission)
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 // ── who may import whom ──
 
 /// The modules from the ground up; each may import those of the lines above its own, and none of its own line.
-const LAYERS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 16] = [
     &["types"],
     &["clock"],
     &["event"],
@@ -23,6 +23,7 @@ const LAYERS: [&[&str]; 15] = [
     &["rules"],
     &["dial"],
     &["net", "auth", "scan", "store", "spool", "telemetry", "notify"],
+    &["standing"],
     &["deliver"],
     &["admin"],
     &["watch"],

@@ -16,14 +16,20 @@ use tempfile::TempDir;
 use tollgate::{
     clock::Clock,
     event::{Events, LimitHit},
-    rules::limits::{LimitOverride, Mode, PhpMail, Plan, ScopedLimit, effective},
+    rules::{
+        judgement::{self, Memory},
+        limits::{LimitOverride, Mode, PhpMail, Plan, ScopedLimit, effective},
+        spam::{Attempt, Evidence, Recipient, Signal, Text},
+        suspension::{self, Case, Conduct, Group, Samples, Standing},
+    },
     store::{
-        StoreError, Whose,
+        StoreError, Whose, archive,
+        behaviour::{Behaviour, Concerned, GroupKey, Minds},
         ledger::{
             ChargePer, Demand, Grant, Granted, Ledger, Request, Reservation, Settlement, Usage,
         },
         memory::MemoryStore,
-        records::{Change, Choice, Records, SubjectKind, What},
+        records::{Change, Choice, Judged, Records, SubjectKind, What},
         sqlite::{self, Settings, SqliteStore, Synchronous},
     },
     types::{Actor, Key, Limit, Scope, Span, SubjectId, Timestamp, Unit, Via},
@@ -36,6 +42,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 struct Store {
     ledger: Arc<dyn Ledger>,
     records: Arc<dyn Records>,
+    behaviour: Arc<dyn Behaviour>,
     start: Timestamp,
     _folder: Option<TempDir>,
 }
@@ -43,13 +50,17 @@ struct Store {
 fn memory() -> Store {
     let store = Arc::new(MemoryStore::new(DAY, MARGIN));
     let start = Clock::start(Timestamp::EPOCH).now();
-    Store { ledger: store.clone(), records: store, start, _folder: None }
+    let behaviour = Arc::new(Minds::default());
+    Store { ledger: store.clone(), records: store, behaviour, start, _folder: None }
 }
 
-fn file() -> Store {
+async fn file() -> Store {
     let folder = tempfile::tempdir().unwrap();
     let (store, clock) = open(&settings(folder.path())).unwrap();
-    Store { ledger: store.clone(), records: store, start: clock.now(), _folder: Some(folder) }
+    let archive = archive::Settings { path: folder.path().join("archive.db") };
+    let behaviour = Minds::load(archive::open(&archive).unwrap()).await.unwrap();
+    let (behaviour, start) = (Arc::new(behaviour), clock.now());
+    Store { ledger: store.clone(), records: store, behaviour, start, _folder: Some(folder) }
 }
 
 fn settings(folder: &Path) -> Settings {
@@ -75,7 +86,7 @@ macro_rules! contract {
             async fn memory() { super::checks::$name(super::memory()).await; }
 
             #[tokio::test(flavor = "multi_thread")]
-            async fn file() { super::checks::$name(super::file()).await; }
+            async fn file() { super::checks::$name(super::file().await).await; }
         }
     )* };
 }
@@ -99,6 +110,11 @@ contract! {
     changes_that_do_not_fit_are_refused
     changes_wait_for_the_audit_in_their_order
     the_last_refusal_is_kept
+    a_standing_changes_only_from_what_was_seen
+    a_person_holds_what_a_rule_suspended_and_forgives_it
+    senders_are_remembered_by_one_caller_at_a_time
+    groups_are_remembered_and_forgiven
+    a_wave_lasts_until_a_person_ends_it
 }
 
 fn key(text: &str) -> Key {
@@ -398,6 +414,181 @@ mod checks {
         assert!(store.records.subject(&account("a@b")).await.unwrap().overrides.is_empty());
     }
 
+    fn case(now: Timestamp) -> Box<Case> {
+        let evidence = Evidence::default();
+        let id = "TG-1".parse().unwrap();
+        Box::new(Case::open(id, account("a@b"), &evidence, &Samples::default(), now))
+    }
+
+    pub(super) async fn a_standing_changes_only_from_what_was_seen(store: Store) {
+        let (now, settings) = (store.start, suspension::Settings::default());
+        let from = Conduct::default();
+        let (mut warned, mut suspended) = (from.clone(), from.clone());
+        let _ = warned.weigh(5.0, true, now, &settings);
+        let _ = suspended.weigh(9.0, true, now, &settings);
+        let judge = async |from: &Conduct, to: &Conduct, case| {
+            let (from, to) = (from.clone(), to.clone());
+            let judged = Judged { from, to, case, password: Some(7) };
+            store.change(account("a@b"), What::Judge(Box::new(judged)), now).await
+        };
+        judge(&from, &warned, None).await.unwrap();
+        let record = store.records.subject(&account("a@b")).await.unwrap();
+        assert_eq!((record.conduct(), record.suspension.is_none()), (warned.clone(), true));
+        // Whoever has seen what was before does not write over it.
+        let late = judge(&from, &suspended, Some(case(now))).await;
+        assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
+        judge(&warned, &suspended, Some(case(now))).await.unwrap();
+        let record = store.records.subject(&account("a@b")).await.unwrap();
+        let suspension = record.suspension.clone().unwrap();
+        assert_eq!(suspension.until, Some(now + settings.suspended_for.length()));
+        assert_eq!((suspension.evidence, suspension.password), (Some(case(now)), Some(7)));
+        let listed = store.records.chosen(Choice::Suspended, 9).await.unwrap();
+        assert_eq!(listed.len(), 1);
+        let mut ended = suspended.clone();
+        let _ = ended.turn(now + settings.suspended_for.length(), &settings);
+        judge(&suspended, &ended, None).await.unwrap();
+        let record = store.records.subject(&account("a@b")).await.unwrap();
+        assert!(record.suspension.is_none());
+        // Without evidence a standing is only told.
+        let mut again = ended.clone();
+        let _ = again.weigh(9.0, true, now + DAY, &settings);
+        judge(&ended, &again, None).await.unwrap();
+        let record = store.records.subject(&account("a@b")).await.unwrap();
+        assert!(record.conduct().standing().is_shut() && record.suspension.is_none());
+    }
+
+    pub(super) async fn a_person_holds_what_a_rule_suspended_and_forgives_it(store: Store) {
+        let (now, settings) = (store.start, suspension::Settings::default());
+        let from = Conduct::default();
+        let mut to = from.clone();
+        let _ = to.weigh(9.0, true, now, &settings);
+        let judged = Judged { from, to, case: Some(case(now)), password: None };
+        store.change(account("a@b"), What::Judge(Box::new(judged)), now).await.unwrap();
+        let hold = || What::suspend("TG-2".parse().unwrap());
+        store.change(account("a@b"), hold(), now + seconds(1)).await.unwrap();
+        let record = store.records.subject(&account("a@b")).await.unwrap();
+        let suspension = record.suspension.clone().unwrap();
+        assert_eq!(
+            (suspension.case.as_str(), suspension.until),
+            ("TG-1", None),
+            "the case goes on"
+        );
+        assert!(suspension.evidence.is_some() && record.conduct().standing() == Standing::Held);
+        let again = store.change(account("a@b"), hold(), now).await;
+        assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
+        let cancel = What::Cancel("TG-3".parse().unwrap());
+        store.change(account("a@b"), cancel.clone(), now).await.unwrap();
+        let again = store.change(account("a@b"), cancel, now).await;
+        assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
+        let lifted = now + seconds(9);
+        let resume = || What::Resume { probation: Some(Span::from_secs(60)) };
+        store.change(account("a@b"), resume(), lifted).await.unwrap();
+        let conduct = store.records.subject(&account("a@b")).await.unwrap().conduct();
+        assert_eq!(conduct.probation(lifted), Some(lifted + seconds(60)));
+        assert!(conduct.release().unwrap().by_person && conduct.breaches() == 2);
+        // Its reduced limits can be lifted as well, and then there is nothing more to lift.
+        store.change(account("a@b"), resume(), lifted).await.unwrap();
+        let conduct = store.records.subject(&account("a@b")).await.unwrap().conduct();
+        assert_eq!(conduct.probation(lifted), None);
+        let again = store.change(account("a@b"), resume(), lifted).await;
+        assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
+    }
+
+    const HERE: &str = "192.0.2.7";
+
+    impl Store {
+        /// Has something done with the memory of an account and its company.
+        async fn remember<T: Send>(
+            &self,
+            name: &str,
+            act: impl Fn(&mut Memory<'_>) -> T + Send + Sync,
+        ) -> T {
+            let (account, tenant) = (name.parse().unwrap(), "b".parse().unwrap());
+            let client = Some(HERE.parse().unwrap());
+            let conduct = Conduct::default();
+            let concerned =
+                Concerned { account: &account, tenant: &tenant, client, conduct: &conduct };
+            let mut done = None;
+            let mut once = |memory: &mut Memory<'_>| done = Some(act(memory));
+            self.behaviour.remember(concerned, self.start, &mut once).await.unwrap();
+            done.unwrap()
+        }
+
+        fn attempt<'a>(&self, recipients: &'a [Recipient]) -> Attempt<'a> {
+            Attempt {
+                at: self.start,
+                client: None,
+                recipients,
+                over_limit: 1,
+                is_null_sender: false,
+                text: Text::default(),
+            }
+        }
+    }
+
+    pub(super) async fn senders_are_remembered_by_one_caller_at_a_time(store: Store) {
+        let store = Arc::new(store);
+        assert_eq!(store.behaviour.mind(&"a@b".parse().unwrap()).await.unwrap(), None);
+        let tasks: Vec<_> = (0..16)
+            .map(|_| {
+                let store = store.clone();
+                // A twentieth of a point for each recipient over a limit.
+                tokio::spawn(async move {
+                    let look = |memory: &mut Memory<'_>| {
+                        memory.look(&store.attempt(&[]), &judgement::Settings::default())
+                    };
+                    store.remember("a@b", look).await
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let mind = store.behaviour.mind(&"a@b".parse().unwrap()).await.unwrap().unwrap();
+        let points = mind.evidence().of(Signal::Overrun);
+        assert!((points - 0.8).abs() < 0.01, "{points}");
+        assert_eq!(store.behaviour.mind(&"c@b".parse().unwrap()).await.unwrap(), None);
+    }
+
+    pub(super) async fn groups_are_remembered_and_forgiven(store: Store) {
+        let settings = judgement::Settings::default();
+        let (tenant, here) = ("b".parse().unwrap(), HERE.parse().unwrap());
+        for name in ["a@b", "c@b", "d@b"] {
+            let condemn =
+                |memory: &mut Memory<'_>| memory.condemn(&store.attempt(&[]), 1_000, &settings);
+            let aftermath = store.remember(name, condemn).await;
+            assert_eq!(aftermath.tenant.is_some(), name == "d@b", "three are a group");
+            assert_eq!(aftermath.client, aftermath.tenant);
+        }
+        let left = async || {
+            let company = store.behaviour.company(&tenant, Some(here)).await.unwrap();
+            let percent = |group: &Group| group.percent(store.start, &settings.suspension);
+            (percent(&company.tenant), percent(&company.client))
+        };
+        assert_eq!(left().await, (20, 20));
+        let key = GroupKey::Tenant(tenant.clone());
+        assert!(store.behaviour.forgive(&key).await.unwrap());
+        assert!(!store.behaviour.forgive(&key).await.unwrap());
+        assert_eq!(left().await, (100, 20));
+    }
+
+    pub(super) async fn a_wave_lasts_until_a_person_ends_it(store: Store) {
+        let mut settings = judgement::Settings::default();
+        settings.suspension.breaker_min = 1;
+        assert_eq!(store.behaviour.wave().await.unwrap(), None);
+        for name in ["a@b", "c@b"] {
+            let condemn =
+                |memory: &mut Memory<'_>| memory.condemn(&store.attempt(&[]), 10, &settings);
+            store.remember(name, condemn).await;
+        }
+        assert_eq!(store.behaviour.wave().await.unwrap(), Some(store.start));
+        let look = |memory: &mut Memory<'_>| memory.look(&store.attempt(&[]), &settings);
+        assert!(!store.remember("e@b", look).await.may_suspend);
+        assert!(store.behaviour.end_wave().await.unwrap());
+        assert!(!store.behaviour.end_wave().await.unwrap());
+        assert!(store.remember("e@b", look).await.may_suspend);
+    }
+
     pub(super) async fn records_are_changed_and_listed(store: Store) {
         let (now, case) = (store.start, "case-1".parse().unwrap());
         let tenant = SubjectId::Tenant("b".parse().unwrap());
@@ -406,7 +597,7 @@ mod checks {
             (account("a@b"), What::Plan(Some("big".parse().unwrap()))),
             (account("a@b"), What::Tenant(Some("x".parse().unwrap()))),
             (account("a@b"), What::Senders(vec!["@shop.example".into()])),
-            (account("a@b"), What::Suspend(case)),
+            (account("a@b"), What::suspend(case)),
             (tenant.clone(), What::Register),
         ] {
             store.change(subject, what, now).await.unwrap();
@@ -425,27 +616,40 @@ mod checks {
         };
         assert_eq!(chosen(Choice::Suspended, 9).await, [account("a@b")]);
         assert_eq!(chosen(Choice::Suspended, 0).await, []);
+        let (own, other) = ("case-1".parse().unwrap(), "case-3".parse().unwrap());
+        assert_eq!(chosen(Choice::OfCase(&own), 9).await, [account("a@b")]);
+        assert_eq!(chosen(Choice::OfCase(&other), 9).await, []);
+        let settings = tollgate::rules::suspension::Settings::default();
+        let from = Conduct::default();
+        let mut to = from.clone();
+        let _ = to.weigh(settings.throttle_points, true, now, &settings);
+        let judged = Judged { from, to, case: None, password: None };
+        store.change(account("f@y"), What::Judge(Box::new(judged)), now).await.unwrap();
+        assert_eq!(chosen(Choice::Flagged, 9).await, [account("f@y")]);
+        store.change(account("f@y"), What::resume(), now).await.unwrap();
+        assert_eq!(chosen(Choice::Flagged, 9).await, []);
         let many = |n: u64| account(&format!("s{n}@z"));
         for n in 0..20 {
             let since = now + seconds(n * 7 % 20 + 1);
-            store.change(many(n), What::Suspend("case-2".parse().unwrap()), since).await.unwrap();
+            store.change(many(n), What::suspend("case-2".parse().unwrap()), since).await.unwrap();
         }
         let latest = store.records.chosen(Choice::Suspended, 3).await.unwrap();
         let latest: Vec<_> = latest.into_iter().map(|(subject, _)| subject).collect();
         assert_eq!(latest, [17, 14, 11].map(many), "the latest, and they first");
         for n in 0..20 {
-            store.change(many(n), What::Resume, now).await.unwrap();
+            store.change(many(n), What::resume(), now).await.unwrap();
         }
         let (by_name, assigned) = ("b".parse().unwrap(), "x".parse().unwrap());
         assert_eq!(chosen(Choice::AccountsOf(&by_name), 9).await, [account("c@b")]);
         assert_eq!(chosen(Choice::AccountsOf(&assigned), 9).await, [account("a@b")]);
-        store.change(account("a@b"), What::Resume, now).await.unwrap();
+        store.change(account("a@b"), What::resume(), now).await.unwrap();
         assert!(store.records.subject(&account("a@b")).await.unwrap().suspension.is_none());
         let list = |kind, after| store.records.subjects(kind, Whose::All, after, 9);
         let accounts = list(SubjectKind::Accounts, None).await.unwrap();
         let names: Vec<_> = accounts.iter().map(|(subject, _)| subject.clone()).collect();
-        assert_eq!(names, [account("a@b"), account("c@b")]);
-        assert_eq!(list(SubjectKind::Accounts, Some("a@b")).await.unwrap().len(), 1);
+        // Whoever was suspended once stays recorded, so that breaches are counted.
+        assert_eq!(names[..4], [account("a@b"), account("c@b"), account("f@y"), many(0)]);
+        assert_eq!(list(SubjectKind::Accounts, Some("s8@z")).await.unwrap().len(), 1);
         assert_eq!(list(SubjectKind::Tenants, None).await.unwrap()[0].0, tenant);
         for (tenant, expected) in [("x", "a@b"), ("b", "c@b")] {
             let tenant = tenant.parse().unwrap();
@@ -457,12 +661,12 @@ mod checks {
 
     pub(super) async fn changes_wait_for_the_audit_in_their_order(store: Store) {
         let (records, now) = (&store.records, store.start);
-        let resumed = store.change(account("a@b"), What::Resume, now).await;
+        let resumed = store.change(account("a@b"), What::resume(), now).await;
         assert!(resumed.is_err(), "what was refused must not be audited");
         for what in [
             What::Tenant(Some("x".parse().unwrap())),
-            What::Suspend("case-1".parse().unwrap()),
-            What::Resume,
+            What::suspend("case-1".parse().unwrap()),
+            What::resume(),
         ] {
             store.change(account("a@b"), what, now).await.unwrap();
         }
@@ -496,11 +700,11 @@ mod checks {
     pub(super) async fn changes_that_do_not_fit_are_refused(store: Store) {
         let (now, tenant) = (store.start, SubjectId::Tenant("b".parse().unwrap()));
         let case = || "case-1".parse().unwrap();
-        store.change(account("s@b"), What::Suspend(case()), now).await.unwrap();
+        store.change(account("s@b"), What::suspend(case()), now).await.unwrap();
         let tenant_scope = LimitOverride { scope: Scope::Tenant, ..given(now, Some(1), None) };
         for (subject, what) in [
-            (account("a@b"), What::Resume),
-            (account("s@b"), What::Suspend(case())),
+            (account("a@b"), What::resume()),
+            (account("s@b"), What::suspend(case())),
             (tenant.clone(), What::Tenant(None)),
             (tenant, What::Senders(Vec::new())),
             (account("a@b"), What::ClearOverride(given(now, None, None))),
@@ -571,6 +775,7 @@ impl OnDisk {
         Store {
             ledger: self.store.clone(),
             records: self.store.clone(),
+            behaviour: Arc::new(Minds::default()),
             start: self.clock.now(),
             _folder: None,
         }
@@ -619,13 +824,13 @@ async fn changes_that_the_audit_lacks_outlive_a_crash_and_those_it_has_leave_the
     let crashed = disk.crash();
     let again = &crashed.store;
     assert_eq!(again.changes_waiting(9).await.unwrap(), waiting[2..]);
-    let renamed = What::Suspend("case-of-the-file".parse().unwrap());
+    let renamed = What::suspend("case-of-the-file".parse().unwrap());
     let (reason, actor) = ("reason-of-the-file".into(), Actor::automatic("rule-of-the-file"));
     let change = Change { subject: account("c@b"), what: renamed, reason, evidence: None, actor };
     again.change(change, store.start).await.unwrap();
     let (reason, actor) = ("back".into(), Actor::automatic("test"));
     let change =
-        Change { subject: account("c@b"), what: What::Resume, reason, evidence: None, actor };
+        Change { subject: account("c@b"), what: What::resume(), reason, evidence: None, actor };
     again.change(change, store.start).await.unwrap();
     let last = again.changes_waiting(9).await.unwrap().last().unwrap().number;
     again.cut_changes(last).await.unwrap();

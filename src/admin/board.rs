@@ -19,6 +19,15 @@ pub struct Nearest {
     pub limit: LimitView,
 }
 
+/// An account or tenant that is warned or throttled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flagged {
+    /// What is recorded.
+    pub view: SubjectView,
+    /// What speaks against it, the heaviest first: `place 3.5`.
+    pub reasons: Vec<String>,
+}
+
 /// Whoever is suspended, the latest first, at most [`SUSPENDED_MAX`].
 ///
 /// # Errors
@@ -30,6 +39,32 @@ pub async fn suspended(admin: &Admin) -> Result<Vec<SubjectView>, AdminError> {
         views.push(show(admin, &Who::from(subject)).await?);
     }
     Ok(views)
+}
+
+/// Whoever is warned or throttled, the latest first, at most [`FLAGGED_MAX`].
+///
+/// # Errors
+/// [`AdminError::Store`] if the store does not answer.
+pub async fn flagged(admin: &Admin) -> Result<Vec<Flagged>, AdminError> {
+    let chosen = admin.records.chosen(Choice::Flagged, FLAGGED_MAX).await?;
+    let mut flagged = Vec::with_capacity(chosen.len());
+    for (subject, _) in chosen {
+        let view = show(admin, &Who::from(subject.clone())).await?;
+        if view.standing.is_flagged() {
+            flagged.push(Flagged { view, reasons: held_against(admin, &subject).await? });
+        }
+    }
+    Ok(flagged)
+}
+
+/// The signals that speak against a sender: `place 3.5`.
+async fn held_against(admin: &Admin, subject: &SubjectId) -> Result<Vec<String>, AdminError> {
+    let SubjectId::Account(account) = subject else { return Ok(Vec::new()) };
+    let mind = admin.behaviour.mind(account).await?;
+    let signals = mind.map(|mind| mind.evidence().by_weight()).unwrap_or_default();
+    let named =
+        signals.into_iter().map(|(signal, points)| format!("{} {points:.1}", signal.name()));
+    Ok(named.collect())
 }
 
 /// The accounts and tenants that used the greatest part of one of their limits, at most `max`. Looked at are those of which it
@@ -72,3 +107,5 @@ fn thousandths(limit: &LimitView) -> u64 {
 
 /// The most that are shown of whoever is suspended.
 pub const SUSPENDED_MAX: usize = 200;
+/// The most that are shown of whoever is warned or throttled.
+pub const FLAGGED_MAX: usize = 200;

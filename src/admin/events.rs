@@ -155,7 +155,14 @@ fn names(caller: &Caller, asked: Option<&str>) -> Result<Vec<String>, AdminError
 /// Names of one request.
 const NAMES_MAX: usize = 64;
 /// What a tenant may see of its own matters.
-const TENANTS_EVENTS: [&str; 6] =
-    ["message", "refused", "limit-reached", "suspended", "resumed", "subject-changed"];
+const TENANTS_EVENTS: [&str; 7] = [
+    "message",
+    "refused",
+    "limit-reached",
+    "suspended",
+    "resumed",
+    "standing-changed",
+    "subject-changed",
+];
 /// Events of a page if no figure is given.
 const PAGE_DEFAULT: usize = 100;

@@ -1,15 +1,18 @@
 //! What holds for an account now and why: the same facts as in the refusals that it hears.
 
 use super::{
-    Admin, AdminError, Explanation, LimitView, RefusalView, State, SubjectUsage,
+    Admin, AdminError, Explanation, LimitView, RefusalView, StandingView, State, SubjectUsage,
     effective::{plan_of, tenant_of},
 };
 use crate::{
     rules::{
         identity::TrustRow,
-        limits::{EffectiveLimit, Source},
+        limits::{EffectiveLimit, Mode, Source},
+        policy::Policy,
+        suspension::{Group, Looked, Reductions},
+        verdict::Moment,
     },
-    store::{ledger::Usage, records::SubjectRecord},
+    store::{behaviour::Company, records::SubjectRecord},
     types::{
         AccountId, ClientIp, IpPrefix, Key, Limit, PeerName, Scope, SubjectId, TenantId, Timestamp,
         Unit,
@@ -31,15 +34,19 @@ pub async fn explain(
     let limits = standing.limits(admin, client).await?;
     let last_refusal = admin.records.last_refusal(account).await?;
     let last_refusal = last_refusal.map(|last| RefusalView::new(last, &admin.clock));
+    let account_standing = standing.of_account(admin);
+    let tenant_standing = standing.of_tenant(admin).await?;
     let has_used = limits.iter().any(|limit| limit.scope == Scope::Account && limit.used > 0);
     Ok(Explanation {
         at: admin.clock.to_utc(standing.now),
         account: account.clone(),
         known: standing.record.registered || has_used || knows(admin, account).await?,
         account_state: State::from(standing.record.suspension.as_ref()),
+        account_standing,
         tenant: standing.tenant.0,
         tenant_source: standing.tenant.1,
         tenant_state: State::from(standing.tenant_record.suspension.as_ref()),
+        tenant_standing,
         plan_exists: standing.policy.plans.contains_key(&standing.plan.0),
         plan: standing.plan.0,
         plan_source: standing.plan.1,
@@ -83,6 +90,37 @@ impl Standing {
         Ok(Self { now: admin.now(), policy, account, record, tenant, tenant_record, plan })
     }
 
+    /// The account's standing.
+    pub(super) fn of_account(&self, admin: &Admin) -> StandingView {
+        StandingView::of_account(admin, &self.record, &self.policy.suspension)
+    }
+
+    async fn of_tenant(&self, admin: &Admin) -> Result<StandingView, AdminError> {
+        let company = admin.behaviour.company(&self.tenant.0, None).await?;
+        let settings = &self.policy.suspension;
+        Ok(StandingView::of_tenant(admin, &self.tenant_record, &company.tenant, settings))
+    }
+
+    /// What standings leave of the limits of the account's next message.
+    async fn reductions(
+        &self,
+        admin: &Admin,
+        client: Option<ClientIp>,
+    ) -> Result<Reductions, AdminError> {
+        let settings = &self.policy.suspension;
+        let (utc, records) = (admin.utc(), [&self.record, &self.tenant_record]);
+        if records.into_iter().any(|record| is_shut(record, utc)) {
+            return Ok(shut(&self.policy));
+        }
+        let client = client.filter(|&client| self.policy.charges_client(client));
+        let client = client.map(|ip| ip.prefix(self.policy.ipv6_prefix_bits));
+        let Company { tenant, client } = admin.behaviour.company(&self.tenant.0, client).await?;
+        let mode = self.policy.plan(Some(&self.plan.0)).mode;
+        let account = self.record.conduct.as_deref().filter(|_| mode == Mode::Enforce);
+        let looked = Looked { account, tenant: &tenant, client: &client };
+        Ok(Reductions::of(looked, Moment { ledger: self.now, utc }, settings))
+    }
+
     /// The limits with their use; those of client addresses only if one is given.
     pub(super) async fn limits(
         &self,
@@ -98,6 +136,7 @@ impl Standing {
             tenant: Some(&self.tenant.0),
             account: Some(&self.account),
             client: client.map(|ip| ip.prefix(self.policy.ipv6_prefix_bits)),
+            reductions: self.reductions(admin, client).await?,
             ..Whose::default()
         };
         whose.views(admin, limits, self.now).await
@@ -116,6 +155,33 @@ async fn limits_of_peer(
     whose.views(admin, limits.collect(), now).await
 }
 
+/// What standings leave of a tenant's own limits.
+pub(super) fn reductions_of_tenant(
+    admin: &Admin,
+    (record, group): (&SubjectRecord, &Group),
+    policy: &Policy,
+) -> Reductions {
+    let now = Moment { ledger: admin.now(), utc: admin.utc() };
+    if is_shut(record, now.utc) {
+        return shut(policy);
+    }
+    let looked = Looked { account: None, tenant: group, client: &Group::default() };
+    Reductions::of(looked, now, &policy.suspension)
+}
+
+fn is_shut(record: &SubjectRecord, now: Timestamp) -> bool {
+    let suspension = record.suspension.as_ref();
+    suspension.is_some_and(|suspension| suspension.until.is_none_or(|until| now < until))
+}
+
+/// Of who is suspended: where it reaches nobody, its limits are what they were.
+fn shut(policy: &Policy) -> Reductions {
+    if policy.shut.reachable.is_empty() {
+        return Reductions::default();
+    }
+    Reductions::of_shut(&policy.suspension)
+}
+
 /// Whose windows are looked at; limits of other scopes are left out.
 #[derive(Default)]
 pub(super) struct Whose<'a> {
@@ -123,6 +189,8 @@ pub(super) struct Whose<'a> {
     pub(super) account: Option<&'a AccountId>,
     pub(super) client: Option<IpPrefix>,
     pub(super) peer: Option<&'a PeerName>,
+    /// What standings leave of the limits.
+    pub(super) reductions: Reductions,
 }
 
 impl Whose<'_> {
@@ -142,10 +210,14 @@ impl Whose<'_> {
         {
             let (scope, unit, _) = order(&same_key[0]);
             let Some(key) = self.key(scope, unit) else { continue };
-            let used = use_of(admin, &key, same_key, now).await?;
-            let name = key.parts().name;
-            let view = |(limit, used)| LimitView::new(name, limit, used, &admin.clock);
-            views.extend(same_key.iter().zip(&used).map(view));
+            let left = |limit: &EffectiveLimit| self.reductions.left_of(scope, limit.scoped.limit);
+            let left: Vec<Limit> = same_key.iter().map(left).collect();
+            let used = admin.ledger.usage(&key, &left, now).await?;
+            let (name, reduction) = (key.parts().name, self.reductions.of_scope(scope));
+            for ((limit, left), used) in same_key.iter().zip(left).zip(&used) {
+                let view = LimitView::new(name, limit, used, &admin.clock);
+                views.push(view.reduced_to(left, reduction, &admin.clock));
+            }
         }
         Ok(views)
     }
@@ -162,16 +234,6 @@ impl Whose<'_> {
             Scope::Peer => self.peer.map(|peer| Key::of_peer(peer, unit)),
         }
     }
-}
-
-async fn use_of(
-    admin: &Admin,
-    key: &Key,
-    limits: &[EffectiveLimit],
-    now: Timestamp,
-) -> Result<Vec<Usage>, AdminError> {
-    let limits: Vec<Limit> = limits.iter().map(|limit| limit.scoped.limit).collect();
-    Ok(admin.ledger.usage(key, &limits, now).await?)
 }
 
 async fn knows(admin: &Admin, account: &AccountId) -> Result<bool, AdminError> {

@@ -6,24 +6,27 @@ use crate::{
     event::{Event, Events, Listener},
     rules::limits::{Mode, PhpMail, Plan, ScopedLimit},
     rules::policy::{
-        Policy, ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts,
+        Policy, ReceivedClient, SenderMismatch, Shut, StripIdentityHeaders, UnknownAccounts,
     },
-    rules::tally::calendar::Zone,
+    rules::{suspension, tally::calendar::Zone},
+    standing::Passwords,
     store::{
         BoxFuture, archive,
+        behaviour::Minds,
         ledger::{ChargePer, Demand, Grant, Request, Reservation, Settlement},
         memory::MemoryStore,
     },
-    types::{Key, Limit, Scope, Span, SubjectId, Timestamp, Unit},
+    types::{AccountId, Key, Limit, Scope, Span, SubjectId, Timestamp, Unit},
 };
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// The gate and the events that it told.
 pub(crate) struct Gate {
     pub(crate) admin: Admin,
     pub(crate) told: Arc<Mutex<Vec<String>>>,
+    pub(crate) passwords: Arc<Marks>,
     _folder: tempfile::TempDir,
 }
 
@@ -35,9 +38,12 @@ pub(crate) fn gate() -> Gate {
     let settings = archive::Settings { path: folder.path().join("archive.db") };
     let archive = archive::open(&settings).unwrap();
     let clock = Clock::start(Timestamp::EPOCH);
+    let passwords = Arc::new(Marks::default());
     let admin = Admin {
         ledger: store.clone(),
         records: store,
+        behaviour: Arc::new(Minds::default()),
+        passwords: passwords.clone(),
         archive,
         policy: Arc::new(ArcSwap::from_pointee(policy())),
         sla: Arc::default(),
@@ -47,7 +53,7 @@ pub(crate) fn gate() -> Gate {
         health: Arc::new(Healthy),
         bell: Arc::new(Silent),
     };
-    Gate { admin, told, _folder: folder }
+    Gate { admin, told, passwords, _folder: folder }
 }
 
 impl Gate {
@@ -80,6 +86,16 @@ impl Listener for Recorder {
             other => other.name().to_owned(),
         };
         self.0.lock().push(text);
+    }
+}
+
+/// What stands for passwords, as a test says.
+#[derive(Default)]
+pub(crate) struct Marks(pub(crate) Mutex<HashMap<AccountId, u64>>);
+
+impl Passwords for Marks {
+    fn mark(&self, account: &AccountId) -> Option<u64> {
+        self.0.lock().get(account).copied()
     }
 }
 
@@ -140,6 +156,8 @@ fn policy() -> Policy {
         received_client: ReceivedClient::Full,
         hops_max: 50,
         contact: "abuse@provider.example".into(),
+        suspension: suspension::Settings::default(),
+        shut: Shut::default(),
         hostname: "gate.example".parse().unwrap(),
         park_after: Duration::from_secs(10),
     }

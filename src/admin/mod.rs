@@ -9,7 +9,7 @@ mod alerts;
 mod audit;
 mod availability;
 mod board;
-mod case;
+mod cases;
 mod complaint;
 mod effective;
 mod events;
@@ -20,6 +20,7 @@ mod list;
 mod plans;
 mod report;
 mod spec;
+mod standings;
 mod subjects;
 #[cfg(test)]
 mod tests;
@@ -35,7 +36,8 @@ pub use availability::{
     PAST_MONTHS_MAX, StretchView, availability, count_month, end_maintenance, maintenance,
     plan_maintenance,
 };
-pub use board::{Nearest, SUSPENDED_MAX, nearest, suspended};
+pub use board::{FLAGGED_MAX, Flagged, Nearest, SUSPENDED_MAX, flagged, nearest, suspended};
+pub use cases::{CaseView, SampleView, SignalView, case, case_of};
 pub use complaint::{
     ComplaintRequest, ComplaintTold, ComplaintView, ComplaintsRequest, add_complaint, add_report,
     complaints,
@@ -50,7 +52,11 @@ pub use report::{
     html as report_html, letter as report_letter, period, report_of, report_page, report_tenants,
 };
 pub use spec::{LimitSpec, LimitTarget, Since, Until};
-pub use subjects::{Changes, Patch, Who, Why, resume, set, show, suspend};
+pub use standings::{
+    BreakerView, ClientForgiven, Release, breaker, cancel, close_breaker, forgive_client, resume,
+    suspend,
+};
+pub use subjects::{Changes, Patch, Who, Why, set, show};
 pub use tokens::{
     Caller, Remark, TokenError, TokenMade, TokenRequest, TokenView, create_token, list_tokens,
     revoke_token, still_valid, verify_token,
@@ -61,15 +67,19 @@ pub use traffic::{
     traffic,
 };
 pub use view::{
-    Explanation, HitView, LimitView, OverrideView, PlanSource, RefusalView, State, SubjectUsage,
-    SubjectView, TenantSource,
+    Explanation, HitView, LimitView, OverrideView, PasswordView, PlanSource, ReductionView,
+    RefusalView, StandingView, State, SubjectUsage, SubjectView, TenantSource,
 };
 
 use crate::{
     clock::Clock,
     event::{Event, Events},
     rules::{availability::Sla, policy::Policy, tally::calendar::Zone},
-    store::{BoxFuture, StoreError, archive::Archive, ledger::Ledger, records::Records},
+    standing::Passwords,
+    store::{
+        BoxFuture, StoreError, archive::Archive, behaviour::Behaviour, ledger::Ledger,
+        records::Records,
+    },
     types::{AccountId, SubjectId, TenantId, Timestamp},
 };
 use arc_swap::ArcSwap;
@@ -82,6 +92,10 @@ pub struct Admin {
     pub ledger: Arc<dyn Ledger>,
     /// Assignments, overrides, suspensions, last refusals.
     pub records: Arc<dyn Records>,
+    /// What is remembered of senders.
+    pub behaviour: Arc<dyn Behaviour>,
+    /// Whether a password is still the one that was stolen.
+    pub passwords: Arc<dyn Passwords>,
     /// What happened.
     pub archive: Archive,
     /// Plans and the trust table, as they are in force.

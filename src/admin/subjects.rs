@@ -1,13 +1,15 @@
 //! Showing and changing one account or tenant.
 
 use super::{
-    Admin, AdminError, LimitSpec, LimitTarget, OverrideView, State, SubjectView, Until, case,
+    Admin, AdminError, LimitSpec, LimitTarget, OverrideView, StandingView, State, SubjectView,
+    Until,
     effective::plan_of,
-    explain::{Standing, Whose},
+    explain::{Standing, Whose, reductions_of_tenant},
     list::scope_of,
+    view::password_of,
 };
 use crate::{
-    event::{Event, Resumed, SubjectChanged, Suspended},
+    event::{Event, SubjectChanged},
     rules::{
         limits::{LimitOverride, check_override},
         policy::Assigned,
@@ -189,54 +191,7 @@ pub async fn set(
     view(admin, who, &record).await
 }
 
-/// Suspends: from the next MAIL on the sender hears 550 5.7.1 with the case.
-///
-/// # Errors
-/// [`AdminError::Conflict`] if it is suspended already, [`AdminError::Invalid`] without a reason.
-pub async fn suspend(
-    admin: &Admin,
-    who: &Who,
-    reason: &str,
-    actor: &Actor,
-) -> Result<SubjectView, AdminError> {
-    let reason = check_reason(Some(reason))?;
-    let case = case::draw()?;
-    let record = change(admin, who, What::Suspend(case.clone()), (reason, actor)).await?;
-    admin.tell(&Event::Suspended(Suspended {
-        subject: who.subject().clone(),
-        case,
-        reason: reason.to_owned(),
-        actor: actor.to_string(),
-    }));
-    view(admin, who, &record).await
-}
-
-/// Lifts a suspension.
-///
-/// # Errors
-/// [`AdminError::Conflict`] if there is none, [`AdminError::Invalid`] without a reason.
-pub async fn resume(
-    admin: &Admin,
-    who: &Who,
-    reason: &str,
-    actor: &Actor,
-) -> Result<SubjectView, AdminError> {
-    let reason = check_reason(Some(reason))?;
-    let before = admin.records.subject(who.subject()).await?;
-    let Some(suspension) = &before.suspension else {
-        return Err(AdminError::Conflict(format!("{} is not suspended", who.subject())));
-    };
-    let record = change(admin, who, What::Resume, (reason, actor)).await?;
-    admin.tell(&Event::Resumed(Resumed {
-        subject: who.subject().clone(),
-        case: suspension.case.clone(),
-        reason: reason.to_owned(),
-        actor: actor.to_string(),
-    }));
-    view(admin, who, &record).await
-}
-
-async fn change(
+pub(super) async fn change(
     admin: &Admin,
     who: &Who,
     what: What,
@@ -248,7 +203,11 @@ async fn change(
     Ok(admin.records.change(change, admin.utc()).await?)
 }
 
-async fn view(admin: &Admin, who: &Who, record: &SubjectRecord) -> Result<SubjectView, AdminError> {
+pub(super) async fn view(
+    admin: &Admin,
+    who: &Who,
+    record: &SubjectRecord,
+) -> Result<SubjectView, AdminError> {
     let now = admin.utc();
     let expired = |o: &LimitOverride| o.until.is_some_and(|until| until <= now);
     let overrides = record.overrides.iter();
@@ -259,6 +218,8 @@ async fn view(admin: &Admin, who: &Who, record: &SubjectRecord) -> Result<Subjec
         name: own.name,
         registered: record.registered,
         state: State::from(record.suspension.as_ref()),
+        standing: own.standing,
+        password: password_of(admin, who.subject(), record),
         tenant: own.tenant,
         plan: own.plan.0,
         plan_source: own.plan.1,
@@ -275,6 +236,7 @@ struct Own {
     name: String,
     tenant: Option<TenantId>,
     plan: (PlanName, super::PlanSource),
+    standing: StandingView,
     limits: Vec<super::LimitView>,
 }
 
@@ -285,8 +247,13 @@ impl Own {
                 let standing = Standing::load(admin, account).await?;
                 let mut limits = standing.limits(admin, None).await?;
                 limits.retain(|limit| limit.scope == Scope::Account);
-                let tenant = Some(standing.tenant.0);
-                Ok(Self { name: account.to_string(), tenant, plan: standing.plan, limits })
+                Ok(Self {
+                    name: account.to_string(),
+                    standing: standing.of_account(admin),
+                    tenant: Some(standing.tenant.0),
+                    plan: standing.plan,
+                    limits,
+                })
             }
             SubjectId::Tenant(tenant) => Self::of_tenant(admin, tenant, record).await,
         }
@@ -300,9 +267,13 @@ impl Own {
         let policy = admin.policy.load_full();
         let plan = plan_of(&policy, None, record);
         let limits = policy.limits_in_force(record.assigned(), Assigned::default(), admin.utc());
-        let whose = Whose { tenant: Some(tenant), ..Whose::default() };
+        let company = admin.behaviour.company(tenant, None).await?;
+        let settings = &policy.suspension;
+        let reductions = reductions_of_tenant(admin, (record, &company.tenant), &policy);
+        let whose = Whose { tenant: Some(tenant), reductions, ..Whose::default() };
         let limits = whose.views(admin, limits, admin.now()).await?;
-        Ok(Self { name: tenant.to_string(), tenant: None, plan, limits })
+        let standing = StandingView::of_tenant(admin, record, &company.tenant, settings);
+        Ok(Self { name: tenant.to_string(), tenant: None, plan, standing, limits })
     }
 }
 
@@ -481,8 +452,10 @@ fn describe(record: &SubjectRecord, what: &What) -> String {
         }
         What::SetOverride(new) => describe_override(record, new),
         What::ClearOverride(old) => format!("{}: as in the plan", target_of(old)),
-        What::Suspend(case) => format!("suspended, case {case}"),
-        What::Resume => String::from("resumed"),
+        What::Suspend { case, .. } => format!("suspended, case {case}"),
+        What::Cancel(case) => format!("cancelled, case {case}"),
+        What::Resume { .. } => String::from("resumed"),
+        What::Judge(judged) => format!("standing {}", judged.to.standing().name()),
     }
 }
 

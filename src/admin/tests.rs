@@ -131,7 +131,7 @@ async fn every_change_is_told() {
     set(&gate.admin, &who, &limits(&["account recipients 1h=200"]), &op()).await.unwrap();
     set(&gate.admin, &who, &limits(&["account recipients 1h=none"]), &op()).await.unwrap();
     suspend(&gate.admin, &who, "spam", &op()).await.unwrap();
-    resume(&gate.admin, &who, "cleaned", &op()).await.unwrap();
+    resume(&gate.admin, &who, &Release::because("cleaned"), &op()).await.unwrap();
     assert_eq!(
         *gate.told.lock(),
         [
@@ -159,9 +159,9 @@ async fn a_suspension_is_one_case_with_reason_and_actor() {
     let name = "a@shop.example".parse().unwrap();
     let explained = explain(&gate.admin, &name, None).await.unwrap();
     assert_eq!((explained.account_state, explained.tenant_state), (State::Active, view.state));
-    let lifted = resume(&gate.admin, &who, "cleaned", &bob).await.unwrap();
+    let lifted = resume(&gate.admin, &who, &Release::because("cleaned"), &bob).await.unwrap();
     assert_eq!(lifted.state, State::Active);
-    let again = resume(&gate.admin, &who, "cleaned", &bob).await;
+    let again = resume(&gate.admin, &who, &Release::because("cleaned"), &bob).await;
     assert!(matches!(again, Err(AdminError::Conflict(_))));
 }
 

@@ -1,16 +1,20 @@
 //! What the use cases answer with: plain values that are the same over the control socket and in the CLI.
 
-use super::Caller;
+use super::{Admin, Caller};
 use crate::{
     clock::Clock,
     event::LimitHit,
-    rules::limits::{EffectiveLimit, LimitOverride, Mode, PhpMail, Source},
+    rules::{
+        limits::{EffectiveLimit, LimitOverride, Mode, PhpMail, Source},
+        suspension::{Because, Conduct, Group, Reduction, Settings, Standing},
+    },
     store::{
         ledger::Usage,
-        records::{LastRefusal, Suspension},
+        records::{LastRefusal, SubjectRecord, Suspension},
     },
     types::{
-        AccountId, Address, CaseId, Language, PlanName, Scope, Span, TenantId, Timestamp, Unit,
+        AccountId, Address, CaseId, Language, Limit, PlanName, Scope, Span, SubjectId, TenantId,
+        Timestamp, Unit,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -32,6 +36,9 @@ pub enum State {
         reason: String,
         /// Who did it.
         actor: String,
+        /// When it lifts by itself; none: a person decides.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
 }
 
@@ -42,8 +49,117 @@ impl From<Option<&Suspension>> for State {
             since: s.since,
             reason: s.reason.clone(),
             actor: s.actor.clone(),
+            until: s.until,
         })
     }
+}
+
+/// What a sender may do by its standing, and how it came there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StandingView {
+    /// `active`, `warned`, `throttled`, `suspended`, `held`, `cancelled`.
+    pub standing: String,
+    /// Since when; none: ever.
+    pub since: Option<Timestamp>,
+    /// When it ends by itself, unless there are new reasons.
+    pub until: Option<Timestamp>,
+    /// Until when limits stay reduced after a suspension.
+    pub probation_until: Option<Timestamp>,
+    /// What is left of its limits, in percent.
+    pub percent: u32,
+    /// How often it was suspended, ever.
+    pub breaches: u32,
+    /// True if standings are only observed, so that nothing follows from this one.
+    pub observed: bool,
+}
+
+impl StandingView {
+    pub(super) fn of_account(admin: &Admin, record: &SubjectRecord, settings: &Settings) -> Self {
+        Self::of(&record.conduct(), admin.utc(), settings, |at| at)
+    }
+
+    /// A tenant's: its own, or that which its suspended accounts give it.
+    pub(super) fn of_tenant(
+        admin: &Admin,
+        record: &SubjectRecord,
+        group: &Group,
+        settings: &Settings,
+    ) -> Self {
+        let own = Self::of_account(admin, record, settings);
+        if own.standing != Standing::Active.name() {
+            return own;
+        }
+        let of_group = Self::of(&group.conduct, admin.now(), settings, |at| admin.clock.to_utc(at));
+        Self { breaches: own.breaches, probation_until: own.probation_until, ..of_group }
+    }
+
+    fn of(
+        conduct: &Conduct,
+        now: Timestamp,
+        settings: &Settings,
+        shown: impl Fn(Timestamp) -> Timestamp,
+    ) -> Self {
+        let mut present = conduct.clone();
+        let _ended = present.turn(now, settings);
+        let standing = present.standing().at(now);
+        let is_known = !present.is_blank() && standing == present.standing();
+        Self {
+            standing: standing.name().into(),
+            since: is_known.then(|| shown(present.since())),
+            until: standing.until().map(&shown),
+            probation_until: present.probation(now).map(&shown),
+            percent: present.percent(now, settings),
+            breaches: present.breaches(),
+            observed: settings.is_observed(),
+        }
+    }
+
+    /// True of whom nothing keeps back or makes suspect.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.standing == Standing::Active.name() && self.probation_until.is_none()
+    }
+
+    /// True if the sender is warned or throttled.
+    #[must_use]
+    pub fn is_flagged(&self) -> bool {
+        matches!(self.standing.as_str(), "warned" | "throttled")
+    }
+}
+
+/// Whether a password is still the one that it was when its account was suspended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PasswordView {
+    /// It is another.
+    Changed,
+    /// It is the same.
+    Unchanged,
+}
+
+/// Whether the password has changed since the suspension; none where that is not known.
+pub(super) fn password_of(
+    admin: &Admin,
+    subject: &SubjectId,
+    record: &SubjectRecord,
+) -> Option<PasswordView> {
+    let SubjectId::Account(account) = subject else { return None };
+    let before = record.suspension.as_ref()?.password?;
+    let now = admin.passwords.mark(account)?;
+    Some(if before == now { PasswordView::Unchanged } else { PasswordView::Changed })
+}
+
+/// Why a limit is smaller for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReductionView {
+    /// What the limit is otherwise.
+    pub whole: u32,
+    /// What is left of it, in percent.
+    pub percent: u32,
+    /// Why: `throttled`, `probation`, `suspended`.
+    pub because: String,
+    /// Until when, unless there are new reasons.
+    pub until: Option<Timestamp>,
 }
 
 /// Where an account's tenant comes from.
@@ -97,6 +213,9 @@ pub struct LimitView {
     pub remaining: u32,
     /// When the next one would be granted, if not now.
     pub next_slot: Option<Timestamp>,
+    /// Why the maximum is smaller than what the source says, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reduced: Option<ReductionView>,
 }
 
 impl LimitView {
@@ -116,7 +235,24 @@ impl LimitView {
             open: usage.open,
             remaining: usage.remaining,
             next_slot: usage.next_slot.map(|slot| clock.to_utc(slot)),
+            reduced: None,
         }
+    }
+
+    /// The same limit with what a standing leaves of it.
+    pub(super) fn reduced_to(
+        self,
+        left: Limit,
+        reduction: Option<Reduction>,
+        clock: &Clock,
+    ) -> Self {
+        let Some(Reduction { percent, because, until }) = reduction else { return self };
+        // A group's times are the ledger's; an account's stand in its record.
+        let is_group = self.scope != Scope::Account && because != Because::Suspended;
+        let until = until.map(|until| if is_group { clock.to_utc(until) } else { until });
+        let whole = self.max;
+        let reduced = ReductionView { whole, percent, because: because.name().into(), until };
+        Self { max: left.max, reduced: Some(reduced), ..self }
     }
 }
 
@@ -151,6 +287,12 @@ pub struct SubjectView {
     /// Whether it may send, by its own record.
     #[serde(flatten)]
     pub state: State,
+    /// What it may do by its standing.
+    pub standing: StandingView,
+    /// Whether the password has changed since the suspension, where that is known; in the answer to a lifting, since the one that was
+    /// lifted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<PasswordView>,
     /// The tenant, for accounts.
     pub tenant: Option<TenantId>,
     /// The plan.
@@ -191,12 +333,16 @@ pub struct Explanation {
     pub known: bool,
     /// Whether the account may send.
     pub account_state: State,
+    /// What it may do by its standing.
+    pub account_standing: StandingView,
     /// Its tenant.
     pub tenant: TenantId,
     /// Where the tenant comes from.
     pub tenant_source: TenantSource,
     /// Whether the tenant may send.
     pub tenant_state: State,
+    /// What the tenant may do by its standing.
+    pub tenant_standing: StandingView,
     /// The plan.
     pub plan: PlanName,
     /// Where the plan comes from.
@@ -321,4 +467,4 @@ impl State {
 }
 
 /// Stands for whoever of the provider's people did something.
-const HIDDEN: &str = "operator";
+pub(super) const HIDDEN: &str = "operator";

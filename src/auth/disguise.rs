@@ -24,6 +24,8 @@ pub(super) enum Purpose {
     Work,
     /// The salt of SCRAM's challenge.
     Salt,
+    /// What stands for a stored password.
+    Mark,
 }
 
 impl Disguise {
@@ -51,6 +53,16 @@ impl Disguise {
         context.update(account.as_str().as_bytes());
         let tag = context.sign();
         *tag.as_ref().first_chunk().expect("an HMAC-SHA-256 has 32 octets")
+    }
+
+    /// What stands for a stored password: the same as long as that stays, and nothing that it could be guessed from without the key.
+    pub(super) fn mark(&self, stored: &[u8]) -> u64 {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(&[Purpose::Mark as u8]);
+        context.update(stored);
+        let tag = context.sign();
+        let octets = tag.as_ref().first_chunk().expect("an HMAC-SHA-256 has 32 octets");
+        u64::from_be_bytes(*octets)
     }
 
     /// A number below `end`, which is not 0.

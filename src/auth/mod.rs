@@ -194,6 +194,14 @@ impl Authenticator {
         self.users.load().count()
     }
 
+    /// What stands for the password of an account, and is another as soon as that is; none if it is not known here: to a Dovecot,
+    /// or to nobody.
+    #[must_use]
+    pub fn password_mark(&self, account: &AccountId) -> Option<u64> {
+        let users = self.users.load();
+        users.find(account).map(|stored| self.disguise.mark(stored.text().as_bytes()))
+    }
+
     /// How many of them can log in by SCRAM.
     #[must_use]
     pub fn scram_users_count(&self) -> usize {

@@ -1,10 +1,10 @@
 //! The command line as clap reads it; every text here is what `--help` shows.
 
 use crate::{
-    admin::{Changes, LimitSpec, LimitTarget, Patch, Since, Sought, Until},
+    admin::{Changes, LimitSpec, LimitTarget, Patch, Release, Since, Sought, Until},
     config::Moves,
     types::{
-        AccountId, Address, ClientIp, Language, MessageId, Month, PlanName, Role, TenantId,
+        AccountId, Address, CaseId, ClientIp, Language, MessageId, Month, PlanName, Role, TenantId,
         TokenName, TransactionId,
     },
 };
@@ -121,6 +121,27 @@ pub(super) enum Command {
     Complaint {
         #[command(subcommand)]
         command: ComplaintCommand,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Look up what a suspension rests on
+    Case {
+        #[command(subcommand)]
+        command: CaseCommand,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Decide about client addresses
+    Client {
+        #[command(subcommand)]
+        command: ClientCommand,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Show or close the breaker, which stops a wave of suspensions
+    Breaker {
+        #[command(subcommand)]
+        command: BreakerCommand,
         #[command(flatten)]
         gate: Gate,
     },
@@ -263,8 +284,15 @@ pub(super) enum AccountCommand {
         #[arg(long)]
         reason: String,
     },
-    /// Lift a suspension
+    /// Lift a suspension, or whatever else the standing is; limits stay reduced for a time of probation
     Resume {
+        /// The account
+        account: AccountId,
+        #[command(flatten)]
+        release: ReleaseArgs,
+    },
+    /// Cancel: a suspension that is meant to stay
+    Cancel {
         /// The account
         account: AccountId,
         /// Why; it is kept and shown
@@ -297,11 +325,72 @@ pub(super) enum TenantCommand {
         #[arg(long)]
         reason: String,
     },
-    /// Lift a suspension
+    /// Lift a suspension, or whatever else the standing is; limits stay reduced for a time of probation
     Resume {
         /// The tenant
         tenant: TenantId,
+        #[command(flatten)]
+        release: ReleaseArgs,
+    },
+    /// Cancel: a suspension that is meant to stay
+    Cancel {
+        /// The tenant
+        tenant: TenantId,
         /// Why; it is kept and shown
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// How a suspension is lifted.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReleaseArgs {
+    /// Why; it is kept and shown
+    #[arg(long)]
+    reason: String,
+    /// Limits are whole again at once
+    #[arg(long)]
+    no_probation: bool,
+    /// Also if the password is still the one of then, where the configuration wants another
+    #[arg(long)]
+    password_unchanged: bool,
+}
+
+impl From<ReleaseArgs> for Release {
+    fn from(args: ReleaseArgs) -> Self {
+        let ReleaseArgs { reason, no_probation, password_unchanged } = args;
+        Self { reason, no_probation, password_unchanged }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CaseCommand {
+    /// Show what a suspension rests on, whether it lasts or is over
+    Show {
+        /// The case, as the sender heard it: TG-7K3M-92QX
+        case: CaseId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClientCommand {
+    /// Forget what suspended accounts hold against a client address
+    Forgive {
+        /// The address
+        address: ClientIp,
+        /// Why; it is kept
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BreakerCommand {
+    /// Show whether rules may suspend
+    Show,
+    /// Let rules suspend again
+    Close {
+        /// Why; it is kept
         #[arg(long)]
         reason: String,
     },

@@ -40,9 +40,8 @@ pub(super) fn control_socket(path: &Path) -> Result<PathBuf, CliError> {
 pub(super) fn replay_settings(path: &Path) -> Result<(replay::Settings, Rules), CliError> {
     let config = load(path)?;
     let limits = config.policy.plan(None).limits.clone();
-    let (spam, suspension) = (config.spam, config.suspension);
     let rules = config.content.unwrap_or_else(config::content_rules);
-    Ok((replay::Settings { limits, spam, suspension }, rules))
+    Ok((replay::Settings { limits, judgement: config.judgement }, rules))
 }
 
 fn load(path: &Path) -> Result<Config, CliError> {

@@ -16,6 +16,7 @@ mod passwd;
 mod remote;
 mod report;
 mod simulate;
+mod standings;
 mod table;
 mod trace;
 
@@ -62,6 +63,9 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
             trace::show(&TraceRequest { since, until, ..TraceRequest::new(of) }, max, &gate)
         }
         Command::Complaint { command, gate } => complaint::run(command, &gate),
+        Command::Case { command, gate } => standings::case(command, &gate),
+        Command::Client { command, gate } => standings::client(command, &gate),
+        Command::Breaker { command, gate } => standings::breaker(command, &gate),
         Command::Explain { account, client, gate } => remote::explain(&account, client, &gate),
     }
 }

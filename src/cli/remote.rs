@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     admin::{
-        Changes, Explanation, LimitView, PAGE_MAX, Page, PlanSource, Remark, State, SubjectUsage,
-        SubjectView, TenantSource, TokenMade, TokenRequest, TokenView, Why,
+        Changes, Explanation, LimitView, PAGE_MAX, Page, PasswordView, PlanSource, ReductionView,
+        Release, Remark, StandingView, State, SubjectUsage, SubjectView, TenantSource, TokenMade,
+        TokenRequest, TokenView, Why,
     },
     rules::limits::Mode,
     types::{AccountId, ClientIp, Timestamp},
@@ -31,10 +32,13 @@ pub(super) fn account(command: AccountCommand, gate: &Gate) -> Result<(), CliErr
             remote.set(&path_of("accounts", account.as_str()), &changes)
         }
         AccountCommand::Suspend { account, reason } => {
-            remote.act(&path_of("accounts", account.as_str()), "suspend", reason)
+            remote.act(&path_of("accounts", account.as_str()), "suspend", &Why { reason })
         }
-        AccountCommand::Resume { account, reason } => {
-            remote.act(&path_of("accounts", account.as_str()), "resume", reason)
+        AccountCommand::Resume { account, release } => {
+            remote.act(&path_of("accounts", account.as_str()), "resume", &Release::from(release))
+        }
+        AccountCommand::Cancel { account, reason } => {
+            remote.act(&path_of("accounts", account.as_str()), "cancel", &Why { reason })
         }
     }
 }
@@ -49,10 +53,13 @@ pub(super) fn tenant(command: TenantCommand, gate: &Gate) -> Result<(), CliError
             remote.set(&path_of("tenants", tenant.as_str()), &changes.changes())
         }
         TenantCommand::Suspend { tenant, reason } => {
-            remote.act(&path_of("tenants", tenant.as_str()), "suspend", reason)
+            remote.act(&path_of("tenants", tenant.as_str()), "suspend", &Why { reason })
         }
-        TenantCommand::Resume { tenant, reason } => {
-            remote.act(&path_of("tenants", tenant.as_str()), "resume", reason)
+        TenantCommand::Resume { tenant, release } => {
+            remote.act(&path_of("tenants", tenant.as_str()), "resume", &Release::from(release))
+        }
+        TenantCommand::Cancel { tenant, reason } => {
+            remote.act(&path_of("tenants", tenant.as_str()), "cancel", &Why { reason })
         }
     }
 }
@@ -158,11 +165,13 @@ impl Remote {
         self.print(&view, subject_text)
     }
 
-    fn act(&self, path: &str, action: &str, reason: String) -> Result<(), CliError> {
+    fn act(&self, path: &str, action: &str, body: &impl Serialize) -> Result<(), CliError> {
         let path = format!("{path}/{action}");
-        let view: SubjectView = self.client.send(Method::POST, &path, &Why { reason })?;
+        let view: SubjectView = self.client.send(Method::POST, &path, body)?;
         self.print(&view, |view| {
-            format!("{} {}: {}\n", view.kind, shown(&view.name), state_text(&view.state))
+            let state = standing_text(&view.state, &view.standing);
+            let password = view.password.map_or("", password_text);
+            format!("{} {}: {state}{password}\n", view.kind, shown(&view.name))
         })
     }
 
@@ -249,8 +258,8 @@ fn list_text(views: &[SubjectView]) -> String {
     let mut table = Table::new(&["NAME", "STATE", "PLAN", "TENANT", "FULLEST LIMIT"]);
     for view in views {
         let state = match &view.state {
-            State::Active => String::from("active"),
-            State::Suspended { case, .. } => format!("suspended {case}"),
+            State::Active => view.standing.standing.clone(),
+            State::Suspended { case, .. } => format!("{} {case}", shut_word(&view.standing)),
         };
         let tenant = view.tenant.as_ref().map(ToString::to_string).unwrap_or_default();
         let fullest = fullest(&view.limits).map(use_text).unwrap_or_default();
@@ -272,7 +281,13 @@ fn use_text(limit: &LimitView) -> String {
 fn subject_text(view: &SubjectView) -> String {
     let mut facts = Table::plain();
     facts.row([view.kind.to_string(), view.name.clone()]);
-    facts.row(["state".into(), state_text(&view.state)]);
+    facts.row(["state".into(), standing_text(&view.state, &view.standing)]);
+    if let Some(password) = view.password {
+        facts.row(["password".into(), password_text(password).trim_start_matches("; ").into()]);
+    }
+    if view.standing.breaches > 0 {
+        facts.row(["suspended so far".into(), times(view.standing.breaches)]);
+    }
     facts.row(["registered".into(), if view.registered { "yes" } else { "no" }.into()]);
     if let Some(tenant) = &view.tenant {
         facts.row(["tenant".into(), tenant.to_string()]);
@@ -357,6 +372,14 @@ fn source_text(limit: &LimitView) -> String {
     if let Some(until) = limit.source_until {
         let _ = write!(text, " (until {})", until.to_second_ceiling());
     }
+    if let Some(reduced) = &limit.reduced {
+        let ReductionView { whole, percent, because, until } = reduced;
+        let _ = write!(text, "; {percent} % of {whole} ({because}");
+        if let Some(until) = until {
+            let _ = write!(text, " until {}", until.to_second_ceiling());
+        }
+        text.push(')');
+    }
     text
 }
 
@@ -364,9 +387,9 @@ fn explanation_text(e: &Explanation) -> String {
     let mut facts = Table::plain();
     let known = if e.known { "" } else { " (not registered, has not sent yet)" };
     facts.row(["account".into(), format!("{}{known}", e.account)]);
-    facts.row(["state".into(), state_text(&e.account_state)]);
+    facts.row(["state".into(), standing_text(&e.account_state, &e.account_standing)]);
     facts.row(["tenant".into(), format!("{} ({})", e.tenant, tenant_source_text(e.tenant_source))]);
-    facts.row(["tenant's state".into(), state_text(&e.tenant_state)]);
+    facts.row(["tenant's state".into(), standing_text(&e.tenant_state, &e.tenant_standing)]);
     facts.row(["plan".into(), plan_text(e)]);
     facts.row(["largest message".into(), format!("{} octets", e.message_bytes_max)]);
     if !e.senders.is_empty() {
@@ -394,18 +417,58 @@ fn refusal_text(e: &Explanation) -> String {
     )
 }
 
-fn state_text(state: &State) -> String {
+/// Whether it may send, and how much of its limits is left to it.
+fn standing_text(state: &State, standing: &StandingView) -> String {
     match state {
-        State::Active => String::from("active"),
-        State::Suspended { case, since, reason, actor } => {
+        State::Active => active_text(standing),
+        State::Suspended { case, since, reason, actor, until } => {
+            let until = until.map(|until| format!(" until {}", at_text(until)));
             format!(
-                "suspended, case {case}, since {} by {}: {}",
+                "{}, case {case}, since {}{} by {}: {}",
+                shut_word(standing),
                 at_text(*since),
+                until.unwrap_or_default(),
                 shown(actor),
                 shown(reason)
             )
         }
     }
+}
+
+/// A suspension is called so, whether it ends by itself or not; what a person cancelled is called cancelled.
+fn shut_word(standing: &StandingView) -> &'static str {
+    if standing.standing == "cancelled" { "cancelled" } else { "suspended" }
+}
+
+fn active_text(standing: &StandingView) -> String {
+    let mut text = standing.standing.clone();
+    if standing.observed && !standing.is_plain() {
+        text.push_str(" (only observed)");
+    }
+    if let Some(since) = standing.since.filter(|_| standing.is_flagged()) {
+        let _ = write!(text, " since {}", at_text(since));
+    }
+    if let Some(until) = standing.until {
+        let _ = write!(text, " until {}", at_text(until));
+    }
+    if let Some(until) = standing.probation_until {
+        let _ = write!(text, ", on probation until {}", at_text(until));
+    }
+    if standing.percent < 100 {
+        let _ = write!(text, ", limits at {} %", standing.percent);
+    }
+    text
+}
+
+const fn password_text(password: PasswordView) -> &'static str {
+    match password {
+        PasswordView::Changed => "; the password has changed since the suspension",
+        PasswordView::Unchanged => "; the password has not changed since the suspension",
+    }
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { String::from("once") } else { format!("{count} times") }
 }
 
 pub(super) fn at_text(at: Timestamp) -> String {
@@ -559,6 +622,7 @@ mod tests {
             since: Timestamp::EPOCH,
             reason: "\u{1b}[2J".into(),
             actor: "op".into(),
+            until: None,
         };
         assert!(!subject_text(&view).contains('\u{1b}'));
     }

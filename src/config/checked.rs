@@ -19,7 +19,9 @@ use crate::{
     intake::{ListenerKind, ListenerSettings},
     message, net,
     rules::availability::{Sla, Target},
-    rules::policy::{Policy, ReceivedClient, SenderMismatch, StripIdentityHeaders},
+    rules::judgement,
+    rules::policy::{Policy, ReceivedClient, SenderMismatch, Shut, StripIdentityHeaders},
+    rules::suspension,
     rules::tally::calendar::Zone,
     smtp::server::Mechanism,
     spool,
@@ -68,6 +70,8 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let reports = check_reports(root, &file.reports, &server.hostname);
     let sla = check_sla(root, &file.sla, &reports.zone);
     let content = content::check(root, &file.spam);
+    let standings = signals::check_suspension(root, &file.suspension);
+    let shut = signals::check_shut(root, &file.suspension, &server.contact);
     Config {
         log: check_log(root, file),
         http: check_http(root, file, &server.state_dir),
@@ -80,7 +84,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         drain_time_max: server.drain_time_max,
         threads: server.threads,
         connections_max: server.connections_max,
-        policy: policy(&server, parties, &logins, session.park_after),
+        policy: policy(&server, parties, &logins, session.park_after, (standings.clone(), shut)),
         session: session_limits,
         tls,
         listeners,
@@ -91,9 +95,12 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         scan,
         alerts,
         sla,
-        spam: signals::check(root, &file.spam),
-        suspension: signals::check_suspension(root, &file.suspension),
+        judgement: judgement::Settings {
+            spam: signals::check(root, &file.spam),
+            suspension: standings,
+        },
         content,
+        judge: signals::check_tables(root, &file.spam),
         reports,
         keep,
         written: Keys::default(),
@@ -105,6 +112,7 @@ fn policy(
     parties: Parties,
     logins: &Logins,
     park_after: Duration,
+    (suspension, shut): (suspension::Settings, Shut),
 ) -> Policy {
     Policy {
         plans: parties.plans,
@@ -118,6 +126,8 @@ fn policy(
         received_client: server.received_client,
         hops_max: server.hops_max,
         contact: server.contact.clone(),
+        suspension,
+        shut,
         hostname: server.hostname.clone(),
         park_after,
     }

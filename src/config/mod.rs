@@ -27,7 +27,13 @@ use crate::{
     auth, deliver,
     intake::{ListenerKind, ListenerSettings},
     net,
-    rules::{self, availability::Sla, policy::Policy, spam::content::Rules, tally::calendar::Zone},
+    rules::{
+        self,
+        availability::Sla,
+        policy::Policy,
+        spam::{Networks, Traps, content::Rules},
+        tally::calendar::Zone,
+    },
     smtp::{
         Extensions,
         data::LineEndings,
@@ -88,12 +94,12 @@ pub struct Config {
     pub alerts: AlertSettings,
     /// What was promised of availability.
     pub sla: Sla,
-    /// Signals of spam.
-    pub spam: rules::spam::Settings,
-    /// What becomes of senders against whom something speaks.
-    pub suspension: rules::suspension::Settings,
+    /// Signals of spam, and what becomes of senders against whom something speaks.
+    pub judgement: rules::judgement::Settings,
     /// The content rules; none: [`content_rules`].
     pub content: Option<Rules>,
+    /// What is known of recipients and networks, and how spam is marked.
+    pub judge: JudgeTables,
     /// Reports.
     pub reports: ReportSettings,
     /// Other programs that look into texts.
@@ -103,6 +109,17 @@ pub struct Config {
     /// The spool.
     pub spool: spool::Settings,
     written: keys::Keys,
+}
+
+/// What is known beside what messages show, and how spam is marked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JudgeTables {
+    /// Spam traps.
+    pub traps: Traps,
+    /// Whose network an address is in.
+    pub networks: Networks,
+    /// The field that is put on top of messages whose text counts as spam; none: they are not marked.
+    pub tag_header: Option<String>,
 }
 
 /// What reports are about and how long what they are made from is kept.

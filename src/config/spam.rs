@@ -1,17 +1,19 @@
 //! Written → checked: signals of spam, and standings.
 
 use super::{
+    JudgeTables,
     checker::At,
     written::{Key, Section, Spam, SpamCaps, Suspension},
 };
 use crate::{
     rules::{
-        spam::{self, Patterns, Signal},
+        policy::{OnSuspended, PasswordChange, Shut},
+        spam::{self, LineError, Networks, Patterns, Signal, Traps},
         suspension,
     },
-    types::Span,
+    types::{Address, Span},
 };
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 pub(super) fn check(root: &mut At<'_>, section: &Section<Spam>) -> spam::Settings {
     let usual = spam::Settings::default();
@@ -78,6 +80,79 @@ fn check_caps(
     ]
 }
 
+/// What is known beside what messages show. Files that are named are read.
+pub(super) fn check_tables(root: &mut At<'_>, section: &Section<Spam>) -> JudgeTables {
+    let mut at = root.inside("spam");
+    // Its unknown keys are told where its other keys are checked.
+    let s = &section.known;
+    let hosting = at.or("hosting_networks", &s.hosting_networks, Vec::new());
+    if hosting.len() > HOSTING_MAX {
+        at.wrong("hosting_networks", format!("wanted at most {HOSTING_MAX} numbers"));
+    }
+    let tag_header = at.value("tag_header", &s.tag_header);
+    if tag_header.as_ref().is_some_and(|name| !is_field_name(name)) {
+        at.wrong(
+            "tag_header",
+            "wanted a name that begins with X- and has letters, digits and - in it",
+        );
+    }
+    JudgeTables {
+        traps: read(&mut at, "traps", &s.traps, Traps::read).unwrap_or_default(),
+        networks: read(&mut at, "networks", &s.networks, |text| Networks::read(text, hosting))
+            .unwrap_or_default(),
+        tag_header,
+    }
+}
+
+/// What stands in a file that is named.
+fn read<T>(
+    at: &mut At<'_>,
+    key: &str,
+    path: &Key<PathBuf>,
+    parse: impl FnOnce(&str) -> Result<T, LineError>,
+) -> Option<T> {
+    let path = at.value(key, path)?;
+    let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+    let read = text.and_then(|text| parse(&text).map_err(|error| error.to_string()));
+    read.inspect_err(|detail| at.wrong(key, format!("{}: {detail}", path.display()))).ok()
+}
+
+/// Fields of ours are no fields of others: theirs might be told apart by nobody (RFC 5322 §3.6.8).
+fn is_field_name(name: &str) -> bool {
+    let known = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-';
+    name.len() <= FIELD_NAME_MAX && name.starts_with("X-") && name.bytes().all(known)
+}
+
+/// What a suspended sender hears, and whom it still reaches.
+pub(super) fn check_shut(root: &mut At<'_>, section: &Section<Suspension>, contact: &str) -> Shut {
+    let mut at = root.inside("suspension");
+    // Its unknown keys are told where its other keys are checked.
+    let s = &section.known;
+    let reachable = at.or("reachable", &s.reachable, reachable_of(contact));
+    if reachable.len() > REACHABLE_MAX {
+        at.wrong("reachable", format!("wanted at most {REACHABLE_MAX} addresses"));
+    }
+    Shut {
+        reply: at.or("reply", &s.reply, OnSuspended::default()),
+        reachable,
+        password_change: at.or("password_change", &s.password_change, PasswordChange::default()),
+    }
+}
+
+/// The contact, and the two addresses that its domain must have (RFC 5321 §4.5.1, RFC 2142).
+fn reachable_of(contact: &str) -> Vec<Address> {
+    let Ok(own) = contact.parse::<Address>() else { return Vec::new() };
+    let domain = own.domain().to_owned();
+    let others = ["postmaster", "abuse"].map(|local| format!("{local}@{domain}").parse().ok());
+    let mut reachable = vec![own];
+    for other in others.into_iter().flatten() {
+        if !reachable.contains(&other) {
+            reachable.push(other);
+        }
+    }
+    reachable
+}
+
 pub(super) fn check_suspension(
     root: &mut At<'_>,
     section: &Section<Suspension>,
@@ -142,7 +217,7 @@ pub(super) fn check_suspension(
 }
 
 const HALF_LIVES: RangeInclusive<Span> = Span::from_secs(600)..=Span::from_secs(30 * 86_400);
-const TIMES: RangeInclusive<Span> = Span::from_secs(60)..=Span::from_secs(366 * 86_400);
+const TIMES: RangeInclusive<Span> = Span::from_secs(1)..=Span::from_secs(366 * 86_400);
 const SCORES: RangeInclusive<f32> = 0.0..=1_000.0;
 const POINTS: RangeInclusive<f32> = 0.0..=1_000.0;
 const PERCENT: RangeInclusive<u32> = 1..=100;
@@ -151,3 +226,6 @@ const GROUPS: RangeInclusive<u32> = 2..=32;
 const WORD_LENGTHS: RangeInclusive<usize> = 4..=200;
 /// Each answer is searched for each of them.
 const WORDS_MAX: usize = 100;
+const HOSTING_MAX: usize = 100_000;
+const FIELD_NAME_MAX: usize = 64;
+const REACHABLE_MAX: usize = 100;

@@ -151,8 +151,8 @@ fn points_of_standings_rise() {
     check_problem(&with("[spam]\nrefuse_score = 1"), "spam.refuse_score: less than");
     check_problem(&with("[spam]\nspam_replies = [\"a\"]"), "spam.spam_replies: wanted at most");
     check_problem(&with("[spam]\nobserve = [\"weather\"]"), "spam.observe");
-    let spam =
-        parsed(&with("[spam]\nspam_replies = [\"Junk Mail\"]\ncaps = { place = 2 }")).unwrap().spam;
+    let text = with("[spam]\nspam_replies = [\"Junk Mail\"]\ncaps = { place = 2 }");
+    let spam = parsed(&text).unwrap().judgement.spam;
     assert!(spam.answers.spam.contains(&"junk mail".to_owned()));
     assert_eq!(spam.caps[crate::rules::spam::Signal::Place as usize], 2.0);
 }
@@ -201,6 +201,8 @@ fn commented_keys_of_tollgate_toml_have_the_right_form() {
             "auth.dovecot_socket: ",
             "alerts.webhook[0].secret_file: ",
             "spam.content_rules: ",
+            "spam.traps: ",
+            "spam.networks: ",
         ];
         assert!(by_choice.iter().any(|key| problem.starts_with(key)), "{problem}");
     }

@@ -12,7 +12,10 @@ use crate::{
     net::ClientCertificates,
     rules::alarm::{QuietHours, Severity},
     rules::limits::{Mode, PhpMail},
-    rules::policy::{ReceivedClient, SenderMismatch, StripIdentityHeaders, UnknownAccounts},
+    rules::policy::{
+        OnSuspended, PasswordChange, ReceivedClient, SenderMismatch, StripIdentityHeaders,
+        UnknownAccounts,
+    },
     rules::scan::OnFailure,
     rules::spam::Signal,
     rules::tally::calendar::Zone,
@@ -301,6 +304,10 @@ tables! {
     }
     Spam {
         content_rules: Key<PathBuf>,
+        traps: Key<PathBuf>,
+        networks: Key<PathBuf>,
+        hosting_networks: Key<Vec<u32>>,
+        tag_header: Key<String>,
         half_life: Key<Span>,
         observe: Key<Vec<Signal>>,
         unknown_usual: Key<u32>,
@@ -324,6 +331,9 @@ tables! {
         overrun: Key<f32>,
     }
     Suspension {
+        reply: Key<OnSuspended>,
+        reachable: Key<Vec<Address>>,
+        password_change: Key<PasswordChange>,
         mode: Key<Mode>,
         warn_points: Key<f32>,
         throttle_points: Key<f32>,

@@ -2,12 +2,13 @@
 
 use super::{
     availability, bounded::Bounded, caller::Caller, problem::Problem, socket::ControlSocket,
+    standings,
 };
 use crate::{
     admin::{
         self, Admin, AdminError, AlertRequest, AuditRequest, Changes, ComplaintRequest,
-        ComplaintsRequest, PageRequest, Reader, Remark, TokenRequest, TokenView, TraceRequest, Who,
-        Why,
+        ComplaintsRequest, PageRequest, Reader, Release, Remark, TokenRequest, TokenView,
+        TraceRequest, Who, Why,
     },
     store::records::SubjectKind,
     types::ClientIp,
@@ -41,6 +42,7 @@ fn router(admin: Admin) -> Router {
     Router::new()
         .route("/v1/health", get(health))
         .merge(availability::routes())
+        .merge(standings::routes())
         .route("/v1/tokens", get(tokens).post(create_token))
         .route("/v1/tokens/{name}/revoke", post(revoke_token))
         .route("/v1/audit", get(audit))
@@ -57,6 +59,7 @@ fn router(admin: Admin) -> Router {
         .route("/v1/{kind}", get(list))
         .route("/v1/{kind}/{name}", get(show).patch(set))
         .route("/v1/{kind}/{name}/suspend", post(suspend))
+        .route("/v1/{kind}/{name}/cancel", post(cancel))
         .route("/v1/{kind}/{name}/resume", post(resume))
         .route("/v1/accounts/{name}/usage", get(usage))
         .route("/v1/accounts/{name}/explain", get(explain))
@@ -201,8 +204,18 @@ async fn resume(
     Path(path): Path<(String, String)>,
     body: Bytes,
 ) -> Answer {
+    let release: Release = decode(&body)?;
+    answer(admin::resume(&admin, &who(&path)?, &release, caller.actor()).await)
+}
+
+async fn cancel(
+    State(admin): State<Admin>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Path(path): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
     let why: Why = decode(&body)?;
-    answer(admin::resume(&admin, &who(&path)?, &why.reason, caller.actor()).await)
+    answer(admin::cancel(&admin, &who(&path)?, &why.reason, caller.actor()).await)
 }
 
 async fn usage(State(admin): State<Admin>, Path(name): Path<String>) -> Answer {
@@ -276,7 +289,7 @@ fn kind_of(word: &str) -> Result<SubjectKind, Problem> {
     }
 }
 
-fn invalid(error: &crate::types::ParseError) -> Problem {
+pub(super) fn invalid(error: &crate::types::ParseError) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
 }
 

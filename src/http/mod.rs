@@ -15,6 +15,7 @@ mod problem;
 mod public;
 mod secure;
 mod socket;
+mod standings;
 #[cfg(test)]
 mod tests;
 mod web;

@@ -9,12 +9,14 @@ use crate::{
         identity::{self, Identity, TrustRow},
         limits::{EffectiveLimit, Mode, Plan},
         policy::{Policy, SenderMismatch, UnknownAccounts},
+        suspension::{Looked, Reductions},
         verdict::{self, Moment, Refusal},
     },
     store::{
         StoreError,
+        behaviour::Behaviour,
         ledger::{ChargePer, Demand, Ledger},
-        records::{Records, SubjectRecord},
+        records::{Records, SubjectRecord, Suspension},
     },
     types::{
         AccountId, ByteCount, ClientIp, Key, Limit, PeerName, ReversePath, Scope, SessionId,
@@ -30,6 +32,8 @@ pub struct Books<'a> {
     pub ledger: &'a dyn Ledger,
     /// States and overrides.
     pub records: &'a dyn Records,
+    /// What is remembered of senders.
+    pub behaviour: &'a dyn Behaviour,
     /// The present.
     pub now: Moment,
 }
@@ -41,8 +45,14 @@ pub struct Admission {
     pub charged: Charged,
     /// The account's plan.
     pub plan: Arc<Plan>,
-    /// The windows.
+    /// The windows, with what is left of their limits while the sender's standing is what it is.
     pub demands: Vec<Demand>,
+    /// How much that is.
+    pub reductions: Reductions,
+    /// What recipients hear of whom the sender does not reach, because it is suspended.
+    pub shut: Option<Refusal>,
+    /// Envelope senders that the account may use beyond its own.
+    pub senders: Vec<String>,
     /// What is only told and not refused: in observe mode, or a sender mismatch that is flagged.
     pub observed: Vec<Refusal>,
 }
@@ -103,8 +113,9 @@ pub async fn admit(books: Books<'_>, question: Question<'_>) -> Result<Admission
         peer: question.identity.peer.clone(),
     };
     let deny = |refusal| Denied { refusal, charged: Some(charged.clone()) };
-    if let Some(refusal) = suspension(&question, &subject) {
-        return Err(deny(refusal));
+    let shut = suspension(books, &question, &subject);
+    if let Some(refusal) = shut.as_ref().filter(|_| question.policy.shut.reachable.is_empty()) {
+        return Err(deny(refusal.clone()));
     }
     let mut observed = Vec::new();
     if let Some(refusal) = sender_mismatch(&question, &subject) {
@@ -138,11 +149,15 @@ pub async fn admit(books: Books<'_>, question: Question<'_>) -> Result<Admission
     // A plan that is only observed does not switch off another's limits, nor those of a trusted server.
     let modes =
         Modes { tenant: question.policy.plan(of_tenant.plan).mode, account: account_plan.mode };
+    let reductions = reductions(books, &question, &subject, (account_plan.mode, shut.is_some()));
+    let reductions = reductions.await.map_err(down)?;
     let mut demands = demands(&question, &subject, &effective, modes);
+    demands.iter_mut().for_each(|demand| reduce(demand, &reductions));
     if novelty == Novelty::New {
         demands.extend(new_account_demand(&question));
     }
-    Ok(Admission { charged, plan: account_plan, demands, observed })
+    let senders = subject.account_record.senders.clone();
+    Ok(Admission { charged, plan: account_plan, demands, reductions, shut, senders, observed })
 }
 
 async fn load_subject(books: Books<'_>, account: &AccountId) -> Result<Subject, StoreError> {
@@ -152,18 +167,53 @@ async fn load_subject(books: Books<'_>, account: &AccountId) -> Result<Subject, 
     Ok(Subject { tenant, account_record, tenant_record })
 }
 
-fn suspension(question: &Question<'_>, subject: &Subject) -> Option<Refusal> {
+/// What a suspended sender hears. A suspension whose time is over is none, even if nobody has taken note of that yet.
+fn suspension(books: Books<'_>, question: &Question<'_>, subject: &Subject) -> Option<Refusal> {
+    let lasts =
+        |suspension: &&Suspension| suspension.until.is_none_or(|until| books.now.utc < until);
     let of_account = subject
         .account_record
         .suspension
         .as_ref()
+        .filter(lasts)
         .map(|suspension| (SubjectId::Account(question.identity.account.clone()), suspension));
     let of_tenant = || {
-        let suspension = subject.tenant_record.suspension.as_ref()?;
+        let suspension = subject.tenant_record.suspension.as_ref().filter(lasts)?;
         Some((SubjectId::Tenant(subject.tenant.clone()), suspension))
     };
     let (who, suspension) = of_account.or_else(of_tenant)?;
-    Some(verdict::suspended(&who, &suspension.case, &question.policy.contact, question.session))
+    let Policy { contact, shut, .. } = question.policy;
+    let who = (&who, suspension.until);
+    Some(verdict::suspended(who, &suspension.case, (contact, shut.reply), question.session))
+}
+
+/// Leaves of a demand's limits what standings do.
+fn reduce(demand: &mut Demand, reductions: &Reductions) {
+    let scope = demand.key.parts().scope;
+    if reductions.of_scope(scope).is_some() {
+        let left = demand.limits.iter().map(|&limit| reductions.left_of(scope, limit));
+        demand.limits = left.collect::<Vec<_>>().into();
+    }
+}
+
+/// What standings leave of the limits.
+async fn reductions(
+    books: Books<'_>,
+    question: &Question<'_>,
+    subject: &Subject,
+    (mode, is_shut): (Mode, bool),
+) -> Result<Reductions, StoreError> {
+    let Policy { suspension: settings, ipv6_prefix_bits, .. } = question.policy;
+    if is_shut {
+        return Ok(Reductions::of_shut(settings));
+    }
+    let client = question.policy.charges_client(question.client);
+    let client = client.then(|| question.client.prefix(*ipv6_prefix_bits));
+    let company = books.behaviour.company(&subject.tenant, client).await?;
+    let account = subject.account_record.conduct.as_deref();
+    let account = account.filter(|_| mode == Mode::Enforce);
+    let looked = Looked { account, tenant: &company.tenant, client: &company.client };
+    Ok(Reductions::of(looked, books.now, settings))
 }
 
 /// The refusal of a login that uses another's envelope sender, unless that is allowed.

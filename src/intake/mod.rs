@@ -8,10 +8,13 @@ pub mod admission;
 pub mod connection;
 mod hold;
 pub mod ids;
+mod judge;
 pub mod places;
 mod report;
 mod scan;
 mod transaction;
+
+pub use judge::{Court, Judge};
 
 use crate::{
     auth::Authenticator,
@@ -51,6 +54,10 @@ pub struct Gate {
     pub policy: Arc<ArcSwap<Policy>>,
     /// Other programs that look into texts.
     pub scanners: ArcSwap<Scanners>,
+    /// What messages and their senders are judged by.
+    pub judge: ArcSwap<Judge>,
+    /// What senders did, and what follows.
+    pub court: Court,
     /// The time.
     pub clock: Clock,
     /// What subjects are hashed under.
@@ -69,7 +76,12 @@ impl Gate {
     }
 
     fn books(&self) -> admission::Books<'_> {
-        admission::Books { ledger: &*self.ledger, records: &*self.records, now: self.moment() }
+        admission::Books {
+            ledger: &*self.ledger,
+            records: &*self.records,
+            behaviour: &*self.court.standings.behaviour,
+            now: self.moment(),
+        }
     }
 
     /// The settings of a session that begins now at this door from this peer. Behind a PROXY header it is not the peer that

@@ -127,6 +127,7 @@ impl Sender<'_> {
             lasted: now.since(transaction.began),
             next_hop_took: end.handover.and_then(|handover| handover.took),
             scans: transaction.scans.clone(),
+            judgement: transaction.known.told.clone(),
             would_refuse: transaction.would_refuse,
         };
         self.gate.events.tell(now, &Event::Message(Box::new(report)));

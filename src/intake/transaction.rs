@@ -6,6 +6,7 @@ use super::{
     admission::{self, Admission, Denied, Question},
     hold::Hold,
     ids,
+    judge::Known,
     places::{LoginPlace, Seat},
     report::{Concern, End},
 };
@@ -13,7 +14,8 @@ use crate::{
     auth::{self, dovecot::protocol::Channel},
     deliver::{self, Handover, RecipientAnswer, Text, Verdict},
     event::{
-        AnswerBy, Event, EvidenceRejected, LimitHit, Outcome, RecipientReport, RefusalReason, Scans,
+        AnswerBy, Event, EvidenceRejected, LimitHit, Outcome, REPORT_RECIPIENTS_MAX,
+        RecipientReport, RefusalReason, Scans,
     },
     message::{self, Dialect, HeaderEvidence, ReceivedFacts, ShownClient},
     rules::{
@@ -91,7 +93,7 @@ pub(super) enum Abandon {
 /// One transaction from MAIL on.
 pub(super) struct Transaction {
     pub(super) id: TransactionId,
-    policy: Arc<Policy>,
+    pub(super) policy: Arc<Policy>,
     pub(super) began: Timestamp,
     pub(super) wire: WireFacts,
     pub(super) client: ClientIp,
@@ -104,6 +106,8 @@ pub(super) struct Transaction {
     pub(super) names: message::Names,
     /// What other programs say of the text.
     pub(super) scans: Scans,
+    /// What our own rules go by.
+    pub(super) known: Known,
     pub(super) accepted: u32,
     pub(super) refused: u32,
     pub(super) deferred: u32,
@@ -381,6 +385,7 @@ impl<'a> Sender<'a> {
             recipients: Vec::new(),
             names: message::Names::default(),
             scans: Scans::default(),
+            known: Known::default(),
             accepted: 0,
             refused: 0,
             deferred: 0,
@@ -399,8 +404,40 @@ impl<'a> Sender<'a> {
         let Some(mut transaction) = self.current.take() else {
             return requests.iter().map(|_| verdict::store_down(&self.session).reply).collect();
         };
-        let replies = self.add_recipients(&mut transaction, &requests).await;
+        let replies = match transaction.shut().cloned() {
+            Some(refusal) => self.add_reachable(&mut transaction, &requests, &refusal).await,
+            None => self.add_recipients(&mut transaction, &requests).await,
+        };
         self.current = Some(transaction);
+        replies
+    }
+
+    /// Of a suspended sender only the provider's own people are reached.
+    async fn add_reachable(
+        &self,
+        transaction: &mut Transaction,
+        requests: &[RcptRequest],
+        refusal: &Refusal,
+    ) -> Vec<Reply> {
+        let shut = &transaction.policy.shut;
+        let is_reached: Vec<bool> =
+            requests.iter().map(|request| shut.reaches(&request.address)).collect();
+        let reached = requests.iter().zip(&is_reached).filter(|(_, is_reached)| **is_reached);
+        let reached: Vec<RcptRequest> = reached.map(|(request, _)| request.clone()).collect();
+        let mut answers = self.add_recipients(transaction, &reached).await.into_iter();
+        let mut refused = 0;
+        let mut replies = Vec::with_capacity(requests.len());
+        for (request, is_reached) in requests.iter().zip(is_reached) {
+            let answer = if is_reached { answers.next() } else { None };
+            replies.push(answer.unwrap_or_else(|| {
+                transaction.note(request, &refusal.reply, AnswerBy::Gate);
+                refused += 1;
+                refusal.reply.clone()
+            }));
+        }
+        if refused > 0 {
+            self.refuse_in(transaction, refusal, refused, Mode::Enforce);
+        }
         replies
     }
 
@@ -469,6 +506,9 @@ impl<'a> Sender<'a> {
         let mut turned_away = 0;
         let mut unplaced = None;
         for (request, answer) in requests.iter().zip(answers) {
+            if let RecipientAnswer::Answered(reply) = &answer {
+                self.note_answer(&mut transaction.known, &request.address, reply);
+            }
             let (reply, by) = match self.judge_answer(answer) {
                 Ok(reply) => (reply, AnswerBy::NextHop),
                 Err(refusal) => {
@@ -621,12 +661,14 @@ impl<'a> Sender<'a> {
         self.identify_at_message(transaction, &evidence, size_bytes).await?;
         self.check_plan(transaction, &evidence, size_bytes)?;
         self.scan(transaction, &body).await?;
+        let mark = self.look_ahead(transaction, &body).await?;
         self.make_durable(transaction).await?;
         let row = self.origin(&transaction.policy, &transaction.wire).row;
         let strip = transaction.policy.strip_identity_headers;
         let cuts =
             message::cuts_of_identity_fields(header, |kind| strip.takes_off(kind, row, &evidence));
         let mut received = self.received(transaction);
+        received.extend_from_slice(mark.unwrap_or_default().as_bytes());
         if message::begins_with_continuation(header) {
             // What the client wrote must not become part of our own field.
             received.extend_from_slice(b"\r\n");
@@ -658,6 +700,9 @@ impl<'a> Sender<'a> {
             )
             .await;
         let admission = admitted?;
+        if let Some(refusal) = admission.shut.as_ref().filter(|_| !transaction.is_reachable()) {
+            return Err(Denied { refusal: refusal.clone(), charged: Some(admission.charged) });
+        }
         transaction.would_refuse |= !admission.observed.is_empty();
         transaction.hold.reservation = Some(Reservation::new(admission.demands.clone()));
         transaction.who = Who::Known(Box::new(admission));
@@ -755,6 +800,7 @@ impl<'a> Sender<'a> {
                 }
             }
         }
+        self.look_back(&mut transaction, &handover).await;
         let end = End { outcome, size_bytes, reply: Some(&reply), handover: Some(&handover) };
         self.report(&transaction, &end);
         reply
@@ -836,8 +882,26 @@ impl<'a> Sender<'a> {
             Some(reply) if reply.is_permanent() => Outcome::Refused,
             Some(_) => Outcome::Deferred,
         };
+        self.look_at_envelope(&mut transaction).await;
         transaction.accepted = 0;
         self.report(&transaction, &End { outcome, size_bytes, reply, handover: None });
+    }
+}
+
+impl Transaction {
+    /// What recipients hear because the sender is suspended.
+    fn shut(&self) -> Option<&Refusal> {
+        match &self.who {
+            Who::Known(admission) => admission.shut.as_ref(),
+            Who::WaitsForHeader => None,
+        }
+    }
+
+    /// True if all its recipients are ones that a suspended sender may reach.
+    fn is_reachable(&self) -> bool {
+        let accepted = self.recipients.iter().filter(|recipient| recipient.code < 300);
+        let is_whole = self.recipients.len() < REPORT_RECIPIENTS_MAX;
+        is_whole && accepted.into_iter().all(|to| self.policy.shut.reaches(&to.address))
     }
 }
 

@@ -201,6 +201,7 @@ mod tests {
             case: "TG-1".parse().unwrap(),
             reason: reason.into(),
             actor: "op".into(),
+            until: None,
         });
         book.note(Timestamp::EPOCH, &event);
         book.take().notices.remove(0)

@@ -6,6 +6,7 @@
 pub mod alarm;
 pub mod availability;
 pub mod identity;
+pub mod judgement;
 pub mod limits;
 pub mod policy;
 pub mod replay;

@@ -5,11 +5,12 @@
 use super::{
     identity::{Shown, TrustRow, TrustTable},
     limits::{self, EffectiveLimit, LimitOverride, Plan, Plans},
+    suspension,
 };
 use crate::{
     event::Evidence,
     message::HeaderEvidence,
-    types::{ClientIp, Domain, PeerName, PlanName, Timestamp},
+    types::{Address, ClientIp, Domain, PeerName, PlanName, Timestamp},
 };
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
@@ -38,10 +39,55 @@ pub struct Policy {
     pub hops_max: usize,
     /// Whom a suspended sender is told to ask.
     pub contact: String,
+    /// When standings change, and what follows from them.
+    pub suspension: suspension::Settings,
+    /// What a suspended sender hears, and whom it still reaches.
+    pub shut: Shut,
     /// The name in Received fields.
     pub hostname: Domain,
     /// The next-hop connection is given back when the text takes longer than this.
     pub park_after: Duration,
+}
+
+/// How suspended senders are dealt with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shut {
+    /// What they hear.
+    pub reply: OnSuspended,
+    /// Whom they still reach: the provider's own people.
+    pub reachable: Vec<Address>,
+    /// Whether lifting a suspension wants another password.
+    pub password_change: PasswordChange,
+}
+
+impl Shut {
+    /// True if a suspended sender may still write there.
+    #[must_use]
+    pub fn reaches(&self, recipient: &Address) -> bool {
+        self.reachable.iter().any(|own| own.as_str().eq_ignore_ascii_case(recipient.as_str()))
+    }
+}
+
+/// What a suspended sender hears.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnSuspended {
+    /// A 5xx: mail comes back at once.
+    #[default]
+    Refuse,
+    /// A 4xx: mail waits with the sender for the end of the suspension.
+    Defer,
+}
+
+/// Whether a suspension that a rule made can be lifted by a person while the password is still the one that was stolen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PasswordChange {
+    /// It can, and the person is told.
+    #[default]
+    Told,
+    /// It cannot, unless the person insists.
+    Required,
 }
 
 impl Policy {

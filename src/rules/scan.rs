@@ -1,5 +1,6 @@
 //! What follows from what Rspamd and ClamAV say of a message.
 
+use super::spam::content::Hit;
 use crate::event::{Scanned, Scanner, Scans, SpamAction, SpamOpinion};
 use serde::Deserialize;
 
@@ -56,6 +57,18 @@ pub fn objection<'a>(scans: &'a Scans, policy: &ScanPolicy) -> Option<Objection<
         .or_else(|| unscanned(scans, policy).map(Objection::Unscanned))
 }
 
+/// Rspamd's opinion as one more content rule: what it would mark, put off or refuse has as many points as make spam of it.
+#[must_use]
+pub fn hit(scans: &Scans, tag_score: f32) -> Option<Hit> {
+    let Some(Scanned::Said(opinion)) = &scans.rspamd else { return None };
+    if opinion.action == SpamAction::Pass {
+        return None;
+    }
+    let SpamOpinion { score, required, .. } = opinion;
+    let says = format!("Rspamd scores it {score:.1} of {required:.1}").into();
+    Some(Hit { rule: "rspamd".into(), says, points: tag_score })
+}
+
 fn unscanned(scans: &Scans, policy: &ScanPolicy) -> Option<Scanner> {
     let clamav = matches!(scans.clamav, Some(Scanned::Failed));
     let rspamd = matches!(scans.rspamd, Some(Scanned::Failed));
@@ -77,6 +90,16 @@ mod tests {
 
     fn found(name: &str) -> Option<Scanned<Option<String>>> {
         Some(Scanned::Said(Some(name.into())))
+    }
+
+    #[test]
+    fn what_rspamd_would_mark_has_the_points_of_spam() {
+        let scans = |rspamd| Scans { rspamd, clamav: None };
+        let hit = hit(&scans(opinion(SpamAction::Mark)), 4.5).unwrap();
+        assert_eq!((&*hit.says, hit.points), ("Rspamd scores it 7.5 of 15.0", 4.5));
+        for rspamd in [None, Some(Scanned::Failed), opinion(SpamAction::Pass)] {
+            assert_eq!(super::hit(&scans(rspamd), 4.5), None);
+        }
     }
 
     #[test]

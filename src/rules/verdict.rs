@@ -3,6 +3,7 @@
 //! Every refusal names what stands in the way, whose it is, when it may pass and the session's id, so that the text alone
 //! answers the question (promise 6). Each code here is a row of docs/smtp-replies.md.
 
+use super::policy::OnSuspended;
 use crate::{
     event::{LimitHit, RefusalReason, Scanner, SpamOpinion},
     smtp::{Reply, client::passed_on},
@@ -86,16 +87,30 @@ pub fn limit_facts(hit: &LimitHit, now: Moment) -> String {
     text
 }
 
-/// The account or its tenant is suspended.
+/// The account or its tenant is suspended; until when, if that ends by itself.
 #[must_use]
 pub fn suspended(
-    subject: &SubjectId,
+    (subject, until): (&SubjectId, Option<Timestamp>),
     case: &CaseId,
-    contact: &str,
+    (contact, reply): (&str, OnSuspended),
     session: &SessionId,
 ) -> Refusal {
-    let text = format!("{subject} is suspended, case {case}; contact {contact} [{session}]");
-    refuse(RefusalReason::Suspended, 550, "5.7.1", text)
+    let until =
+        until.map_or_else(String::new, |until| format!(" until {}", until.to_second_ceiling()));
+    let text = format!("{subject} is suspended{until}, case {case}; contact {contact} [{session}]");
+    match reply {
+        OnSuspended::Refuse => refuse(RefusalReason::Suspended, 550, "5.7.1", text),
+        OnSuspended::Defer => refuse(RefusalReason::Suspended, 450, "4.7.1", text),
+    }
+}
+
+/// The content rules give the text too high a score.
+#[must_use]
+pub fn content(account: &AccountId, (score, max): (f32, f32), session: &SessionId) -> Refusal {
+    let text = format!(
+        "account {account}: the message looks like spam (score {score:.1} of {max:.1}) [{session}]"
+    );
+    refuse(RefusalReason::Content, 550, "5.7.1", text)
 }
 
 /// No AUTH and no trusted client.

@@ -1,9 +1,11 @@
-//! What the past tells the future: charges ([`ledger`]) and everything else that is kept ([`records`]).
+//! What the past tells the future: charges ([`ledger`]), how senders behave ([`behaviour`]) and everything else that is kept
+//! ([`records`]).
 //!
 //! Both are traits, so that the embedded store and a shared one pass the same contract tests. Only `sqlite` and `archive` know
 //! rusqlite. [`archive`] keeps what is told later. The store decides nothing: whether there is room is `rules::window`'s to say.
 
 pub mod archive;
+pub mod behaviour;
 pub mod ledger;
 pub mod memory;
 pub mod records;

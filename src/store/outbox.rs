@@ -6,11 +6,11 @@
 
 use super::{
     StoreError,
-    records::{Change, SubjectRecord, What},
+    records::{Change, Judged, SubjectRecord, What},
 };
 use crate::{
     rules::{identity, limits::LimitOverride},
-    types::{Actor, SubjectId, TenantId, Timestamp},
+    types::{Actor, CaseId, SubjectId, TenantId, Timestamp},
 };
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -102,12 +102,38 @@ fn told(record: &SubjectRecord, what: &What) -> (&'static str, Option<String>, O
             ("limit-set", override_at(record, given), Some(override_text(given)))
         }
         What::ClearOverride(given) => ("limit-cleared", override_at(record, given), None),
-        What::Suspend(case) => ("suspended", None, Some(format!("case {case}"))),
-        What::Resume => {
-            let case = record.suspension.as_ref().map(|suspension| &suspension.case);
-            ("resumed", case.map(|case| format!("case {case}")), None)
-        }
+        What::Suspend { case, .. } => ("suspended", None, case_after(record, case)),
+        What::Cancel(case) => ("cancelled", case_of(record), case_after(record, case)),
+        What::Resume { .. } => ("resumed", case_of(record).or_else(|| standing_of(record)), None),
+        What::Judge(judged) => told_of_judgement(record, judged),
     }
+}
+
+fn told_of_judgement(
+    record: &SubjectRecord,
+    judged: &Judged,
+) -> (&'static str, Option<String>, Option<String>) {
+    let after = judged.to.standing();
+    match (&record.suspension, &judged.case) {
+        (_, Some(case)) if after.is_shut() => {
+            ("suspended", None, Some(format!("case {}", case.id)))
+        }
+        (Some(_), _) if !after.is_shut() => ("resumed", case_of(record), None),
+        _ => ("standing-changed", standing_of(record), Some(after.name().to_owned())),
+    }
+}
+
+fn standing_of(record: &SubjectRecord) -> Option<String> {
+    Some(record.conduct().standing().name().to_owned())
+}
+
+fn case_of(record: &SubjectRecord) -> Option<String> {
+    record.suspension.as_ref().map(|suspension| format!("case {}", suspension.case))
+}
+
+/// The case that a suspension goes on under, or begins.
+fn case_after(record: &SubjectRecord, new: &CaseId) -> Option<String> {
+    case_of(record).or_else(|| Some(format!("case {new}")))
 }
 
 fn text_or<T: ToString>(value: &Option<T>, default: &str) -> Option<String> {

@@ -3,15 +3,19 @@
 use super::{BoxFuture, StoreError, Whose, outbox::Changed};
 use crate::{
     event::LimitHit,
-    rules::{limits::LimitOverride, policy::Assigned},
+    rules::{
+        limits::LimitOverride,
+        policy::Assigned,
+        suspension::{Case, Conduct},
+    },
     types::{
-        AccountId, Actor, Address, CaseId, Language, PlanName, SubjectId, TenantId, Timestamp,
+        AccountId, Actor, Address, CaseId, Language, PlanName, Span, SubjectId, TenantId, Timestamp,
     },
 };
 use std::sync::Arc;
 
 /// What is recorded about an account or a tenant.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct SubjectRecord {
     /// The plan, where it is not the default one.
@@ -28,6 +32,9 @@ pub struct SubjectRecord {
     pub overrides: Vec<LimitOverride>,
     /// The suspension, while there is one.
     pub suspension: Option<Suspension>,
+    /// The standing that rules and persons gave it, and how it came there; none: nothing ever spoke against it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conduct: Option<Box<Conduct>>,
     /// True if an operator made the record, so that the account is known before it sends.
     pub registered: bool,
 }
@@ -38,10 +45,16 @@ impl SubjectRecord {
     pub fn assigned(&self) -> Assigned<'_> {
         Assigned { plan: self.plan.as_ref(), overrides: &self.overrides }
     }
+
+    /// The standing, and how it came there.
+    #[must_use]
+    pub fn conduct(&self) -> Conduct {
+        self.conduct.as_deref().cloned().unwrap_or_default()
+    }
 }
 
 /// A suspension.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Suspension {
     /// The case that the sender hears.
     pub case: CaseId,
@@ -51,6 +64,15 @@ pub struct Suspension {
     pub reason: String,
     /// Who did it.
     pub actor: String,
+    /// When it lifts by itself; none: a person decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// What it rests on, where a rule made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<Case>>,
+    /// Stands for the password at that time, where it is known to us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<u64>,
 }
 
 /// The last time that Tollgate refused something of an account.
@@ -68,7 +90,7 @@ pub struct LastRefusal {
 
 /// A change to a record. Each is written durably before the call returns, together with what the audit will say
 /// of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// Whose record.
     pub subject: SubjectId,
@@ -83,7 +105,7 @@ pub struct Change {
 }
 
 /// What changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum What {
     /// The account or tenant is known; creates the record if there is none.
     Register,
@@ -101,10 +123,49 @@ pub enum What {
     SetOverride(LimitOverride),
     /// Takes an override away: the same scope, unit and window as given.
     ClearOverride(LimitOverride),
-    /// Suspends.
-    Suspend(CaseId),
-    /// Lifts the suspension.
-    Resume,
+    /// Suspends until a person lifts it; a suspension that would lift by itself becomes such a one.
+    Suspend {
+        /// The case of it, unless there is one already.
+        case: CaseId,
+        /// Stands for the password now.
+        password: Option<u64>,
+    },
+    /// Cancels: a suspension that is meant to stay.
+    Cancel(CaseId),
+    /// Lifts the suspension, or whatever else the standing is.
+    Resume {
+        /// For how long limits stay reduced.
+        probation: Option<Span>,
+    },
+    /// Lets a rule change the standing.
+    Judge(Box<Judged>),
+}
+
+impl What {
+    /// Suspends, where nothing is known of a password.
+    #[must_use]
+    pub const fn suspend(case: CaseId) -> Self {
+        Self::Suspend { case, password: None }
+    }
+
+    /// Lifts, without a time of reduced limits after it.
+    #[must_use]
+    pub const fn resume() -> Self {
+        Self::Resume { probation: None }
+    }
+}
+
+/// A standing that a rule changed, or let end. It fits only where the record still has the conduct that the rule saw.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// What the rule saw.
+    pub from: Conduct,
+    /// What it made of it.
+    pub to: Conduct,
+    /// The evidence, where that is a suspension; without one nothing is refused.
+    pub case: Option<Box<Case>>,
+    /// Stands for the password now.
+    pub password: Option<u64>,
 }
 
 /// A subject with its record.
@@ -121,7 +182,8 @@ pub trait Records: Send + Sync {
     /// Makes a change and returns the record after it.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if it does not fit: suspending the suspended, lifting what is not suspended, a tenant for a tenant.
+    /// [`StoreError::Conflict`] if it does not fit: suspending the suspended, lifting what is not suspended, a tenant for a tenant,
+    /// judging what has changed meanwhile.
     fn change<'a>(
         &'a self,
         change: Change,
@@ -137,7 +199,7 @@ pub trait Records: Send + Sync {
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, StoreError>>;
 
-    /// Up to `max` recorded subjects that are chosen by what stands in their records: of the suspended the latest, the latest first;
+    /// Up to `max` recorded subjects that are chosen by what stands in their records: of the suspended and the flagged the latest, the latest first;
     /// of others any, in no order.
     fn chosen<'a>(
         &'a self,
@@ -185,6 +247,10 @@ pub enum SubjectKind {
 pub enum Choice<'a> {
     /// Those that are suspended.
     Suspended,
+    /// Those that are warned, or throttled, whether or not the time of that is over.
+    Flagged,
+    /// Whoever is suspended under this case.
+    OfCase(&'a CaseId),
     /// The accounts of a tenant, as recorded or by their names.
     AccountsOf(&'a TenantId),
 }

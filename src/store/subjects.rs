@@ -4,14 +4,15 @@
 
 use super::{
     StoreError, Whose,
-    records::{Change, Choice, Recorded, SubjectKind, SubjectRecord, Suspension, What},
+    records::{Change, Choice, Judged, Recorded, SubjectKind, SubjectRecord, Suspension, What},
 };
 use crate::{
     rules::{
         identity,
         limits::{LimitOverride, check_override},
+        suspension::{Conduct, Standing},
     },
-    types::{CaseId, SubjectId, Timestamp},
+    types::{CaseId, Span, SubjectId, Timestamp},
 };
 use dashmap::DashMap;
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
@@ -73,13 +74,13 @@ impl Subjects {
         first.into_values().collect()
     }
 
-    /// Up to `max` that are chosen; of the suspended the latest, the latest first. Walks the records, one shard at a time.
+    /// Up to `max` that are chosen; of the suspended and the flagged the latest, the latest first. Walks the records, one shard at a time.
     pub(super) fn chosen(&self, choice: Choice<'_>, max: usize) -> Vec<Recorded> {
         let chosen = self.records.iter().filter(|entry| is_chosen(choice, entry.key(), entry));
         let chosen = chosen.map(|entry| (entry.key().clone(), entry.value().clone()));
         match choice {
-            Choice::Suspended => latest(chosen, max),
-            Choice::AccountsOf(_) => chosen.take(max).collect(),
+            Choice::Suspended | Choice::Flagged => latest(chosen, max),
+            Choice::AccountsOf(_) | Choice::OfCase(_) => chosen.take(max).collect(),
         }
     }
 
@@ -94,6 +95,10 @@ impl Subjects {
 fn is_chosen(choice: Choice<'_>, subject: &SubjectId, record: &SubjectRecord) -> bool {
     match (choice, subject) {
         (Choice::Suspended, _) => record.suspension.is_some(),
+        (Choice::Flagged, _) => record.conduct.as_ref().is_some_and(|conduct| {
+            matches!(conduct.standing(), Standing::Warned | Standing::Throttled { .. })
+        }),
+        (Choice::OfCase(id), _) => record.suspension.as_ref().is_some_and(|it| it.case == *id),
         (Choice::AccountsOf(tenant), SubjectId::Account(account)) => match &record.tenant {
             Some(assigned) => assigned == tenant,
             None => identity::tenant_of(account) == *tenant,
@@ -102,11 +107,14 @@ fn is_chosen(choice: Choice<'_>, subject: &SubjectId, record: &SubjectRecord) ->
     }
 }
 
-/// The `max` that were suspended last, the latest first; holds no more than twice as many.
-fn latest(suspended: impl Iterator<Item = Recorded>, max: usize) -> Vec<Recorded> {
-    let since = |(_, record): &Recorded| record.suspension.as_ref().map(|s| s.since);
+/// The `max` that were suspended, or flagged, last, the latest first; holds no more than twice as many.
+fn latest(chosen: impl Iterator<Item = Recorded>, max: usize) -> Vec<Recorded> {
+    let since = |(_, record): &Recorded| {
+        let flagged = record.conduct.as_ref().map(|conduct| conduct.since());
+        record.suspension.as_ref().map(|suspension| suspension.since).or(flagged)
+    };
     let mut latest = Vec::new();
-    for recorded in suspended {
+    for recorded in chosen {
         if latest.len() > 2 * max {
             latest.sort_by_key(|recorded| Reverse(since(recorded)));
             latest.truncate(max);
@@ -154,8 +162,10 @@ pub(super) fn apply(
         What::Language(language) => next.language = *language,
         What::SetOverride(given) => set_override(&mut next, change, given, now)?,
         What::ClearOverride(given) => clear_override(&mut next, given)?,
-        What::Suspend(case) => suspend(&mut next, change, case, now)?,
-        What::Resume => resume(&mut next, change)?,
+        What::Suspend { case, password } => suspend(&mut next, change, (case, *password), now)?,
+        What::Cancel(case) => cancel(&mut next, change, case, now)?,
+        What::Resume { probation } => resume(&mut next, change, *probation, now)?,
+        What::Judge(judged) => judge(&mut next, change, judged)?,
     }
     Ok(next)
 }
@@ -198,29 +208,101 @@ fn clear_override(record: &mut SubjectRecord, given: &LimitOverride) -> Result<(
 fn suspend(
     record: &mut SubjectRecord,
     change: &Change,
-    case: &CaseId,
+    (case, password): (&CaseId, Option<u64>),
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    if let Some(suspension) = &record.suspension {
+    if let Some(suspension) = record.suspension.as_ref().filter(|it| it.until.is_none()) {
         return conflict(format!(
             "{} is already suspended, case {}",
             change.subject, suspension.case
         ));
     }
-    record.suspension = Some(Suspension {
-        case: case.clone(),
-        since: now,
-        reason: change.reason.clone(),
-        actor: change.actor.to_string(),
-    });
+    let mut conduct = record.conduct();
+    let _ = conduct.hold(now);
+    shut(record, change, (case, password), now);
+    set_conduct(record, conduct);
     Ok(())
 }
 
-fn resume(record: &mut SubjectRecord, change: &Change) -> Result<(), StoreError> {
-    match record.suspension.take() {
-        Some(_) => Ok(()),
-        None => conflict(format!("{} is not suspended", change.subject)),
+fn cancel(
+    record: &mut SubjectRecord,
+    change: &Change,
+    case: &CaseId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut conduct = record.conduct();
+    if conduct.standing() == Standing::Cancelled {
+        return conflict(format!("{} is already cancelled", change.subject));
     }
+    let _ = conduct.cancel(now);
+    shut(record, change, (case, None), now);
+    set_conduct(record, conduct);
+    Ok(())
+}
+
+/// Nothing may be sent until a person decides otherwise; a case that there is already goes on.
+fn shut(
+    record: &mut SubjectRecord,
+    change: &Change,
+    (case, password): (&CaseId, Option<u64>),
+    now: Timestamp,
+) {
+    let before = record.suspension.take();
+    let (reason, actor) = (change.reason.clone(), change.actor.to_string());
+    record.suspension = Some(match before {
+        Some(before) => Suspension { reason, actor, until: None, ..before },
+        None => Suspension {
+            case: case.clone(),
+            since: now,
+            reason,
+            actor,
+            until: None,
+            evidence: None,
+            password,
+        },
+    });
+}
+
+fn resume(
+    record: &mut SubjectRecord,
+    change: &Change,
+    probation: Option<Span>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut conduct = record.conduct();
+    let was_suspended = record.suspension.take().is_some();
+    let is_free = conduct.standing() == Standing::Active && conduct.probation(now).is_none();
+    if !was_suspended && is_free {
+        return conflict(format!("{} is not suspended", change.subject));
+    }
+    let _ = conduct.lift(now, probation.filter(|_| was_suspended));
+    set_conduct(record, conduct);
+    Ok(())
+}
+
+fn judge(record: &mut SubjectRecord, change: &Change, judged: &Judged) -> Result<(), StoreError> {
+    if record.conduct() != judged.from {
+        return conflict(format!("the standing of {} has changed meanwhile", change.subject));
+    }
+    set_conduct(record, judged.to.clone());
+    if !judged.to.standing().is_shut() {
+        record.suspension = None;
+    } else if let Some(case) = &judged.case {
+        record.suspension = Some(Suspension {
+            case: case.id.clone(),
+            since: case.opened,
+            reason: change.reason.clone(),
+            actor: change.actor.to_string(),
+            until: judged.to.standing().until(),
+            evidence: Some(case.clone()),
+            password: judged.password,
+        });
+    }
+    Ok(())
+}
+
+fn set_conduct(record: &mut SubjectRecord, conduct: Conduct) {
+    record.conduct = Some(conduct).filter(|conduct| !conduct.is_blank()).map(Box::new);
 }
 
 fn conflict<T>(why: String) -> Result<T, StoreError> {

@@ -13,10 +13,10 @@ use crate::{
     clock::Clock,
     event::{
         AlertTold, AnswerBy, Attribution, CertificateEnd, Charged, Complaint, ConnectionRefused,
-        DiskRoom, Event, EvidenceRejected, LimitHit, LimitReached, Listener, Login,
+        DiskRoom, Event, EvidenceRejected, Judgement, LimitHit, LimitReached, Listener, Login,
         MaintenanceChanged, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal, Scanned,
-        Scans, SessionClosed, SessionOpened, SlaBudget, SubjectChanged, TlsFailed, TlsStarted,
-        TokenChanged, Trouble,
+        Scans, SessionClosed, SessionOpened, SlaBudget, StandingChanged, SubjectChanged, Suspect,
+        TlsFailed, TlsStarted, TokenChanged, Trouble,
     },
     rules::verdict::Moment,
     types::{
@@ -134,6 +134,8 @@ const fn level_of(event: &Event) -> Level {
         | Event::TlsFailed(_)
         | Event::Suspended(_)
         | Event::Resumed(_)
+        | Event::StandingChanged(_)
+        | Event::BreakerClosed(_)
         | Event::SubjectChanged(_)
         | Event::TokenCreated(_)
         | Event::TokenRevoked(_)
@@ -166,6 +168,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::CertificateExpiring(_)
         | Event::NextHopDown(_) => Level::WARN,
         Event::LoginBackendDown(_)
+        | Event::BreakerOpened
         | Event::ScannerDown(_)
         | Event::ConfigRejected(_)
         | Event::StoreFailed(_)
@@ -193,7 +196,17 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         Event::Refused(refusal) => write_refusal(line, refusal, moment),
         Event::LimitReached(reached) => write_reached(line, reached),
         Event::EvidenceRejected(rejected) => write_rejected(line, rejected),
-        Event::Suspended(s) => write_case(line, (&s.subject, &s.case), &s.reason, &s.actor),
+        Event::Suspended(s) => {
+            write_case(line, (&s.subject, &s.case), &s.reason, &s.actor);
+            if let Some(until) = s.until {
+                line.moment("until", until);
+            }
+        }
+        Event::StandingChanged(changed) => write_standing(line, changed),
+        Event::BreakerClosed(closed) => {
+            line.text("reason", &closed.reason);
+            line.text("actor", &closed.actor);
+        }
         Event::Resumed(s) => write_case(line, (&s.subject, &s.case), &s.reason, &s.actor),
         Event::SubjectChanged(changed) => write_changed(line, changed),
         Event::TokenCreated(changed) | Event::TokenRevoked(changed) => write_token(line, changed),
@@ -239,6 +252,7 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         Event::CertificateExpiring(end) | Event::CertificateRenewed(end) => write_end(line, end),
         Event::PlacesScarce
         | Event::PlacesAmple
+        | Event::BreakerOpened
         | Event::ConfigReloaded
         | Event::CertificatesReloaded
         | Event::StoreRecovered
@@ -320,7 +334,41 @@ fn write_message(line: &mut Line<'_>, report: &MessageReport, moment: Moment) {
         line.number("next_hop_ms", millis(took));
     }
     write_scans(line, &report.scans);
+    write_judgement(line, report.judgement.as_deref());
     line.flag("would_refuse", Flag::from(report.would_refuse));
+}
+
+fn write_judgement(line: &mut Line<'_>, judgement: Option<&Judgement>) {
+    let Some(judgement) = judgement else { return };
+    if let Some(score) = judgement.score {
+        line.decimal("score", f64::from(score));
+    }
+    line.flag("spam", Flag::from(judgement.is_spam));
+    line.decimal("points", f64::from(judgement.points));
+    if !judgement.reasons.is_empty() {
+        line.text("reasons", &judgement.reasons.join("; "));
+    }
+}
+
+fn write_standing(line: &mut Line<'_>, changed: &StandingChanged) {
+    match &changed.who {
+        Suspect::Subject(SubjectId::Account(account)) => {
+            line.text("account", account.as_str());
+            line.text_if("tenant", changed.tenant.as_ref().map(TenantId::as_str));
+        }
+        Suspect::Subject(SubjectId::Tenant(tenant)) => line.text("tenant", tenant.as_str()),
+        Suspect::Client(prefix) => line.shown("client", prefix),
+    }
+    line.word("was", changed.from);
+    line.word("is", changed.to);
+    if let Some(until) = changed.until {
+        line.moment("until", until);
+    }
+    line.decimal("points", f64::from(changed.points));
+    if !changed.reasons.is_empty() {
+        line.text("reasons", &changed.reasons.join("; "));
+    }
+    line.flag("observed_only", Flag::from(changed.observed_only));
 }
 
 fn write_scans(line: &mut Line<'_>, scans: &Scans) {
@@ -550,6 +598,7 @@ pub(super) mod tests {
             lasted: Duration::from_millis(12),
             next_hop_took: Some(Duration::from_millis(5)),
             scans: Scans::default(),
+            judgement: None,
             would_refuse: false,
         }
     }

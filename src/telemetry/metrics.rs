@@ -47,6 +47,9 @@ pub struct Metrics {
     evidence_rejected: Words,
     suspensions: Words,
     resumptions: Words,
+    standings: Words,
+    breaker_open: Gauge,
+    messages_spam: Counter,
     subject_changes: Words,
     tokens: Words,
     rspamd_scans: Words,
@@ -180,6 +183,9 @@ impl Metrics {
             ),
             suspensions: Words::new(r, "tollgate_suspensions_total", "scope", SUBJECTS),
             resumptions: Words::new(r, "tollgate_resumptions_total", "scope", SUBJECTS),
+            standings: Words::new(r, "tollgate_standings_total", "standing", STANDINGS),
+            breaker_open: r.register_gauge(&Key::from_name("tollgate_breaker_open"), &METADATA),
+            messages_spam: single(r, "tollgate_messages_spam_total"),
             subject_changes: Words::new(r, "tollgate_subject_changes_total", "scope", SUBJECTS),
             rspamd_scans: Words::new(r, "tollgate_rspamd_scans_total", "result", RSPAMD),
             clamav_scans: Words::new(r, "tollgate_clamav_scans_total", "result", CLAMAV),
@@ -274,6 +280,9 @@ impl Metrics {
         }
         self.would_refuse.increment(u64::from(report.would_refuse));
         self.note_scans(&report.scans);
+        if report.judgement.as_ref().is_some_and(|judgement| judgement.is_spam) {
+            self.messages_spam.increment(1);
+        }
     }
 
     fn note_scans(&self, scans: &Scans) {
@@ -351,6 +360,9 @@ impl Listener for Metrics {
             Event::EvidenceRejected(rejected) => self.evidence_rejected.count(rejected.reason),
             Event::Suspended(suspended) => self.suspensions.count(scope_of(&suspended.subject)),
             Event::Resumed(resumed) => self.resumptions.count(scope_of(&resumed.subject)),
+            Event::StandingChanged(changed) => self.standings.count(changed.to),
+            Event::BreakerOpened => self.breaker_open.set(1.0),
+            Event::BreakerClosed(_) => self.breaker_open.set(0.0),
             Event::SubjectChanged(changed) => {
                 self.subject_changes.count(scope_of(&changed.subject));
             }
@@ -617,7 +629,7 @@ const EVIDENCE: [Evidence; 11] = [
     Evidence::ClientIp,
     Evidence::Peer,
 ];
-const REASONS: [RefusalReason; 23] = [
+const REASONS: [RefusalReason; 24] = [
     RefusalReason::Limit,
     RefusalReason::LimitNever,
     RefusalReason::Suspended,
@@ -627,6 +639,7 @@ const REASONS: [RefusalReason; 23] = [
     RefusalReason::NewAccounts,
     RefusalReason::PhpMail,
     RefusalReason::Virus,
+    RefusalReason::Content,
     RefusalReason::Spam,
     RefusalReason::SpamDeferred,
     RefusalReason::Unscanned,
@@ -685,6 +698,7 @@ const TLS_HANDSHAKES: &[&str] = &[
 ];
 const RECIPIENTS: &[&str] = &["sent", "refused", "limited", "deferred"];
 const EVIDENCE_REJECTED: &[&str] = &["twice", "malformed", "not-entitled", "contradicted"];
+const STANDINGS: &[&str] = &["active", "warned", "throttled", "suspended", "held", "cancelled"];
 const SUBJECTS: &[&str] = &["account", "tenant"];
 const COMPLAINTS: &[&str] = &["abuse", "fraud", "virus", "not-spam", "other"];
 const RELOADS: &[&str] = &["ok", "rejected"];
@@ -733,6 +747,12 @@ const HELP: &[(&str, &str)] = &[
     ),
     ("tollgate_audit_entries_total", "Entries added to the audit"),
     ("tollgate_subject_changes_total", "Changes of assignments and overrides"),
+    ("tollgate_standings_total", "Standings of senders that rules changed, by what they became"),
+    (
+        "tollgate_breaker_open",
+        "1 while nobody is suspended by a rule because suspensions were a wave",
+    ),
+    ("tollgate_messages_spam_total", "Messages whose text the content rules call spam"),
     ("tollgate_rspamd_scans_total", "Messages that Rspamd was asked about, by its opinion"),
     ("tollgate_clamav_scans_total", "Messages that ClamAV was asked about, by what it found"),
     ("tollgate_scanner_up", "1 while a scanner of messages can be asked, 0 after it failed"),

@@ -99,9 +99,36 @@ impl fmt::Display for IpPrefix {
     }
 }
 
+impl FromStr for IpPrefix {
+    type Err = ParseError;
+
+    /// Reads what was printed.
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wrong = || ParseError::new(text, "an IP address, or an IPv6 network");
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let ip: ClientIp = address.parse().map_err(|_| wrong())?;
+        let bits = bits.map_or(Ok(128), |bits| bits.parse::<u8>().map_err(|_| wrong()))?;
+        let prefix = ip.prefix(bits.min(128));
+        if prefix.to_string() == text { Ok(prefix) } else { Err(wrong()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_printed_prefix_is_read_again() {
+        for text in ["192.0.2.7", "2001:db8:1:2::/64", "2001:db8::1", "::/0"] {
+            assert_eq!(text.parse::<IpPrefix>().unwrap().to_string(), text);
+        }
+        for text in ["192.0.2.0/24", "2001:db8::1/64", "host", "::/129", "/64", ""] {
+            assert!(text.parse::<IpPrefix>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn one_host_has_one_name() {

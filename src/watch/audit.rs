@@ -99,11 +99,11 @@ mod tests {
         let records = Arc::new(MemoryStore::new(Duration::ZERO, Duration::ZERO));
         let auditor = auditor(&records, folder.path());
         change(&records, "a@shop.example", What::Register).await;
-        change(&records, "a@shop.example", What::Suspend("TG-1".parse().unwrap())).await;
+        change(&records, "a@shop.example", What::suspend("TG-1".parse().unwrap())).await;
         // As a crash between the two files leaves it.
         let waiting = records.changes_waiting(9).await.unwrap();
         auditor.archive.append_changes(waiting).await.unwrap();
-        change(&records, "a@shop.example", What::Resume).await;
+        change(&records, "a@shop.example", What::resume()).await;
         auditor.take_over().await.unwrap();
         assert_eq!(actions(&auditor).await, ["registered", "suspended", "resumed"]);
         let nothing = tokio::time::timeout(Duration::from_millis(50), auditor.take_over()).await;

@@ -8,7 +8,10 @@
 
 use crate::{
     clock::Clock,
-    event::{AlertTold, Event, Events, EventsLost, Listener, Resumed, Suspended, Trouble},
+    event::{
+        AlertTold, Event, Events, EventsLost, Listener, Resumed, StandingChanged, Suspect,
+        Suspended, Trouble,
+    },
     rules::{
         alarm::{self, Notice},
         identity,
@@ -18,7 +21,7 @@ use crate::{
     store::{
         StoreError,
         archive::{Archive, Batch, Mark, NewEvent, OpenSuspension},
-        records::{Choice, Records},
+        records::{Choice, Records, Suspension},
     },
     telemetry::{self, ClientQuota},
     types::{AccountId, CaseId, Key, Language, Scope, SubjectId, TenantId, Timestamp},
@@ -334,9 +337,9 @@ impl Collector {
         for (subject, record) in records.chosen(Choice::Suspended, SUSPENSIONS_MAX).await? {
             let Some(present) = record.suspension.clone() else { continue };
             if !known.contains(&present.case) {
-                let (case, reason, actor) = (present.case, present.reason, present.actor);
-                let begun = Event::Suspended(Suspended { subject, case, reason, actor });
-                self.book.note(present.since, &begun);
+                let Suspension { case, since, reason, actor, until, .. } = present;
+                let begun = Event::Suspended(Suspended { subject, case, reason, actor, until });
+                self.book.note(since, &begun);
                 self.alarm.note(now, &begun);
             }
         }
@@ -486,6 +489,7 @@ fn whose(event: &Event) -> (Option<TenantId>, Option<AccountId>) {
         Event::LimitReached(reached) => return whose_key(&reached.key),
         Event::Suspended(suspended) => return whose_subject(&suspended.subject),
         Event::Resumed(resumed) => return whose_subject(&resumed.subject),
+        Event::StandingChanged(changed) => return whose_standing(changed),
         Event::SubjectChanged(changed) => return whose_subject(&changed.subject),
         Event::TokenCreated(token) | Event::TokenRevoked(token) => {
             return (token.access.tenant().cloned(), None);
@@ -494,6 +498,18 @@ fn whose(event: &Event) -> (Option<TenantId>, Option<AccountId>) {
         _ => None,
     };
     charged.map_or((None, None), |c| (Some(c.tenant.clone()), Some(c.account.clone())))
+}
+
+fn whose_standing(changed: &StandingChanged) -> (Option<TenantId>, Option<AccountId>) {
+    match &changed.who {
+        Suspect::Subject(SubjectId::Account(account)) => {
+            (changed.tenant.clone(), Some(account.clone()))
+        }
+        // Other tenants' customers may come from the same address.
+        Suspect::Subject(SubjectId::Tenant(_)) | Suspect::Client(_) => {
+            (changed.tenant.clone(), None)
+        }
+    }
 }
 
 fn whose_subject(subject: &SubjectId) -> (Option<TenantId>, Option<AccountId>) {
@@ -625,12 +641,18 @@ mod tests {
         };
         let suspended = |name: &str, of: &str| {
             let (reason, actor) = ("spam".into(), "op".into());
-            Event::Suspended(Suspended { subject: subject(name), case: case(of), reason, actor })
+            Event::Suspended(Suspended {
+                subject: subject(name),
+                case: case(of),
+                reason,
+                actor,
+                until: None,
+            })
         };
         // Of the first the end is not heard of, of the second the beginning; of the third everything.
         let (mut before, events, _hand) = collecting(archive.clone());
         for (name, of) in [("b@shop.example", "TG-2"), ("c@shop.example", "TG-3")] {
-            records.change(change(name, What::Suspend(case(of))), at(1)).await.unwrap();
+            records.change(change(name, What::suspend(case(of))), at(1)).await.unwrap();
         }
         before.suspensions = Trust::Whole;
         let known = [("a@shop.example", "TG-1"), ("c@shop.example", "TG-3")];

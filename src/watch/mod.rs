@@ -3,9 +3,11 @@
 mod alerts;
 mod audit;
 mod availability;
+mod behaviour;
 mod collector;
 mod reports;
 mod retention;
+mod suspension;
 mod vitals;
 
 pub use alerts::{
@@ -14,7 +16,9 @@ pub use alerts::{
 };
 pub use audit::Auditor;
 pub use availability::Availability;
+pub use behaviour::Scribe;
 pub use collector::{Backlog, Collector, Ear, collector};
 pub use reports::{Letters, ReportLetters, Reports};
 pub use retention::Retention;
+pub use suspension::Suspensions;
 pub use vitals::Vitals;

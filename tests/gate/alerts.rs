@@ -12,6 +12,11 @@ const TENANT: &str = "shop.example";
 
 /// A gate that calls this webhook of everything, signed with `key`.
 fn gate_calling(address: SocketAddr) -> Settings {
+    calling(gate(), address)
+}
+
+/// A gate whose alerts go there.
+pub(crate) fn calling(settings: Settings, address: SocketAddr) -> Settings {
     let mut hook = toml::Table::new();
     for (key, value) in [
         ("name", "noc"),
@@ -22,7 +27,7 @@ fn gate_calling(address: SocketAddr) -> Settings {
     ] {
         hook.insert(key.to_owned(), value.into());
     }
-    gate().set("alerts.webhook", vec![toml::Value::from(hook)])
+    settings.set("alerts.webhook", vec![toml::Value::from(hook)])
 }
 
 fn suspend(gate: &Gate, tenant: &str) {

@@ -54,7 +54,9 @@ fn a_suspension_over_the_api_is_heard_by_the_sender_and_stands_in_the_audit() {
     let why = r#"{"reason": "stolen password"}"#;
     assert_eq!(eyes.ask("POST", &path, why).status, 403);
     let suspended = desk.ask("POST", &path, why).body;
-    let reply = gate.client().expect(550, &format!("MAIL FROM:<{ACCOUNT}>")).text();
+    let mut client = gate.client();
+    client.expect(250, &format!("MAIL FROM:<{ACCOUNT}>"));
+    let reply = client.expect(550, "RCPT TO:<b@remote.example>").text();
     assert!(reply.contains(suspended["case"].as_str().unwrap()), "{reply} {suspended}");
     let audited = gate.tollgate(&["audit", "--action", "suspended", "--json"]).well();
     let audited: Value = serde_json::from_str(audited.lines().next().unwrap()).unwrap();

@@ -280,7 +280,9 @@ fn a_suspension_that_is_not_written_is_not_confirmed() {
     assert_eq!(gate.json(&["account", "show", "a@shop.example"])["state"], "active");
     faults.lift();
     wait_for("the store to work again", || (gate.tollgate(&suspend).code == 0).then_some(()));
-    gate.client().expect(550, "MAIL FROM:<a@shop.example>");
+    let mut client = gate.client();
+    client.expect(250, "MAIL FROM:<a@shop.example>");
+    client.expect(550, "RCPT TO:<b@remote.example>");
 }
 
 /// A real file system of a few megabytes.

@@ -84,6 +84,8 @@ fn rspamd_hears_the_envelope_and_its_refusals_count_unless_it_is_only_listened_t
     let marked = gate.logged("message", |line| line["outcome"] == "sent");
     assert_eq!((&marked["rspamd"], &marked["rspamd_symbols"]), (&"mark".into(), &"SPAMMY".into()));
     assert_eq!(marked["rspamd_score"], 7.5);
+    // Its opinion is one of the content rules.
+    assert_eq!(marked["spam"], true, "{marked}");
     let id = marked["id"].as_str().unwrap();
     let seen = rspamd.seen().join("\n");
     for part in [

@@ -157,7 +157,7 @@ async fn change(world: &World, subject: SubjectId, what: What) -> bool {
 }
 
 async fn suspend(world: Arc<World>, name: String, subject: SubjectId, millis: u64) {
-    let case = What::Suspend("c-1".parse().unwrap());
+    let case = What::suspend("c-1".parse().unwrap());
     if !change(&world, subject.clone(), case).await {
         return;
     }
@@ -166,7 +166,7 @@ async fn suspend(world: Arc<World>, name: String, subject: SubjectId, millis: u6
     loop {
         // The book first: from the moment of the call on, mail may pass.
         world.with_book(|book| book.resume(&name, world.now()));
-        if change(&world, subject.clone(), What::Resume).await {
+        if change(&world, subject.clone(), What::resume()).await {
             return;
         }
         tokio::time::sleep(Duration::from_secs(60)).await;

@@ -32,7 +32,8 @@ use tollgate::{
         Pipe, Stream,
         connect::{Dialing, Network, Simulated},
     },
-    store::{memory::MemoryStore, records::Records, sqlite},
+    rules::tally::RecipientKey,
+    store::{behaviour::Minds, memory::MemoryStore, records::Records, sqlite},
     types::{ReversePath, Timestamp},
 };
 
@@ -199,7 +200,11 @@ impl World {
         let network = self.network();
         let (ledger, records) = (disk.clone(), disk.clone());
         let subjects = SubjectKey::new(&[7; 32]);
-        let ground = Ground { ledger, records, network, clock, subjects, events };
+        // What is remembered of senders is lost with the machine here: limits must hold without it.
+        let behaviour = Arc::new(Minds::default());
+        let recipients = RecipientKey::new(&[8; 32]);
+        let ground =
+            Ground { ledger, records, behaviour, network, clock, subjects, recipients, events };
         let gate = Arc::new(build_gate(&config, ground).unwrap());
         let door = |settings| Arc::new(build_door(&config, settings, &gate, None));
         let doors = config.listeners.iter().map(door).collect();

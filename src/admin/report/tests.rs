@@ -56,6 +56,7 @@ fn message(account: &str, codes: &[(&str, u16)]) -> Event {
         lasted: Duration::ZERO,
         next_hop_took: None,
         scans: crate::event::Scans::default(),
+        judgement: None,
         would_refuse: false,
     }))
 }

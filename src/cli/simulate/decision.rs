@@ -47,7 +47,7 @@ impl<'a> Line<'a> {
             suspend: became(Standing::is_shut),
             flag: became(|to| matches!(to, Standing::Warned | Standing::Throttled { .. })),
             spam: event.is_spam,
-            score: event.text.score,
+            score: event.text.score.unwrap_or_default(),
             points: decision.points,
             reason: reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             signals: signals(decision),

@@ -13,9 +13,9 @@ use super::{CliError, args::Simulate, links, output};
 use crate::{
     config,
     rules::{
+        judgement,
         limits::ScopedLimit,
         replay::{Settings, Summary},
-        spam, suspension,
     },
     types::{Limit, Scope, Span, Unit},
 };
@@ -43,11 +43,7 @@ fn defaults() -> Settings {
         line(Scope::ClientIp, Unit::Recipients, 50, HOUR),
         line(Scope::ClientIp, Unit::Recipients, 600, DAY),
     ];
-    Settings {
-        limits,
-        spam: spam::Settings::default(),
-        suspension: suspension::Settings::default(),
-    }
+    Settings { limits, judgement: judgement::Settings::default() }
 }
 
 const HOUR: Span = Span::from_secs(3_600);

@@ -66,7 +66,7 @@ impl Preparer {
         let (code, reply) = &event.data_reply;
         Ok(Prepared {
             seq: event.seq,
-            is_spam: text.score >= self.tag_score,
+            is_spam: text.score.is_some_and(|score| score >= self.tag_score),
             at: trace::moment(event.t),
             tenant: event.tenant.as_deref().unwrap_or(account.as_str()).parse()?,
             account,

@@ -37,7 +37,7 @@ pub(super) fn run(
     settings: &Settings,
     rules: Rules,
 ) -> Result<Summary, RunError> {
-    let preparer = Preparer::new(folder, &settings.spam, rules)?;
+    let preparer = Preparer::new(folder, &settings.judgement.spam, rules)?;
     let mut out = GzEncoder::new(BufWriter::new(File::create(out)?), Compression::fast());
     let mut replay = Replay::new(settings.clone());
     let workers = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);

@@ -7,7 +7,9 @@ use super::{
     input::{Body, Name, Params},
 };
 use crate::{
-    admin::{self, Changes, Explanation, Page, PageRequest, SubjectUsage, SubjectView, Who, Why},
+    admin::{
+        self, Changes, Explanation, Page, PageRequest, Release, SubjectUsage, SubjectView, Who, Why,
+    },
     store::records::SubjectKind,
     types::{ClientIp, SubjectId, Via},
 };
@@ -23,6 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(usage))
         .routes(routes!(explain))
         .routes(routes!(suspend))
+        .routes(routes!(cancel))
         .routes(routes!(resume))
 }
 
@@ -189,14 +192,40 @@ async fn suspend(
     Ok(Json(admin::suspend(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
 }
 
-/// Lift the suspension of an account.
+/// Cancel an account: a suspension that is meant to stay.
+#[utoipa::path(
+    post,
+    path = "/accounts/{account}/cancel",
+    operation_id = "cancel_account",
+    tag = "accounts",
+    params(("account" = crate::types::AccountId, Path, description = "The account")),
+    request_body = Why,
+    responses(
+        (status = 200, description = "The account, cancelled", body = SubjectView),
+        Refusals,
+        ChangeRefusals,
+    ),
+    security(("token" = ["operator"])),
+)]
+async fn cancel(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Name(name): Name,
+    Body(why): Body<Why>,
+) -> Answer<SubjectView> {
+    let account = own_account(&state.admin, &caller, &name).await?;
+    let who = Who::from(SubjectId::Account(account));
+    Ok(Json(admin::cancel(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
+}
+
+/// Lift the suspension of an account, or its throttling or warning; its limits stay reduced for a time of probation.
 #[utoipa::path(
     post,
     path = "/accounts/{account}/resume",
     operation_id = "resume_account",
     tag = "accounts",
     params(("account" = crate::types::AccountId, Path, description = "The account")),
-    request_body = Why,
+    request_body = Release,
     responses(
         (status = 200, description = "The account, which may send", body = SubjectView),
         Refusals,
@@ -208,11 +237,11 @@ async fn resume(
     Operator(caller): Operator,
     State(state): State<ApiState>,
     Name(name): Name,
-    Body(why): Body<Why>,
+    Body(release): Body<Release>,
 ) -> Answer<SubjectView> {
     let account = own_account(&state.admin, &caller, &name).await?;
     let who = Who::from(SubjectId::Account(account));
-    Ok(Json(admin::resume(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
+    Ok(Json(admin::resume(&state.admin, &who, &release, &caller.actor(Via::Api)).await?))
 }
 
 #[cfg(test)]

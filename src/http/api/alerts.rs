@@ -73,6 +73,7 @@ mod tests {
                 case: "TG-1".parse().unwrap(),
                 reason: "spam".into(),
                 actor: "alice (uid 7)".into(),
+                until: None,
             });
             book.note(Timestamp::EPOCH, &event);
         }

@@ -29,6 +29,7 @@ mod pace;
 mod plans;
 mod records;
 mod reports;
+mod standings;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -141,6 +142,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(records::routes())
         .merge(availability::routes())
         .merge(alerts::routes())
+        .merge(standings::routes())
 }
 
 /// The document of all resources, as it is committed.

@@ -7,7 +7,7 @@ use super::{
     input::{Body, Name, Params},
 };
 use crate::{
-    admin::{self, Changes, Page, PageRequest, SubjectView, Who, Why},
+    admin::{self, Changes, Page, PageRequest, Release, SubjectView, Who, Why},
     store::records::SubjectKind,
     types::{SubjectId, TenantId, Via},
 };
@@ -19,6 +19,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(list))
         .routes(routes!(show, change))
         .routes(routes!(suspend))
+        .routes(routes!(cancel))
         .routes(routes!(resume))
 }
 
@@ -110,14 +111,39 @@ async fn suspend(
     Ok(Json(admin::suspend(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
 }
 
-/// Lift the suspension of a tenant.
+/// Cancel a tenant: a suspension that is meant to stay.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/cancel",
+    operation_id = "cancel_tenant",
+    tag = "tenants",
+    params(("tenant" = TenantId, Path, description = "The tenant")),
+    request_body = Why,
+    responses(
+        (status = 200, description = "The tenant, cancelled", body = SubjectView),
+        Refusals,
+        ChangeRefusals,
+    ),
+    security(("token" = ["operator"])),
+)]
+async fn cancel(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Name(name): Name,
+    Body(why): Body<Why>,
+) -> Answer<SubjectView> {
+    let who = Who::from(SubjectId::Tenant(own_tenant(&caller, &name)?));
+    Ok(Json(admin::cancel(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
+}
+
+/// Lift the suspension of a tenant, and forget what its suspended accounts hold against it.
 #[utoipa::path(
     post,
     path = "/tenants/{tenant}/resume",
     operation_id = "resume_tenant",
     tag = "tenants",
     params(("tenant" = TenantId, Path, description = "The tenant")),
-    request_body = Why,
+    request_body = Release,
     responses(
         (status = 200, description = "The tenant, whose accounts may send", body = SubjectView),
         Refusals,
@@ -129,8 +155,8 @@ async fn resume(
     Operator(caller): Operator,
     State(state): State<ApiState>,
     Name(name): Name,
-    Body(why): Body<Why>,
+    Body(release): Body<Release>,
 ) -> Answer<SubjectView> {
     let who = Who::from(SubjectId::Tenant(own_tenant(&caller, &name)?));
-    Ok(Json(admin::resume(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
+    Ok(Json(admin::resume(&state.admin, &who, &release, &caller.actor(Via::Api)).await?))
 }

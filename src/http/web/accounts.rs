@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{
     admin::{
-        self, Explanation, PageRequest, PlanSource, State as Sending, SubjectView, TenantSource,
-        Who,
+        self, AdminError, CaseView, Explanation, PageRequest, PasswordView, PlanSource,
+        State as Sending, SubjectView, TenantSource, Who,
     },
     store::{archive::EventFilter, records::SubjectKind},
-    types::AccountId,
+    types::{AccountId, SubjectId},
 };
 use askama::Template;
 use axum::extract::{Path, Query, State};
@@ -119,6 +119,8 @@ struct AccountPage {
     events_path: String,
     may_change: bool,
     done: Option<&'static str>,
+    /// What its suspension rests on.
+    case: Option<CaseView>,
 }
 
 /// What was just done here.
@@ -132,6 +134,7 @@ impl DoneQuery {
     pub(super) fn text(&self) -> Option<&'static str> {
         match self.done.as_str() {
             "suspended" => Some("Suspended. From the next message on, this sender is refused."),
+            "cancelled" => Some("Cancelled. This sender is refused for good."),
             "resumed" => Some("The suspension is lifted. The next message passes."),
             _ => None,
         }
@@ -161,12 +164,19 @@ pub(super) async fn account(
         events_path: format!("/events?account={}", form_urlencoded(name.as_str())),
         may_change: staff.viewer.caller.may_change(),
         done: done.text(),
+        case: present_case(&web, &name).await?,
         frame,
         name,
         explained,
         record,
         events,
     }))
+}
+
+async fn present_case(web: &Web, name: &AccountId) -> Result<Option<CaseView>, AdminError> {
+    let subject = SubjectId::Account(name.clone());
+    let record = web.admin.records.subject(&subject).await?;
+    Ok(admin::case_of(&subject, &record))
 }
 
 /// Rows of a list.

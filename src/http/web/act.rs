@@ -8,7 +8,7 @@ use super::{
     visit::Operator,
 };
 use crate::{
-    admin::{self, AdminError, State as Sending, SubjectView, Who},
+    admin::{self, AdminError, PasswordView, Release, State as Sending, SubjectView, Who},
     store::records::SubjectKind,
 };
 use askama::Template;
@@ -37,6 +37,7 @@ struct ActPage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deed {
     Suspend,
+    Cancel,
     Resume,
 }
 
@@ -44,6 +45,7 @@ impl Deed {
     const fn title(self) -> &'static str {
         match self {
             Self::Suspend => "Suspend",
+            Self::Cancel => "Cancel",
             Self::Resume => "Lift the suspension of",
         }
     }
@@ -51,6 +53,7 @@ impl Deed {
     const fn path(self) -> &'static str {
         match self {
             Self::Suspend => "suspend",
+            Self::Cancel => "cancel",
             Self::Resume => "resume",
         }
     }
@@ -62,6 +65,22 @@ pub(super) struct ActForm {
     form_key: String,
     #[serde(default)]
     reason: String,
+    /// Present if the limits are to be whole again at once.
+    #[serde(default)]
+    no_probation: Option<String>,
+    /// Present if the password may be the one of then.
+    #[serde(default)]
+    password_unchanged: Option<String>,
+}
+
+impl ActForm {
+    fn release(&self) -> Release {
+        Release {
+            reason: self.reason.clone(),
+            no_probation: self.no_probation.is_some(),
+            password_unchanged: self.password_unchanged.is_some(),
+        }
+    }
 }
 
 pub(super) async fn ask_suspend(
@@ -70,6 +89,23 @@ pub(super) async fn ask_suspend(
     path: Path<(String, String)>,
 ) -> Answer {
     ask(&web, &operator, &target(&path)?, Deed::Suspend).await
+}
+
+pub(super) async fn ask_cancel(
+    web: State<Web>,
+    operator: Operator,
+    path: Path<(String, String)>,
+) -> Answer {
+    ask(&web, &operator, &target(&path)?, Deed::Cancel).await
+}
+
+pub(super) async fn cancel(
+    web: State<Web>,
+    operator: Operator,
+    path: Path<(String, String)>,
+    Form(form): Form<ActForm>,
+) -> Answer {
+    act(&web, &operator, &target(&path)?, (Deed::Cancel, &form)).await
 }
 
 pub(super) async fn ask_resume(
@@ -122,11 +158,19 @@ fn target((kind, name): &(String, String)) -> Result<Target, Failure> {
 /// The page that asks; what is done already has its own page again.
 async fn ask(web: &Web, operator: &Operator, target: &Target, deed: Deed) -> Answer {
     let view = admin::show(&web.admin, &target.who).await?;
-    let is_done = matches!(view.state, Sending::Suspended { .. }) == (deed == Deed::Suspend);
-    if is_done {
+    if is_done(deed, &view) {
         return Ok(go_to(&target.path()));
     }
     Ok(form(operator, target, (deed, view), ("", None)))
+}
+
+/// True if there is nothing left to do.
+fn is_done(deed: Deed, view: &SubjectView) -> bool {
+    match deed {
+        Deed::Suspend => matches!(view.state, Sending::Suspended { until: None, .. }),
+        Deed::Cancel => view.standing.standing == "cancelled",
+        Deed::Resume => view.state == Sending::Active && view.standing.is_plain(),
+    }
 }
 
 async fn act(
@@ -140,7 +184,8 @@ async fn act(
     let (admin, who) = (&web.admin, &target.who);
     let (result, done) = match deed {
         Deed::Suspend => (admin::suspend(admin, who, &given.reason, &actor).await, "suspended"),
-        Deed::Resume => (admin::resume(admin, who, &given.reason, &actor).await, "resumed"),
+        Deed::Cancel => (admin::cancel(admin, who, &given.reason, &actor).await, "cancelled"),
+        Deed::Resume => (admin::resume(admin, who, &given.release(), &actor).await, "resumed"),
     };
     match result {
         Ok(_) => Ok(go_to(&format!("{}?done={done}", target.path()))),

@@ -102,6 +102,8 @@ fn phrase(key: &str, value: &Value) -> String {
         "from" if value.is_empty() => String::from("from <>"),
         "from" => format!("from {value}"),
         "case" => format!("case {value}"),
+        "until" => format!("until {value}"),
+        "points" => format!("{value} points"),
         "actor" => format!("by {value}"),
         _ => value,
     }
@@ -128,12 +130,17 @@ struct Choice {
     names: &'static [&'static str],
 }
 
-static KINDS: [Choice; 6] = [
+static KINDS: [Choice; 7] = [
     Choice { word: "", title: "All", names: &[] },
     Choice { word: "messages", title: "Messages", names: &["message"] },
     Choice { word: "refusals", title: "Refusals", names: &["refused"] },
     Choice { word: "limits", title: "Limits reached", names: &["limit-reached"] },
     Choice { word: "suspensions", title: "Suspensions", names: &["suspended", "resumed"] },
+    Choice {
+        word: "standings",
+        title: "Standings",
+        names: &["standing-changed", "breaker-opened", "breaker-closed"],
+    },
     Choice { word: "next-hops", title: "Next hops", names: &["next-hop-up", "next-hop-down"] },
 ];
 

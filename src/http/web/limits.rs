@@ -20,6 +20,8 @@ pub(super) struct LimitRow {
     pub(super) source: String,
     pub(super) source_reason: Option<String>,
     pub(super) source_until: Option<Timestamp>,
+    /// `limited to 20 % of 50 until 27 Nov 2026 19:06 UTC`; none shown of what is whole.
+    pub(super) reduced: Option<String>,
 }
 
 /// A bar: how much of something is used.
@@ -53,6 +55,7 @@ impl LimitRow {
             source: view.source.clone(),
             source_reason: view.source_reason.clone(),
             source_until: view.source_until,
+            reduced: view.reduced.as_ref().map(|reduced| t.reduced(reduced)),
         }
     }
 

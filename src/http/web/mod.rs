@@ -11,6 +11,7 @@ mod alerts;
 mod answer;
 mod assets;
 mod audit;
+mod cases;
 mod events;
 mod frame;
 mod limits;
@@ -56,6 +57,9 @@ pub(super) fn routes(api: ApiState, transport: Transport) -> Router {
         .route("/accounts/{name}", get(accounts::account))
         .route("/tenants", get(accounts::tenants))
         .route("/tenants/{name}", get(tenant::show))
+        .route("/cases/{id}", get(cases::show))
+        .route("/breaker/close", get(cases::ask_close).post(cases::close))
+        .route("/{kind}/{name}/cancel", get(act::ask_cancel).post(act::cancel))
         .route("/{kind}/{name}/suspend", get(act::ask_suspend).post(act::suspend))
         .route("/{kind}/{name}/resume", get(act::ask_resume).post(act::resume))
         .route("/events", get(events::show))

@@ -40,6 +40,9 @@ struct OverviewPage {
     health: HealthRows,
     nearest: Panel<Vec<NearRow>>,
     suspended: Panel<Vec<SuspendedRow>>,
+    flagged: Panel<Vec<FlaggedRow>>,
+    /// Since when no rule suspends.
+    breaker: Panel<Option<Timestamp>>,
     alerts: Panel<Vec<AlertLine>>,
     audit: Panel<Vec<AuditLine>>,
 }
@@ -103,7 +106,19 @@ struct SuspendedRow {
     reason: String,
     case: String,
     since: Timestamp,
+    until: Option<Timestamp>,
     actor: String,
+}
+
+struct FlaggedRow {
+    kind: &'static str,
+    name: String,
+    path: String,
+    standing: String,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    percent: u32,
+    reasons: String,
 }
 
 /// Whoever sees one tenant only begins with that.
@@ -115,6 +130,10 @@ pub(super) async fn show(State(web): State<Web>, signed_in: SignedIn) -> Answer 
     let frame = Frame::english(&signed_in.visitor, Section::Overview);
     let health = web.admin.health.readiness().await;
     let suspended = panel(admin::suspended(&web.admin).await, suspended_rows);
+    let flagged = panel(admin::flagged(&web.admin).await, |found| {
+        found.into_iter().map(flagged_row).collect()
+    });
+    let breaker = panel(admin::breaker(&web.admin).await, |breaker| breaker.since);
     let nearest = admin::nearest(&web.admin, NEAREST).await;
     let near_row = |near: &admin::Nearest| NearRow::new(frame.t, frame.at, near);
     let nearest = panel(nearest, |found| found.iter().map(near_row).collect());
@@ -149,6 +168,8 @@ pub(super) async fn show(State(web): State<Web>, signed_in: SignedIn) -> Answer 
         health,
         nearest,
         suspended,
+        flagged,
+        breaker,
         alerts,
         audit,
     }))
@@ -274,7 +295,7 @@ fn suspended_rows(views: Vec<SubjectView>) -> Vec<SuspendedRow> {
 }
 
 fn suspended_row(view: SubjectView) -> Option<SuspendedRow> {
-    let Sending::Suspended { case, since, reason, actor } = view.state else { return None };
+    let Sending::Suspended { case, since, reason, actor, until } = view.state else { return None };
     let subjects =
         if view.kind == Scope::Tenant { SubjectKind::Tenants } else { SubjectKind::Accounts };
     let kind = Kind::of(subjects);
@@ -286,8 +307,26 @@ fn suspended_row(view: SubjectView) -> Option<SuspendedRow> {
         reason,
         case: case.to_string(),
         since,
+        until,
         actor,
     })
+}
+
+fn flagged_row(flagged: admin::Flagged) -> FlaggedRow {
+    let admin::Flagged { view, reasons } = flagged;
+    let subjects =
+        if view.kind == Scope::Tenant { SubjectKind::Tenants } else { SubjectKind::Accounts };
+    let kind = Kind::of(subjects);
+    FlaggedRow {
+        kind: kind.one,
+        path: kind.path(&view.name),
+        name: view.name,
+        standing: view.standing.standing,
+        since: view.standing.since,
+        until: view.standing.until,
+        percent: view.standing.percent,
+        reasons: reasons.join(", "),
+    }
 }
 
 const UNKNOWN: &str = "?";

@@ -40,6 +40,9 @@ struct TenantPage {
     contact: String,
     limits: Vec<LimitRow>,
     suspended: Vec<SuspendedAccount>,
+    flagged: Vec<FlaggedAccount>,
+    /// How much of its limits is left to the tenant, and until when, if that is not all.
+    limited: Option<String>,
     day: Plot,
     month: Plot,
     accounts: Vec<AccountRow>,
@@ -54,6 +57,7 @@ struct AccountRow {
     name: String,
     path: String,
     is_suspended: bool,
+    is_flagged: bool,
     limits: Vec<LimitRow>,
 }
 
@@ -62,6 +66,12 @@ struct SuspendedAccount {
     case: String,
     since: Timestamp,
     reason: String,
+}
+
+struct FlaggedAccount {
+    name: String,
+    /// How much is left to it, and until when, if that is not all.
+    limited: Option<String>,
 }
 
 /// Refusals of one account for one reason.
@@ -108,6 +118,8 @@ pub(super) async fn show(
     Ok(page(&TenantPage {
         limits: LimitRow::all_of(frame.t, &record.limits, frame.at, &record.state),
         suspended: accounts.items.iter().filter_map(suspended_account).collect(),
+        flagged: accounts.items.iter().filter_map(|view| flagged_account(frame.t, view)).collect(),
+        limited: limited(frame.t, &record),
         accounts: accounts
             .items
             .iter()
@@ -145,6 +157,7 @@ fn account_row(frame: &Frame, view: &SubjectView, tenant: &Sending) -> AccountRo
         name: view.name.clone(),
         path: Kind::of(SubjectKind::Accounts).path(&view.name),
         is_suspended: view.state != Sending::Active,
+        is_flagged: is_flagged(view),
         limits: LimitRow::all_of(frame.t, &view.limits, frame.at, state),
     }
 }
@@ -153,6 +166,27 @@ fn suspended_account(view: &SubjectView) -> Option<SuspendedAccount> {
     let Sending::Suspended { case, since, reason, .. } = &view.state else { return None };
     let (name, case, reason) = (view.name.clone(), case.to_string(), reason.clone());
     Some(SuspendedAccount { name, case, since: *since, reason })
+}
+
+/// True of whom something speaks against, or did until lately, so that not all is left to it. Of what is only observed nobody hears.
+fn is_flagged(view: &SubjectView) -> bool {
+    let standing = &view.standing;
+    view.state == Sending::Active && !standing.observed && !standing.is_plain()
+}
+
+fn flagged_account(t: &'static Texts, view: &SubjectView) -> Option<FlaggedAccount> {
+    is_flagged(view).then(|| FlaggedAccount { name: view.name.clone(), limited: limited(t, view) })
+}
+
+/// `20 %, until 27 Nov 2026 19:06 UTC`.
+fn limited(t: &'static Texts, view: &SubjectView) -> Option<String> {
+    let standing = &view.standing;
+    if !is_flagged(view) || standing.percent >= 100 {
+        return None;
+    }
+    let until = standing.until.or(standing.probation_until);
+    let until = until.map(|until| format!(", {}", t.until(&until))).unwrap_or_default();
+    Some(format!("{} %{until}", standing.percent))
 }
 
 /// Several reasons may have one title.

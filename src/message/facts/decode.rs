@@ -34,13 +34,23 @@ pub(super) fn octets<'t>(
 }
 
 /// Octets as text, by the character set that the header names; what does not fit is replaced.
-pub(super) fn text(content: &Content, octets: &[u8]) -> String {
+pub(super) fn text<'t>(content: &Content, octets: Cow<'t, [u8]>) -> Cow<'t, str> {
     let charset = content.charset.as_deref().unwrap_or_default();
     let is_utf8 = charset.is_empty() || charset.eq_ignore_ascii_case("utf-8");
-    match (str::from_utf8(octets), charset_decoder(charset.as_bytes())) {
-        (Ok(text), _) if is_utf8 || octets.is_ascii() => text.to_owned(),
-        (_, Some(decode)) if !is_utf8 => decode(octets),
-        _ => String::from_utf8_lossy(octets).into_owned(),
+    if !is_utf8
+        && !octets.is_ascii()
+        && let Some(decode) = charset_decoder(charset.as_bytes())
+    {
+        return Cow::Owned(decode(&octets));
+    }
+    match octets {
+        Cow::Borrowed(octets) => {
+            str::from_utf8(octets).map_or_else(|_| String::from_utf8_lossy(octets), Cow::Borrowed)
+        }
+        Cow::Owned(octets) => {
+            let lossy = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+            Cow::Owned(String::from_utf8(octets).unwrap_or_else(|wrong| lossy(wrong.as_bytes())))
+        }
     }
 }
 

@@ -14,13 +14,13 @@ impl Fingerprint {
     /// The fingerprint of a text; none if the text has too few words to tell.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
-        Self::of_features(features(text), FEATURES_MIN)
+        Self::of_features(&features(text), FEATURES_MIN)
     }
 
     /// The fingerprint of one line, such as a subject, by its words; none if it has none.
     #[must_use]
     pub fn of_line(text: &str) -> Option<Self> {
-        Self::of_features(words(text), 1)
+        Self::of_features(&words(text), 1)
     }
 
     /// Its bits.
@@ -38,15 +38,41 @@ impl Fingerprint {
     /// The largest distance of variants of one text.
     pub const NEAR: u32 = 8;
 
-    fn of_features(mut features: Vec<u64>, features_min: usize) -> Option<Self> {
-        features.sort_unstable();
-        features.dedup();
-        if features.len() < features_min {
-            return None;
+    fn of_features(features: &[u64], features_min: usize) -> Option<Self> {
+        let (mut met, mut votes, mut count) = (Met::new(features.len()), Votes::default(), 0);
+        for feature in features {
+            if met.is_new(*feature) {
+                votes.add(*feature);
+                count += 1;
+            }
         }
-        let mut votes = Votes::default();
-        features.iter().for_each(|feature| votes.add(*feature));
-        Some(Self(votes.majority(features.len())))
+        (count >= features_min).then(|| Self(votes.majority(count)))
+    }
+}
+
+/// Which features there were. They are hashes, so each has its place.
+struct Met(Vec<u64>);
+
+impl Met {
+    fn new(features: usize) -> Self {
+        Self(vec![0; (2 * features).next_power_of_two()])
+    }
+
+    /// True the first time; also later of one whose places others have, who would have to be made for that.
+    fn is_new(&mut self, feature: u64) -> bool {
+        let mask = self.0.len() - 1;
+        let begin = (feature >> 32) as usize;
+        for place in (begin..begin + PROBES_MAX).map(|place| place & mask) {
+            match self.0[place] {
+                known if known == feature => return false,
+                0 => {
+                    self.0[place] = feature;
+                    return true;
+                }
+                _ => {}
+            }
+        }
+        true
     }
 }
 
@@ -94,16 +120,23 @@ fn features(text: &str) -> Vec<u64> {
 
 /// Hashes of the words that say what a text is about. Whatever is not ASCII counts as a letter.
 fn words(text: &str) -> Vec<u64> {
-    let mut found = Found { words: Vec::new(), run_begin: 0, run_varies: false, word: Word::NEW };
-    for octet in text.bytes() {
-        match octet {
-            b'a'..=b'z' | b'A'..=b'Z' | 0x80.. => found.word.add(octet),
-            b'0'..=b'9' | b'@' | b'/' | b'=' => found.run_varies = true,
-            b' ' | b'\t' | b'\r' | b'\n' => found.end_run(),
-            _ => found.end_word(),
-        }
-        if found.run_begin >= FEATURES_MAX {
-            break;
+    let mut found = Found { words: Vec::new(), run_begin: 0, run_varies: false };
+    let mut rest = text.as_bytes();
+    while let Some((octet, behind)) = rest.split_first() {
+        match KINDS[usize::from(*octet)] {
+            ENDS_WORD => rest = behind,
+            ENDS_RUN => {
+                rest = behind;
+                found.end_run();
+                if found.run_begin >= FEATURES_MAX {
+                    break;
+                }
+            }
+            VARIES => {
+                rest = behind;
+                found.run_varies = true;
+            }
+            _ => rest = found.meet_word(rest),
         }
     }
     found.end_run();
@@ -117,40 +150,32 @@ struct Found {
     run_begin: usize,
     /// True if these words are part of something that campaigns vary: a link, an address, a number.
     run_varies: bool,
-    word: Word,
 }
 
 impl Found {
-    fn end_word(&mut self) {
-        if self.word.bytes >= WORD_BYTES_MIN {
-            self.words.push(mix(self.word.hash));
+    /// Meets the word that a text begins with, by FNV-1a over its letters; returns what is behind it.
+    fn meet_word<'t>(&mut self, text: &'t [u8]) -> &'t [u8] {
+        let (mut hash, mut bytes) = (FNV_BASIS, 0);
+        for octet in text {
+            let letter = KINDS[usize::from(*octet)];
+            if letter <= VARIES {
+                break;
+            }
+            hash = (hash ^ u64::from(letter)).wrapping_mul(FNV_PRIME);
+            bytes += 1;
         }
-        self.word = Word::NEW;
+        if bytes >= WORD_BYTES_MIN {
+            self.words.push(mix(hash));
+        }
+        &text[bytes..]
     }
 
     fn end_run(&mut self) {
-        self.end_word();
         if self.run_varies {
             self.words.truncate(self.run_begin);
         }
         self.run_begin = self.words.len();
         self.run_varies = false;
-    }
-}
-
-/// FNV-1a over a word in lower case.
-struct Word {
-    hash: u64,
-    bytes: usize,
-}
-
-impl Word {
-    const NEW: Self = Self { hash: 0xcbf2_9ce4_8422_2325, bytes: 0 };
-
-    fn add(&mut self, octet: u8) {
-        let octet = u64::from(octet.to_ascii_lowercase());
-        self.hash = (self.hash ^ octet).wrapping_mul(0x0100_0000_01b3);
-        self.bytes += 1;
     }
 }
 
@@ -168,3 +193,28 @@ const FEATURES_MAX: usize = 2_000;
 /// So many that [`FEATURES_MAX`] has room.
 const VOTES_DIGITS: usize = 11;
 const WORD_BYTES_MIN: usize = 3;
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0100_0000_01b3;
+/// How many places are looked at for a feature.
+const PROBES_MAX: usize = 16;
+
+/// What each octet is: a letter stands for itself in lower case.
+const KINDS: [u8; 256] = {
+    let mut table = [ENDS_WORD; 256];
+    let mut octet = 0_u8;
+    loop {
+        table[octet as usize] = match octet {
+            letter @ (b'a'..=b'z' | b'A'..=b'Z' | 0x80..) => letter.to_ascii_lowercase(),
+            b'0'..=b'9' | b'@' | b'/' | b'=' => VARIES,
+            b' ' | b'\t' | b'\r' | b'\n' => ENDS_RUN,
+            _ => ENDS_WORD,
+        };
+        if octet == u8::MAX {
+            break table;
+        }
+        octet += 1;
+    }
+};
+const ENDS_WORD: u8 = 0;
+const ENDS_RUN: u8 = 1;
+const VARIES: u8 = 2;

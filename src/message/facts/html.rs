@@ -4,10 +4,10 @@
 
 use super::{Mark, Marks, links::Links, text_room};
 use html5gum::{
-    Span, Tokenizer,
+    Emitter, ForwardingEmitter, Span, Tokenizer,
     emitters::callback::{CallbackEmitter, CallbackEvent},
 };
-use std::convert::Infallible;
+use std::{borrow::Cow, convert::Infallible};
 
 /// Adds what a reader sees of a page to `text`, and what else it has to `links` and `marks`.
 pub(super) fn read(html: &str, text: &mut String, links: &mut Links, marks: &mut Marks) {
@@ -26,7 +26,22 @@ pub(super) fn read(html: &str, text: &mut String, links: &mut Links, marks: &mut
         None::<Infallible>
     });
     emitter.naively_switch_states(true);
-    Tokenizer::new_with_emitter(html, emitter).for_each(drop);
+    Tokenizer::new_with_emitter(html, Unchecked(emitter)).for_each(drop);
+}
+
+/// An emitter that is not told of errors, which spares the tokenizer to look for them in every character.
+struct Unchecked<E>(E);
+
+impl<E: Emitter> ForwardingEmitter for Unchecked<E> {
+    type Token = E::Token;
+
+    fn inner(&mut self) -> &mut impl Emitter<Token = Self::Token> {
+        &mut self.0
+    }
+
+    fn should_emit_errors(&mut self) -> bool {
+        false
+    }
 }
 
 struct Page<'o> {
@@ -82,11 +97,13 @@ impl Page<'_> {
                 self.hides |= matches!(self.attribute, Attribute::Hidden);
             }
             CallbackEvent::AttributeValue { value } => {
-                self.meet_value(&String::from_utf8_lossy(value));
+                if !matches!(self.attribute, Attribute::Hidden | Attribute::Other) {
+                    self.meet_value(&text_of(value));
+                }
             }
             CallbackEvent::CloseStartTag { .. } => self.open(),
             CallbackEvent::EndTag { name } => self.close(name),
-            CallbackEvent::String { value } => self.meet_text(&String::from_utf8_lossy(value)),
+            CallbackEvent::String { value } => self.meet_text(&text_of(value)),
             CallbackEvent::Comment { .. }
             | CallbackEvent::Doctype { .. }
             | CallbackEvent::Error(_) => {}
@@ -182,6 +199,11 @@ impl Attribute {
             _ => Self::Other,
         }
     }
+}
+
+/// Octets of a page as text; those of a text are one nearly always, which is found out faster than what else they are.
+fn text_of(octets: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(octets).map_or_else(|_| String::from_utf8_lossy(octets), Cow::Borrowed)
 }
 
 /// True of a style that makes an element invisible.

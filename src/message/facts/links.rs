@@ -32,6 +32,7 @@ impl Links {
             marks.set(Mark::LinksUncounted);
             return None;
         }
+        let url = up_to_path(url);
         let whole = if url.starts_with("//") { format!("https:{url}") } else { url.to_owned() };
         let url = Url::parse(&whole).ok()?;
         let link = Link::to(&url)?;
@@ -116,11 +117,23 @@ fn is_of_web(url: &str) -> bool {
     begins("http:") || begins("https:") || begins("ftp:") || begins("//")
 }
 
+/// A link without its path and what follows, which say nothing about the host. However many slashes there are, the host stands
+/// behind them (WHATWG URL §4.4, "special authority ignore slashes state").
+fn up_to_path(url: &str) -> &str {
+    let slashes = url.find("//").unwrap_or(url.len());
+    let host = url[slashes..].trim_start_matches(['/', '\\', '\t', '\r', '\n']);
+    let path = host.find(['/', '\\', '?', '#']).unwrap_or(host.len());
+    &url[..url.len() - host.len() + path]
+}
+
 /// The link that a text begins with.
 fn url_at(text: &str) -> &str {
     let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '"' | '`');
     let window = floor(text, URL_BYTES_MAX + 1);
-    let url = &window[..window.find(ends).unwrap_or(window.len())];
+    // Most links are ASCII as far as they go.
+    let ascii = window.bytes().take_while(|octet| octet.is_ascii() && !ends(char::from(*octet)));
+    let ascii = ascii.count();
+    let url = &window[..window[ascii..].find(ends).map_or(window.len(), |end| ascii + end)];
     url.trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '}', '\'', '*', '_'])
 }
 

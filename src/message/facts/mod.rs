@@ -181,7 +181,7 @@ impl Facts {
     }
 
     /// The text of a part; `room` is how much more may be decoded.
-    fn decoded(&mut self, leaf: &Leaf<'_>, room: &mut usize) -> String {
+    fn decoded<'t>(&mut self, leaf: &Leaf<'t>, room: &mut usize) -> Cow<'t, str> {
         let decoded = decode::octets(&leaf.content, leaf.body, *room);
         let is_ascii = decoded.as_ref().is_some_and(|octets| octets.is_ascii());
         let is_base64 = leaf.content.encoding == Encoding::Base64;
@@ -189,7 +189,7 @@ impl Facts {
         self.marks.set_if(Mark::BadEncoding, decoded.is_none());
         let octets = decoded.unwrap_or(Cow::Borrowed(&leaf.body[..leaf.body.len().min(*room)]));
         *room -= octets.len().min(*room);
-        decode::text(&leaf.content, &octets)
+        decode::text(&leaf.content, octets)
     }
 }
 

@@ -166,6 +166,13 @@ fn links_are_listed_by_host() {
             pair("www.firm.example", "firm.example"),
         ]
     );
+    let odd = "http:///a.example/b http://b.example\\c http://c.example?d=//x http://d.example#//x";
+    assert_eq!(
+        hosts("", odd),
+        ["a.example", "b.example", "c.example", "d.example"].map(|host| pair(host, host))
+    );
+    let split = "<a href='https:/\t/\ta.ex\nample/b'>a</a> <a href='https:b.example//c'>b</a>";
+    assert_eq!(hosts(HTML, split), ["a.example", "b.example"].map(|host| pair(host, host)));
     let page = "<a href='http://x@3221225985/'>a</a> <a href=' //m\u{fc}ller.example/b'>b</a> <a href='/c'>c</a>";
     let expected =
         [pair("192.0.2.1", "192.0.2.1"), pair("xn--mller-kva.example", "xn--mller-kva.example")];
@@ -290,6 +297,28 @@ fn scripts_and_their_tricks_are_seen() {
     check("p\u{430}yp\u{430}l account", &[("Latn", 84), ("Cyrl", 15)], Some(Mark::MixedScripts));
     check("pass\u{200b}word", &[("Latn", 100)], Some(Mark::Invisible));
     check("123", &[], None);
+}
+
+#[test]
+fn words_are_counted_however_long_their_lines_are() {
+    let check = |text: &str, words: u32, shouted: u32| {
+        let shape = read(&message("", text)).shape;
+        assert_eq!((shape.words, shape.shouted), (words, shouted), "{text}");
+    };
+    check("one  two\tTHREE\r\n\r\nFOUR! iFIVE SI-X A.B.C.D 7SEVEN7\x0cEIGHT", 9, 5);
+    check(&"AB ".repeat(500), 500, 0);
+    check(&"ABCD ab\r\n".repeat(500), 1_000, 500);
+    check(&"X".repeat(2_000), 1, 1);
+    check("\r\n \r\n", 0, 0);
+}
+
+#[test]
+fn a_text_that_is_repeated_has_the_same_fingerprint() {
+    let text =
+        "rates begin at three percent and no income check is needed before the places are gone ";
+    let finger = |text: &str| read(&message("", text)).fingerprint.unwrap();
+    assert_eq!(finger(&text.repeat(20)), finger(&text.repeat(2)));
+    assert_eq!(finger(&text.to_uppercase()), finger(text));
 }
 
 #[test]

@@ -63,12 +63,12 @@ impl Shape {
         let quotes = memchr::memmem::find_iter(octets, b"\n>").count();
         let quotes = quotes + usize::from(text.starts_with('>'));
         let has_open_line = !text.is_empty() && !text.ends_with('\n');
-        let words = || text.split_ascii_whitespace();
+        let capitals = count(octets, u8::is_ascii_uppercase);
         Self {
-            words: number(words().count()),
+            words: count_of_words(octets),
             letters: count(octets, u8::is_ascii_alphabetic),
-            capitals: count(octets, u8::is_ascii_uppercase),
-            shouted: number(words().filter(|word| is_shouted(word.as_bytes())).count()),
+            capitals,
+            shouted: if capitals < SHOUTED_LETTERS_MIN { 0 } else { count_of_shouted(text) },
             digits: count(octets, u8::is_ascii_digit),
             exclamations: count(octets, |octet| *octet == b'!'),
             money: count(octets, |octet| *octet == b'$'),
@@ -97,18 +97,49 @@ impl Shape {
     }
 }
 
+/// How many words there are: octets that are no white space behind one that is.
+fn count_of_words(octets: &[u8]) -> u32 {
+    let Some((first, rest)) = octets.split_first() else { return 0 };
+    let in_piece = |(before, here): (&[u8], &[u8])| {
+        let pairs = before.iter().zip(here);
+        pairs.map(|(before, here)| space(*before) & (1 - space(*here))).sum::<u8>()
+    };
+    let pieces = octets.chunks(PIECE_BYTES).zip(rest.chunks(PIECE_BYTES));
+    pieces.map(|piece| u32::from(in_piece(piece))).sum::<u32>() + u32::from(1 - space(*first))
+}
+
+/// 1 for white space of ASCII. Without a branch, so that many octets are looked at at a time.
+const fn space(octet: u8) -> u8 {
+    let is_space = (octet == b' ')
+        | (octet == b'\t')
+        | (octet == b'\n')
+        | (octet == b'\x0c')
+        | (octet == b'\r');
+    is_space as u8
+}
+
+/// How many words are shouted. Only lines with capitals enough are taken apart.
+fn count_of_shouted(text: &str) -> u32 {
+    let may_shout =
+        |line: &&str| count(line.as_bytes(), u8::is_ascii_uppercase) >= SHOUTED_LETTERS_MIN;
+    let mut begin = 0;
+    let ends = memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
+    let lines = ends.map(|end| &text[std::mem::replace(&mut begin, end)..end]);
+    let words = lines.filter(may_shout).flat_map(str::split_ascii_whitespace);
+    number(words.filter(|word| is_shouted(word.as_bytes())).count())
+}
+
 /// True of a word of four letters or more that are all capitals.
 fn is_shouted(word: &[u8]) -> bool {
-    let letters = |word: &[u8]| word.iter().filter(|octet| octet.is_ascii_alphabetic()).count();
-    !word.first().is_some_and(u8::is_ascii_lowercase)
+    !word.first().is_none_or(u8::is_ascii_lowercase)
         && !word.iter().any(u8::is_ascii_lowercase)
-        && letters(word) >= SHOUTED_LETTERS_MIN
+        && count(word, u8::is_ascii_uppercase) >= SHOUTED_LETTERS_MIN
 }
 
 /// How many octets are such. In pieces that a small number can count, which processors do many octets at a time.
 fn count(octets: &[u8], is_such: impl Fn(&u8) -> bool) -> u32 {
     let in_piece = |piece: &[u8]| piece.iter().map(|octet| u8::from(is_such(octet))).sum::<u8>();
-    octets.chunks(usize::from(u8::MAX)).map(|piece| u32::from(in_piece(piece))).sum()
+    octets.chunks(PIECE_BYTES).map(|piece| u32::from(in_piece(piece))).sum()
 }
 
 fn number(count: usize) -> u32 {
@@ -143,7 +174,9 @@ const fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
-const SHOUTED_LETTERS_MIN: usize = 4;
+const SHOUTED_LETTERS_MIN: u32 = 4;
+/// So many can be counted with an octet, and are whole vectors of any processor.
+const PIECE_BYTES: usize = 192;
 const SHARE_MIN: u8 = 5;
 /// More scripts than this in one text are counted to none.
 const SCRIPTS_MAX: usize = 16;

@@ -4,7 +4,7 @@ use super::{Facts, Kind, Severity};
 use crate::{
     event::{
         CertificateEnd, Charged, DiskRoom, Event, LimitReached, MessageReport, Outcome, Refusal,
-        RefusalReason, Resumed, Scanner, SlaBudget, Suspended, Trouble,
+        RefusalReason, Resumed, Scanner, SlaBudget, StandingChanged, Suspect, Suspended, Trouble,
     },
     rules::vitals::{CERTIFICATE_CRITICAL_DAYS, is_disk_critical},
     types::{Scope, SubjectId, TenantId},
@@ -117,8 +117,12 @@ impl Condition {
 pub(super) fn signs(event: &Event) -> Vec<Sign> {
     match event {
         Event::LimitReached(reached) => vec![raise(limit(reached))],
-        Event::Suspended(suspended) => vec![raise(suspension(suspended))],
+        Event::Suspended(suspended) => {
+            let flagged = Suspect::Subject(suspended.subject.clone());
+            vec![clear(&unflagged(&flagged)), raise(suspension(suspended))]
+        }
         Event::Resumed(resumed) => vec![clear(&lifted(resumed))],
+        Event::StandingChanged(changed) => standing(changed).into_iter().collect(),
         Event::Message(report) if report.outcome == Outcome::Sent => flows(),
         Event::Refused(refusal) => stopped(refusal),
         Event::NextHopDown(state) => {
@@ -167,6 +171,8 @@ fn of_the_gate(event: &Event) -> Option<Sign> {
         Event::SpoolFailed(trouble) => seen(Kind::SpoolFailing, trouble),
         Event::ConfigRejected(trouble) => seen(Kind::ConfigRejected, trouble),
         Event::TaskPanicked(trouble) => seen(Kind::TaskPanicked, trouble),
+        Event::BreakerOpened => Some(raise(Condition::gate(Kind::BreakerOpen))),
+        Event::BreakerClosed(_) => over(Kind::BreakerOpen),
         Event::PlacesScarce => Some(raise(Condition::gate(Kind::PlacesScarce))),
         Event::StoreRecovered => over(Kind::StoreFailing),
         Event::ArchiveRecovered => over(Kind::ArchiveFailing),
@@ -218,6 +224,7 @@ fn suspension(suspended: &Suspended) -> Condition {
         case: Some(suspended.case.clone()),
         reason: Some(shortened(&suspended.reason)),
         actor: Some(shortened(&suspended.actor)),
+        until: suspended.until,
         ..Facts::default()
     };
     let tenant = tenant_of(&suspended.subject);
@@ -227,6 +234,46 @@ fn suspension(suspended: &Suspended) -> Condition {
 
 fn lifted(resumed: &Resumed) -> Condition {
     Condition::of(Kind::Suspended, About::subject(&resumed.subject), Facts::default())
+}
+
+/// What is only observed has no consequences that anybody would have to hear of.
+fn standing(changed: &StandingChanged) -> Option<Sign> {
+    if changed.observed_only {
+        return None;
+    }
+    let severity = match changed.to {
+        "warned" => Severity::Info,
+        "throttled" => Severity::Warning,
+        _ => return Some(clear(&unflagged(&changed.who))),
+    };
+    let reasons = changed.reasons.iter().take(REASONS_MAX).map(|reason| shortened(reason));
+    let account = match &changed.who {
+        Suspect::Subject(subject) => account_of(subject),
+        Suspect::Client(_) => None,
+    };
+    let client = match &changed.who {
+        Suspect::Client(prefix) => Some(prefix.to_string()),
+        Suspect::Subject(_) => None,
+    };
+    let facts = Facts {
+        account,
+        client,
+        standing: Some(changed.to.to_owned()),
+        until: changed.until,
+        points: Some(format!("{:.1}", changed.points)),
+        reasons: Some(reasons.collect::<Vec<_>>()).filter(|reasons| !reasons.is_empty()),
+        ..Facts::default()
+    };
+    let tenant = changed.tenant.clone();
+    Some(raise(Condition { severity, tenant, facts, ..unflagged(&changed.who) }))
+}
+
+fn unflagged(who: &Suspect) -> Condition {
+    let about = match who {
+        Suspect::Subject(subject) => About::subject(subject),
+        Suspect::Client(prefix) => About::new("client-ip", prefix.to_string()),
+    };
+    Condition::of(Kind::Flagged, about, Facts::default())
 }
 
 fn account_of(subject: &SubjectId) -> Option<crate::types::AccountId> {
@@ -310,5 +357,7 @@ fn shortened(text: &str) -> String {
 }
 
 const TEXT_CHARS_MAX: usize = 500;
+/// Reasons that a message names.
+const REASONS_MAX: usize = 8;
 /// A limit with a short window is not said to be free again sooner than this.
 const LIMIT_LASTS_MIN: Duration = Duration::from_secs(900);

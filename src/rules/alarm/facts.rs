@@ -55,6 +55,14 @@ facts! {
     reason: String,
     /// Who did it.
     actor: String,
+    /// What a sender may do by its standing.
+    standing: String,
+    /// Until when that lasts by itself.
+    until: Timestamp,
+    /// The points against the sender.
+    points: String,
+    /// What speaks against it.
+    reasons: Vec<String>,
     /// How much there was.
     seen: u64,
     /// How much there usually is, or how much there was in all.

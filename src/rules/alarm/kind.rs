@@ -29,6 +29,10 @@ kinds! {
     LimitReached = "limit-reached",
     /// An account or tenant is suspended; its end is that the suspension was lifted.
     Suspended = "suspended",
+    /// An account, tenant or client address is warned or throttled.
+    Flagged = "flagged",
+    /// Suspensions were a wave, so that no rule suspends any more until a person says so.
+    BreakerOpen = "breaker-open",
     /// An account sends far more than it used to.
     SuddenVolume = "sudden-volume",
     /// A next hop fails so often that it is left alone for a while.
@@ -78,6 +82,8 @@ impl Kind {
             Self::LimitNear => Rule::event(Info, HOUR),
             Self::LimitReached => Rule::event(Warning, HOUR),
             Self::Suspended => Rule { repeat: Some(seconds(7 * 86_400)), ..Rule::state(Warning) },
+            Self::Flagged => Rule { calm: Duration::ZERO, ..Rule::event(Warning, DAY) },
+            Self::BreakerOpen => Rule { is_own: true, ..Rule::state(Critical) },
             Self::SuddenVolume => Rule::event(Warning, seconds(7_200)),
             Self::NextHopDown => Rule { hold: seconds(5), ..Rule::own(Warning) },
             Self::NextHopRefusing => Rule::event(Warning, QUARTER),
@@ -100,7 +106,14 @@ impl Kind {
     /// True if it concerns a customer, who then hears of it too.
     #[must_use]
     pub const fn is_customers(self) -> bool {
-        matches!(self, Self::LimitNear | Self::LimitReached | Self::Suspended | Self::SuddenVolume)
+        matches!(
+            self,
+            Self::LimitNear
+                | Self::LimitReached
+                | Self::Suspended
+                | Self::Flagged
+                | Self::SuddenVolume
+        )
     }
 }
 

@@ -19,6 +19,7 @@ fn suspended() -> Event {
         case: "TG-1".parse().unwrap(),
         reason: "spam".into(),
         actor: "op".into(),
+        until: None,
     })
 }
 
@@ -83,6 +84,7 @@ fn message(outcome: Outcome, recipients_sent: u32) -> MessageReport {
         lasted: Duration::ZERO,
         next_hop_took: None,
         scans: crate::event::Scans::default(),
+        judgement: None,
         would_refuse: false,
     }
 }

@@ -32,6 +32,8 @@ fn english(alert: &Alert) -> Words {
         Kind::LimitNear => format!("{scope} {name} has used 80 % of a sending limit"),
         Kind::LimitReached => format!("{scope} {name} has used up a sending limit"),
         Kind::Suspended => format!("{scope} {name} is suspended"),
+        Kind::Flagged => format!("{} {name} is {}", scope_word(scope), standing_of(facts)),
+        Kind::BreakerOpen => String::from("suspensions have stopped: there were too many at once"),
         Kind::SuddenVolume => format!("account {name} suddenly sends far more than usual"),
         Kind::NextHopDown => format!("next hop {name} cannot be used"),
         Kind::NextHopRefusing => format!("next hop {name} refuses mail"),
@@ -53,6 +55,14 @@ fn english(alert: &Alert) -> Words {
         Kind::Test => String::from("this is a test"),
     };
     Words { title: ended(alert, title, "over: "), text: seen(facts), advice: advice(alert.kind) }
+}
+
+fn scope_word(scope: &str) -> &str {
+    if scope == "client-ip" { "client address" } else { scope }
+}
+
+fn standing_of(facts: &Facts) -> &str {
+    facts.standing.as_deref().unwrap_or("suspect")
 }
 
 fn ended(alert: &Alert, title: String, mark: &str) -> String {
@@ -90,6 +100,9 @@ fn seen(facts: &Facts) -> String {
         parts.push(format!("case {case}"));
     }
     parts.extend(facts.reason.iter().map(|reason| format!("reason: {reason}")));
+    parts.extend(facts.until.iter().map(|until| format!("until {}", until.to_second_ceiling())));
+    parts.extend(facts.points.iter().map(|points| format!("{points} points")));
+    parts.extend(facts.reasons.iter().flatten().cloned());
     parts.extend(facts.actor.iter().map(|actor| format!("by {actor}")));
     parts.extend(facts.detail.iter().cloned());
     parts.join("; ")
@@ -111,6 +124,13 @@ const fn advice(kind: Kind) -> &'static str {
         Kind::Suspended => {
             "No mail is accepted until the suspension is lifted. Find and remove the cause, change the password, \
              then ask for it to be lifted and name the case."
+        }
+        Kind::Flagged => {
+            "Look at what it sends. If it is not wanted, change the password; while it is throttled, its limits are reduced."
+        }
+        Kind::BreakerOpen => {
+            "Nobody is suspended by a rule until somebody closes it: see whether the accounts are stolen or a rule is wrong, \
+             then tollgate breaker close."
         }
         Kind::SuddenVolume => {
             "If nobody sent that much on purpose, the password may be stolen: suspend the account and change it."
@@ -165,6 +185,10 @@ fn indonesian(alert: &Alert) -> Words {
         Kind::LimitNear => format!("{scope} {name} telah memakai 80 % batas pengiriman"),
         Kind::LimitReached => format!("{scope} {name} telah menghabiskan batas pengiriman"),
         Kind::Suspended => format!("{scope} {name} ditangguhkan"),
+        Kind::Flagged if facts.standing.as_deref() == Some("throttled") => {
+            format!("pengiriman {scope} {name} dibatasi")
+        }
+        Kind::Flagged => format!("pengiriman {scope} {name} mencurigakan"),
         _ => format!("akun {name} tiba-tiba mengirim jauh lebih banyak dari biasanya"),
     };
     let advice = match alert.kind {
@@ -178,6 +202,10 @@ fn indonesian(alert: &Alert) -> Words {
         Kind::Suspended => {
             "Surat tidak diterima sampai penangguhan dicabut. Temukan dan hilangkan penyebabnya, ganti kata sandi, \
              lalu mintalah pencabutan dengan menyebut nomor kasus."
+        }
+        Kind::Flagged => {
+            "Periksa apa yang dikirim. Jika bukan kiriman Anda, segera ganti kata sandi; selama dibatasi, batas \
+             pengirimannya dikurangi."
         }
         _ => {
             "Jika tidak ada yang sengaja mengirim sebanyak itu, kata sandi mungkin dicuri: segera gantilah."
@@ -199,6 +227,8 @@ fn seen_in_indonesian(facts: &Facts) -> String {
     }
     parts.extend(facts.case.iter().map(|case| format!("kasus {case}")));
     parts.extend(facts.reason.iter().map(|reason| format!("alasan: {reason}")));
+    parts.extend(facts.until.iter().map(|until| format!("sampai {}", until.to_second_ceiling())));
+    parts.extend(facts.reasons.iter().flatten().cloned());
     parts.join("; ")
 }
 

@@ -1,8 +1,8 @@
 //! Mail of the past, judged again: the very same rules and windows on virtual time.
 //!
 //! Pure. A [`Replay`] is shown one message after the other, in the order of time, and says what would have become of it. It
-//! learns an answer of the next hop only if it would have handed the message on, because a gate that refuses a message never
-//! hears how it would have fared. A message that was put off does not come back; with mail programs that try again, less
+//! learns an answer of the next hop only if it would have handed on what that is about, because a gate that refuses a message never
+//! hears how it would have fared. Recipients are handed on before the text, and where none is left there is none. A message that was put off does not come back; with mail programs that try again, less
 //! is lost than it seems here.
 
 mod summary;
@@ -13,12 +13,10 @@ mod windows;
 pub use summary::{Summary, Suspect};
 
 use super::{
+    judgement::{self, Common, Memory, Mind, Opinion},
     limits::{Mode, ScopedLimit},
-    spam::{
-        self, Answers, Attempt, Client, Evidence, Look, Profile, Recipient, Refused, Says, Shared,
-        Text,
-    },
-    suspension::{self, Breaker, Change, Conduct, Group, Standing},
+    spam::{self, Answers, Attempt, Client, Evidence, Recipient, Refused, Says, Text},
+    suspension::{Change, Conduct, Group, Standing},
 };
 use crate::types::{AccountId, IpPrefix, TenantId, Timestamp};
 use std::collections::HashMap;
@@ -29,10 +27,8 @@ use windows::{Payers, Wanted, Windows};
 pub struct Settings {
     /// The limits of every account, tenant and client address.
     pub limits: Vec<ScopedLimit>,
-    /// The signals.
-    pub spam: spam::Settings,
-    /// The standings.
-    pub suspension: suspension::Settings,
+    /// The signals and standings.
+    pub judgement: judgement::Settings,
 }
 
 /// One message of the past.
@@ -95,15 +91,14 @@ pub struct Replay {
     accounts: HashMap<AccountId, Sender>,
     tenants: HashMap<TenantId, Group>,
     clients: HashMap<IpPrefix, Group>,
-    shared: Shared,
-    breaker: Breaker,
+    common: Common,
     summary: Summary,
 }
 
 /// An account's memory and standing.
 struct Sender {
     hash: u32,
-    profile: Profile,
+    mind: Mind,
     conduct: Conduct,
 }
 
@@ -117,8 +112,7 @@ impl Replay {
             accounts: HashMap::new(),
             tenants: HashMap::new(),
             clients: HashMap::new(),
-            shared: Shared::default(),
-            breaker: Breaker::default(),
+            common: Common::default(),
             summary: Summary::default(),
         }
     }
@@ -140,8 +134,7 @@ impl Replay {
     }
 
     fn decide(&mut self, message: &Message<'_>) -> Decision {
-        let is_shut = self.settings.suspension.mode == Mode::Enforce
-            && self.accounts[message.account].conduct.standing().is_shut();
+        let is_shut = self.acts() && self.accounts[message.account].conduct.standing().is_shut();
         if is_shut {
             return Decision::new(Action::Reject, message);
         }
@@ -153,40 +146,51 @@ impl Replay {
             .filter(|(passed, _)| **passed)
             .map(|(_, r)| r.0)
             .collect();
+        let answers = answers(message, &passed);
+        let is_seen = answers.taken > 0;
         let attempt = Attempt {
             at: message.at,
             client: message.client.map(|(_, client)| client),
             recipients: &recipients,
             over_limit: count(passed.iter().filter(|passed| !**passed)),
             is_null_sender: message.is_null_sender,
-            text: message.text,
+            text: if is_seen { message.text } else { Text::default() },
         };
         let mut decision = Decision { passed, ..Decision::new(Action::Accept, message) };
-        self.judge(message, &attempt, &mut decision);
+        self.judge(message, &attempt, answers.taken, &mut decision);
+        if !is_seen {
+            // Without a recipient there is no text to refuse.
+            decision.action = if recipients.is_empty() { Action::Defer } else { Action::Accept };
+        }
         if decision.action == Action::Accept {
-            self.hand_on(message, &attempt, wanted, &mut decision);
+            self.hand_on(message, &attempt, &answers, wanted, &mut decision);
         }
         decision
     }
 
-    /// Asks the limits about each recipient in its turn.
+    /// True if standings act and are not only told.
+    fn acts(&self) -> bool {
+        self.settings.judgement.suspension.mode == Mode::Enforce
+    }
+
+    /// Asks the limits about each recipient in its turn; one that the next hop does not take gives its place back.
     fn admit(&self, message: &Message<'_>, wanted: &[Wanted]) -> Vec<bool> {
         let mut granted = 0;
         message
             .recipients
             .iter()
-            .map(|_| {
+            .map(|(_, says)| {
                 let fits = self.windows.admits(wanted, granted, message.at);
-                granted += u32::from(fits);
+                granted += u32::from(fits && *says == Says::Taken);
                 fits
             })
             .collect()
     }
 
     fn payers<'a>(&self, message: &Message<'a>) -> Payers<'a> {
-        let (now, settings) = (message.at, &self.settings.suspension);
+        let (now, settings) = (message.at, &self.settings.judgement.suspension);
         let percent =
-            |group: Option<&Group>| group.map_or(100, |group| group.conduct.percent(now, settings));
+            |group: Option<&Group>| group.map_or(100, |group| group.percent(now, settings));
         Payers {
             account: (
                 message.account,
@@ -199,27 +203,31 @@ impl Replay {
     }
 
     /// Looks at a message before it goes on.
-    fn judge(&mut self, message: &Message<'_>, attempt: &Attempt<'_>, decision: &mut Decision) {
-        let sender = &self.accounts[message.account];
-        let look =
-            spam::look(&sender.profile, &self.shared, sender.hash, attempt, &self.settings.spam);
-        self.note(message, attempt, &look, decision);
-        let standing = self.accounts[message.account].conduct.standing();
-        let is_shut = standing.is_shut() && self.settings.suspension.mode == Mode::Enforce;
-        decision.action = if is_shut || message.text.score >= self.settings.spam.refuse_score {
+    fn judge(
+        &mut self,
+        message: &Message<'_>,
+        attempt: &Attempt<'_>,
+        taken: u32,
+        decision: &mut Decision,
+    ) {
+        let opinion = self.remember(message, |memory, settings| memory.look(attempt, settings));
+        self.follow(message, attempt, &opinion, decision);
+        let is_shut = self.acts() && self.accounts[message.account].conduct.standing().is_shut();
+        let max = self.settings.judgement.spam.refuse_score;
+        let refuses = attempt.text.score.is_some_and(|score| score >= max);
+        decision.action = if is_shut || refuses {
             Action::Reject
-        } else if attempt.recipients.is_empty() || self.is_beyond(message, attempt) {
+        } else if self.is_beyond(message, taken) {
             Action::Defer
         } else {
             Action::Accept
         };
     }
 
-    /// True if the account is throttled by now, and the message no longer fits.
-    fn is_beyond(&self, message: &Message<'_>, attempt: &Attempt<'_>) -> bool {
+    /// True if the account is throttled by now, and the recipients that the next hop took no longer fit.
+    fn is_beyond(&self, message: &Message<'_>, taken: u32) -> bool {
         let wanted = self.windows.wanted(self.payers(message));
-        let before_last = count(attempt.recipients.iter().skip(1));
-        !self.windows.admits(&wanted, before_last, message.at)
+        !self.windows.admits(&wanted, taken.saturating_sub(1), message.at)
     }
 
     /// Hands a message on and learns from the answers.
@@ -227,77 +235,77 @@ impl Replay {
         &mut self,
         message: &Message<'_>,
         attempt: &Attempt<'_>,
+        answers: &Answers,
         charged: Vec<Wanted>,
         decision: &mut Decision,
     ) {
-        let answers = answers(message, &decision.passed);
         // Recipients that the next hop took are charged if it took the text.
         let taken = if message.answer.1 == Says::Taken { answers.taken } else { 0 };
         self.windows.charge(charged, taken, message.at);
-        let sender = &self.accounts[message.account];
-        let look = spam::look_back(
-            &sender.profile,
-            attempt,
-            &answers,
-            sender.profile.evidence,
-            &self.settings.spam,
-        );
-        self.shared.note(&sender.profile, attempt, sender.hash, &self.settings.spam);
-        self.learn(message, attempt, &answers);
-        self.note(message, attempt, &look, decision);
+        let opinion =
+            self.remember(message, |memory, settings| memory.look_back(attempt, answers, settings));
+        self.follow(message, attempt, &opinion, decision);
     }
 
-    fn learn(&mut self, message: &Message<'_>, attempt: &Attempt<'_>, answers: &Answers) {
-        if let Some(sender) = self.accounts.get_mut(message.account) {
-            sender.profile.learn(attempt, answers);
-        }
-    }
-
-    /// Keeps the points and lets the standing follow.
-    fn note(
+    /// Lets the standings follow from what is thought of the account.
+    fn follow(
         &mut self,
         message: &Message<'_>,
         attempt: &Attempt<'_>,
-        look: &Look,
+        opinion: &Opinion,
         decision: &mut Decision,
     ) {
-        let points = look.evidence.total() * self.suspicion(message);
-        let may_suspend = self.breaker.is_closed();
-        let accounts = self.accounts.len();
+        decision.points = opinion.points;
+        decision.evidence = opinion.evidence;
+        decision.reasons.extend(&opinion.reasons);
+        let settings = &self.settings.judgement.suspension;
         let Some(sender) = self.accounts.get_mut(message.account) else { return };
-        sender.profile.evidence = look.evidence;
-        decision.points = points;
-        decision.evidence = look.evidence;
-        let against = look.findings.iter().filter(|finding| finding.points > 0.0);
-        decision.reasons.extend(against.map(|finding| finding.reason));
-        let settings = &self.settings.suspension;
-        let change = sender.conduct.weigh(points, may_suspend, message.at, settings);
+        let Some((conduct, change)) = opinion.weigh(&sender.conduct, message.at, settings) else {
+            return;
+        };
+        sender.conduct = conduct;
         decision.account.extend(change);
         if !change.is_some_and(|change| change.to.is_shut()) {
             return;
         }
-        self.summary.suspended(message, look.evidence);
-        self.shared.condemn(&sender.profile, attempt, &self.settings.spam);
-        if self.breaker.count(accounts, message.at, settings) {
+        self.summary.suspended(message, opinion.evidence);
+        let accounts = self.accounts.len();
+        let aftermath =
+            self.remember(message, |memory, settings| memory.condemn(attempt, accounts, settings));
+        if aftermath.opened_breaker {
             self.summary.breaker_opened(message.at);
         }
-        let hash = sender.hash;
-        let tenant =
-            self.tenants.entry(message.tenant.clone()).or_insert_with(|| Group::new(message.at));
-        decision.tenant = tenant.count(hash, message.at, settings);
-        if let Some((prefix, _)) = message.client {
-            let client = self.clients.entry(prefix).or_insert_with(|| Group::new(message.at));
-            decision.client = client.count(hash, message.at, settings);
-        }
+        (decision.tenant, decision.client) = (aftermath.tenant, aftermath.client);
     }
 
-    /// What points are multiplied with where the account's tenant or client address is suspect itself.
-    fn suspicion(&self, message: &Message<'_>) -> f32 {
-        let settings = &self.settings.suspension;
-        let tenant = self.tenants.get(message.tenant);
-        let client = message.client.and_then(|(prefix, _)| self.clients.get(&prefix));
-        let is_in = [tenant, client].into_iter().flatten().any(|group| group.is_in(settings));
-        if is_in { SUSPICION } else { 1.0 }
+    /// Has something done with all that is remembered of a message's sender.
+    fn remember<T>(
+        &mut self,
+        message: &Message<'_>,
+        act: impl FnOnce(&mut Memory<'_>, &judgement::Settings) -> T,
+    ) -> T {
+        let sender =
+            self.accounts.entry(message.account.clone()).or_insert_with(|| Sender::new(message));
+        let client = message.client.map(|(prefix, _)| prefix);
+        let (mut no_tenant, mut no_client) = (Group::default(), Group::default());
+        let tenant = self.tenants.get_mut(message.tenant).unwrap_or(&mut no_tenant);
+        let at_client =
+            client.map(|prefix| self.clients.get_mut(&prefix).unwrap_or(&mut no_client));
+        let mut memory = Memory {
+            account: sender.hash,
+            mind: &mut sender.mind,
+            tenant,
+            client: at_client,
+            common: &mut self.common,
+        };
+        let done = act(&mut memory, &self.settings.judgement);
+        if !no_tenant.is_blank() {
+            self.tenants.insert(message.tenant.clone(), no_tenant);
+        }
+        if let (Some(prefix), false) = (client, no_client.is_blank()) {
+            self.clients.insert(prefix, no_client);
+        }
+        done
     }
 }
 
@@ -305,19 +313,15 @@ impl Sender {
     fn new(message: &Message<'_>) -> Self {
         Self {
             hash: spam::hash(message.account.as_str().as_bytes()),
-            profile: Profile::new(message.at),
+            mind: Mind::new(message.at),
             conduct: Conduct::new(message.at),
         }
     }
 
-    /// What was to end by now has ended; whoever is let in again by the clock keeps half of what spoke against him.
+    /// What was to end by now has ended.
     fn turn(&mut self, now: Timestamp, settings: &Settings) {
-        if self.profile.is_forgotten(now) {
-            self.profile = Profile::new(now);
-        }
-        if self.conduct.turn(now, &settings.suspension).is_some() {
-            self.profile.evidence = self.profile.evidence.halved();
-        }
+        self.conduct.turn(now, &settings.judgement.suspension);
+        self.mind.meet(&self.conduct, now);
     }
 }
 
@@ -363,6 +367,3 @@ fn answers(message: &Message<'_>, passed: &[bool]) -> Answers {
 fn count(items: impl Iterator) -> u32 {
     u32::try_from(items.count()).unwrap_or(u32::MAX)
 }
-
-/// Points of accounts of a suspect tenant or address count half as much again.
-const SUSPICION: f32 = 1.5;

@@ -3,6 +3,7 @@
 use crate::{
     rules::{
         limits::ScopedLimit,
+        suspension::reduced,
         window::{self, Log, Question},
     },
     types::{AccountId, IpPrefix, Key, Limit, Scope, Span, SubjectId, TenantId, Timestamp, Unit},
@@ -104,14 +105,4 @@ impl Windows {
         let own = self.limits.iter().filter(|line| line.scope == scope && line.unit == unit);
         own.map(|line| reduced(line.limit, percent)).collect()
     }
-}
-
-/// What is left of a limit, at least one unless nothing is.
-pub(super) fn reduced(limit: Limit, percent: u32) -> Limit {
-    if percent >= 100 {
-        return limit;
-    }
-    let max = u64::from(limit.max) * u64::from(percent) / 100;
-    let least = u64::from(limit.max.min(1).min(percent));
-    Limit { max: u32::try_from(max.max(least)).unwrap_or(limit.max), ..limit }
 }

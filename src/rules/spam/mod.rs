@@ -23,6 +23,7 @@ mod settings;
 mod shared;
 mod spread;
 mod style;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -39,6 +40,7 @@ pub use profile::{FORGOTTEN_AFTER, Profile};
 pub use settings::Settings;
 pub use shared::Shared;
 pub use style::{STYLE_MAX, Style};
+pub use tables::{LineError, Networks, Traps};
 
 /// What was found about a message before it goes on.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,7 +8,7 @@ use crate::{message::Fingerprint, types::Timestamp};
 use std::{collections::VecDeque, time::Duration};
 
 /// The texts of late.
-#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Prints {
     seen: VecDeque<Seen>,
     /// When the first text was seen; nothing is unusual on the first day.
@@ -16,7 +16,7 @@ pub struct Prints {
 }
 
 /// A text, and who sent it.
-#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Seen {
     print: Fingerprint,
     /// Hashes of the first accounts that sent it.

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// The memory that all accounts share.
-#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Shared {
     prints: Prints,
 }

@@ -318,7 +318,7 @@ proptest! {
             let mut recipients = to(first..first + count);
             recipients[0].is_trap = is_trap;
             let text = Text {
-                score: if is_spam { 9.0 } else { 0.0 },
+                score: Some(if is_spam { 9.0 } else { 0.0 }),
                 print: Some(print(u64::from(first))),
                 foreign_from: is_spam.then_some(first),
                 ..Text::default()

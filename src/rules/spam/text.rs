@@ -11,10 +11,7 @@ use super::{
 
 /// Looks at the score of the text.
 pub(super) fn look(attempt: &Attempt<'_>, new: u32, settings: &Settings) -> Option<Finding> {
-    let score = attempt.text.score;
-    if new == 0 {
-        return None;
-    }
+    let score = attempt.text.score.filter(|_| new > 0)?;
     let points = if score >= settings.tag_score { TAGGED } else { CLEAN };
     Some(Finding {
         signal: Signal::Content,

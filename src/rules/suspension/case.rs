@@ -46,13 +46,23 @@ pub struct Sample {
 pub struct Samples(Vec<Sample>);
 
 impl Samples {
-    /// Takes note of a message; one after which nothing speaks against the sender ends the matter.
+    /// Takes note of a message; one after which next to nothing speaks against the sender ends the matter.
     pub fn note(&mut self, sample: Sample) {
-        if sample.points <= 0.0 {
+        if sample.points < SAMPLE_POINTS_MIN {
             self.0.clear();
         } else if self.0.len() < SAMPLES_MAX {
             self.0.push(sample.shortened());
         }
+    }
+
+    /// How many octets they take beside the list itself.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let texts = |sample: &Sample| {
+            let reasons = sample.reasons.iter().map(|reason| reason.len() + size_of::<String>());
+            sample.client.len() + sample.from.len() + sample.subject.len() + reasons.sum::<usize>()
+        };
+        self.0.iter().map(|sample| size_of::<Sample>() + texts(sample)).sum()
     }
 
     /// The messages so far.
@@ -90,6 +100,7 @@ impl Sample {
         for text in [&mut self.from, &mut self.subject] {
             text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
         }
+        self.reasons.truncate(REASONS_MAX);
         self
     }
 }
@@ -97,3 +108,6 @@ impl Sample {
 /// So many messages of a case are kept.
 pub const SAMPLES_MAX: usize = 10;
 const TEXT_BYTES_MAX: usize = 200;
+const REASONS_MAX: usize = 16;
+/// With fewer points a message is none that a case begins with.
+const SAMPLE_POINTS_MIN: f32 = 1.0;

@@ -8,7 +8,7 @@ use super::{Change, Conduct, Settings};
 use crate::types::Timestamp;
 
 /// The suspended accounts of a tenant or a client address.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Group {
     /// Hashes of accounts, and when each was suspended last; the newest last.
     members: Vec<(u32, Timestamp)>,
@@ -17,10 +17,22 @@ pub struct Group {
 }
 
 impl Group {
-    /// Of which no account is suspended.
+    /// True if no account of it was suspended of late.
     #[must_use]
-    pub const fn new(now: Timestamp) -> Self {
-        Self { members: Vec::new(), conduct: Conduct::new(now) }
+    pub const fn is_blank(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// What is left of its limits now, in percent.
+    #[must_use]
+    pub fn percent(&self, now: Timestamp, settings: &Settings) -> u32 {
+        self.conduct.percent(now, settings)
+    }
+
+    /// When the last account of it was suspended.
+    #[must_use]
+    pub fn last(&self) -> Option<Timestamp> {
+        self.members.last().map(|&(_, at)| at)
     }
 
     /// An account of it was suspended.

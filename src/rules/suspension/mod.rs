@@ -1,7 +1,7 @@
 //! From points to a standing: active → warned → throttled → suspended (lifts by itself) → held (a person decides) → cancelled.
 //!
 //! Pure. A [`Conduct`] is one account's, tenant's or client address's; it is told the points against it ([`Conduct::weigh`]), that time passes
-//! ([`Conduct::turn`]) and what a person decided ([`Conduct::lift`], [`Conduct::cancel`]), and says what changed. Nothing here is
+//! ([`Conduct::turn`]) and what a person decided ([`Conduct::hold`], [`Conduct::lift`], [`Conduct::cancel`]), and says what changed. Nothing here is
 //! final but what a person does: a suspension lifts by itself a few times a week and then waits for somebody, and only a
 //! person cancels. A [`Breaker`] stands above all of them: a wave of suspensions is more often our mistake than everybody's
 //! theft.
@@ -9,15 +9,17 @@
 mod breaker;
 mod case;
 mod group;
+mod reduction;
 #[cfg(test)]
 mod tests;
 
 pub use breaker::Breaker;
 pub use case::{Case, SAMPLES_MAX, Sample, Samples};
 pub use group::{Group, MEMBERS_MAX};
+pub use reduction::{Because, Looked, Reduction, Reductions};
 
 use super::limits::Mode;
-use crate::types::{Span, Timestamp};
+use crate::types::{Limit, Span, Timestamp};
 
 /// When a standing changes and for how long.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,11 +77,21 @@ impl Default for Settings {
 
 /// What a sender may do.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
 )]
-#[serde(rename_all = "kebab-case", tag = "standing")]
+#[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// Everything.
+    #[default]
     Active,
     /// Everything, but somebody should look.
     Warned,
@@ -113,6 +125,15 @@ impl Standing {
         }
     }
 
+    /// Until when it lasts, where that is known.
+    #[must_use]
+    pub const fn until(self) -> Option<Timestamp> {
+        match self {
+            Self::Throttled { until } | Self::Suspended { until } => Some(until),
+            Self::Active | Self::Warned | Self::Held | Self::Cancelled => None,
+        }
+    }
+
     /// True if nothing may be sent.
     #[must_use]
     pub const fn is_shut(self) -> bool {
@@ -122,14 +143,32 @@ impl Standing {
 
 /// A sender's standing and how it came there.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Conduct {
     standing: Standing,
     since: Timestamp,
     /// When suspensions lifted by themselves, the newest last.
     lifts: Vec<Timestamp>,
+    /// When a person lifted one last.
+    forgiven: Option<Timestamp>,
     probation_until: Option<Timestamp>,
     /// How often it was suspended, ever.
     breaches: u32,
+}
+
+/// The end of a suspension, for whoever remembers what led to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Release {
+    /// When.
+    pub at: Timestamp,
+    /// A person decided so; otherwise its time was over.
+    pub by_person: bool,
+}
+
+impl Default for Conduct {
+    fn default() -> Self {
+        Self::new(Timestamp::from_millis(0))
+    }
 }
 
 /// A standing that became another.
@@ -149,6 +188,7 @@ impl Conduct {
             standing: Standing::Active,
             since: now,
             lifts: Vec::new(),
+            forgiven: None,
             probation_until: None,
             breaches: 0,
         }
@@ -175,7 +215,21 @@ impl Conduct {
     /// True if there is nothing to remember.
     #[must_use]
     pub fn is_blank(&self) -> bool {
-        self.standing == Standing::Active && self.breaches == 0
+        self.standing == Standing::Active && self.breaches == 0 && self.forgiven.is_none()
+    }
+
+    /// When the last suspension ended, and how.
+    #[must_use]
+    pub fn release(&self) -> Option<Release> {
+        let by_itself = self.lifts.last().map(|&at| Release { at, by_person: false });
+        let by_person = self.forgiven.map(|at| Release { at, by_person: true });
+        by_itself.into_iter().chain(by_person).max_by_key(|release| release.at)
+    }
+
+    /// Until when limits stay reduced after a suspension, if they are now.
+    #[must_use]
+    pub fn probation(&self, now: Timestamp) -> Option<Timestamp> {
+        self.probation_until.filter(|&until| now < until && !self.standing.is_shut())
     }
 
     /// What is left of the sender's limits now, in percent.
@@ -183,17 +237,11 @@ impl Conduct {
     pub fn percent(&self, now: Timestamp, settings: &Settings) -> u32 {
         match self.standing {
             _ if settings.mode == Mode::Observe => 100,
-            Standing::Throttled { .. } => settings.throttled_percent,
+            Standing::Throttled { until } if now < until => settings.throttled_percent,
             standing if standing.is_shut() => 0,
-            _ if self.is_on_probation(now) => settings.probation_percent,
+            _ if self.probation(now).is_some() => settings.probation_percent,
             _ => 100,
         }
-    }
-
-    /// True within a day or so after a suspension.
-    #[must_use]
-    pub fn is_on_probation(&self, now: Timestamp) -> bool {
-        self.probation_until.is_some_and(|until| now < until)
     }
 
     /// Weighs the points against the sender; `may_suspend` is false while the [`Breaker`] is open.
@@ -210,11 +258,9 @@ impl Conduct {
         let to = if points >= settings.suspend_points && may_suspend {
             self.suspension(now, settings)
         } else if points >= settings.throttle_points {
-            Standing::Throttled { until: now + settings.throttled_for.length() }
-        } else if points >= settings.warn_points {
-            self.standing.max(Standing::Warned)
+            self.throttle(now, settings)
         } else {
-            self.calmed(now)
+            self.calmed(points, now, settings)
         };
         if to.is_shut() {
             self.breaches = self.breaches.saturating_add(1);
@@ -236,10 +282,12 @@ impl Conduct {
         self.become_(Standing::Active, until)
     }
 
-    /// A person lifts the suspension; its time counts no longer, and probation begins.
-    pub fn lift(&mut self, now: Timestamp, settings: &Settings) -> Option<Change> {
+    /// A person lifts the suspension, or whatever the standing is; what led to it counts no longer, and probation begins, if the person
+    /// wants that.
+    pub fn lift(&mut self, now: Timestamp, probation: Option<Span>) -> Option<Change> {
         self.lifts.clear();
-        self.probation_until = Some(now + settings.probation.length());
+        self.forgiven = Some(now);
+        self.probation_until = probation.map(|span| now + span.length());
         self.become_(Standing::Active, now)
     }
 
@@ -268,10 +316,25 @@ impl Conduct {
         }
     }
 
-    /// What a sender becomes against whom too little speaks now.
-    fn calmed(&self, now: Timestamp) -> Standing {
+    /// Reduced limits from now on; while they are reduced already their end moves in steps, because each is written down.
+    fn throttle(&self, now: Timestamp, settings: &Settings) -> Standing {
+        let until = now + settings.throttled_for.length();
+        match self.standing {
+            Standing::Throttled { until: before }
+                if now < before && until.since(before) < settings.throttled_for.length() / 8 =>
+            {
+                self.standing
+            }
+            _ => Standing::Throttled { until },
+        }
+    }
+
+    /// What a sender becomes against whom too little speaks now. A warning stays until half of the reason is gone.
+    fn calmed(&self, points: f32, now: Timestamp, settings: &Settings) -> Standing {
         match self.standing {
             Standing::Throttled { until } if now < until => self.standing,
+            _ if points >= settings.warn_points => Standing::Warned,
+            Standing::Warned if points >= settings.warn_points / 2.0 => Standing::Warned,
             _ => Standing::Active,
         }
     }
@@ -284,6 +347,17 @@ impl Conduct {
         self.since = now;
         Some(Change { from, to })
     }
+}
+
+/// What is left of a limit, at least one unless nothing is.
+#[must_use]
+pub fn reduced(limit: Limit, percent: u32) -> Limit {
+    if percent >= 100 {
+        return limit;
+    }
+    let max = u64::from(limit.max) * u64::from(percent) / 100;
+    let least = u64::from(limit.max.min(1).min(percent));
+    Limit { max: u32::try_from(max.max(least)).unwrap_or(limit.max), ..limit }
 }
 
 /// So many lifts are remembered, more than any setting asks for.

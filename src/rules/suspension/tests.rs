@@ -29,7 +29,7 @@ fn take(conduct: &mut Conduct, step: Step, seconds: i64) {
         Step::Points(points) => drop(conduct.weigh(points, true, now, &settings)),
         Step::PointsWhileOpen(points) => drop(conduct.weigh(points, false, now, &settings)),
         Step::Time => drop(conduct.turn(now, &settings)),
-        Step::Lift => drop(conduct.lift(now, &settings)),
+        Step::Lift => drop(conduct.lift(now, Some(settings.probation))),
         Step::Hold => drop(conduct.hold(now)),
         Step::Cancel => drop(conduct.cancel(now)),
     }
@@ -151,7 +151,7 @@ fn observed_standings_change_nothing() {
 #[test]
 fn a_group_is_throttled_when_three_of_its_accounts_are_in() {
     let settings = settings();
-    let mut group = Group::new(at(0));
+    let mut group = Group::default();
     assert_eq!(group.count(1, at(0), &settings), None);
     assert_eq!(group.count(1, at(1), &settings), None, "the same account again");
     assert_eq!(group.count(2, at(2), &settings), None);

@@ -64,6 +64,7 @@ fn message(account: &str, outcome: Outcome, codes: &[(&str, u16)]) -> MessageRep
         lasted: Duration::ZERO,
         next_hop_took: None,
         scans: crate::event::Scans::default(),
+        judgement: None,
         would_refuse: false,
     }
 }

@@ -10,6 +10,7 @@ pub mod audit;
 mod availability;
 mod complaints;
 mod events;
+mod memory;
 mod messages;
 mod names;
 mod reader;
@@ -179,6 +180,14 @@ impl Archive {
         job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.0.readers.run(Asker::Others, job).await
+    }
+
+    /// The same for what mail waits for.
+    async fn read_for_mail<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.0.readers.run(Asker::Mail, job).await
     }
 
     /// The same for the program's own tasks, which have a connection that nobody else can hold.

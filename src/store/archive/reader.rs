@@ -16,6 +16,8 @@ pub(super) struct Readers {
     places: Arc<Semaphore>,
     /// The place of the program's own tasks: alerts go out however many reports are asked for.
     own: Arc<Semaphore>,
+    /// The places of what mail waits for.
+    mail: Arc<Semaphore>,
     idle: Arc<Idle>,
 }
 
@@ -24,6 +26,8 @@ pub(super) struct Readers {
 pub(super) enum Asker {
     /// The program's own tasks, one at a time.
     Program,
+    /// Mail that waits for what is remembered of its sender: quick looks, [`MAIL_READERS_MAX`] at a time.
+    Mail,
     /// Whoever asks for something, [`READERS_MAX`] at a time.
     Others,
 }
@@ -37,7 +41,12 @@ impl Readers {
     pub(super) fn new(path: &Path) -> Self {
         let idle = Idle { path: path.to_owned(), connections: Mutex::default() };
         let places = |count| Arc::new(Semaphore::new(count));
-        Self { places: places(READERS_MAX), own: places(1), idle: Arc::new(idle) }
+        Self {
+            places: places(READERS_MAX),
+            own: places(1),
+            mail: places(MAIL_READERS_MAX),
+            idle: Arc::new(idle),
+        }
     }
 
     /// Runs a job; one that takes longer than [`READ_TIME_MAX`] is stopped.
@@ -46,7 +55,11 @@ impl Readers {
         asker: Asker,
         job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let places = if asker == Asker::Program { &self.own } else { &self.places };
+        let places = match asker {
+            Asker::Program => &self.own,
+            Asker::Mail => &self.mail,
+            Asker::Others => &self.places,
+        };
         let place = places.clone().acquire_owned().await;
         let place = place.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let idle = self.idle.clone();
@@ -82,6 +95,7 @@ impl Idle {
 }
 
 /// Jobs of others that read at a time.
+const MAIL_READERS_MAX: usize = 4;
 const READERS_MAX: usize = 4;
 const READ_TIME_MAX: Duration = Duration::from_secs(10);
 /// Instructions of SQLite's machine between two looks at the time.

@@ -80,10 +80,14 @@ async fn what_was_kept_is_there_after_a_restart_and_ids_go_on() {
 async fn a_job_that_fails_changes_nothing_and_disturbs_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let archive = open_in(folder.path());
-    let failing = archive.write(Lasting::Power, |db| {
-        events::insert(db, &MarkKey::new(&[0; 32]), &[event(1, "a@one.example", "message")])?;
-        db.execute("INSERT INTO nowhere VALUES (1)", [])
-    });
+    let failing = || {
+        archive.write(Lasting::Power, |db| {
+            events::insert(db, &MarkKey::new(&[0; 32]), &[event(1, "a@one.example", "message")])?;
+            db.execute("INSERT INTO nowhere VALUES (1)", [])
+        })
+    };
+    // Alone in its transaction, and with others.
+    assert!(failing().await.is_err());
     let panicking = archive.write(Lasting::Power, |db| {
         events::insert(db, &MarkKey::new(&[0; 32]), &[event(3, "a@one.example", "message")])?;
         panic!("a job of a test panics");
@@ -91,7 +95,7 @@ async fn a_job_that_fails_changes_nothing_and_disturbs_no_other() {
         Ok(())
     });
     let keeping = archive.keep(batch(vec![event(2, "a@one.example", "message")]));
-    let (failed, panicked, kept) = tokio::join!(failing, panicking, keeping);
+    let (failed, panicked, kept) = tokio::join!(failing(), panicking, keeping);
     assert!(failed.is_err() && panicked.is_err());
     kept.unwrap();
     let rows = archive.events(EventFilter { max: 9, ..EventFilter::default() }).await.unwrap();
@@ -289,6 +293,7 @@ mod usage {
                 case: case.parse().unwrap(),
                 reason: "spam".into(),
                 actor: "op".into(),
+                until: None,
             },
         };
         let account = crate::types::SubjectId::Account("a@one.example".parse().unwrap());

@@ -1,5 +1,5 @@
-//! The one thread that writes the archive: it takes the jobs that have gathered, runs each in a savepoint of one
-//! transaction, commits, and then tells those who wait.
+//! The one thread that writes the archive: it takes the jobs that have gathered, runs them in one transaction, each in a
+//! savepoint unless it is the only one, commits, and then tells those who wait.
 
 use super::{super::StoreError, Lasting};
 use crate::store::sqlite::schema::{explain, failed};
@@ -95,7 +95,7 @@ impl Writer {
         while self.queue.blocking_recv_many(&mut jobs, JOBS_PER_TRANSACTION_MAX) > 0 {
             let lasting = jobs.iter().map(|job| job.lasting).max().unwrap_or(Lasting::Process);
             let mut answers = Vec::with_capacity(jobs.len());
-            let ended = self.transact(lasting, jobs.drain(..), &mut answers);
+            let ended = self.transact(lasting, &mut jobs, &mut answers);
             let lost = ended.err().map(|error| explain(&error));
             for answer in answers {
                 (answer.give)(lost.as_deref());
@@ -107,19 +107,29 @@ impl Writer {
     fn transact(
         &self,
         lasting: Lasting,
-        jobs: impl Iterator<Item = Job>,
+        jobs: &mut Vec<Job>,
         answers: &mut Vec<Answer>,
     ) -> rusqlite::Result<()> {
         let level = if lasting == Lasting::Power { "FULL" } else { "NORMAL" };
         self.db.pragma_update(None, "synchronous", level)?;
         let transaction = self.db.unchecked_transaction()?;
-        for job in jobs {
-            self.db.execute_batch("SAVEPOINT job")?;
+        // What is written within a savepoint takes a time that grows with the square of it, so a job that is alone has none.
+        let is_alone = jobs.len() == 1;
+        for job in jobs.drain(..) {
+            if !is_alone {
+                self.db.execute_batch("SAVEPOINT job")?;
+            }
             let answer = catch_unwind(AssertUnwindSafe(|| (job.work)(&self.db)));
             let answer = answer.unwrap_or_else(|_| Answer::of_panic());
-            let end = if answer.is_failed { "ROLLBACK TO job; RELEASE job" } else { "RELEASE job" };
+            let is_failed = answer.is_failed;
             answers.push(answer);
-            self.db.execute_batch(end)?;
+            if is_alone && is_failed {
+                return transaction.rollback();
+            }
+            if !is_alone {
+                let back = if is_failed { "ROLLBACK TO job; " } else { "" };
+                self.db.execute_batch(&format!("{back}RELEASE job"))?;
+            }
         }
         transaction.commit()
     }

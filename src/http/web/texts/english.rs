@@ -76,6 +76,14 @@ pub(super) static TEXTS: Texts = Texts {
             "Write down what you found and changed.",
             "Write to your provider and name the case. Sending begins again as soon as the suspension is lifted.",
         ],
+        flagged: "suspect",
+        limited_to: "Sending is limited to a part of the limits:",
+        limited_accounts: "Something speaks against what these accounts send.",
+        what_to_do_flagged: [
+            "If this mail is not yours, change the password of the account now, and look for scripts and forms that were abused.",
+            "If it is yours, send less at a time and to people who expect it; the limits become whole again by themselves. Or ask your provider.",
+        ],
+        cancelled: "cancelled",
         contact: "Your provider’s contact",
         own_limits: "Limits for all accounts together",
         no_limits: "No limits are set here.",
@@ -97,6 +105,8 @@ pub(super) static TEXTS: Texts = Texts {
         answer: "What your mail program was told",
     },
     limits: Limits {
+        limited: "limited to",
+        until: "until",
         next_slot: "Next free slot",
         now: "now",
         never: "none under this limit",

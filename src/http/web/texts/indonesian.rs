@@ -76,6 +76,14 @@ pub(super) static TEXTS: Texts = Texts {
             "Catat apa yang Anda temukan dan apa yang sudah Anda ubah.",
             "Hubungi penyedia layanan Anda dan sebutkan nomor kasusnya. Pengiriman berjalan lagi segera setelah penangguhan dicabut.",
         ],
+        flagged: "mencurigakan",
+        limited_to: "Pengiriman dibatasi pada sebagian dari batasnya:",
+        limited_accounts: "Kiriman akun berikut mencurigakan.",
+        what_to_do_flagged: [
+            "Jika bukan kiriman Anda, segera ganti kata sandi akun, lalu periksa skrip dan formulir yang mungkin disalahgunakan.",
+            "Jika memang kiriman Anda, kirimlah lebih sedikit dan hanya kepada orang yang mengharapkannya; batasnya pulih dengan sendirinya. Atau hubungi penyedia layanan Anda.",
+        ],
+        cancelled: "dibatalkan",
         contact: "Kontak penyedia layanan",
         own_limits: "Batas untuk semua akun bersama-sama",
         no_limits: "Tidak ada batas yang ditetapkan di sini.",
@@ -97,6 +105,8 @@ pub(super) static TEXTS: Texts = Texts {
         answer: "Jawaban yang diterima program email Anda",
     },
     limits: Limits {
+        limited: "dibatasi",
+        until: "sampai",
         next_slot: "Bisa mengirim lagi",
         now: "sekarang",
         never: "tidak ada dengan batas ini",

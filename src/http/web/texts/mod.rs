@@ -6,6 +6,7 @@
 mod english;
 mod indonesian;
 
+use crate::admin::ReductionView;
 use crate::types::{Language, Scope, Span, Timestamp, Unit};
 use std::{fmt, time::Duration};
 
@@ -86,6 +87,11 @@ pub(super) struct Tenant {
     pub(super) reason: &'static str,
     pub(super) what_to_do: &'static str,
     pub(super) what_to_do_suspended: [&'static str; 3],
+    pub(super) flagged: &'static str,
+    pub(super) limited_to: &'static str,
+    pub(super) limited_accounts: &'static str,
+    pub(super) what_to_do_flagged: [&'static str; 2],
+    pub(super) cancelled: &'static str,
     pub(super) contact: &'static str,
     pub(super) own_limits: &'static str,
     pub(super) no_limits: &'static str,
@@ -109,6 +115,9 @@ pub(super) struct Limits {
     pub(super) when_lifted: &'static str,
     /// `43 of 50`.
     pub(super) of: &'static str,
+    /// `limited to 20 % of 50 until …`.
+    limited: &'static str,
+    until: &'static str,
     /// `in 23 min`.
     within: &'static str,
     /// `50 recipients in 1 h`: what stands between the unit and the window.
@@ -275,6 +284,18 @@ impl Texts {
             s => (s.div_ceil(86_400), self.spans.days),
         };
         format!("{} {number} {word}", self.limits.within)
+    }
+
+    /// `limited to 20 % of 50 until 27 Nov 2026 19:06 UTC`.
+    pub(super) fn reduced(&self, reduced: &ReductionView) -> String {
+        let (whole, of) = (self.number(reduced.whole), self.limits.of);
+        let text = format!("{} {} % {of} {whole}", self.limits.limited, reduced.percent);
+        reduced.until.map_or_else(|| text.clone(), |until| format!("{text} {}", self.until(&until)))
+    }
+
+    /// `until 27 Nov 2026 19:06 UTC`.
+    pub(super) fn until(&self, moment: &Timestamp) -> String {
+        format!("{} {}", self.limits.until, self.moment(moment))
     }
 
     /// `recipients`.

@@ -82,6 +82,14 @@ pub struct Hit {
     pub points: f32,
 }
 
+impl Verdict {
+    /// Adds what somebody else found.
+    pub fn add(&mut self, hit: Option<Hit>) {
+        self.score += hit.as_ref().map_or(0.0, |hit| hit.points);
+        self.hits.extend(hit);
+    }
+}
+
 impl Rules {
     /// Makes rules ready and runs their tests.
     ///
@@ -218,19 +226,40 @@ fn matched(set: &RegexSet, text: &[u8], mut found: Vec<bool>) -> Vec<bool> {
 
 /// Texts as words and expressions see them: ASCII in lower case, white space as single spaces.
 fn normal(texts: &[&str]) -> Vec<u8> {
-    let mut normal: Vec<u8> = Vec::with_capacity(texts.iter().map(|text| text.len() + 1).sum());
+    let mut normal = vec![0; texts.iter().map(|text| text.len() + 1).sum()];
+    let (mut length, mut last) = (0, b' ');
     for text in texts {
-        for octet in text.bytes().chain([b' ']) {
-            if !matches!(octet, b' ' | b'\t' | b'\r' | b'\n') {
-                normal.push(octet.to_ascii_lowercase());
-            } else if normal.last().is_some_and(|last| *last != b' ') {
-                normal.push(b' ');
-            }
+        // Each octet is written, and what comes next is written over a space that is one too many.
+        for octet in text.bytes() {
+            let octet = NORMAL[usize::from(octet)];
+            normal[length] = octet;
+            length += usize::from((octet != b' ') | (last != b' '));
+            last = octet;
         }
+        normal[length] = b' ';
+        length += usize::from(last != b' ');
+        last = b' ';
     }
+    normal.truncate(length);
     normal.truncate(normal.trim_ascii_end().len());
     normal
 }
+
+/// What each octet becomes.
+const NORMAL: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut octet = 0_u8;
+    loop {
+        table[octet as usize] = match octet {
+            b'\t' | b'\r' | b'\n' => b' ',
+            other => other.to_ascii_lowercase(),
+        };
+        if octet == u8::MAX {
+            break table;
+        }
+        octet += 1;
+    }
+};
 
 #[cfg(test)]
 mod tests;

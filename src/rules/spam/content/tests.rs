@@ -39,6 +39,25 @@ fn words_are_whole_and_in_any_case() {
 }
 
 #[test]
+fn short_words_and_phrases_that_begin_alike_are_all_found() {
+    let found = |words: &[&'static str], text: &str| {
+        let all: Vec<String> = words.iter().map(|word| format!("words = [\"{word}\"]")).collect();
+        let rule = |n: usize, asks: &str| {
+            format!("[[rule]]\nname = \"{n}\"\nsays = \"s\"\nscore = 1.0\n{asks}\n")
+        };
+        let file: String = all.iter().enumerate().map(|(n, asks)| rule(n, asks)).collect();
+        let verdict = rules(&file).judge(&read(&format!("Subject: x\r\n\r\n{text}\r\n")));
+        verdict.hits.iter().map(|hit| words[hit.rule.parse::<usize>().unwrap()]).collect::<Vec<_>>()
+    };
+    let phrases = ["sum of", "the sum of", "the sum", "of", "the sums"];
+    assert_eq!(found(&phrases, "The sum of it"), ["sum of", "the sum of", "the sum", "of"]);
+    let short = ["a", "us", "tax", "tax,", "3%", "xxx"];
+    assert_eq!(found(&short, "tax, (us)"), ["us", "tax", "tax,"]);
+    assert_eq!(found(&short, "a 3% of xxxx taxi usa"), ["a", "3%"]);
+    assert_eq!(found(&short, "XXX"), ["xxx"]);
+}
+
+#[test]
 fn expressions_are_held_against_their_field() {
     check("text = ['click here, free']", true);
     check("text = ['^your order click']", true);

@@ -1,14 +1,16 @@
 //! Case ids: random, short enough to be read out on the telephone, `TG-7K3M-92QX`.
 
-use super::AdminError;
-use crate::types::CaseId;
+use crate::{store::StoreError, types::CaseId};
 
 /// Draws a new case id of 40 random bits.
-pub(super) fn draw() -> Result<CaseId, AdminError> {
+///
+/// # Errors
+/// [`StoreError::Unavailable`] if the system has no random numbers.
+pub fn draw() -> Result<CaseId, StoreError> {
+    let failed = |why: String| StoreError::Unavailable(format!("draw a case: {why}"));
     let mut octets = [0u8; LETTERS];
-    getrandom::fill(&mut octets).map_err(AdminError::Random)?;
-    let text = spell(octets);
-    text.parse().map_err(|error| AdminError::Invalid(format!("a case id: {error}")))
+    getrandom::fill(&mut octets).map_err(|error| failed(error.to_string()))?;
+    spell(octets).parse().map_err(|error: crate::types::ParseError| failed(error.to_string()))
 }
 
 /// Each octet gives one letter by its lowest five bits, so that all 32 are equally likely.
