@@ -229,7 +229,7 @@ fn a_trap_a_mark_and_a_text_that_is_too_bad() {
 #[test]
 fn three_stolen_accounts_throttle_their_tenant_and_a_wave_stops_itself() {
     let (_sink, settings) = setting();
-    let gate =
+    let mut gate =
         settings.set("suspension.breaker_min", 4).set("suspension.breaker_permille", 0).run();
     for nth in 0..3 {
         abuse(&gate, &format!("a{nth}@shop.example"));
@@ -251,6 +251,19 @@ fn three_stolen_accounts_throttle_their_tenant_and_a_wave_stops_itself() {
     let log = gate.log();
     let mut suspended = log.iter().filter(|line| line["event"] == "suspended");
     assert!(!suspended.any(of_fourth), "{log:?}");
+
+    // It stays so after a crash, until a person says that suspensions are in order.
+    gate.restart();
+    assert!(gate.tollgate(&["breaker", "show"]).well().contains("open"), "after a restart");
+    let metrics = || gate.http("/metrics").1;
+    assert!(metrics().contains("tollgate_breaker_open 1"), "{}", metrics());
+    gate.tollgate(&["breaker", "close", "--reason", "they were stolen"]).well();
+    gate.logged("breaker-closed", |line| line["reason"] == "they were stolen");
+    assert!(metrics().contains("tollgate_breaker_open 0"), "{}", metrics());
+    let audited = gate.tollgate(&["audit", "--json"]).well();
+    assert!(audited.contains("they were stolen"), "{audited}");
+    spam(&mut gate.client(), "d@fourth.example", 99);
+    event(&gate, "suspended", "d@fourth.example");
 }
 
 /// What swaks says as a login of somebody who sits elsewhere.

@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     event::{
-        CertificateEnd, Charged, DiskRoom, Evidence, LimitReached, MessageReport, NextHopState,
-        Outcome, Resumed, Suspended, Trouble,
+        BreakerClosed, CertificateEnd, Charged, DiskRoom, Evidence, LimitReached, MessageReport,
+        NextHopState, Outcome, Resumed, StandingChanged, Suspect, Suspended, Trouble,
     },
     types::{ClientIp, Key, Language, Limit, ReversePath, Span, SubjectId, Unit},
 };
@@ -118,6 +118,41 @@ fn a_suspension_is_one_alert_until_it_is_lifted() {
         (week + 1, None, &[]),
         (week + 2, Some(resumed()), &["suspended resolved"]),
         (3 * week, None, &[]),
+    ]);
+}
+
+#[test]
+fn a_flagged_sender_is_told_until_it_is_calm_or_suspended_and_not_where_it_is_only_observed() {
+    let became = |to, observed_only| {
+        Some(Event::StandingChanged(Box::new(StandingChanged {
+            who: Suspect::Subject(SubjectId::Account("a@shop.example".parse().unwrap())),
+            tenant: Some("shop.example".parse().unwrap()),
+            from: "active",
+            to,
+            until: None,
+            points: 6.0,
+            reasons: vec!["text scores 9.0".into()],
+            observed_only,
+        })))
+    };
+    check(&[
+        (0, became("throttled", true), &[]),
+        (1, became("warned", false), &["flagged raised"]),
+        (2, became("throttled", false), &["flagged worse"]),
+        (3, became("active", false), &["flagged resolved"]),
+        (400, became("throttled", false), &["flagged raised"]),
+        (401, Some(suspended()), &["flagged resolved", "suspended raised"]),
+    ]);
+}
+
+#[test]
+fn an_open_breaker_is_told_until_a_person_closes_it() {
+    let closed = BreakerClosed { reason: "a wrong rule".into(), actor: "op".into() };
+    check(&[
+        (0, Some(Event::BreakerOpened), &["breaker-open raised"]),
+        (1, Some(Event::BreakerOpened), &[]),
+        (4 * 3_600, None, &["breaker-open reminder"]),
+        (4 * 3_600 + 1, Some(Event::BreakerClosed(closed)), &["breaker-open resolved"]),
     ]);
 }
 
