@@ -347,15 +347,25 @@ impl Standings {
 /// What stands behind a suspension, in a line: `9.3 points: place 3.5, novelty 2.8, content 3.0`.
 fn summary(opinion: &Opinion) -> String {
     let signals = opinion.evidence.by_weight().into_iter();
+    let signals = signals.filter(|(_, points)| *points >= SHOWN_POINTS_MIN);
     let signals: Vec<String> =
         signals.map(|(signal, points)| format!("{} {points:.1}", signal.name())).collect();
-    format!("{:.1} points: {}", opinion.points, signals.join(", "))
+    let sum = opinion.evidence.total();
+    let more = opinion.points - sum;
+    let company = if more >= SHOWN_POINTS_MIN {
+        format!(", {more:.1} more for suspended neighbours")
+    } else {
+        String::new()
+    };
+    format!("{:.1} points: {}{company}", opinion.points, signals.join(", "))
 }
 
 fn because(opinion: &Opinion) -> String {
     opinion.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// Less is shown as nothing.
+const SHOWN_POINTS_MIN: f32 = 0.05;
 /// Who acts here, as it stands in the audit.
 const RULE: &str = "spam rules";
 const LIFTED: &str = "the time of the suspension is over";
