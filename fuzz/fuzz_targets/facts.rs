@@ -5,14 +5,18 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
 use tollgate::{
+    config,
     message::{
         Excerpt, Facts, Form, Mark, facts,
         facts::{LINKS_MAX, PARTS_MAX, TEXT_BYTES_MAX},
     },
+    rules::spam::content::Rules,
     types::ByteCount,
 };
-use tollgate_fuzz::CONFIG;
+
+static RULES: LazyLock<Rules> = LazyLock::new(config::content_rules);
 
 fuzz_target!(|octets: &[u8]| {
     let size = ByteCount::new(octets.len() as u64);
@@ -28,7 +32,7 @@ fuzz_target!(|octets: &[u8]| {
     let cut = facts(&Excerpt { text: octets, form: Form::Plain, size: longer });
     assert!(cut.marks.has(Mark::CutOff) && !plain.marks.has(Mark::CutOff));
     assert_eq!((&cut.text, &cut.links), (&plain.text, &plain.links));
-    let verdict = CONFIG.content.judge(&plain);
+    let verdict = RULES.judge(&plain);
     let sum: f32 = verdict.hits.iter().map(|hit| hit.points).sum();
     assert!(verdict.score.is_finite() && (verdict.score - sum).abs() < 0.01, "{verdict:?}");
 });
