@@ -167,10 +167,11 @@ impl Minds {
     /// [`StoreError`] if the file cannot be written; it is tried again with the next call.
     pub async fn write(&self, now: Timestamp, wanted: Wanted) -> Result<(), StoreError> {
         let Some(file) = &self.file else { return Ok(()) };
-        loop {
+        // As many as there are now: what changes meanwhile waits for the next call, however much that is.
+        for _ in 0..=self.changed.len() / ROWS_MAX {
             let rows = self.take_changed(now, wanted);
             if rows.is_empty() {
-                return Ok(());
+                break;
             }
             let names: Vec<String> = rows.iter().map(|(name, ..)| name.clone()).collect();
             if let Err(error) = file.keep_memory(rows).await {
@@ -178,6 +179,7 @@ impl Minds {
                 return Err(error);
             }
         }
+        Ok(())
     }
 
     /// Lets go of accounts that have not been used for a while and stand in the file as they are.
