@@ -116,9 +116,11 @@ impl Standings {
                 Look::Back(answers) => memory.look_back(attempt, answers, settings),
             };
             if matches!(look, Look::Ahead) || !opinion.reasons.is_empty() {
-                memory.mind.note(sample(&opinion));
+                memory.mind.note(opinion.points, || sample(&opinion));
             }
-            seen = Some((opinion, memory.mind.samples().clone()));
+            let may_suspend = opinion.points >= settings.suspension.suspend_points;
+            let samples = may_suspend.then(|| memory.mind.samples().clone());
+            seen = Some((opinion, samples.unwrap_or_default()));
         })
         .await?;
         let (opinion, samples) =

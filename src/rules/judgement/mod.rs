@@ -124,9 +124,9 @@ impl Mind {
         &self.samples
     }
 
-    /// Takes note of a message for a case that may come of it.
-    pub fn note(&mut self, sample: Sample) {
-        self.samples.note(sample);
+    /// Takes note of a message for a case that may come of it; it is put into words only if that may be.
+    pub fn note(&mut self, points: f32, sample: impl FnOnce() -> Sample) {
+        self.samples.note(points, sample);
     }
 
     /// How many octets the memory takes in the process.

@@ -46,7 +46,7 @@ fn suspect(seconds: i64) -> (Mind, Common) {
     assert!(opinion.points >= 4.0 && opinion.may_suspend, "{opinion:?}");
     let answers = Answers { taken: 3, ..Answers::default() };
     memory.look_back(&attempt, &answers, &Settings::default());
-    mind.note(sample(seconds, opinion.points));
+    mind.note(opinion.points, || sample(seconds, opinion.points));
     (mind, common)
 }
 

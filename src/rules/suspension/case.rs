@@ -47,11 +47,11 @@ pub struct Samples(Vec<Sample>);
 
 impl Samples {
     /// Takes note of a message; one after which next to nothing speaks against the sender ends the matter.
-    pub fn note(&mut self, sample: Sample) {
-        if sample.points < SAMPLE_POINTS_MIN {
+    pub fn note(&mut self, points: f32, sample: impl FnOnce() -> Sample) {
+        if points < SAMPLE_POINTS_MIN {
             self.0.clear();
         } else if self.0.len() < SAMPLES_MAX {
-            self.0.push(sample.shortened());
+            self.0.push(sample().shortened());
         }
     }
 

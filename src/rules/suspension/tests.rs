@@ -188,7 +188,7 @@ fn a_sample_is_shortened_between_letters() {
 fn a_case_has_the_first_messages_since_something_speaks_against_the_sender() {
     let mut samples = Samples::default();
     for points in [9.0, 0.0].into_iter().chain((1..20_u16).map(f32::from)) {
-        samples.note(sample(points));
+        samples.note(points, || sample(points));
     }
     let subject = SubjectId::Account("a@shop.example".parse().unwrap());
     let case = Case::open("TG-1".parse().unwrap(), subject, &Evidence::default(), &samples, at(9));
