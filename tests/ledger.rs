@@ -567,6 +567,8 @@ mod checks {
         };
         assert_eq!(left().await, (20, 20));
         let key = GroupKey::Tenant(tenant.clone());
+        let company = store.behaviour.company(&tenant, Some(here)).await.unwrap();
+        assert_eq!(store.behaviour.group(&key).await.unwrap(), company.tenant);
         assert!(store.behaviour.forgive(&key).await.unwrap());
         assert!(!store.behaviour.forgive(&key).await.unwrap());
         assert_eq!(left().await, (100, 20));

@@ -12,7 +12,10 @@ use crate::{
         suspension::{Group, Looked, Reductions},
         verdict::Moment,
     },
-    store::{behaviour::Company, records::SubjectRecord},
+    store::{
+        behaviour::{Company, GroupKey},
+        records::SubjectRecord,
+    },
     types::{
         AccountId, ClientIp, IpPrefix, Key, Limit, PeerName, Scope, SubjectId, TenantId, Timestamp,
         Unit,
@@ -96,9 +99,9 @@ impl Standing {
     }
 
     async fn of_tenant(&self, admin: &Admin) -> Result<StandingView, AdminError> {
-        let company = admin.behaviour.company(&self.tenant.0, None).await?;
+        let group = admin.behaviour.group(&GroupKey::Tenant(self.tenant.0.clone())).await?;
         let settings = &self.policy.suspension;
-        Ok(StandingView::of_tenant(admin, &self.tenant_record, &company.tenant, settings))
+        Ok(StandingView::of_tenant(admin, &self.tenant_record, &group, settings))
     }
 
     /// What standings leave of the limits of the account's next message.
@@ -110,7 +113,7 @@ impl Standing {
         let settings = &self.policy.suspension;
         let (utc, records) = (admin.utc(), [&self.record, &self.tenant_record]);
         if records.into_iter().any(|record| is_shut(record, utc)) {
-            return Ok(shut(&self.policy));
+            return Ok(self.policy.reductions_of_shut());
         }
         let client = client.filter(|&client| self.policy.charges_client(client));
         let client = client.map(|ip| ip.prefix(self.policy.ipv6_prefix_bits));
@@ -163,23 +166,14 @@ pub(super) fn reductions_of_tenant(
 ) -> Reductions {
     let now = Moment { ledger: admin.now(), utc: admin.utc() };
     if is_shut(record, now.utc) {
-        return shut(policy);
+        return policy.reductions_of_shut();
     }
     let looked = Looked { account: None, tenant: group, client: &Group::default() };
     Reductions::of(looked, now, &policy.suspension)
 }
 
 fn is_shut(record: &SubjectRecord, now: Timestamp) -> bool {
-    let suspension = record.suspension.as_ref();
-    suspension.is_some_and(|suspension| suspension.until.is_none_or(|until| now < until))
-}
-
-/// Of who is suspended: where it reaches nobody, its limits are what they were.
-fn shut(policy: &Policy) -> Reductions {
-    if policy.shut.reachable.is_empty() {
-        return Reductions::default();
-    }
-    Reductions::of_shut(&policy.suspension)
+    record.suspension.as_ref().is_some_and(|suspension| suspension.lasts(now))
 }
 
 /// Whose windows are looked at; limits of other scopes are left out.

@@ -13,7 +13,7 @@ use crate::{
     standing::case,
     store::{
         archive::NewEntry,
-        behaviour::{Company, GroupKey},
+        behaviour::GroupKey,
         records::{SubjectRecord, What},
     },
     types::{Actor, ClientIp, SubjectId, TenantId, Timestamp},
@@ -240,7 +240,8 @@ async fn forgive_tenant(
     tenant: &TenantId,
     (reason, actor): (&str, &Actor),
 ) -> Result<bool, AdminError> {
-    let group = admin.behaviour.company(tenant, None).await?.tenant;
+    let key = GroupKey::Tenant(tenant.clone());
+    let group = admin.behaviour.group(&key).await?;
     if group.is_blank() {
         return Ok(false);
     }
@@ -251,7 +252,7 @@ async fn forgive_tenant(
         ..forgiven(admin, standing, (reason, actor))
     };
     note(admin, entry).await?;
-    admin.behaviour.forgive(&GroupKey::Tenant(tenant.clone())).await?;
+    admin.behaviour.forgive(&key).await?;
     let who = Suspect::Subject(SubjectId::Tenant(tenant.clone()));
     admin.tell(&active_again(who, Some(tenant.clone()), standing, reason));
     Ok(true)
@@ -269,9 +270,8 @@ pub async fn forgive_client(
 ) -> Result<ClientForgiven, AdminError> {
     let reason = check_reason(Some(&why.reason))?;
     let prefix = client.prefix(admin.policy.load().ipv6_prefix_bits);
-    // The address alone is asked about: nobody's tenant is named so.
-    let nobody = prefix.to_string().parse().map_err(|error| invalid(&error))?;
-    let Company { client: group, .. } = admin.behaviour.company(&nobody, Some(prefix)).await?;
+    let key = GroupKey::Client(prefix);
+    let group = admin.behaviour.group(&key).await?;
     if group.is_blank() {
         return Err(AdminError::Conflict(format!("nothing is held against client {prefix}")));
     }
@@ -281,7 +281,7 @@ pub async fn forgive_client(
         ..forgiven(admin, standing, (reason, actor))
     };
     note(admin, entry).await?;
-    admin.behaviour.forgive(&GroupKey::Client(prefix)).await?;
+    admin.behaviour.forgive(&key).await?;
     admin.tell(&active_again(Suspect::Client(prefix), None, standing, reason));
     Ok(ClientForgiven { client: prefix.to_string(), standing: standing.name().into() })
 }
@@ -326,10 +326,6 @@ pub async fn close_breaker(
     let closed = BreakerClosed { reason: reason.to_owned(), actor: actor.to_string() };
     admin.tell(&Event::BreakerClosed(closed));
     breaker(admin).await
-}
-
-fn invalid(error: &crate::types::ParseError) -> AdminError {
-    AdminError::Invalid(error.to_string())
 }
 
 #[cfg(test)]

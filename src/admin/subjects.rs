@@ -14,6 +14,7 @@ use crate::{
         limits::{LimitOverride, check_override},
         policy::Assigned,
     },
+    store::behaviour::GroupKey,
     store::records::{Change, SubjectKind, SubjectRecord, What},
     types::{Actor, Address, Domain, Language, PlanName, Scope, SubjectId, TenantId, Timestamp},
 };
@@ -267,12 +268,12 @@ impl Own {
         let policy = admin.policy.load_full();
         let plan = plan_of(&policy, None, record);
         let limits = policy.limits_in_force(record.assigned(), Assigned::default(), admin.utc());
-        let company = admin.behaviour.company(tenant, None).await?;
+        let group = admin.behaviour.group(&GroupKey::Tenant(tenant.clone())).await?;
         let settings = &policy.suspension;
-        let reductions = reductions_of_tenant(admin, (record, &company.tenant), &policy);
+        let reductions = reductions_of_tenant(admin, (record, &group), &policy);
         let whose = Whose { tenant: Some(tenant), reductions, ..Whose::default() };
         let limits = whose.views(admin, limits, admin.now()).await?;
-        let standing = StandingView::of_tenant(admin, record, &company.tenant, settings);
+        let standing = StandingView::of_tenant(admin, record, &group, settings);
         Ok(Self { name: tenant.to_string(), tenant: None, plan, standing, limits })
     }
 }

@@ -45,10 +45,10 @@ pub struct Admission {
     pub charged: Charged,
     /// The account's plan.
     pub plan: Arc<Plan>,
-    /// The windows, with what is left of their limits while the sender's standing is what it is.
+    /// The windows, with what standings leave of their limits.
     pub demands: Vec<Demand>,
-    /// How much that is.
-    pub reductions: Reductions,
+    /// The account's own, with all of their limits.
+    pub whole: Vec<Demand>,
     /// What recipients hear of whom the sender does not reach, because it is suspended.
     pub shut: Option<Refusal>,
     /// Envelope senders that the account may use beyond its own.
@@ -152,12 +152,14 @@ pub async fn admit(books: Books<'_>, question: Question<'_>) -> Result<Admission
     let reductions = reductions(books, &question, &subject, (account_plan.mode, shut.is_some()));
     let reductions = reductions.await.map_err(down)?;
     let mut demands = demands(&question, &subject, &effective, modes);
+    let whole = demands.iter().filter(|demand| demand.key.parts().scope == Scope::Account);
+    let whole = whole.cloned().collect();
     demands.iter_mut().for_each(|demand| reduce(demand, &reductions));
     if novelty == Novelty::New {
         demands.extend(new_account_demand(&question));
     }
     let senders = subject.account_record.senders.clone();
-    Ok(Admission { charged, plan: account_plan, demands, reductions, shut, senders, observed })
+    Ok(Admission { charged, plan: account_plan, demands, whole, shut, senders, observed })
 }
 
 async fn load_subject(books: Books<'_>, account: &AccountId) -> Result<Subject, StoreError> {
@@ -169,8 +171,7 @@ async fn load_subject(books: Books<'_>, account: &AccountId) -> Result<Subject, 
 
 /// What a suspended sender hears. A suspension whose time is over is none, even if nobody has taken note of that yet.
 fn suspension(books: Books<'_>, question: &Question<'_>, subject: &Subject) -> Option<Refusal> {
-    let lasts =
-        |suspension: &&Suspension| suspension.until.is_none_or(|until| books.now.utc < until);
+    let lasts = |suspension: &&Suspension| suspension.lasts(books.now.utc);
     let of_account = subject
         .account_record
         .suspension
@@ -182,9 +183,18 @@ fn suspension(books: Books<'_>, question: &Question<'_>, subject: &Subject) -> O
         Some((SubjectId::Tenant(subject.tenant.clone()), suspension))
     };
     let (who, suspension) = of_account.or_else(of_tenant)?;
-    let Policy { contact, shut, .. } = question.policy;
-    let who = (&who, suspension.until);
-    Some(verdict::suspended(who, &suspension.case, (contact, shut.reply), question.session))
+    Some(suspended(question.policy, &who, suspension, question.session))
+}
+
+/// What the sender of a suspension hears.
+pub(super) fn suspended(
+    policy: &Policy,
+    who: &SubjectId,
+    suspension: &Suspension,
+    session: &SessionId,
+) -> Refusal {
+    let (contact, reply) = (&policy.contact, policy.shut.reply);
+    verdict::suspended((who, suspension.until), &suspension.case, (contact, reply), session)
 }
 
 /// Leaves of a demand's limits what standings do.
@@ -205,7 +215,7 @@ async fn reductions(
 ) -> Result<Reductions, StoreError> {
     let Policy { suspension: settings, ipv6_prefix_bits, .. } = question.policy;
     if is_shut {
-        return Ok(Reductions::of_shut(settings));
+        return Ok(question.policy.reductions_of_shut());
     }
     let client = question.policy.charges_client(question.client);
     let client = client.then(|| question.client.prefix(*ipv6_prefix_bits));

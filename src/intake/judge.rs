@@ -4,7 +4,7 @@
 //! are a few places and threads that may take their time.
 
 use super::{
-    report::Concern,
+    admission,
     transaction::{Sender, Transaction, Who},
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     spool::Body,
     standing::{self, Look, Outcome, Reach, Standings},
     store::{StoreError, ledger::ChargePer},
-    types::{Address, ByteCount, Key, Limit, Scope, SubjectId},
+    types::{Address, ByteCount, Limit, SubjectId},
 };
 use bytes::Bytes;
 use std::{fmt::Write as _, io, sync::Arc};
@@ -249,24 +249,17 @@ impl Sender<'_> {
         judge: &Judge,
     ) -> Result<(), Refusal> {
         let Some(change) = outcome.change else { return Ok(()) };
-        let acts = reach(transaction, charged) == Reach::Acts
-            && judge.settings.suspension.mode == Mode::Enforce;
         match change.to {
-            Standing::Throttled { .. } if acts => self.check_left(transaction, judge).await,
+            Standing::Throttled { .. } if outcome.acts => self.check_left(transaction, judge).await,
             standing if standing.is_shut() => {
-                let suspension = outcome.record.suspension.as_ref().filter(|_| acts);
+                let suspension = outcome.record.suspension.as_ref().filter(|_| outcome.acts);
                 let Some(suspension) = suspension else {
                     transaction.would_refuse = true;
                     return Ok(());
                 };
                 let subject = SubjectId::Account(charged.account.clone());
                 let policy = &transaction.policy;
-                Err(verdict::suspended(
-                    (&subject, suspension.until),
-                    &suspension.case,
-                    (&policy.contact, policy.shut.reply),
-                    &self.session,
-                ))
+                Err(admission::suspended(policy, &subject, suspension, &self.session))
             }
             _ => Ok(()),
         }
@@ -277,14 +270,9 @@ impl Sender<'_> {
         let Who::Known(admission) = &transaction.who else { return Ok(()) };
         let percent = judge.settings.suspension.throttled_percent;
         let down = |_| verdict::store_down(&self.session);
-        let of_account = |key: &Key| key.parts().scope == Scope::Account;
-        for demand in admission.demands.iter().filter(|demand| of_account(&demand.key)) {
-            // What is left of what was left before.
-            let left =
-                u64::from(percent) * 100 / u64::from(admission.reductions.account_percent().max(1));
-            let left = u32::try_from(left).unwrap_or(100);
+        for demand in &admission.whole {
             let limits: Vec<Limit> =
-                demand.limits.iter().map(|&limit| reduced(limit, left)).collect();
+                demand.limits.iter().map(|&limit| reduced(limit, percent)).collect();
             let now = self.gate.clock.now();
             let used = self.gate.ledger.usage(&demand.key, &limits, now).await.map_err(down)?;
             let own = match demand.per {
@@ -319,14 +307,7 @@ impl Sender<'_> {
             return Ok(());
         }
         let refusal = verdict::content(&charged.account, (score, max), &self.session);
-        let Who::Known(admission) = &transaction.who else { return Err(refusal) };
-        if admission.plan.mode == Mode::Enforce {
-            return Err(refusal);
-        }
-        let concern: Concern<'_> = transaction.concern(transaction.accepted);
-        self.refuse(&refusal, Some(charged), &concern, Mode::Observe);
-        transaction.would_refuse = true;
-        Ok(())
+        self.object(transaction, refusal)
     }
 
     /// What the beginning of a text says about itself.

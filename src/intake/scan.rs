@@ -1,10 +1,9 @@
 //! Has other programs look into a finished text before it goes on.
 
-use super::transaction::{Sender, Transaction, Who};
+use super::transaction::{Sender, Transaction};
 use crate::{
     event::{RecipientReport, Scans},
     rules::{
-        limits::Mode,
         scan::{self, Objection},
         verdict::{self, Refusal},
     },
@@ -33,14 +32,7 @@ impl Sender<'_> {
             return Ok(());
         };
         let refusal = self.refusal(transaction, objection);
-        let Who::Known(admission) = &transaction.who else { return Err(refusal) };
-        if admission.plan.mode == Mode::Enforce || matches!(objection, Objection::Unscanned(_)) {
-            return Err(refusal);
-        }
-        let recipients = transaction.accepted;
-        self.refuse_in(transaction, &refusal, recipients, Mode::Observe);
-        transaction.would_refuse = true;
-        Ok(())
+        self.object(transaction, refusal)
     }
 
     async fn asked(

@@ -732,8 +732,20 @@ impl<'a> Sender<'a> {
         } else {
             return Ok(());
         };
-        // Size is a promise of the wire (SIZE), not a judgement: it holds in observe mode too.
-        if plan.mode == Mode::Enforce || refusal.reason == RefusalReason::Size {
+        self.object(transaction, refusal)
+    }
+
+    /// Refuses a message, or only tells it where the plan observes.
+    pub(super) fn object(
+        &self,
+        transaction: &mut Transaction,
+        refusal: Refusal,
+    ) -> Result<(), Refusal> {
+        let observes = matches!(&transaction.who, Who::Known(it) if it.plan.mode == Mode::Observe);
+        // Size is a promise of the wire (SIZE), and what could not be looked into was not judged: both hold in observe mode too.
+        let is_judgement =
+            !matches!(refusal.reason, RefusalReason::Size | RefusalReason::Unscanned);
+        if !(observes && is_judgement) {
             return Err(refusal);
         }
         let recipients = transaction.accepted;

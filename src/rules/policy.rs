@@ -5,7 +5,7 @@
 use super::{
     identity::{Shown, TrustRow, TrustTable},
     limits::{self, EffectiveLimit, LimitOverride, Plan, Plans},
-    suspension,
+    suspension::{self, Reductions},
 };
 use crate::{
     event::Evidence,
@@ -91,6 +91,15 @@ pub enum PasswordChange {
 }
 
 impl Policy {
+    /// What is left of the limits of who is suspended; where it reaches nobody, they are what they were.
+    #[must_use]
+    pub fn reductions_of_shut(&self) -> Reductions {
+        if self.shut.reachable.is_empty() {
+            return Reductions::default();
+        }
+        Reductions::of_shut(&self.suspension)
+    }
+
     /// The row of the trust table that holds for this address on a connection that has shown this: the first match.
     #[must_use]
     pub fn row_of(&self, address: IpAddr, shown: Shown<'_>) -> Option<&Arc<TrustRow>> {

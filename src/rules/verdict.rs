@@ -107,10 +107,8 @@ pub fn suspended(
 /// The content rules give the text too high a score.
 #[must_use]
 pub fn content(account: &AccountId, (score, max): (f32, f32), session: &SessionId) -> Refusal {
-    let text = format!(
-        "account {account}: the message looks like spam (score {score:.1} of {max:.1}) [{session}]"
-    );
-    refuse(RefusalReason::Content, 550, "5.7.1", text)
+    let score = format!("score {score:.1} of {max:.1}");
+    looks_like_spam(RefusalReason::Content, Some(account), &score, session)
 }
 
 /// No AUTH and no trusted client.
@@ -155,9 +153,17 @@ pub fn virus(account: Option<&AccountId>, name: &str, session: &SessionId) -> Re
 /// Rspamd refuses the message.
 #[must_use]
 pub fn spam(account: Option<&AccountId>, opinion: &SpamOpinion, session: &SessionId) -> Refusal {
-    let (whose, score) = (whose(account), score(opinion));
-    let text = format!("{whose}the message looks like spam ({score}) [{session}]");
-    refuse(RefusalReason::Spam, 550, "5.7.1", text)
+    looks_like_spam(RefusalReason::Spam, account, &score(opinion), session)
+}
+
+fn looks_like_spam(
+    reason: RefusalReason,
+    account: Option<&AccountId>,
+    score: &str,
+    session: &SessionId,
+) -> Refusal {
+    let text = format!("{}the message looks like spam ({score}) [{session}]", whose(account));
+    refuse(reason, 550, "5.7.1", text)
 }
 
 /// Rspamd puts the message off.

@@ -85,6 +85,15 @@ pub struct Outcome {
     pub record: Arc<SubjectRecord>,
     /// What became of its standing.
     pub change: Option<Change>,
+    /// That has consequences for the sender.
+    pub acts: bool,
+}
+
+impl Sender<'_> {
+    /// True if what is found has consequences.
+    fn acts(&self, settings: &Settings) -> bool {
+        settings.suspension.mode == Mode::Enforce && self.reach == Reach::Acts
+    }
 }
 
 /// What is done with the memory.
@@ -134,10 +143,13 @@ impl Standings {
             };
             (record, change) = self.follow(sender, record, &opinion, case, settings).await?;
         }
-        if change.is_some_and(|change| change.to.is_shut()) {
+        // Nothing follows for others from a sender whose plan is only observed.
+        let is_condemned = change.is_some_and(|change| change.to.is_shut());
+        if is_condemned && sender.reach == Reach::Acts {
             self.condemn(sender, &record.conduct(), attempt, settings).await?;
         }
-        Ok(Outcome { opinion, record, change })
+        let acts = sender.acts(settings);
+        Ok(Outcome { opinion, record, change, acts })
     }
 
     /// The record of an account, with what was to end by now ended.
@@ -193,7 +205,7 @@ impl Standings {
             let Some((to, change)) = opinion.weigh(&from, now, &settings.suspension) else {
                 return Ok((record, None));
             };
-            let acts = settings.suspension.mode == Mode::Enforce && sender.reach == Reach::Acts;
+            let acts = sender.acts(settings);
             let case = if acts && to.standing().is_shut() { Some(case(now)?) } else { None };
             let evidence = match &case {
                 Some(case) => serde_json::to_string(case).ok(),
@@ -234,7 +246,6 @@ impl Standings {
         if aftermath.opened_breaker {
             self.events.tell(now, &Event::BreakerOpened);
         }
-        let is_observed = settings.suspension.mode == Mode::Observe;
         let tenant = Suspect::Subject(SubjectId::Tenant(sender.tenant.clone()));
         let groups = [
             aftermath.tenant.map(|change| (tenant, Some(sender.tenant.clone()), change)),
@@ -255,7 +266,7 @@ impl Standings {
                     until,
                     points: settings.suspension.throttle_points,
                     reasons: vec![format!("{GROUP} {}", sender.account)],
-                    observed_only: is_observed,
+                    observed_only: settings.suspension.is_observed(),
                 })),
             );
         }

@@ -71,6 +71,9 @@ pub trait Behaviour: Send + Sync {
         client: Option<IpPrefix>,
     ) -> BoxFuture<'a, Result<Company, StoreError>>;
 
+    /// What is remembered of one of them.
+    fn group<'a>(&'a self, group: &'a GroupKey) -> BoxFuture<'a, Result<Group, StoreError>>;
+
     /// Forgets that accounts of a tenant or client address were suspended; says whether there was anything to forget.
     fn forgive<'a>(&'a self, group: &'a GroupKey) -> BoxFuture<'a, Result<bool, StoreError>>;
 
@@ -329,6 +332,10 @@ impl Behaviour for Minds {
         Box::pin(async move { Ok(self.groups.lock().company(tenant, client)) })
     }
 
+    fn group<'a>(&'a self, group: &'a GroupKey) -> BoxFuture<'a, Result<Group, StoreError>> {
+        Box::pin(async move { Ok(self.groups.lock().find(group)) })
+    }
+
     fn forgive<'a>(&'a self, group: &'a GroupKey) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move {
             let mut groups = self.groups.lock();
@@ -364,11 +371,15 @@ impl Groups {
         if self.known.is_empty() {
             return Company::default();
         }
-        let find = |key| self.known.get(&key).cloned().unwrap_or_default();
+        let client = client.map(|prefix| self.find(&GroupKey::Client(prefix)));
         Company {
-            tenant: find(GroupKey::Tenant(tenant.clone())),
-            client: client.map(|prefix| find(GroupKey::Client(prefix))).unwrap_or_default(),
+            tenant: self.find(&GroupKey::Tenant(tenant.clone())),
+            client: client.unwrap_or_default(),
         }
+    }
+
+    fn find(&self, key: &GroupKey) -> Group {
+        self.known.get(key).cloned().unwrap_or_default()
     }
 
     fn put_changed(

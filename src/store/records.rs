@@ -75,6 +75,14 @@ pub struct Suspension {
     pub password: Option<u64>,
 }
 
+impl Suspension {
+    /// True until its time is over, whether or not anybody has taken note of that yet.
+    #[must_use]
+    pub fn lasts(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
 /// The last time that Tollgate refused something of an account.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct LastRefusal {

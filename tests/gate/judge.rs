@@ -192,6 +192,25 @@ fn whoever_is_only_observed_is_told_of_and_goes_on() {
 }
 
 #[test]
+fn accounts_of_a_plan_that_is_only_observed_have_no_consequences_for_others() {
+    let (sink, settings) = setting();
+    let gate = settings.set("plan.test.mode", "observe").run();
+    for account in ["a@shop.example", "b@shop.example", "c@shop.example"] {
+        let mut client = gate.client();
+        for nth in 0..8 {
+            assert_eq!(spam(&mut client, account, nth), [250, 250, 550, 250]);
+        }
+        gate.logged("standing-changed", |line| {
+            line["account"] == account && line["is"] == "suspended"
+        });
+    }
+    assert_eq!(sink.count(), 24);
+    let log = gate.log();
+    let of_group = |line: &&Value| line["event"] == "standing-changed" && line["account"].is_null();
+    assert!(!log.iter().any(|line| of_group(&line)), "{log:?}");
+}
+
+#[test]
 fn a_trap_a_mark_and_a_text_that_is_too_bad() {
     let (sink, settings) = setting();
     let traps = tempfile::NamedTempFile::new().unwrap();

@@ -115,12 +115,6 @@ impl Reductions {
     pub fn left_of(&self, scope: Scope, limit: Limit) -> Limit {
         self.of_scope(scope).map_or(limit, |reduction| reduced(limit, reduction.percent))
     }
-
-    /// What is left of the account's own, in percent.
-    #[must_use]
-    pub fn account_percent(&self) -> u32 {
-        self.account.map_or(100, |reduction| reduction.percent)
-    }
 }
 
 impl Standing {
@@ -192,7 +186,8 @@ mod tests {
         let left = |scope| reductions.left_of(scope, limit).max;
         let scopes = [Scope::Tenant, Scope::Account, Scope::ClientIp, Scope::Peer];
         assert_eq!(scopes.map(left), [10, 50, 50, 50]);
-        assert_eq!(Reductions::of_shut(&settings).account_percent(), settings.throttled_percent);
+        let shut = Reductions::of_shut(&settings).account.map(|reduction| reduction.percent);
+        assert_eq!(shut, Some(settings.throttled_percent));
     }
 
     #[test]
