@@ -57,6 +57,18 @@ impl Deed {
             Self::Resume => "resume",
         }
     }
+
+    /// What belongs into the reason.
+    const fn hint(self) -> &'static str {
+        match self {
+            Self::Suspend | Self::Cancel => {
+                "What was seen. The customer reads it on the tenant page; it is kept in the audit."
+            }
+            Self::Resume => {
+                "What was done about it, such as “password changed”. It is kept in the audit."
+            }
+        }
+    }
 }
 
 /// What the form sends.
