@@ -48,6 +48,7 @@ use std::{
     net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -115,9 +116,9 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JudgeTables {
     /// Spam traps.
-    pub traps: Traps,
+    pub traps: Arc<Traps>,
     /// Whose network an address is in.
-    pub networks: Networks,
+    pub networks: Arc<Networks>,
     /// The field that is put on top of messages whose text counts as spam; none: they are not marked.
     pub tag_header: Option<String>,
 }

@@ -97,9 +97,10 @@ pub(super) fn check_tables(root: &mut At<'_>, section: &Section<Spam>) -> JudgeT
         );
     }
     JudgeTables {
-        traps: read(&mut at, "traps", &s.traps, Traps::read).unwrap_or_default(),
+        traps: read(&mut at, "traps", &s.traps, Traps::read).unwrap_or_default().into(),
         networks: read(&mut at, "networks", &s.networks, |text| Networks::read(text, hosting))
-            .unwrap_or_default(),
+            .unwrap_or_default()
+            .into(),
         tag_header,
     }
 }

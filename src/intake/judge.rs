@@ -41,9 +41,9 @@ pub struct Judge {
     /// What texts are looked at for.
     pub content: Rules,
     /// Recipients that nobody honest writes to.
-    pub traps: Traps,
+    pub traps: Arc<Traps>,
     /// Where clients are.
-    pub networks: Networks,
+    pub networks: Arc<Networks>,
     /// The field on top of what counts as spam, if it is marked.
     pub tag_header: Option<String>,
 }

@@ -33,6 +33,11 @@ pub(super) fn octets<'t>(
     }
 }
 
+/// Octets as text; those of a text are one nearly always, which is found out faster than what else they are.
+pub(super) fn utf8(octets: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(octets).map_or_else(|_| String::from_utf8_lossy(octets), Cow::Borrowed)
+}
+
 /// Octets as text, by the character set that the header names; what does not fit is replaced.
 pub(super) fn text<'t>(content: &Content, octets: Cow<'t, [u8]>) -> Cow<'t, str> {
     let charset = content.charset.as_deref().unwrap_or_default();
@@ -44,9 +49,7 @@ pub(super) fn text<'t>(content: &Content, octets: Cow<'t, [u8]>) -> Cow<'t, str>
         return Cow::Owned(decode(&octets));
     }
     match octets {
-        Cow::Borrowed(octets) => {
-            str::from_utf8(octets).map_or_else(|_| String::from_utf8_lossy(octets), Cow::Borrowed)
-        }
+        Cow::Borrowed(octets) => utf8(octets),
         Cow::Owned(octets) => {
             let lossy = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
             Cow::Owned(String::from_utf8(octets).unwrap_or_else(|wrong| lossy(wrong.as_bytes())))

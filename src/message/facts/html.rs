@@ -2,12 +2,12 @@
 //!
 //! There is no tree: what a style sheet hides is not known, only what an element hides itself.
 
-use super::{Mark, Marks, links::Links, text_room};
+use super::{Mark, Marks, decode::utf8, links::Links, text_room};
 use html5gum::{
     Emitter, ForwardingEmitter, Span, Tokenizer,
     emitters::callback::{CallbackEmitter, CallbackEvent},
 };
-use std::{borrow::Cow, convert::Infallible};
+use std::convert::Infallible;
 
 /// Adds what a reader sees of a page to `text`, and what else it has to `links` and `marks`.
 pub(super) fn read(html: &str, text: &mut String, links: &mut Links, marks: &mut Marks) {
@@ -98,12 +98,12 @@ impl Page<'_> {
             }
             CallbackEvent::AttributeValue { value } => {
                 if !matches!(self.attribute, Attribute::Hidden | Attribute::Other) {
-                    self.meet_value(&text_of(value));
+                    self.meet_value(&utf8(value));
                 }
             }
             CallbackEvent::CloseStartTag { .. } => self.open(),
             CallbackEvent::EndTag { name } => self.close(name),
-            CallbackEvent::String { value } => self.meet_text(&text_of(value)),
+            CallbackEvent::String { value } => self.meet_text(&utf8(value)),
             CallbackEvent::Comment { .. }
             | CallbackEvent::Doctype { .. }
             | CallbackEvent::Error(_) => {}
@@ -199,11 +199,6 @@ impl Attribute {
             _ => Self::Other,
         }
     }
-}
-
-/// Octets of a page as text; those of a text are one nearly always, which is found out faster than what else they are.
-fn text_of(octets: &[u8]) -> Cow<'_, str> {
-    str::from_utf8(octets).map_or_else(|_| String::from_utf8_lossy(octets), Cow::Borrowed)
 }
 
 /// True of a style that makes an element invisible.
