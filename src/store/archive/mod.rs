@@ -1,7 +1,7 @@
 //! What happened, for whoever asks later: events and what is kept from them, in an SQLite file of its own.
 //!
-//! The limits do not depend on it: losing this file loses history and never a charge, and nothing that a client waits for waits
-//! for it. One thread writes what has gathered in one transaction ([`writer`]); readers have connections of their own
+//! The limits do not depend on it: losing this file loses history and never a charge, and a client waits for it half a second at
+//! most, for what is remembered of a sender (`memory`). One thread writes what has gathered in one transaction ([`writer`]); readers have connections of their own
 //! ([`reader`]), so a report keeps nobody waiting. Each topic is a file with its tables and its calls on [`Archive`]; a read
 //! comes in pages, because a long one keeps the log of the file from being cut. Times are UTC.
 
