@@ -9,7 +9,7 @@ use crate::{
     cli::output,
     clock::Clock,
     config::{self, Budget, Config, JudgeTables, Moves},
-    deliver::{self, Deliverer, HopState},
+    deliver::{self, Deliverer, HopState, Steering},
     event::{BackendState, Event, Events, Trouble},
     http::{self, ApiListener, ApiState, ControlSocket, PublicState},
     intake::{
@@ -578,7 +578,7 @@ impl App {
     /// extensions stay.
     fn new_deliverer(&self, config: &Config) -> Result<Option<Deliverer>, AppError> {
         let differs = config.next_hop != self.config.next_hop;
-        let build = || build_deliverer(config, &self.gate.clock, &self.gate.events);
+        let build = || build_deliverer(config, &self.gate);
         differs.then(build).transpose()
     }
 
@@ -646,13 +646,15 @@ pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
         clock: clock.clone(),
         events: events.clone(),
     };
-    let deliverer =
-        Deliverer::over(&network, config.next_hop.clone(), clock.clone(), events.clone());
+    let steering = Steering::default();
+    let way = config.next_hop.clone();
+    let deliverer = Deliverer::over(&network, way, clock.clone(), events.clone(), steering.clone());
     let deliverer = deliverer.named("next_hop")?;
     Ok(Gate {
         ledger,
         records,
         deliverer: ArcSwap::from_pointee(deliverer),
+        steering,
         scanners: ArcSwap::from_pointee(build_scanners(config, &clock, &events)?),
         judge: ArcSwap::from_pointee(build_judge(config)),
         court: Court::new(standings, recipients),
@@ -793,8 +795,11 @@ fn build_judge(config: &Config) -> Judge {
     }
 }
 
-fn build_deliverer(config: &Config, clock: &Clock, events: &Events) -> Result<Deliverer, AppError> {
-    Deliverer::new(config.next_hop.clone(), clock.clone(), events.clone()).named("next_hop")
+fn build_deliverer(config: &Config, gate: &Gate) -> Result<Deliverer, AppError> {
+    let (clock, events, steering) = (&gate.clock, &gate.events, &gate.steering);
+    let way = config.next_hop.clone();
+    Deliverer::over(&Network::System, way, clock.clone(), events.clone(), steering.clone())
+        .named("next_hop")
 }
 
 /// Takes all the file descriptors that the system allows and shares them out; says what does not fit.

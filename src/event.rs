@@ -8,7 +8,12 @@ use crate::types::{
     MessageId, Month, PeerName, PlanName, ReversePath, SessionId, SubjectHash, SubjectId, TenantId,
     Timestamp, TokenName, TransactionId, Unit,
 };
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -465,6 +470,8 @@ pub struct MessageReport {
     pub reply: Option<String>,
     /// The next hop that took part, as `host:port`.
     pub next_hop: Option<Arc<str>>,
+    /// The addresses that mail leaves by there, where they are known.
+    pub egress: Arc<[IpAddr]>,
     /// The next hop's own final answer.
     pub next_hop_reply: Option<String>,
     /// When MAIL came.
@@ -569,6 +576,8 @@ pub enum RefusalReason {
     NextHopDown,
     /// All connections to the next hop are in use.
     NextHopBusy,
+    /// The addresses that the mail would leave by are paused.
+    EgressPaused,
     /// The next hop does not know an extension that the message needs.
     ExtensionMissing,
     /// The transaction lasted too long.
@@ -602,6 +611,7 @@ impl RefusalReason {
             Self::StoreDown => "store-down",
             Self::NextHopDown => "next-hop-down",
             Self::NextHopBusy => "next-hop-busy",
+            Self::EgressPaused => "egress-paused",
             Self::ExtensionMissing => "extension-missing",
             Self::TooLong => "too-long",
         }

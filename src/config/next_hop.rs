@@ -9,7 +9,7 @@ use crate::{
     deliver::{HostSettings, Settings, SmarthostSettings, TlsMode},
     types::{Domain, Secret, Span},
 };
-use std::{path::Path, time::Duration};
+use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 /// Checks `[next_hop]`; other programs look into a message for so long before it goes there.
 pub(super) fn check(
@@ -130,6 +130,7 @@ fn check_host(at: &mut At<'_>, section: &Section<Host>) -> Option<HostSettings> 
         tls_ca: at.value("tls_ca", &s.tls_ca),
         auth: check_login(at, s),
         source: at.value("source", &s.source).map(|parsed| parsed.0),
+        egress: check_egress(at, s),
         connections_max: at.within("connections_max", &s.connections_max, 100, 1..=100_000),
         host: host.clone()?.0.host,
         port: host?.0.port,
@@ -138,6 +139,18 @@ fn check_host(at: &mut At<'_>, section: &Section<Host>) -> Option<HostSettings> 
         at.wrong("tls", "is \"none\", so verify, tls_name and tls_ca have no meaning");
     }
     Some(settings)
+}
+
+/// The addresses that a host stands for, each once.
+fn check_egress(at: &mut At<'_>, s: &Host) -> Arc<[IpAddr]> {
+    let written = at.value("egress", &s.egress).unwrap_or_default();
+    if written.len() > EGRESS_MAX {
+        at.wrong("egress", format!("got {} addresses, wanted at most {EGRESS_MAX}", written.len()));
+    }
+    let mut addresses: Vec<IpAddr> = written.iter().map(|one| one.0.to_canonical()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses.into()
 }
 
 fn check_login(at: &mut At<'_>, s: &Host) -> Option<(String, Secret)> {
@@ -170,5 +183,7 @@ pub(super) fn read_secret(at: &mut At<'_>, key: &str, file: &Path) -> Option<Sec
     }
 }
 
+/// Addresses that mail of one host leaves by.
+const EGRESS_MAX: usize = 64;
 /// With the wait for the disk (20 s) less than 9 minutes.
 const AFTER_DOT_MAX: Span = Span::from_secs(515);

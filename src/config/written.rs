@@ -241,6 +241,7 @@ tables! {
         password: Key<Hidden>,
         password_file: Key<PathBuf>,
         source: Key<Parsed<IpAddr>>,
+        egress: Key<Vec<Parsed<IpAddr>>>,
         connections_max: Key<u32>,
     }
     Store {

@@ -6,6 +6,7 @@
 use super::{DeliverError, Handover, HopHealth, HopState, RecipientAnswer, Text, Verdict};
 use crate::{
     clock,
+    rules::egress::Use,
     smtp::data::Unstuffer,
     smtp::{Extensions, RcptRequest, Reply},
 };
@@ -65,6 +66,8 @@ impl Folder {
             state: HopState::Up,
             connections_open: 0,
             connections_idle: 0,
+            egress: Arc::default(),
+            egress_use: Use::Free,
             last_error: None,
             offers: Some(Self::offers()),
         }
@@ -98,7 +101,12 @@ impl FolderTransaction {
             Err(error) => Verdict::Unavailable(format!("the folder cannot be written: {error}")),
         };
         let took = clock::steady_now().duration_since(began);
-        Handover { verdict, next_hop: Some(self.next_hop()), took: Some(took) }
+        Handover {
+            verdict,
+            next_hop: Some(self.next_hop()),
+            egress: Arc::default(),
+            took: Some(took),
+        }
     }
 }
 

@@ -14,13 +14,18 @@ use crate::{
     clock::Clock,
     event::Events,
     net::connect::{Network, TlsClientError},
+    rules::egress::{Plan, Use},
     smtp::{Extensions, MailRequest, RcptRequest, Reply},
     spool::{Body, BodyReader},
 };
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use folder::{Folder, FolderTransaction};
 use smarthost::{Smarthost, SmarthostTransaction};
-use std::{future::Future, io, ops::Range, sync::Arc, time::Duration};
+use std::{future::Future, io, net::IpAddr, ops::Range, sync::Arc, time::Duration};
+
+/// Which ways are taken; replaced whenever that changes.
+pub type Steering = Arc<ArcSwap<Plan>>;
 
 /// Hands mail on. Cheap to clone.
 #[derive(Clone)]
@@ -65,10 +70,10 @@ impl Deliverer {
     /// # Errors
     /// [`DeliverError`] if mail could never leave this way.
     pub fn new(settings: Settings, clock: Clock, events: Events) -> Result<Self, DeliverError> {
-        Self::over(&Network::System, settings, clock, events)
+        Self::over(&Network::System, settings, clock, events, Steering::default())
     }
 
-    /// As [`Deliverer::new`], over this network.
+    /// As [`Deliverer::new`], over this network and by the ways that are free.
     ///
     /// # Errors
     /// As [`Deliverer::new`].
@@ -77,10 +82,11 @@ impl Deliverer {
         settings: Settings,
         clock: Clock,
         events: Events,
+        steering: Steering,
     ) -> Result<Self, DeliverError> {
         Ok(Self(match settings {
             Settings::Smarthost(settings) => {
-                Kind::Smarthost(Smarthost::new(settings, network, clock, events)?)
+                Kind::Smarthost(Smarthost::new(settings, network, clock, events, steering)?)
             }
             Settings::Folder { path } => Kind::Folder(Folder::new(&path)?),
         }))
@@ -146,6 +152,10 @@ pub struct HopHealth {
     pub connections_open: usize,
     /// Connections that wait for the next message.
     pub connections_idle: usize,
+    /// The addresses that mail leaves by there, where they are known.
+    pub egress: Arc<[IpAddr]>,
+    /// Whether mail may leave by them.
+    pub egress_use: Use,
     /// The last failure, kept after a recovery.
     pub last_error: Option<String>,
     /// What it was last seen to offer.
@@ -245,6 +255,8 @@ pub struct Handover {
     pub verdict: Verdict,
     /// The next hop, as `host:port` or the folder's path, if one took part.
     pub next_hop: Option<Arc<str>>,
+    /// The addresses that mail leaves by at that next hop, where they are known.
+    pub egress: Arc<[IpAddr]>,
     /// From our final dot to the answer.
     pub took: Option<Duration>,
 }
@@ -260,6 +272,8 @@ pub enum Verdict {
     Unknown(String),
     /// It could not be reached, or was lost before the final dot: nobody got it.
     Unavailable(String),
+    /// The addresses that mail would leave by are paused; nothing was sent.
+    Paused(Arc<str>),
     /// The text could not be read back from the spool; nobody got it, and no next hop is to blame.
     TextLost(String),
     /// A recipient that it had accepted was refused when the envelope was replayed; nothing was sent.
@@ -277,6 +291,8 @@ pub enum RecipientAnswer {
     Unavailable,
     /// All connections to the next hop are in use.
     Busy,
+    /// The addresses that mail would leave by are paused; why.
+    Paused(Arc<str>),
     /// No next hop offers an extension that the message needs.
     ExtensionMissing(&'static str),
 }

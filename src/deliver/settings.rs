@@ -70,6 +70,8 @@ pub struct HostSettings {
     pub auth: Option<(String, crate::types::Secret)>,
     /// The address that connections are made from.
     pub source: Option<std::net::IpAddr>,
+    /// The addresses that mail leaves by when it goes this way, as the internet sees them.
+    pub egress: std::sync::Arc<[std::net::IpAddr]>,
     /// Connections at a time.
     pub connections_max: u32,
 }

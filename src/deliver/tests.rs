@@ -2,18 +2,25 @@
 
 use super::{
     DeliverError, Deliverer, Handover, HopState, HostSettings, RecipientAnswer, Settings,
-    SmarthostSettings, Text, TlsMode, Transaction, Verdict,
+    SmarthostSettings, Steering, Text, TlsMode, Transaction, Verdict,
 };
 use crate::{
     clock::Clock,
     event::{Event, Events, Listener},
+    net::connect::Network,
+    rules::egress::{Plan, Use},
     smtp::{BodyType, MailRequest, RcptRequest},
     spool::{self, Body, Spool},
     types::{Secret, Timestamp},
 };
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream},
     net::TcpListener,
@@ -90,6 +97,7 @@ impl Hop {
             tls_ca: None,
             auth: None,
             source: None,
+            egress: Arc::default(),
             connections_max: 4,
         }
     }
@@ -269,6 +277,7 @@ fn codes(answers: &[RecipientAnswer]) -> Vec<u16> {
         RecipientAnswer::Answered(reply) => reply.code(),
         RecipientAnswer::Unavailable => UNAVAILABLE,
         RecipientAnswer::Busy => BUSY,
+        RecipientAnswer::Paused(_) => PAUSED,
         RecipientAnswer::ExtensionMissing(_) => MISSING,
     };
     answers.iter().map(code).collect()
@@ -278,6 +287,7 @@ fn codes(answers: &[RecipientAnswer]) -> Vec<u16> {
 const UNAVAILABLE: u16 = 1;
 const BUSY: u16 = 2;
 const MISSING: u16 = 3;
+const PAUSED: u16 = 4;
 
 const BODY: &str = "Subject: x\r\nX-Secret: y\r\n\r\n..dotted\r\n";
 
@@ -301,6 +311,7 @@ fn short(verdict: &Verdict) -> String {
         Verdict::Refused(reply) => format!("refused {}", reply.code()),
         Verdict::Unknown(_) => String::from("unknown"),
         Verdict::Unavailable(_) => String::from("unavailable"),
+        Verdict::Paused(why) => format!("paused: {why}"),
         Verdict::TextLost(_) => String::from("text lost"),
         Verdict::RecipientLost(reply) => format!("lost {}", reply.code()),
         Verdict::ExtensionMissing(name) => format!("missing {name}"),
@@ -1037,4 +1048,62 @@ async fn a_source_address_is_used() {
     let deliverer = deliverer_with(settings(vec![HostSettings { source: six, ..hop.settings() }]));
     assert_eq!(send_one(&deliverer).await.0, [UNAVAILABLE]);
     assert_eq!(hop.report().0, 1);
+}
+
+/// What was decided about the ways: of the first hop, then of the second.
+fn plan(first: &Use, second: &Use) -> Plan {
+    let mut plan = Plan::default();
+    plan.set(EGRESS[0], first.clone());
+    plan.set(EGRESS[1], second.clone());
+    plan
+}
+
+const EGRESS: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2))];
+
+#[tokio::test]
+async fn mail_takes_free_ways_before_drained_ones_and_never_a_paused_one() {
+    let (drained, paused) = (Use::Drained("listed".into()), Use::Paused("listed".into()));
+    let free = Use::Free;
+    // How many connections each of the two hops sees, of which the first has the better priority.
+    for (first, second, expected, verdict) in [
+        (&free, &free, (1, 0), "accepted 250"),
+        (&drained, &free, (0, 1), "accepted 250"),
+        (&drained, &drained, (1, 0), "accepted 250"),
+        (&paused, &free, (0, 1), "accepted 250"),
+        (&paused, &drained, (0, 1), "accepted 250"),
+        (&paused, &paused, (0, 0), "paused: listed"),
+    ] {
+        let hops = [Hop::start(&["hello\nmessage"]).await, Hop::start(&["hello\nmessage"]).await];
+        let [one, two] = &hops;
+        let hosts = vec![
+            HostSettings { egress: [EGRESS[0]].into(), ..one.settings() },
+            HostSettings { egress: [EGRESS[1]].into(), priority: 20, ..two.settings() },
+        ];
+        let (settings, clock) =
+            (Settings::Smarthost(settings(hosts)), Clock::start(Timestamp::EPOCH));
+        let steering = Arc::new(ArcSwap::from_pointee(plan(first, second)));
+        let deliverer =
+            Deliverer::over(&Network::System, settings, clock, Events::default(), steering);
+        let (answers, told) = send_one(&deliverer.unwrap()).await;
+        assert_eq!(short(&told), verdict, "{first:?} {second:?}");
+        assert_eq!(answers, [if expected == (0, 0) { PAUSED } else { 250 }]);
+        assert_eq!((one.report().0, two.report().0), expected, "{first:?} {second:?}");
+    }
+}
+
+#[tokio::test]
+async fn mail_whose_way_is_paused_before_its_text_does_not_go_by_it() {
+    let hop = Hop::start(&["hello\nenvelope"]).await;
+    let host = HostSettings { egress: [EGRESS[0]].into(), ..hop.settings() };
+    let (settings, clock) =
+        (Settings::Smarthost(settings(vec![host])), Clock::start(Timestamp::EPOCH));
+    let steering = Steering::default();
+    let deliverer =
+        Deliverer::over(&Network::System, settings, clock, Events::default(), steering.clone());
+    let mut transaction = deliverer.unwrap().begin(mail());
+    assert_eq!(codes(&transaction.recipients(&rcpts(&[1])).await), [250]);
+    steering.store(Arc::new(plan(&Use::Paused("listed".into()), &Use::Free)));
+    assert_eq!(short(&hand_over(transaction).await.verdict), "paused: listed");
+    assert!(hop.report().1.is_empty());
 }

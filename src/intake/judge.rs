@@ -149,6 +149,7 @@ impl Sender<'_> {
             HandoverVerdict::Accepted(_) | HandoverVerdict::Unknown(_) => None,
             // It was not handed on.
             HandoverVerdict::Unavailable(_)
+            | HandoverVerdict::Paused(_)
             | HandoverVerdict::TextLost(_)
             | HandoverVerdict::RecipientLost(_)
             | HandoverVerdict::ExtensionMissing(_) => return,

@@ -19,7 +19,7 @@ pub use judge::{Court, Judge};
 use crate::{
     auth::Authenticator,
     clock::Clock,
-    deliver::Deliverer,
+    deliver::{Deliverer, Steering},
     event::{Events, Evidence},
     message::SubjectKey,
     net::{ClientCertificates, TlsServer},
@@ -44,6 +44,8 @@ pub struct Gate {
     pub records: Arc<dyn Records>,
     /// The way on.
     pub deliverer: ArcSwap<Deliverer>,
+    /// Which of its ways are taken.
+    pub steering: Steering,
     /// Room for texts.
     pub spool: Spool,
     /// How many connections, texts and sessions of a login there may be.

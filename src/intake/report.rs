@@ -99,6 +99,7 @@ impl Sender<'_> {
             Verdict::Unknown(detail) | Verdict::Unavailable(detail) | Verdict::TextLost(detail) => {
                 detail.clone()
             }
+            Verdict::Paused(why) => why.to_string(),
             Verdict::ExtensionMissing(name) => (*name).to_owned(),
         });
         let charged = matches!(end.outcome, Outcome::Sent | Outcome::Unknown);
@@ -122,6 +123,7 @@ impl Sender<'_> {
             outcome: end.outcome,
             reply: end.reply.map(ToString::to_string),
             next_hop: end.handover.and_then(|handover| handover.next_hop.clone()),
+            egress: end.handover.map(|handover| handover.egress.clone()).unwrap_or_default(),
             next_hop_reply: answered,
             began: transaction.began,
             lasted: now.since(transaction.began),

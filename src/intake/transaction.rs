@@ -541,6 +541,7 @@ impl<'a> Sender<'a> {
             RecipientAnswer::Answered(reply) => Ok(verdict::passed_back(&reply)),
             RecipientAnswer::Unavailable => Err(verdict::next_hop_down(&self.session)),
             RecipientAnswer::Busy => Err(verdict::next_hop_busy(&self.session)),
+            RecipientAnswer::Paused(why) => Err(verdict::egress_paused(&why, &self.session)),
             RecipientAnswer::ExtensionMissing(name) => {
                 Err(verdict::extension_missing(name, &self.session))
             }
@@ -837,6 +838,11 @@ impl<'a> Sender<'a> {
                 Settlement::Refunded,
                 Outcome::Deferred,
                 verdict::next_hop_down(&self.session).reply,
+            ),
+            Verdict::Paused(why) => (
+                Settlement::Refunded,
+                Outcome::Deferred,
+                verdict::egress_paused(why, &self.session).reply,
             ),
             Verdict::TextLost(_) => {
                 (Settlement::Refunded, Outcome::Deferred, verdict::spool_full(&self.session).reply)

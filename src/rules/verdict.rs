@@ -244,6 +244,13 @@ pub fn next_hop_busy(session: &SessionId) -> Refusal {
     refuse(RefusalReason::NextHopBusy, 451, "4.4.5", text)
 }
 
+/// The addresses that the mail would leave by are paused; `why` says which and what lists them.
+#[must_use]
+pub fn egress_paused(why: &str, session: &SessionId) -> Refusal {
+    let text = format!("mail is held back here: {why}; try again later [{session}]");
+    refuse(RefusalReason::EgressPaused, 451, "4.3.2", text)
+}
+
 /// A transaction that lasted too long; the session says so itself.
 #[must_use]
 pub fn too_long() -> Refusal {

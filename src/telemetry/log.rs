@@ -327,6 +327,10 @@ fn write_message(line: &mut Line<'_>, report: &MessageReport, moment: Moment) {
     line.number("size", report.size_bytes);
     line.text_if("reply", report.reply.as_deref());
     line.text_if("next_hop", report.next_hop.as_deref());
+    if !report.egress.is_empty() {
+        let egress: Vec<String> = report.egress.iter().map(ToString::to_string).collect();
+        line.text("egress", &egress.join(" "));
+    }
     line.text_if("next_hop_reply", report.next_hop_reply.as_deref());
     line.moment("began", moment.to_utc(report.began));
     line.number("took_ms", millis(report.lasted));
@@ -593,6 +597,7 @@ pub(super) mod tests {
             outcome: Outcome::Sent,
             reply: Some("250 2.0.0 ok\r\nevent=forged".into()),
             next_hop: Some("mx.example:25".into()),
+            egress: ["192.0.2.25".parse().unwrap()].into(),
             next_hop_reply: Some("250 queued as 1".into()),
             began: "2026-11-22T09:14:07Z".parse().unwrap(),
             lasted: Duration::from_millis(12),
@@ -647,7 +652,7 @@ pub(super) mod tests {
              account=a@shop.example tenant=shop.example plan=shared-hosting evidence=auth peer=web01 client=192.0.2.7 \
              from=a@shop.example message_id=1@shop.example subject_hash=00000000000000ab recipients_sent=1 \
              recipients_refused=0 recipients_deferred=0 recipients_limited=2 \
-             to=\"b@there.example=250/next-hop\" size=4096 reply=\"250 2.0.0 ok\\r\\nevent=forged\" next_hop=mx.example:25 \
+             to=\"b@there.example=250/next-hop\" size=4096 reply=\"250 2.0.0 ok\\r\\nevent=forged\" next_hop=mx.example:25 egress=192.0.2.25 \
              next_hop_reply=\"250 queued as 1\" began=2026-11-22T09:14:07.000Z took_ms=12 next_hop_ms=5\n",
         );
         check(
@@ -661,7 +666,7 @@ pub(super) mod tests {
                 r#""message_id":"1@shop.example","subject_hash":"00000000000000ab","#,
                 r#""recipients_sent":1,"recipients_refused":0,"recipients_deferred":0,"recipients_limited":2,"#,
                 r#""to":[{"to":"b@there.example","code":250,"by":"next-hop"}],"size":4096,"#,
-                r#""reply":"250 2.0.0 ok\r\nevent=forged","next_hop":"mx.example:25","next_hop_reply":"250 queued as 1","#,
+                r#""reply":"250 2.0.0 ok\r\nevent=forged","next_hop":"mx.example:25","egress":"192.0.2.25","next_hop_reply":"250 queued as 1","#,
                 r#""began":"2026-11-22T09:14:07.000Z","took_ms":12,"next_hop_ms":5}"#,
                 "\n"
             ),

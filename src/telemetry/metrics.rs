@@ -629,7 +629,7 @@ const EVIDENCE: [Evidence; 11] = [
     Evidence::ClientIp,
     Evidence::Peer,
 ];
-const REASONS: [RefusalReason; 24] = [
+const REASONS: [RefusalReason; 25] = [
     RefusalReason::Limit,
     RefusalReason::LimitNever,
     RefusalReason::Suspended,
@@ -648,6 +648,7 @@ const REASONS: [RefusalReason; 24] = [
     RefusalReason::Malformed,
     RefusalReason::LineTooLong,
     RefusalReason::NextHopBusy,
+    RefusalReason::EgressPaused,
     RefusalReason::SpoolFull,
     RefusalReason::TextsBusy,
     RefusalReason::StoreDown,

@@ -123,6 +123,8 @@ pub struct Collector {
     heard_until: Timestamp,
     /// From the first event that was lost to the moment at which that was told, until everything of before was heard.
     gap: Option<(Timestamp, Timestamp)>,
+    /// How many events the last batch had.
+    gathered: usize,
     /// A write failed, and none succeeded since.
     failing: bool,
     /// What the collector told itself; goes into the next batch.
@@ -165,6 +167,7 @@ pub fn collector(
         book,
         heard_until,
         gap: None,
+        gathered: 0,
         failing: false,
         own: Vec::new(),
         alarm,
@@ -231,12 +234,22 @@ impl Collector {
                 () = &mut stop, if !self.queue.is_closed() => self.queue.close(),
             }
             if !self.queue.is_closed() {
-                tokio::time::sleep(BATCH_EVERY).await;
+                tokio::time::sleep(self.pause()).await;
             }
         }
     }
 
+    /// How long to let events gather. What each batch writes once for each sender costs most where many gather, so more do then.
+    fn pause(&self) -> Duration {
+        if (BUSY_EVENTS..EVENTS_BATCH_MAX).contains(&self.gathered) {
+            BATCH_EVERY_BUSY
+        } else {
+            BATCH_EVERY
+        }
+    }
+
     fn batch(&mut self, heard: &[Heard]) -> Batch {
+        self.gathered = heard.len();
         let mut batch = Batch::default();
         for Heard { at, event } in std::mem::take(&mut self.own).iter().chain(heard) {
             self.note(&mut batch, *at, event);
@@ -534,9 +547,12 @@ const SUSPENSIONS_MAX: usize = 100_000;
 /// Events that wait to be written, a few KiB each.
 const EVENTS_QUEUE_MAX: usize = 16_384;
 /// Events of one transaction.
-const EVENTS_BATCH_MAX: usize = 2_000;
-/// The pause between two transactions: what a page shows is at most this much older than the truth, and a commit serves many.
+const EVENTS_BATCH_MAX: usize = 4_000;
+/// The pause between two transactions: what a page shows is about this much older than the truth, and a commit serves many.
 const BATCH_EVERY: Duration = Duration::from_millis(200);
+/// The same where a transaction had so many events.
+const BATCH_EVERY_BUSY: Duration = Duration::from_millis(600);
+const BUSY_EVENTS: usize = 200;
 /// The longest time without a transaction.
 const QUIET_MAX: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_secs(1);

@@ -293,7 +293,9 @@ impl World {
         if let Some(running) = &mut *self.running.lock() {
             let gate = &running.gate;
             let (clock, events) = (gate.clock.clone(), gate.events.clone());
-            let deliverer = Deliverer::over(&self.network(), config.next_hop, clock, events);
+            let steering = gate.steering.clone();
+            let deliverer =
+                Deliverer::over(&self.network(), config.next_hop, clock, events, steering);
             let deliverer = deliverer.unwrap();
             running.probes.abort();
             running.probes = tokio::spawn(probe_now_and_then(deliverer.clone())).abort_handle();

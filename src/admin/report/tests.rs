@@ -51,6 +51,7 @@ fn message(account: &str, codes: &[(&str, u16)]) -> Event {
         outcome: Outcome::Sent,
         reply: None,
         next_hop: None,
+        egress: std::sync::Arc::default(),
         next_hop_reply: None,
         began: Timestamp::EPOCH,
         lasted: Duration::ZERO,

@@ -8,11 +8,12 @@ mod transaction;
 
 pub(super) use transaction::SmarthostTransaction;
 
-use super::{DeliverError, HopHealth, HopState, SmarthostSettings};
+use super::{DeliverError, HopHealth, HopState, SmarthostSettings, Steering};
 use crate::{
     clock::{self, Clock},
     event::{Event, Events, NextHopState},
     net::connect::Network,
+    rules::egress::Use,
     smtp::{BodyType, Extensions, MailRequest},
 };
 use breaker::Change;
@@ -35,6 +36,7 @@ struct House {
     random: Random,
     clock: Clock,
     events: Events,
+    steering: Steering,
     duty: Mutex<Duty>,
 }
 
@@ -52,6 +54,8 @@ enum NoHop {
     Busy,
     /// None answers, or all are left alone; the last failure.
     Unreachable(String),
+    /// The addresses that mail would leave by are paused; why.
+    Paused(Arc<str>),
     /// None offers what the message needs.
     Missing(&'static str),
 }
@@ -62,6 +66,7 @@ impl Smarthost {
         network: &Network,
         clock: Clock,
         events: Events,
+        steering: Steering,
     ) -> Result<Self, DeliverError> {
         let seed = network.random().map_err(|error| DeliverError::Random(error.to_string()))?;
         let host = |host: &super::HostSettings| {
@@ -78,7 +83,8 @@ impl Smarthost {
         let ranks = hosts.iter().map(rank).collect();
         let random = Random::new(seed);
         let duty = Mutex::new(Duty::InForce);
-        Ok(Self(Arc::new(House { settings, hosts, ranks, random, clock, events, duty })))
+        let house = House { settings, hosts, ranks, random, clock, events, steering, duty };
+        Ok(Self(Arc::new(house)))
     }
 
     pub(super) fn begin(&self, mail: MailRequest) -> SmarthostTransaction {
@@ -105,7 +111,8 @@ impl Smarthost {
     }
 
     pub(super) fn health(&self) -> Vec<HopHealth> {
-        self.0.hosts.iter().map(|host| host.health()).collect()
+        let plan = self.0.steering.load();
+        self.0.hosts.iter().map(|host| host.health(&plan)).collect()
     }
 
     pub(super) fn retire(&self) {
@@ -161,8 +168,9 @@ impl House {
 
     /// A connection to the best host that has one and fits; `avoid` comes last.
     async fn acquire(&self, needs: Needs, avoid: Option<&Arc<Host>>) -> Result<Lease, NoHop> {
-        let mut reason = None;
-        for group in self.route(avoid) {
+        let Ways { groups, paused } = self.route(avoid);
+        let mut reason = paused.map(NoHop::Paused);
+        for group in groups {
             let mut busy = None;
             for host in &group {
                 match self.try_host(host, needs, Patience::None).await {
@@ -181,17 +189,30 @@ impl House {
         Err(reason.unwrap_or(NoHop::Busy))
     }
 
-    fn route(&self, avoid: Option<&Arc<Host>>) -> Vec<Vec<&Arc<Host>>> {
-        let order = route::order(&self.ranks, &self.random);
-        let mut groups: Vec<Vec<&Arc<Host>>> = order
-            .into_iter()
-            .map(|group| group.into_iter().map(|index| &self.hosts[index]).collect())
-            .collect();
-        if let Some(avoid) = avoid {
-            groups.iter_mut().for_each(|group| group.retain(|host| !Arc::ptr_eq(host, avoid)));
-            groups.extend(self.hosts.iter().find(|host| Arc::ptr_eq(host, avoid)).map(|h| vec![h]));
+    /// The hosts in the order in which they are tried: free ways, drained ones, and `avoid` last.
+    fn route(&self, avoid: Option<&Arc<Host>>) -> Ways<'_> {
+        let plan = self.steering.load();
+        let (mut free, mut drained, mut last, mut paused) = (vec![], vec![], vec![], None);
+        for group in route::order(&self.ranks, &self.random) {
+            let (mut open, mut spare) = (vec![], vec![]);
+            for host in group.into_iter().map(|index| &self.hosts[index]) {
+                match plan.of(&host.settings.egress) {
+                    Use::Paused(why) => paused = paused.or(Some(why)),
+                    _ if avoid.is_some_and(|avoid| Arc::ptr_eq(host, avoid)) => last.push(host),
+                    Use::Drained(_) => spare.push(host),
+                    Use::Free => open.push(host),
+                }
+            }
+            free.push(open);
+            drained.push(spare);
         }
-        groups
+        let groups = free.into_iter().chain(drained).chain([last]);
+        Ways { groups: groups.filter(|group| !group.is_empty()).collect(), paused }
+    }
+
+    /// True if mail may not leave by this host's addresses.
+    fn is_paused(&self, host: &Host) -> bool {
+        matches!(self.steering.load().of(&host.settings.egress), Use::Paused(_))
     }
 
     async fn try_host(
@@ -256,11 +277,19 @@ impl House {
     }
 }
 
+/// Which hosts are tried, in groups that share the mail.
+struct Ways<'a> {
+    groups: Vec<Vec<&'a Arc<Host>>>,
+    /// Why one of the others may not be.
+    paused: Option<Arc<str>>,
+}
+
 /// The reason to report: that all are busy tells more than that one is down, and a missing extension counts only if
-/// every host lacks it, because one that is down may have it.
+/// every host lacks it, because one that is down may have it. That a way is paused is told only where there is no other.
 fn weightier(one: Option<NoHop>, other: NoHop) -> NoHop {
     match (one, other) {
         (Some(NoHop::Busy), _) | (_, NoHop::Busy) => NoHop::Busy,
+        (Some(NoHop::Paused(_)), other) => other,
         (Some(NoHop::Unreachable(_)), other @ NoHop::Unreachable(_)) => other,
         (Some(one @ NoHop::Unreachable(_)), _) => one,
         (_, other) => other,

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     clock,
     net::connect::{Network, TlsClient, Verification},
+    rules::egress::Plan,
     smtp::Extensions,
 };
 use parking_lot::Mutex;
@@ -239,7 +240,7 @@ impl Host {
         self.condition.lock().last_error.clone()
     }
 
-    pub(super) fn health(&self) -> HopHealth {
+    pub(super) fn health(&self, plan: &Plan) -> HopHealth {
         let idle = self.idle.lock().len();
         let condition = self.condition.lock();
         let state = match &condition.offers {
@@ -252,6 +253,8 @@ impl Host {
             state,
             connections_open: self.slots_max - self.slots.available_permits() + idle,
             connections_idle: idle,
+            egress: Arc::clone(&self.settings.egress),
+            egress_use: plan.of(&self.settings.egress),
             last_error: condition.last_error.clone(),
             offers: condition.offers.clone(),
         }

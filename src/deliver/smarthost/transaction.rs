@@ -103,10 +103,6 @@ impl SmarthostTransaction {
         matches!(&self.place, Place::Held(lease) if lease.host.has_no_slot())
     }
 
-    fn next_hop(&self) -> Option<Arc<str>> {
-        self.hop.as_ref().map(|host| Arc::clone(&host.name))
-    }
-
     pub(in super::super) fn abort(mut self) {
         self.park();
     }
@@ -116,9 +112,11 @@ impl SmarthostTransaction {
         let limit = self.house.settings.timeout_after_dot;
         let work = self.hand_over(text, &mut progress);
         let verdict = timeout(limit, work).await.unwrap_or_else(|_| too_late(limit, &progress));
-        let next_hop = self.next_hop();
+        let hop = self.hop.as_ref();
+        let next_hop = hop.map(|host| Arc::clone(&host.name));
+        let egress = hop.map(|host| Arc::clone(&host.settings.egress));
         let took = progress.dot_sent.map(|sent| clock::steady_now().duration_since(sent));
-        Handover { verdict, next_hop, took }
+        Handover { verdict, next_hop, egress: egress.unwrap_or_default(), took }
     }
 
     async fn hand_over(&mut self, text: &Text<'_>, progress: &mut Progress) -> Verdict {
@@ -200,7 +198,8 @@ impl SmarthostTransaction {
         if !lease.is_ready() {
             return None;
         }
-        if self.needs.missing(&lease.connection.extensions).is_some() {
+        let is_paused = self.house.is_paused(&lease.host);
+        if is_paused || self.needs.missing(&lease.connection.extensions).is_some() {
             lease.give_back();
             return None;
         }
@@ -300,6 +299,7 @@ impl Stop {
                 Verdict::Unavailable(String::from("all connections to the next hop are in use"))
             }
             Self::NoHop(NoHop::Unreachable(why)) => Verdict::Unavailable(why),
+            Self::NoHop(NoHop::Paused(why)) => Verdict::Paused(why),
             Self::NoHop(NoHop::Missing(extension)) => Verdict::ExtensionMissing(extension),
             Self::MailRefused(reply) => Verdict::Refused(reply),
             Self::RecipientLost(reply) => Verdict::RecipientLost(reply),
@@ -314,10 +314,11 @@ impl From<NoHop> for Stop {
 }
 
 impl NoHop {
-    const fn answer(&self) -> RecipientAnswer {
+    fn answer(&self) -> RecipientAnswer {
         match self {
             Self::Busy => RecipientAnswer::Busy,
             Self::Unreachable(_) => RecipientAnswer::Unavailable,
+            Self::Paused(why) => RecipientAnswer::Paused(Arc::clone(why)),
             Self::Missing(extension) => RecipientAnswer::ExtensionMissing(extension),
         }
     }

@@ -79,6 +79,7 @@ fn message(outcome: Outcome, recipients_sent: u32) -> MessageReport {
         outcome,
         reply: None,
         next_hop: Some("mx:25".into()),
+        egress: std::sync::Arc::default(),
         next_hop_reply: Some("554 5.7.1 blocked".into()),
         began: at(0),
         lasted: Duration::ZERO,

@@ -59,6 +59,7 @@ fn message(account: &str, outcome: Outcome, codes: &[(&str, u16)]) -> MessageRep
         outcome,
         reply: None,
         next_hop: None,
+        egress: std::sync::Arc::default(),
         next_hop_reply: None,
         began: at(BEGIN),
         lasted: Duration::ZERO,

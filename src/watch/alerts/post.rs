@@ -82,6 +82,7 @@ fn refusal(answers: &[RecipientAnswer]) -> Option<PostError> {
             RecipientAnswer::Unavailable => {
                 PostError::Unavailable("no next hop can be reached".into())
             }
+            RecipientAnswer::Paused(why) => PostError::Unavailable(why.to_string()),
             RecipientAnswer::Busy => PostError::Unavailable("all connections are in use".into()),
             RecipientAnswer::ExtensionMissing(name) => {
                 PostError::Refused(format!("it does not offer {name}"))
@@ -104,6 +105,7 @@ fn outcome(verdict: Verdict) -> Result<(), PostError> {
         Verdict::Unavailable(detail) | Verdict::TextLost(detail) => {
             Err(PostError::Unavailable(detail))
         }
+        Verdict::Paused(why) => Err(PostError::Unavailable(why.to_string())),
         Verdict::ExtensionMissing(name) => {
             Err(PostError::Refused(format!("it does not offer {name}")))
         }

@@ -338,7 +338,7 @@ impl Reasons {
             "size" => &self.size,
             "loop" | "malformed" | "line-too-long" | "extension-missing" => &self.malformed,
             "spool-full" | "texts-busy" | "store-down" | "next-hop-down" | "next-hop-busy"
-            | "spam-deferred" | "unscanned" | "too-long" => &self.busy,
+            | "egress-paused" | "spam-deferred" | "unscanned" | "too-long" => &self.busy,
             _ => &self.other,
         }
     }

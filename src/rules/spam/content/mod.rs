@@ -218,6 +218,10 @@ impl Field {
 }
 
 fn matched(set: &RegexSet, text: &[u8], mut found: Vec<bool>) -> Vec<bool> {
+    // That none matches is found several times faster than which ones do, and most texts have none.
+    if !set.is_match(text) {
+        return found;
+    }
     for number in &set.matches(text) {
         found[number] = true;
     }
