@@ -16,10 +16,14 @@ use arc_swap::ArcSwap;
 use rusqlite::{Connection, params};
 use std::{collections::HashSet, fs, path::Path, sync::Arc, time::Duration};
 use tollgate::{
-    admin::{self, Admin, Bell, Health, PageRequest, Readiness, SinkTest},
+    admin::{
+        self, Admin, Bell, CheckedList, Health, ListingsView, Lookout, PageRequest, Readiness,
+        SinkTest,
+    },
     clock::{Clock, steady_now},
     config,
     event::Events,
+    rules::blocklist::Subject,
     rules::tally::{
         Counts, Seen, Share, Sketch, Tally, Top, Whose,
         calendar::{Day, Hour, Zone},
@@ -201,6 +205,7 @@ fn admin_of(archive: Archive) -> Admin {
         zone: Zone::UTC,
         sla: Arc::default(),
         bell: Arc::new(Fine),
+        lookout: Arc::new(Fine),
         health: Arc::new(Fine),
     }
 }
@@ -216,6 +221,16 @@ impl Passwords for Fine {
 impl Bell for Fine {
     fn test(&self) -> BoxFuture<'_, Vec<SinkTest>> {
         Box::pin(std::future::ready(Vec::new()))
+    }
+}
+
+impl Lookout for Fine {
+    fn status(&self) -> ListingsView {
+        ListingsView::default()
+    }
+
+    fn check(&self, _: Subject) -> BoxFuture<'_, Option<Vec<CheckedList>>> {
+        Box::pin(std::future::ready(None))
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
     },
     rules::{
         availability::Sla,
+        blocklist::Listings,
         tally::{Book, RecipientKey},
     },
     scan::Scanners,
@@ -42,8 +43,9 @@ use crate::{
     telemetry::{self, Telemetry},
     types::{Actor, Secret, Via},
     watch::{
-        self as watchers, Auditor, Availability, Backlog, Collector, Courier, CourierGround,
-        Outfit, Post, Reports, Retention, Scribe, Siren, Suspensions, Vitals,
+        self as watchers, Auditor, Availability, Backlog, BlocklistDesk, BlocklistSetup,
+        BlocklistView, Blocklists, Collector, Courier, CourierGround, Outfit, Post, Reports,
+        Retention, Scribe, Siren, Suspensions, Vitals,
     },
 };
 use arc_swap::ArcSwap;
@@ -151,6 +153,11 @@ struct App {
     beats: Vec<Beat>,
     backlog: Backlog,
     sla: Arc<ArcSwap<Sla>>,
+    blocklist: Arc<ArcSwap<BlocklistSetup>>,
+    blocklist_desk: Option<BlocklistDesk>,
+    blocklist_view: BlocklistView,
+    /// What of ours is on blocklists now.
+    listings: Arc<ArcSwap<Listings>>,
     phase: watch::Sender<Phase>,
     /// Counts the deliverers; the task that looks after one ends when it is replaced.
     deliverers: watch::Sender<u64>,
@@ -215,7 +222,13 @@ impl App {
         let doors = open_doors(&config, &gate, tls.as_ref())?;
         let (pulse, beats) = Pulse::of(doors.iter().map(|open| open.sockets.len()).sum());
         let (deliverers, _) = watch::channel(0);
+        let blocklist = build_blocklist(&config)?;
+        let (blocklist_view, blocklist_desk) = watchers::blocklist_desk();
         Ok(Self {
+            blocklist: Arc::new(ArcSwap::from_pointee(blocklist)),
+            blocklist_desk: Some(blocklist_desk),
+            blocklist_view,
+            listings: Arc::default(),
             sla: Arc::new(ArcSwap::from_pointee(config.sla.clone())),
             source,
             keep: Arc::new(ArcSwap::from_pointee(config.keep)),
@@ -368,6 +381,7 @@ impl App {
             }
         });
         let health = self.health();
+        self.start_blocklists(vital);
         self.start_watchers(vital, &health);
         let bell = Arc::new(self.start_courier(vital));
         self.start_http(vital, health, bell).await
@@ -387,6 +401,20 @@ impl App {
             spawn(vital, "alerts", courier.clone().run(siren));
         }
         courier
+    }
+
+    fn start_blocklists(&mut self, vital: &mut JoinSet<&'static str>) {
+        let Some(desk) = self.blocklist_desk.take() else { return };
+        let blocklists = Blocklists {
+            setup: self.blocklist.clone(),
+            archive: self.archive.clone(),
+            clock: self.gate.clock.clone(),
+            metrics: self.telemetry.metrics(),
+            events: self.gate.events.clone(),
+            listings: self.listings.clone(),
+            desk,
+        };
+        spawn(vital, "blocklists", blocklists.run());
     }
 
     fn health(&self) -> Arc<dyn Health> {
@@ -444,6 +472,7 @@ impl App {
             zone: self.config.reports.zone.clone(),
             health: health.clone(),
             bell,
+            lookout: Arc::new(self.blocklist_view.clone()),
         };
         self.start_reports(vital, &admin);
         self.start_api(vital, &admin)?;
@@ -540,6 +569,7 @@ impl App {
         let deliverer = self.new_deliverer(&config)?;
         let scanners = self.new_scanners(&config)?;
         let outfit = build_outfit(&config)?;
+        let blocklist = self.new_blocklist(&config)?;
         let house = share_descriptors(&config)?.house;
         let users = self.gate.authenticator.reload().await;
         self.users_rejected.store(users.is_err(), Relaxed);
@@ -557,6 +587,9 @@ impl App {
         }
         self.gate.judge.store(Arc::new(build_judge(&config)));
         self.outfit.store(Arc::new(outfit));
+        if let Some(blocklist) = blocklist {
+            self.blocklist.store(Arc::new(blocklist));
+        }
         self.store.set_history(config.store.history);
         self.gate.policy.store(Arc::new(config.policy.clone()));
         self.sla.store(Arc::new(config.sla.clone()));
@@ -572,6 +605,12 @@ impl App {
     fn new_scanners(&self, config: &Config) -> Result<Option<Scanners>, AppError> {
         let differs = config.scan != self.config.scan;
         differs.then(|| build_scanners(config, &self.gate.clock, &self.gate.events)).transpose()
+    }
+
+    /// Another setup for blocklists; none if it is the same, so that what they were asked and answered goes on.
+    fn new_blocklist(&self, config: &Config) -> Result<Option<BlocklistSetup>, AppError> {
+        let differs = config.blocklist != self.config.blocklist;
+        differs.then(|| build_blocklist(config)).transpose()
     }
 
     /// A deliverer for other next hops; none if they are the same, so that connections, health and what is known of their
@@ -767,6 +806,10 @@ fn quickstart_text(config: &Config, login: &str) -> String {
         ));
     }
     lines.join("\n")
+}
+
+fn build_blocklist(config: &Config) -> Result<BlocklistSetup, AppError> {
+    BlocklistSetup::new(config.blocklist.clone()).named("blocklist")
 }
 
 fn build_outfit(config: &Config) -> Result<Outfit, AppError> {

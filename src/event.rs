@@ -10,7 +10,7 @@ use crate::types::{
 };
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -114,6 +114,14 @@ pub enum Event {
     CertificateExpiring(CertificateEnd),
     /// All our certificates are good for long enough again.
     CertificateRenewed(CertificateEnd),
+    /// An address or domain of ours is on a blocklist, or is there for something worse.
+    Listed(Box<ListingState>),
+    /// It is on that blocklist no more.
+    Delisted(Box<ListingState>),
+    /// A blocklist cannot be believed, or none can be asked.
+    BlocklistImpaired(BlocklistState),
+    /// It can be believed again, or they can be asked again.
+    BlocklistWell(BlocklistState),
     /// A task ended by a panic; the connection it served was closed.
     TaskPanicked(Trouble),
     /// An alert began, became worse, still lasts or is over.
@@ -177,6 +185,10 @@ impl Event {
             Self::DiskAmple(_) => "disk-ample",
             Self::CertificateExpiring(_) => "certificate-expiring",
             Self::CertificateRenewed(_) => "certificate-renewed",
+            Self::Listed(_) => "listed",
+            Self::Delisted(_) => "delisted",
+            Self::BlocklistImpaired(_) => "blocklist-impaired",
+            Self::BlocklistWell(_) => "blocklist-well",
             Self::TaskPanicked(_) => "task-panicked",
             Self::Alert(_) => "alert",
             Self::AlertSinkFailed(_) => "alert-sink-failed",
@@ -1027,6 +1039,32 @@ pub struct CertificateEnd {
     pub not_after: Timestamp,
     /// Whole days until then; 0 on the last day and afterwards.
     pub days: u32,
+}
+
+/// An address or domain of ours on a blocklist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListingState {
+    /// The address or domain.
+    pub subject: String,
+    /// The list's name.
+    pub list: Arc<str>,
+    /// How much it matters: `info`, `warning`, `critical`.
+    pub severity: &'static str,
+    /// Since when it is, or was, on the list, in UTC.
+    pub since: Timestamp,
+    /// The codes that the list answers.
+    pub codes: Vec<Ipv4Addr>,
+    /// What they mean.
+    pub meaning: String,
+}
+
+/// Whether a blocklist can be believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlocklistState {
+    /// The list's name; none: it is about the resolver, and so about all of them.
+    pub list: Option<Arc<str>>,
+    /// What is wrong; empty if nothing is.
+    pub detail: String,
 }
 
 /// Something failed.

@@ -9,7 +9,7 @@
 //! The allowed imports, held by `tests/house.rs`:
 //!
 //! ```text
-//! types ← event ← smtp, message, chart ← rules ← dial ← net, auth, scan, store, spool, telemetry, notify
+//! types ← event ← smtp, message, chart ← rules ← dial ← net, auth, scan, resolve, store, spool, telemetry, notify
 //!       ← standing ← intake, deliver, watch, admin ← config ← http, cli ← app ← main
 //! ```
 //!
@@ -32,6 +32,7 @@ pub mod dial;
 pub mod auth;
 pub mod net;
 pub mod notify;
+pub mod resolve;
 pub mod scan;
 pub mod spool;
 pub mod store;

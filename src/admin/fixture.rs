@@ -1,6 +1,8 @@
 //! A gate without a network for the tests of `admin`, `http` and `cli`: the store in memory, one plan, recorded events.
 
-use super::{Admin, Bell, Health, NextHopHealth, Readiness, SinkTest};
+use super::{
+    Admin, Bell, CheckedList, Health, ListingsView, Lookout, NextHopHealth, Readiness, SinkTest,
+};
 use crate::{
     clock::Clock,
     event::{Event, Events, Listener},
@@ -52,6 +54,7 @@ pub(crate) fn gate() -> Gate {
         zone: Zone::UTC,
         health: Arc::new(Healthy),
         bell: Arc::new(Silent),
+        lookout: Arc::new(Silent),
     };
     Gate { admin, told, passwords, _folder: folder }
 }
@@ -106,6 +109,19 @@ struct Silent;
 impl Bell for Silent {
     fn test(&self) -> BoxFuture<'_, Vec<SinkTest>> {
         Box::pin(std::future::ready(Vec::new()))
+    }
+}
+
+impl Lookout for Silent {
+    fn status(&self) -> ListingsView {
+        ListingsView::default()
+    }
+
+    fn check(
+        &self,
+        _: crate::rules::blocklist::Subject,
+    ) -> BoxFuture<'_, Option<Vec<CheckedList>>> {
+        Box::pin(std::future::ready(Some(Vec::new())))
     }
 }
 

@@ -17,6 +17,7 @@ mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod list;
+mod listings;
 mod plans;
 mod report;
 mod spec;
@@ -45,6 +46,10 @@ pub use complaint::{
 pub use events::{EventRequest, EventView, event_filter, events, newest_event};
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, accounts_of, list};
+pub use listings::{
+    CheckView, CheckedList, ListHealth, ListView, ListingView, ListingsView, Lookout, RowState,
+    SubjectListings, check_listings, listings, listings_of,
+};
 pub use plans::{PlanView, plans};
 pub use report::{
     AccountLine, DayLine, DomainLine, Gap, NetworkLine, PeakView, REPORT_PAGE_MAX, ReportHead,
@@ -112,6 +117,8 @@ pub struct Admin {
     pub health: Arc<dyn Health>,
     /// Who sends messages about alerts.
     pub bell: Arc<dyn Bell>,
+    /// Who looks at blocklists.
+    pub lookout: Arc<dyn Lookout>,
 }
 
 /// The tenant that an account belongs to, as recorded or by its name.

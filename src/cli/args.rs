@@ -3,6 +3,7 @@
 use crate::{
     admin::{Changes, LimitSpec, LimitTarget, Patch, Release, Since, Sought, Until},
     config::Moves,
+    rules::blocklist::Subject as BlocklistSubject,
     types::{
         AccountId, Address, CaseId, ClientIp, Language, MessageId, Month, PlanName, Role, TenantId,
         TokenName, TransactionId,
@@ -77,6 +78,13 @@ pub(super) enum Command {
     Maintenance {
         #[command(subcommand)]
         command: MaintenanceCommand,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Show what of ours is on blocklists, or ask them
+    Blocklist {
+        #[command(subcommand)]
+        command: BlocklistCommand,
         #[command(flatten)]
         gate: Gate,
     },
@@ -393,6 +401,17 @@ pub(super) enum BreakerCommand {
         /// Why; it is kept
         #[arg(long)]
         reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BlocklistCommand {
+    /// Show each address and domain on each list, which lists can be believed, and their terms
+    Status,
+    /// Ask all lists about an address or domain now, watched or not
+    Check {
+        /// The address or domain
+        subject: BlocklistSubject,
     },
 }
 

@@ -19,6 +19,9 @@ pub(super) fn check_config(path: &Path) -> Result<(), CliError> {
         Some(budget) => budget.warnings,
         None => vec![format!("{descriptors} file descriptors (ulimit -Hn) are too few to serve")],
     });
+    for list in &config.blocklist.lists {
+        output::print(&format!("blocklist {}: {}\n", list.name(), list.terms()));
+    }
     for warning in &warnings {
         output::print(&format!("warning: {warning}\n"));
     }

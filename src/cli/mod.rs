@@ -8,6 +8,7 @@ mod alert;
 mod args;
 mod audit;
 mod availability;
+mod blocklist;
 mod client;
 mod complaint;
 mod links;
@@ -54,6 +55,7 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Tenant { command, gate } => remote::tenant(command, &gate),
         Command::Availability { month, gate } => availability::availability(month, &gate),
         Command::Maintenance { command, gate } => availability::maintenance(command, &gate),
+        Command::Blocklist { command, gate } => blocklist::run(command, &gate),
         Command::Token { command, gate } => remote::token(command, &gate),
         Command::Report { wanted, gate } => report::show(&wanted, &gate),
         Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),

@@ -2,7 +2,7 @@
 
 use super::{
     ApiSettings, Config, HttpSettings, LoginOffer, Moves, PaceRules, Problem, ReportSettings,
-    SessionLimits, alerts,
+    SessionLimits, alerts, blocklist,
     checker::{At, Checker},
     content,
     keys::Keys,
@@ -94,6 +94,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         archive,
         scan,
         alerts,
+        blocklist: blocklist::check(root, &file.blocklist, []),
         sla,
         judgement: judgement::Settings {
             spam: signals::check(root, &file.spam),

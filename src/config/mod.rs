@@ -6,6 +6,7 @@
 //! No other module knows TOML.
 
 mod alerts;
+mod blocklist;
 mod checked;
 mod checker;
 mod content;
@@ -41,7 +42,7 @@ use crate::{
     },
     spool, store, telemetry,
     types::{AccountId, Domain},
-    watch::{AlertSettings, ReportLetters},
+    watch::{AlertSettings, BlocklistSettings, ReportLetters},
 };
 use std::{
     fmt,
@@ -93,6 +94,8 @@ pub struct Config {
     pub archive: store::archive::Settings,
     /// Who hears of alerts.
     pub alerts: AlertSettings,
+    /// Blocklists, and what is watched on them.
+    pub blocklist: BlocklistSettings,
     /// What was promised of availability.
     pub sla: Sla,
     /// Signals of spam, and what becomes of senders against whom something speaks.

@@ -7,8 +7,10 @@ use crate::{
     intake::ListenerKind,
     net::ClientCertificates,
     notify::WebhookSettings,
+    resolve::is_public,
     rules::{identity::TrustRow, limits::Plan},
     types::Scope,
+    watch::BlocklistSettings,
 };
 
 /// Each doubtful setting as a sentence that names its key.
@@ -32,6 +34,20 @@ pub fn warnings(config: &Config) -> Vec<String> {
     }));
     found.extend(tls_warning(config));
     found.extend(config.alerts.webhooks.iter().flat_map(webhook_warnings));
+    found.extend(blocklist_warnings(&config.blocklist));
+    found
+}
+
+fn blocklist_warnings(settings: &BlocklistSettings) -> Vec<String> {
+    let public = settings.resolve.servers.iter().filter(|server| is_public(server.ip()));
+    let mut found: Vec<String> = public
+        .map(|server| {
+            format!("blocklist.resolvers: {server} is public, and lists refuse those; name one of your own")
+        })
+        .collect();
+    if !settings.lists.is_empty() && settings.subjects.is_empty() {
+        found.push("blocklist.lists: nothing is watched; set addresses, domains".into());
+    }
     found
 }
 

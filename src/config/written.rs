@@ -11,6 +11,7 @@ use crate::{
     intake::{EarlyTalkers, ListenerKind},
     net::ClientCertificates,
     rules::alarm::{QuietHours, Severity},
+    rules::blocklist::Subject,
     rules::limits::{Mode, PhpMail},
     rules::policy::{
         OnSuspended, PasswordChange, ReceivedClient, SenderMismatch, StripIdentityHeaders,
@@ -81,6 +82,7 @@ tables! {
         scan: Section<Scan>,
         spam: Section<Spam>,
         spool: Section<Spool>,
+        blocklist: Section<Blocklist>,
     }
     Server {
         hostname: Key<Parsed<Domain>>,
@@ -243,6 +245,21 @@ tables! {
         source: Key<Parsed<IpAddr>>,
         egress: Key<Vec<Parsed<IpAddr>>>,
         connections_max: Key<u32>,
+    }
+    Blocklist {
+        lists: Key<Vec<String>>,
+        lists_file: Key<PathBuf>,
+        keys: Key<BTreeMap<String, Section<BlocklistKey>>>,
+        addresses: Key<Vec<Parsed<IpAddr>>>,
+        domains: Key<Vec<Parsed<Subject>>>,
+        resolvers: Key<Vec<Parsed<SocketAddr>>>,
+        timeout: Key<Span>,
+        tries: Key<u32>,
+        time_max: Key<Span>,
+        interval: Key<Span>,
+    }
+    BlocklistKey {
+        file: Key<PathBuf>,
     }
     Store {
         path: Key<PathBuf>,

@@ -1,8 +1,8 @@
 //! The control socket's routes, `/v1/…`: decode, call admin, encode.
 
 use super::{
-    availability, bounded::Bounded, caller::Caller, problem::Problem, socket::ControlSocket,
-    standings,
+    availability, bounded::Bounded, caller::Caller, listings, problem::Problem,
+    socket::ControlSocket, standings,
 };
 use crate::{
     admin::{
@@ -43,6 +43,7 @@ fn router(admin: Admin) -> Router {
         .route("/v1/health", get(health))
         .merge(availability::routes())
         .merge(standings::routes())
+        .merge(listings::routes())
         .route("/v1/tokens", get(tokens).post(create_token))
         .route("/v1/tokens/{name}/revoke", post(revoke_token))
         .route("/v1/audit", get(audit))

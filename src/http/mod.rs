@@ -10,6 +10,7 @@ mod availability;
 mod bounded;
 mod caller;
 mod control;
+mod listings;
 mod live;
 mod problem;
 mod public;

@@ -5,6 +5,7 @@
 
 pub mod alarm;
 pub mod availability;
+pub mod blocklist;
 pub mod egress;
 pub mod identity;
 pub mod judgement;

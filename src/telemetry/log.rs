@@ -13,10 +13,10 @@ use crate::{
     clock::Clock,
     event::{
         AlertTold, AnswerBy, Attribution, CertificateEnd, Charged, Complaint, ConnectionRefused,
-        DiskRoom, Event, EvidenceRejected, Judgement, LimitHit, LimitReached, Listener, Login,
-        MaintenanceChanged, MessageReport, NextHopState, REPORT_RECIPIENTS_MAX, Refusal, Scanned,
-        Scans, SessionClosed, SessionOpened, SlaBudget, StandingChanged, SubjectChanged, Suspect,
-        TlsFailed, TlsStarted, TokenChanged, Trouble,
+        DiskRoom, Event, EvidenceRejected, Judgement, LimitHit, LimitReached, Listener,
+        ListingState, Login, MaintenanceChanged, MessageReport, NextHopState,
+        REPORT_RECIPIENTS_MAX, Refusal, Scanned, Scans, SessionClosed, SessionOpened, SlaBudget,
+        StandingChanged, SubjectChanged, Suspect, TlsFailed, TlsStarted, TokenChanged, Trouble,
     },
     rules::verdict::Moment,
     types::{
@@ -156,6 +156,8 @@ const fn level_of(event: &Event) -> Level {
         | Event::AlertSinkRecovered(_)
         | Event::SlaBudgetRenewed(_)
         | Event::MaintenanceChanged(_)
+        | Event::Delisted(_)
+        | Event::BlocklistWell(_)
         | Event::DiskAmple(_)
         | Event::CertificateRenewed(_) => Level::INFO,
         Event::ConnectionRefused(_)
@@ -164,6 +166,8 @@ const fn level_of(event: &Event) -> Level {
         | Event::PlacesScarce
         | Event::AlertSinkFailed(_)
         | Event::SlaBudgetUsed(_)
+        | Event::Listed(_)
+        | Event::BlocklistImpaired(_)
         | Event::DiskScarce(_)
         | Event::CertificateExpiring(_)
         | Event::NextHopDown(_) => Level::WARN,
@@ -248,6 +252,11 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
             write_budget(line, budget);
         }
         Event::MaintenanceChanged(changed) => write_maintenance(line, changed),
+        Event::Listed(state) | Event::Delisted(state) => write_listing(line, state),
+        Event::BlocklistImpaired(state) | Event::BlocklistWell(state) => {
+            line.text_if("list", state.list.as_deref());
+            line.text_if("detail", Some(&*state.detail).filter(|detail| !detail.is_empty()));
+        }
         Event::DiskScarce(room) | Event::DiskAmple(room) => write_room(line, room),
         Event::CertificateExpiring(end) | Event::CertificateRenewed(end) => write_end(line, end),
         Event::PlacesScarce
@@ -525,6 +534,16 @@ fn write_maintenance(line: &mut Line<'_>, changed: &MaintenanceChanged) {
     line.text("change", &changed.change);
     line.text("reason", &changed.reason);
     line.text("actor", &changed.actor);
+}
+
+fn write_listing(line: &mut Line<'_>, state: &ListingState) {
+    line.text("subject", &state.subject);
+    line.text("list", &state.list);
+    line.word("severity", state.severity);
+    line.moment("since", state.since);
+    let codes: Vec<String> = state.codes.iter().map(ToString::to_string).collect();
+    line.text("codes", &codes.join(" "));
+    line.text("meaning", &state.meaning);
 }
 
 fn write_room(line: &mut Line<'_>, room: &DiskRoom) {

@@ -16,8 +16,8 @@ use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
-use parking_lot::RwLock;
-use std::{sync::Arc, time::Duration};
+use parking_lot::{Mutex, RwLock};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// All metrics of the program.
 pub struct Metrics {
@@ -78,6 +78,8 @@ pub struct Metrics {
     alert_sink_up: ByName<Gauge>,
     alert_sink_failures: Counter,
     vitals: VitalGauges,
+    /// What has a gauge for being on a list, at most [`LISTED_MAX`].
+    blocklist_listed: Mutex<BTreeSet<(Arc<str>, String)>>,
 }
 
 /// What no event tells, looked at every few seconds.
@@ -114,6 +116,32 @@ pub struct Availability {
     pub used: Duration,
     /// Planned maintenance is going on.
     pub is_maintained: bool,
+}
+
+/// What is known of blocklists.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Blocklists {
+    /// What is listed: the list, the subject, and the severity as a number, 1 to 3.
+    pub listed: Vec<(Arc<str>, String, u8)>,
+    /// Each list.
+    pub lists: Vec<BlocklistFigures>,
+    /// False if no list is answered.
+    pub resolvers_answer: bool,
+}
+
+/// What is known of one list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlocklistFigures {
+    /// Its name.
+    pub list: Arc<str>,
+    /// It can be believed.
+    pub is_well: bool,
+    /// When it was tested last.
+    pub tested: Option<Timestamp>,
+    /// How often it was asked.
+    pub queries: u64,
+    /// Of how many subjects nothing is known.
+    pub unknown: usize,
 }
 
 impl Metrics {
@@ -219,6 +247,7 @@ impl Metrics {
             alert_sink_up: ByName::new("tollgate_alert_sink_up", "sink"),
             alert_sink_failures: single(r, "tollgate_alert_sink_failures_total"),
             vitals: VitalGauges::new(r),
+            blocklist_listed: Mutex::default(),
             recorder,
         }
     }
@@ -251,6 +280,50 @@ impl Metrics {
         set("tollgate_sla_budget_seconds", availability.budget.as_secs_f64());
         set("tollgate_sla_budget_used_seconds", availability.used.as_secs_f64());
         set("tollgate_maintenance", f64::from(u8::from(availability.is_maintained)));
+    }
+
+    /// Shows what is known of blocklists. What was listed once keeps its gauge, at 0, so there are no more of them than were
+    /// ever listed.
+    pub fn note_blocklists(&self, known: &Blocklists) {
+        let mut listed = self.blocklist_listed.lock();
+        let were: Vec<_> = listed.iter().cloned().collect();
+        for (list, subject) in were {
+            self.note_listing(&list, &subject, 0);
+        }
+        for (list, subject, severity) in &known.listed {
+            let gauge = (list.clone(), subject.clone());
+            if listed.len() < LISTED_MAX || listed.contains(&gauge) {
+                self.note_listing(list, subject, *severity);
+                listed.insert(gauge);
+            }
+        }
+        drop(listed);
+        let of_list = |name: &'static str, list: &Arc<str>| {
+            let labels = vec![Label::new("list", list.to_string())];
+            self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA)
+        };
+        let answer = f64::from(u8::from(known.resolvers_answer));
+        gauge(&self.recorder, "tollgate_blocklist_resolvers_up").set(answer);
+        for figures in &known.lists {
+            let up = f64::from(u8::from(figures.is_well));
+            of_list("tollgate_blocklist_up", &figures.list).set(up);
+            let unknown = u32::try_from(figures.unknown).unwrap_or(u32::MAX);
+            of_list("tollgate_blocklist_unknown", &figures.list).set(f64::from(unknown));
+            if let Some(tested) = figures.tested {
+                let tested = seconds(tested);
+                of_list("tollgate_blocklist_tested_seconds", &figures.list).set(tested);
+            }
+            let labels = vec![Label::new("list", figures.list.to_string())];
+            counter(&self.recorder, "tollgate_blocklist_queries_total", labels)
+                .absolute(figures.queries);
+        }
+    }
+
+    fn note_listing(&self, list: &Arc<str>, subject: &str, severity: u8) {
+        let labels =
+            vec![Label::new("list", list.to_string()), Label::new("subject", subject.to_owned())];
+        let key = Key::from_parts("tollgate_blocklist_listed", labels);
+        self.recorder.register_gauge(&key, &METADATA).set(f64::from(severity));
     }
 
     /// Shows since when the program runs.
@@ -409,6 +482,10 @@ impl Listener for Metrics {
             Event::SlaBudgetUsed(_)
             | Event::SlaBudgetRenewed(_)
             | Event::MaintenanceChanged(_)
+            | Event::Listed(_)
+            | Event::Delisted(_)
+            | Event::BlocklistImpaired(_)
+            | Event::BlocklistWell(_)
             | Event::DiskScarce(_)
             | Event::DiskAmple(_)
             | Event::CertificateExpiring(_)
@@ -714,6 +791,9 @@ const THRESHOLDS: &[&str] = &[
     "peer-100",
 ];
 
+/// Listings that have a gauge.
+const LISTED_MAX: usize = 1_024;
+
 /// Name and meaning of every metric, as `# HELP` shows it; docs/metrics.md explains the labels.
 const HELP: &[(&str, &str)] = &[
     ("tollgate_build_info", "1, with the program's version"),
@@ -798,6 +878,15 @@ const HELP: &[(&str, &str)] = &[
         "tollgate_availability_ratio",
         "The share of this month's minutes in which mail could flow, planned maintenance apart",
     ),
+    (
+        "tollgate_blocklist_listed",
+        "What of ours is on a blocklist: 1 info, 2 warning, 3 critical, 0 no more",
+    ),
+    ("tollgate_blocklist_unknown", "What is watched on a list and of which nothing is known"),
+    ("tollgate_blocklist_up", "1 while a list's own tests are right"),
+    ("tollgate_blocklist_resolvers_up", "0 while no list is answered"),
+    ("tollgate_blocklist_tested_seconds", "When a list was tested last, in seconds since 1970"),
+    ("tollgate_blocklist_queries_total", "Questions to a list"),
     ("tollgate_sla_target_ratio", "The share of minutes that was promised"),
     ("tollgate_sla_budget_seconds", "How long mail may not flow in this month"),
     ("tollgate_sla_budget_used_seconds", "How long mail did not flow in this month"),

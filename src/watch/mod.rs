@@ -4,6 +4,7 @@ mod alerts;
 mod audit;
 mod availability;
 mod behaviour;
+mod blocklist;
 mod collector;
 mod reports;
 mod retention;
@@ -17,6 +18,10 @@ pub use alerts::{
 pub use audit::Auditor;
 pub use availability::Availability;
 pub use behaviour::Scribe;
+pub use blocklist::{
+    BlocklistDesk, BlocklistSettings, BlocklistSetup, BlocklistView, Blocklists, SUBJECTS_MAX,
+    blocklist_desk,
+};
 pub use collector::{Backlog, Collector, Ear, collector};
 pub use reports::{Letters, ReportLetters, Reports};
 pub use retention::Retention;

@@ -23,6 +23,7 @@ mod answers;
 mod availability;
 mod events;
 mod input;
+mod listings;
 mod me;
 mod next_hops;
 mod pace;
@@ -143,6 +144,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(availability::routes())
         .merge(alerts::routes())
         .merge(standings::routes())
+        .merge(listings::routes())
 }
 
 /// The document of all resources, as it is committed.

@@ -3,8 +3,9 @@
 use super::{Facts, Kind, Severity};
 use crate::{
     event::{
-        CertificateEnd, Charged, DiskRoom, Event, LimitReached, MessageReport, Outcome, Refusal,
-        RefusalReason, Resumed, Scanner, SlaBudget, StandingChanged, Suspect, Suspended, Trouble,
+        BlocklistState, CertificateEnd, Charged, DiskRoom, Event, LimitReached, ListingState,
+        MessageReport, Outcome, Refusal, RefusalReason, Resumed, Scanner, SlaBudget,
+        StandingChanged, Suspect, Suspended, Trouble,
     },
     rules::vitals::{CERTIFICATE_CRITICAL_DAYS, is_disk_critical},
     types::{Scope, SubjectId, TenantId},
@@ -33,7 +34,7 @@ pub struct Condition {
 /// Whose matter something is.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct About {
-    /// `gate`, `tenant`, `account`, `client-ip`, `peer`, `next-hop`, `scanner`, `sink`.
+    /// `gate`, `tenant`, `account`, `client-ip`, `peer`, `next-hop`, `scanner`, `egress`, `blocklist`, `sink`.
     pub scope: String,
     /// Its name; empty for the gate.
     pub name: String,
@@ -157,6 +158,10 @@ pub(super) fn signs(event: &Event) -> Vec<Sign> {
         Event::DiskScarce(room) => vec![raise(disk(room))],
         Event::CertificateExpiring(end) => vec![raise(certificate(end))],
         Event::SlaBudgetUsed(budget) => vec![raise(availability(budget))],
+        Event::Listed(state) => vec![raise(listing(state))],
+        Event::Delisted(state) => vec![clear(&listing(state))],
+        Event::BlocklistImpaired(state) => vec![raise(blocklist(state))],
+        Event::BlocklistWell(state) => vec![clear(&blocklist(state))],
         _ => of_the_gate(event).into_iter().collect(),
     }
 }
@@ -312,6 +317,33 @@ fn sink_condition(sink: &str, facts: Facts) -> Condition {
 
 fn scanner(scanner: Scanner, facts: Facts) -> Condition {
     Condition::of(Kind::ScannerDown, About::new("scanner", scanner.name()), facts)
+}
+
+fn listing(state: &ListingState) -> Condition {
+    let codes: Vec<String> = state.codes.iter().map(ToString::to_string).collect();
+    let facts = Facts {
+        listed: Some(state.subject.clone()),
+        blocklist: Some(state.list.to_string()),
+        codes: Some(codes.join(" ")),
+        listed_since: Some(state.since),
+        detail: Some(shortened(&state.meaning)),
+        ..Facts::default()
+    };
+    let severity = state.severity.parse().unwrap_or(Severity::Warning);
+    let detail = state.list.to_string();
+    let about = About::new("egress", state.subject.as_str());
+    Condition { severity, detail, ..Condition::of(Kind::Listed, about, facts) }
+}
+
+/// One for each list, or one for all of them if it is the resolver.
+fn blocklist(state: &BlocklistState) -> Condition {
+    let list = state.list.as_ref().map(ToString::to_string);
+    let detail = Some(shortened(&state.detail)).filter(|detail| !detail.is_empty());
+    let facts = Facts { blocklist: list.clone(), detail, ..Facts::default() };
+    match list {
+        Some(list) => Condition::of(Kind::BlocklistImpaired, About::new("blocklist", list), facts),
+        None => Condition { facts, ..Condition::gate(Kind::BlocklistImpaired) },
+    }
 }
 
 fn disk(room: &DiskRoom) -> Condition {

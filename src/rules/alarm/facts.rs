@@ -85,6 +85,14 @@ facts! {
     budget_s: u64,
     /// Events that were lost.
     events: u64,
+    /// The address or domain that is on a blocklist.
+    listed: String,
+    /// The blocklist.
+    blocklist: String,
+    /// The codes that it answers.
+    codes: String,
+    /// Since when it is there.
+    listed_since: Timestamp,
     /// The failure in words.
     detail: String,
 }

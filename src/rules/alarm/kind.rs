@@ -59,6 +59,10 @@ kinds! {
     CertificateExpiring = "certificate-expiring",
     /// The configuration on disk is wrong; the old one is in force.
     ConfigRejected = "config-rejected",
+    /// An address or domain of ours is on a blocklist.
+    Listed = "listed",
+    /// A blocklist cannot be believed, or none can be asked.
+    BlocklistImpaired = "blocklist-impaired",
     /// A task ended by a panic.
     TaskPanicked = "task-panicked",
     /// Most places for connections are taken.
@@ -97,6 +101,9 @@ impl Kind {
             Self::ConfigRejected => Rule { fades: Some(DAY), ..Rule::own(Warning) },
             Self::PlacesScarce => Rule { hold: seconds(30), ..Rule::own(Warning) },
             Self::SlaBudget => Rule { repeat: Some(seconds(7 * 86_400)), ..Rule::state(Warning) },
+            // A list that takes back and puts on again within the hour is one matter.
+            Self::Listed => Rule { calm: HOUR, repeat: Some(DAY), ..Rule::state(Warning) },
+            Self::BlocklistImpaired => Rule { repeat: Some(DAY), ..Rule::own(Warning) },
             Self::AlertSinkFailing => Rule { hold: MINUTE, ..Rule::own(Warning) },
             Self::TooManyAlerts => Rule::event(Warning, HOUR),
             Self::Test => Rule { calm: Duration::ZERO, ..Rule::event(Info, MINUTE) },

@@ -50,6 +50,13 @@ fn english(alert: &Alert) -> Words {
         Kind::TaskPanicked => String::from("a task ended by a panic"),
         Kind::PlacesScarce => String::from("most places for connections are taken"),
         Kind::SlaBudget => String::from("much of the month's budget of down time is used up"),
+        Kind::Listed => {
+            format!("{name} is on the blocklist {}", facts.blocklist.as_deref().unwrap_or_default())
+        }
+        Kind::BlocklistImpaired => match &facts.blocklist {
+            Some(list) => format!("the blocklist {list} cannot be believed"),
+            None => String::from("blocklists cannot be asked"),
+        },
         Kind::AlertSinkFailing => format!("alerts cannot be delivered to {name}"),
         Kind::TooManyAlerts => String::from("more alerts than are kept"),
         Kind::Test => String::from("this is a test"),
@@ -93,6 +100,10 @@ fn seen(facts: &Facts) -> String {
         let (down, budget) = (down.div_ceil(60), budget / 60);
         parts.push(format!("{month}: mail did not flow for {down} min, {budget} min are allowed"));
     }
+    if let Some(since) = facts.listed_since {
+        parts.push(format!("since {}", since.to_second_ceiling()));
+    }
+    parts.extend(facts.codes.iter().map(|codes| format!("code {codes}")));
     if let Some(events) = facts.events {
         parts.push(format!("{events} events found no room"));
     }
@@ -170,6 +181,12 @@ const fn advice(kind: Kind) -> &'static str {
             "Idle clients are sent away sooner. See who holds connections; raise the limits if it is wanted."
         }
         Kind::SlaBudget => "See when the gate was down: tollgate availability.",
+        Kind::Listed => {
+            "Find out who sent what it is listed for and stop that first, then ask the list for removal; tollgate blocklist status shows all."
+        }
+        Kind::BlocklistImpaired => {
+            "What it says does not count until its own tests are right: look at blocklist.resolvers, at its terms, and at whether it still exists."
+        }
         Kind::AlertSinkFailing => {
             "Look at the receiver; what is owed to it is delivered when it works again."
         }

@@ -1,0 +1,200 @@
+//! Written → checked: blocklists, their file, and what is watched on them.
+
+use super::{
+    checker::At,
+    next_hop::read_secret,
+    place_and_message,
+    written::{Blocklist, Section},
+};
+use crate::{
+    resolve,
+    rules::blocklist::{LISTS_MAX, List, Lists, Subject, Written},
+    types::Span,
+    watch::{BlocklistSettings, SUBJECTS_MAX},
+};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::Path,
+    sync::{Arc, LazyLock},
+};
+
+/// `egress`: the addresses that next hops stand for.
+pub(super) fn check(
+    root: &mut At<'_>,
+    section: &Section<Blocklist>,
+    egress: impl IntoIterator<Item = IpAddr>,
+) -> BlocklistSettings {
+    let mut at = root.inside("blocklist");
+    let s = at.open(section);
+    let known = check_file(&mut at, s);
+    let lists = check_lists(&mut at, s, &known);
+    let addresses = at.or("addresses", &s.addresses, Vec::new()).into_iter().map(|parsed| parsed.0);
+    let domains = at.or("domains", &s.domains, Vec::new());
+    for domain in &domains {
+        if matches!(domain.0, Subject::Address(_)) {
+            at.wrong("domains", format!("{} is an address: see addresses", domain.0));
+        }
+    }
+    let domains = domains.into_iter().map(|parsed| parsed.0);
+    let subjects = watched(addresses.chain(egress), domains);
+    if subjects.len() > SUBJECTS_MAX {
+        let count = subjects.len();
+        at.wrong(
+            "addresses",
+            format!("{count} addresses and domains, wanted at most {SUBJECTS_MAX}"),
+        );
+    }
+    let servers: Vec<SocketAddr> =
+        at.or("resolvers", &s.resolvers, Vec::new()).into_iter().map(|parsed| parsed.0).collect();
+    if servers.len() > resolve::SERVERS_MAX {
+        at.wrong("resolvers", format!("wanted at most {}", resolve::SERVERS_MAX));
+    }
+    let timeout = at.within("timeout", &s.timeout, Span::from_secs(1), TIMEOUTS).length();
+    let tries = at.within("tries", &s.tries, 3, 1..=5);
+    let time_max = at.within("time_max", &s.time_max, Span::from_secs(5), TIMES).length();
+    if time_max < timeout {
+        at.wrong("time_max", "is shorter than timeout");
+    }
+    let interval = at.within("interval", &s.interval, Span::from_secs(1_200), INTERVALS).length();
+    let resolve = resolve::Settings { servers, timeout, tries, time_max };
+    BlocklistSettings { lists, subjects, interval, resolve }
+}
+
+/// All that is watched, each once: addresses, of which a mapped one is the IPv4 address that it stands for, then domains.
+pub(super) fn watched(
+    addresses: impl IntoIterator<Item = IpAddr>,
+    domains: impl IntoIterator<Item = Subject>,
+) -> Vec<Subject> {
+    let addresses = addresses.into_iter().map(|address| Subject::Address(address.to_canonical()));
+    let subjects: BTreeSet<Subject> = addresses.chain(domains).collect();
+    subjects.into_iter().collect()
+}
+
+fn check_lists(at: &mut At<'_>, s: &Blocklist, known: &Lists) -> Vec<Arc<List>> {
+    let names = at.or("lists", &s.lists, Vec::new());
+    let keys = at.value_ref("keys", &s.keys);
+    let no_keys = std::collections::BTreeMap::new();
+    let keys = keys.unwrap_or(&no_keys);
+    for name in keys.keys().filter(|name| !names.contains(name)) {
+        at.inside("keys").wrong(name, "is in none of blocklist.lists");
+    }
+    let mut lists: Vec<Arc<List>> = Vec::new();
+    for name in &names {
+        if lists.iter().any(|list| **list.name() == **name) {
+            at.wrong("lists", format!("{name:?} stands there twice"));
+            continue;
+        }
+        let Some(list) = known.named(name) else {
+            let names: Vec<&str> = known.names().collect();
+            at.wrong("lists", format!("{name:?} is unknown; known are {}", names.join(", ")));
+            continue;
+        };
+        let mut inside = at.inside("keys");
+        let mut inside = inside.inside(name);
+        let key = keys.get(name).map(|section| inside.open(section));
+        let file = key.and_then(|key| inside.required("file", &key.file, "a file with the key"));
+        let secret = file.and_then(|file| read_secret(&mut inside, "file", &file));
+        match secret.map(|secret| list.with_key(&secret)) {
+            Some(Ok(keyed)) => lists.push(Arc::new(keyed)),
+            Some(Err(detail)) => inside.wrong("file", detail),
+            None if key.is_some() => {}
+            None if list.needs_key() => {
+                at.wrong("lists", format!("{name:?} needs a key: see blocklist.keys"))
+            }
+            None => lists.push(list.clone()),
+        }
+    }
+    if lists.len() > LISTS_MAX {
+        at.wrong("lists", format!("wanted at most {LISTS_MAX}"));
+    }
+    lists
+}
+
+/// The lists that ship, with those of the file that `blocklist.lists_file` names.
+fn check_file(at: &mut At<'_>, s: &Blocklist) -> Lists {
+    let mut known = BUILT_IN.clone();
+    if let Some(path) = at.value("lists_file", &s.lists_file)
+        && let Err(detail) = load(&path, &mut known)
+    {
+        at.wrong("lists_file", format!("{}: {detail}", path.display()));
+    }
+    known
+}
+
+fn load(path: &Path, known: &mut Lists) -> Result<(), String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    add(&text, known)
+}
+
+fn add(text: &str, known: &mut Lists) -> Result<(), String> {
+    let written: Written = toml::from_str(text).map_err(|error| place_and_message(text, &error))?;
+    known.add(&written).map_err(|error| error.to_string())
+}
+
+/// The lists that ship.
+static BUILT_IN: LazyLock<Lists> = LazyLock::new(|| {
+    let mut lists = Lists::default();
+    add(include_str!("../../config/blocklists.toml"), &mut lists)
+        .expect("a unit test reads the built-in lists");
+    lists
+});
+
+const TIMEOUTS: RangeInclusive<Span> =
+    Span::new(std::time::Duration::from_millis(100))..=Span::from_secs(5);
+const TIMES: RangeInclusive<Span> = Span::from_secs(1)..=Span::from_secs(10);
+const INTERVALS: RangeInclusive<Span> = Span::from_secs(900)..=Span::from_secs(1_800);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_lists_are_read_and_pass_their_tests() {
+        let names: Vec<String> = BUILT_IN.names().map(ToOwned::to_owned).collect();
+        assert!(names.len() >= 15 && names.iter().any(|name| name == "zen"), "{names:?}");
+        assert!(!names.iter().any(|name| name.contains("sorbs")), "it is closed");
+    }
+
+    #[test]
+    fn a_mistake_in_a_file_of_lists_is_told() {
+        let list = |rest: &str| {
+            format!(
+                "[[list]]\nname = 'own'\nzone = 'bl.example'\nkinds = ['ipv4']\nterms = ''\n{rest}"
+            )
+        };
+        let code = "codes.'127.0.0.2' = { means = 'm', severity = 'info' }\n";
+        let check = |text: String, expected: &str| {
+            let error = add(&text, &mut BUILT_IN.clone()).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(list("zones = 1\n"), "line 6: unknown field");
+        check(list(""), "the list own: wanted codes, or bits");
+        check(
+            list("codes.'10.0.0.2' = { means = 'm', severity = 'info' }\n"),
+            "is no code such as",
+        );
+        check(list("bits.3 = { means = 'm', severity = 'info' }\n"), "3 is no single bit");
+        check(list(&format!("listed = []\n{code}")), "nothing that it says can be believed");
+        check(list(code).replace("bl.example", "bl example"), "is no zone");
+        check(
+            format!(
+                "{}[[test]]\nlist = 'own'\nanswers = ['127.0.0.3']\nis = 'listed'\n",
+                list(code)
+            ),
+            "the test 1 (of own) fails",
+        );
+        add(&list(code), &mut BUILT_IN.clone()).unwrap();
+    }
+
+    #[test]
+    fn what_is_watched_is_watched_once() {
+        let addresses =
+            ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1"].map(|a| a.parse().unwrap());
+        let domains = ["Shop.Example.", "shop.example"].map(|d| d.parse::<Subject>().unwrap());
+        let shown: Vec<String> =
+            watched(addresses, domains).iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["192.0.2.1", "2001:db8::1", "shop.example"]);
+    }
+}
