@@ -269,14 +269,14 @@ fn every_configuration_loads() {
     let folder = tempfile::tempdir().unwrap();
     let (rules, mut configurations): (Vec<_>, Vec<_>) = files(&root().join("config"), "toml")
         .into_iter()
-        .partition(|file| file.file_stem() == Some(OsStr::new("content")));
-    assert!(configurations.len() >= 2 && rules.len() == 1, "{configurations:?} {rules:?}");
+        .partition(|file| named_by(file).is_some());
+    assert!(configurations.len() >= 2 && rules.len() == 2, "{configurations:?} {rules:?}");
     for (number, rules) in rules.iter().enumerate() {
-        // Content rules are checked through a configuration that names them.
+        // Content rules and blocklists are checked through a configuration that names them.
         let file = folder.path().join(format!("with-rules-{number}.toml"));
         let quickstart = read(&root().join("config/quickstart.toml"));
-        let named =
-            format!("{quickstart}\n[spam]\ncontent_rules = {:?}\n", rules.display().to_string());
+        let (table, key) = named_by(rules).unwrap();
+        let named = format!("{quickstart}\n[{table}]\n{key} = {:?}\n", rules.display().to_string());
         fs::write(&file, named).unwrap();
         configurations.push(file);
     }
@@ -287,6 +287,15 @@ fn every_configuration_loads() {
             .output()
             .unwrap();
         assert!(checked.status.success(), "{}: {checked:#?}", file.display());
+    }
+}
+
+/// The key of a configuration that names a file which is none itself.
+fn named_by(file: &Path) -> Option<(&'static str, &'static str)> {
+    match file.file_stem()?.to_str()? {
+        "content" => Some(("spam", "content_rules")),
+        "blocklists" => Some(("blocklist", "lists_file")),
+        _ => None,
     }
 }
 

@@ -95,6 +95,8 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("suspension", field_names::<written::Suspension>()),
         ("reports", field_names::<written::Reports>()),
         ("spool", field_names::<written::Spool>()),
+        ("blocklist", field_names::<written::Blocklist>()),
+        ("blocklist.keys.NAME", field_names::<written::BlocklistKey>()),
     ]
 }
 
@@ -203,6 +205,8 @@ fn commented_keys_of_tollgate_toml_have_the_right_form() {
             "spam.content_rules: ",
             "spam.traps: ",
             "spam.networks: ",
+            "blocklist.lists_file: ",
+            "blocklist.keys.zen: ",
         ];
         assert!(by_choice.iter().any(|key| problem.starts_with(key)), "{problem}");
     }

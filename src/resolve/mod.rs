@@ -120,7 +120,8 @@ fn name_server(server: &SocketAddr) -> NameServerConfig {
 fn options(settings: &Settings) -> ResolverOpts {
     let mut options = ResolverOpts::default();
     options.timeout = settings.timeout;
-    options.attempts = usize::try_from(settings.tries).unwrap_or(1);
+    // It counts those after the first.
+    options.attempts = usize::try_from(settings.tries.saturating_sub(1)).unwrap_or(0);
     options.cache_size = 0;
     options.positive_max_ttl = Some(Duration::ZERO);
     options.negative_max_ttl = Some(Duration::ZERO);

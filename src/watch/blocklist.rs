@@ -1,7 +1,8 @@
 //! Looks whether addresses and domains of ours are on blocklists, beside the flow of mail and never in its way.
 //!
 //! What is asked when, what an answer means and what is believed is decided by `rules::blocklist`; here resolvers are asked, what
-//! is believed is kept in the archive, and what changed is told. While the archive cannot be written rows wait.
+//! is believed is kept in the archive, and what changed is told. While the archive cannot be written rows wait. Moments are UTC,
+//! because they outlive the process; a wall clock that is set forward makes checks come early, and nothing else.
 
 use crate::{
     admin::{
@@ -156,6 +157,8 @@ struct Patrol {
     dirty: BTreeSet<(usize, Subject)>,
     has_changed: bool,
     shown: Option<Timestamp>,
+    /// The latest moment that was seen.
+    latest: Timestamp,
 }
 
 /// What a resolver said.
@@ -177,15 +180,26 @@ impl Blocklists {
     /// Looks for ever.
     pub async fn run(mut self) {
         let mut memory = self.load().await;
+        let mut before = Roster::default();
         loop {
             let setup = self.setup.load_full();
             setup.announce();
             let mut patrol = self.begin(setup, memory).await;
-            while Arc::ptr_eq(&patrol.setup, &self.setup.load()) {
+            for happening in patrol.roster.inherit(&before) {
+                self.tell(&told(happening));
+            }
+            while self.goes_on(&patrol) {
                 self.turn(&mut patrol).await;
             }
             memory = patrol.memory();
+            before = patrol.roster;
         }
+    }
+
+    /// Another setup, or a wall clock that was set back, is a new beginning with what is remembered.
+    fn goes_on(&self, patrol: &Patrol) -> bool {
+        Arc::ptr_eq(&patrol.setup, &self.setup.load())
+            && self.clock.utc() + BACK_MAX >= patrol.latest
     }
 
     /// What was believed when the program ended.
@@ -201,7 +215,7 @@ impl Blocklists {
 
     /// Sets out with what is remembered; what is not watched any more is let go.
     async fn begin(&self, setup: Arc<BlocklistSetup>, mut memory: Memory) -> Patrol {
-        let now = self.clock.now();
+        let now = self.clock.utc();
         let settings = &setup.settings;
         let count = u32::try_from(settings.lists.len()).unwrap_or(u32::MAX).max(1);
         let mut lanes = Vec::with_capacity(settings.lists.len());
@@ -225,6 +239,7 @@ impl Blocklists {
             dirty: BTreeSet::new(),
             has_changed: true,
             shown: None,
+            latest: now,
         }
     }
 
@@ -250,9 +265,10 @@ impl Blocklists {
             Some(Ok((number, question, heard))) = patrol.lookups.join_next() => {
                 self.hear(patrol, number, &question, heard);
             }
-            Some(ask) = self.desk.asked.recv() => patrol.take(ask, self.clock.now()),
+            Some(ask) = self.desk.asked.recv() => patrol.take(ask, self.clock.utc()),
         }
-        let now = self.clock.now();
+        let now = self.clock.utc();
+        patrol.latest = patrol.latest.max(now);
         patrol.ask(now);
         patrol.expire(now);
         for happening in patrol.roster.news() {
@@ -266,7 +282,7 @@ impl Blocklists {
     }
 
     fn hear(&self, patrol: &mut Patrol, number: usize, question: &Question, heard: Heard) {
-        let now = self.clock.now();
+        let now = self.clock.utc();
         patrol.has_changed = true;
         let answer = match heard {
             Heard::Answer(answer) => answer,
@@ -319,7 +335,7 @@ impl Blocklists {
             subject: subject.to_string(),
             list: list.clone(),
             severity: listed.severity.name(),
-            since: self.clock.to_utc(since),
+            since: since,
             codes: listed.addresses(),
             meaning: listed.meaning(),
         }
@@ -327,10 +343,10 @@ impl Blocklists {
 
     /// Shows what is known: to people, to whoever decides by it, and as figures.
     fn show(&self, patrol: &mut Patrol) {
-        let now = self.clock.now();
+        let now = self.clock.utc();
         (patrol.shown, patrol.has_changed) = (Some(now), false);
         self.listings.store(Arc::new(self.snapshot(&patrol.roster)));
-        self.metrics.note_blocklists(&figures(&patrol.roster, |moment| self.clock.to_utc(moment)));
+        self.metrics.note_blocklists(&figures(&patrol.roster));
         self.desk.shown.store(Arc::new(self.view(patrol)));
     }
 
@@ -342,7 +358,7 @@ impl Blocklists {
                 let listing = Listing {
                     list: lane.list().name().clone(),
                     severity: listed.severity,
-                    since: self.clock.to_utc(since),
+                    since: since,
                     codes: listed.addresses(),
                     meaning: listed.meaning(),
                 };
@@ -353,7 +369,6 @@ impl Blocklists {
     }
 
     fn view(&self, patrol: &Patrol) -> ListingsView {
-        let to_utc = |moment| self.clock.to_utc(moment);
         let settings = &patrol.setup.settings;
         let of_subject = |subject: &Subject| SubjectListings {
             subject: subject.to_string(),
@@ -363,7 +378,7 @@ impl Blocklists {
                 .iter()
                 .filter_map(|lane| {
                     let row = lane.rows().iter().find(|row| row.subject == *subject)?;
-                    Some(row_view(lane, row, to_utc))
+                    Some(row_view(lane, row))
                 })
                 .collect(),
         };
@@ -372,7 +387,7 @@ impl Blocklists {
             resolvers: patrol.setup.servers(),
             resolvers_of_system: settings.resolve.servers.is_empty(),
             resolvers_answer: !patrol.roster.is_dead(),
-            lists: patrol.roster.lanes().iter().map(|lane| list_view(lane, to_utc)).collect(),
+            lists: patrol.roster.lanes().iter().map(|lane| list_view(lane)).collect(),
             subjects: settings.subjects.iter().map(of_subject).collect(),
         }
     }
@@ -439,7 +454,7 @@ impl Patrol {
             }
         }
         self.checks.push(check);
-        self.answer_checks(now);
+        self.answer_checks();
     }
 
     fn found(&mut self, ticket: u64, number: usize, found: &Finding) {
@@ -458,10 +473,10 @@ impl Patrol {
                 check.found.push(checked(self.roster.lanes()[number].list(), &unknown));
             }
         }
-        self.answer_checks(now);
+        self.answer_checks();
     }
 
-    fn answer_checks(&mut self, _now: Timestamp) {
+    fn answer_checks(&mut self) {
         let (done, waiting) = std::mem::take(&mut self.checks)
             .into_iter()
             .partition(|check| check.waits_for.is_empty());
@@ -478,7 +493,7 @@ impl Patrol {
         is_due && (self.has_changed || !self.dirty.is_empty())
     }
 
-    fn memory(self) -> Memory {
+    fn memory(&self) -> Memory {
         let of_lane = |lane: &Lane| {
             let list = lane.list().name().clone();
             let rows = lane.rows().iter();
@@ -517,7 +532,7 @@ fn told(happening: Happening) -> Event {
     }
 }
 
-fn list_view(lane: &Lane, to_utc: impl Fn(Timestamp) -> Timestamp) -> ListView {
+fn list_view(lane: &Lane) -> ListView {
     let (health, detail) = match lane.health() {
         Health::Untested => (ListHealth::Untested, None),
         Health::Well => (ListHealth::Well, None),
@@ -530,14 +545,14 @@ fn list_view(lane: &Lane, to_utc: impl Fn(Timestamp) -> Timestamp) -> ListView {
         kinds: list.kinds().to_vec(),
         health,
         detail,
-        tested: lane.tested().map(&to_utc),
-        rests_until: lane.rests_until().map(&to_utc),
+        tested: lane.tested(),
+        rests_until: lane.rests_until(),
         queries: lane.queries(),
         terms: list.terms().to_owned(),
     }
 }
 
-fn row_view(lane: &Lane, row: &Row, to_utc: impl Fn(Timestamp) -> Timestamp) -> ListingView {
+fn row_view(lane: &Lane, row: &Row) -> ListingView {
     let saved = &row.saved;
     let (believed, since, listed) = match &saved.standing.verdict {
         Some(Verdict::Listed { since, listed }) => {
@@ -552,13 +567,13 @@ fn row_view(lane: &Lane, row: &Row, to_utc: impl Fn(Timestamp) -> Timestamp) -> 
         list: lane.list().name().to_string(),
         state,
         before: (state != believed).then_some(believed),
-        since: since.map(&to_utc),
+        since: since,
         severity: listed.as_ref().map(|listed| listed.severity),
         codes: listed.as_ref().map(Listed::addresses).unwrap_or_default(),
         meaning: listed.as_ref().map(Listed::meaning),
         reason: saved.reason.clone(),
         degraded: listed.is_some_and(|listed| listed.degraded),
-        checked: saved.checked.map(&to_utc),
+        checked: saved.checked,
         unknown,
         pending: saved
             .standing
@@ -608,10 +623,7 @@ fn not_asked(lane: &Lane) -> CheckedList {
     CheckedList { unknown: Some(why), ..unknown }
 }
 
-fn figures(
-    roster: &Roster,
-    to_utc: impl Fn(Timestamp) -> Timestamp + Copy,
-) -> telemetry::Blocklists {
+fn figures(roster: &Roster) -> telemetry::Blocklists {
     let mut listed = Vec::new();
     let mut lists = Vec::new();
     for lane in roster.lanes() {
@@ -627,7 +639,7 @@ fn figures(
         lists.push(telemetry::BlocklistFigures {
             list: name.clone(),
             is_well: lane.health() == Health::Well,
-            tested: lane.tested().map(to_utc),
+            tested: lane.tested(),
             queries: lane.queries(),
             unknown,
         });
@@ -656,8 +668,10 @@ const ASKS_MAX: usize = 8;
 /// How long somebody who asks waits at most.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(30);
 /// How often it is looked what is due.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// A wall clock that goes back further than this was set back.
+const BACK_MAX: Duration = Duration::from_secs(60);
 /// Over how long the beginnings of lists are spread.
 const SPREAD: Duration = Duration::from_secs(2);
 const ARCHIVE_RETRY_EVERY: Duration = Duration::from_secs(10);

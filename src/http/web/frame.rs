@@ -28,17 +28,19 @@ pub(super) enum Section {
     Events,
     Trace,
     Alerts,
+    Listings,
     Audit,
 }
 
 impl Section {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Overview,
         Self::Accounts,
         Self::Tenants,
         Self::Events,
         Self::Trace,
         Self::Alerts,
+        Self::Listings,
         Self::Audit,
     ];
 
@@ -50,6 +52,7 @@ impl Section {
             Self::Events => "Events",
             Self::Trace => "Trace",
             Self::Alerts => "Alerts",
+            Self::Listings => "Blocklists",
             Self::Audit => "Audit",
         }
     }
@@ -62,6 +65,7 @@ impl Section {
             Self::Events => "/events",
             Self::Trace => "/trace",
             Self::Alerts => "/alerts",
+            Self::Listings => "/listings",
             Self::Audit => "/audit",
         }
     }

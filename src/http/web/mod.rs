@@ -15,6 +15,7 @@ mod cases;
 mod events;
 mod frame;
 mod limits;
+mod listings;
 mod live;
 mod overview;
 mod plot;
@@ -65,6 +66,7 @@ pub(super) fn routes(api: ApiState, transport: Transport) -> Router {
         .route("/events", get(events::show))
         .route("/trace", get(trace::ask).post(trace::look))
         .route("/alerts", get(alerts::show))
+        .route("/listings", get(listings::show))
         .route("/audit", get(audit::show))
         .route(visit::LIVE_PATH, get(live::stream))
         .route("/login", get(sign_in::show).post(sign_in::sign_in))

@@ -1,8 +1,8 @@
 //! The operators' first page: what flows, who is near a limit or suspended, what changed. Each panel stands for itself: one that
 //! cannot be shown says so, and the others are shown. Every figure leads to what is behind it.
 //!
-//! A panel is a function that asks `admin` and a part of `templates/overview.html`; one for listings and one for storage belong
-//! here when there is something to show in them.
+//! A panel is a function that asks `admin` and a part of `templates/overview.html`; one for storage belongs
+//! here when there is something to show in it.
 
 use super::{
     Web,
@@ -13,6 +13,7 @@ use super::{
     events,
     frame::{Frame, Section, form_urlencoded},
     limits::{LimitRow, Meter, Next},
+    listings::Matrix,
     plot::{Plot, Slots, Subject},
     texts::Texts,
     visit::SignedIn,
@@ -37,6 +38,7 @@ struct OverviewPage {
     traffic: Panel<Plot>,
     senders: Panel<Vec<SenderRow>>,
     availability: Panel<MonthRow>,
+    blocklists: Matrix,
     health: HealthRows,
     nearest: Panel<Vec<NearRow>>,
     suspended: Panel<Vec<SuspendedRow>>,
@@ -155,6 +157,8 @@ pub(super) async fn show(State(web): State<Web>, signed_in: SignedIn) -> Answer 
     figures.push(suspended_figure(frame.t, &suspended));
     figures.push(alerts_figure(frame.t, &alerts));
     figures.push(hops_figure(&health));
+    let blocklists = Matrix::of(&admin::listings(&web.admin));
+    figures.push(listed_figure(&blocklists));
     figures.push(availability_figure(&availability));
     let health = HealthRows { missing: health.missing(), hops: health.next_hops };
     let may_change = viewer.caller.may_change();
@@ -165,6 +169,7 @@ pub(super) async fn show(State(web): State<Web>, signed_in: SignedIn) -> Answer 
         traffic,
         senders,
         availability,
+        blocklists,
         health,
         nearest,
         suspended,
@@ -205,6 +210,14 @@ fn availability_figure(month: &Panel<MonthRow>) -> Figure {
     };
     let path = Some("#availability-title".into());
     Figure { name: "Availability this month", value, beside, path }
+}
+
+/// Nothing of ours is listed as far as is known; where something is unknown that is said beside it.
+fn listed_figure(matrix: &Matrix) -> Figure {
+    let value = if matrix.is_off() { UNKNOWN.into() } else { matrix.listed_count.to_string() };
+    let unknown = matrix.unknown_count;
+    let beside = (unknown > 0).then(|| format!("{unknown} unknown"));
+    Figure { name: "On blocklists", value, beside, path: Some("/listings".into()) }
 }
 
 fn month_row(view: &AvailabilityView) -> MonthRow {

@@ -242,6 +242,13 @@ impl Lane {
         }
     }
 
+    /// Nobody answered, and that was not its fault: it is tested at once, and its silence counts anew.
+    pub(super) fn forgive(&mut self) {
+        if self.silent_rounds > 0 {
+            (self.silent_rounds, self.round_due) = (0, Timestamp::EPOCH);
+        }
+    }
+
     /// What to do now; `chance` is a random number.
     pub fn next(&mut self, now: Timestamp, chance: u64) -> Step {
         if self.is_busy {
@@ -446,7 +453,8 @@ fn with_jitter(interval: Duration, chance: u64) -> Duration {
 /// An address of the networks that are kept for documentation (RFC 5737, RFC 3849), or a name that nobody can have registered
 /// (RFC 6761 §6.5); not one that is watched.
 fn control(kind: Kind, chance: u64, is_watched: impl Fn(&Subject) -> bool) -> Subject {
-    let drawn = (0..CONTROL_DRAWS_MAX).map(|turn| draw(kind, chance.wrapping_add(turn)));
+    let drawn = (0..CONTROL_DRAWS_MAX)
+        .map(|turn| draw(kind, chance.wrapping_add(turn.wrapping_mul(SPREAD))));
     drawn.into_iter().find(|subject| !is_watched(subject)).unwrap_or_else(|| draw(kind, chance))
 }
 
@@ -467,6 +475,8 @@ fn draw(kind: Kind, chance: u64) -> Subject {
 
 const DOCUMENTATION: [[u8; 3]; 3] = [[192, 0, 2], [198, 51, 100], [203, 0, 113]];
 const CONTROL_DRAWS_MAX: u64 = 512;
+/// Leads from one draw to one that has nothing to do with it (2^64 by the golden ratio).
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Between two questions to one zone at least.
 pub(super) const GAP: Duration = Duration::from_secs(2);
 const GAP_JITTER_MILLIS: u64 = 500;

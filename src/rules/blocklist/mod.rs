@@ -3,7 +3,7 @@
 //! Bolt-on checkers cry wolf because they take any answer for a listing. Here an answer counts only if the list's own table has
 //! its code; anything else is *unknown*, never listed and never clean ([`judge`]). A list is believed only while its test
 //! entries are right and a random address is not listed ([`Lane`]), and a row of the matrix changes only when two checks, some
-//! minutes apart, agree ([`Standing`]). Pure: names go out, answers and moments come in. Moments are the ledger's.
+//! minutes apart, agree ([`Standing`]). Pure: names go out, answers and moments come in. Moments are UTC.
 
 mod answer;
 mod lane;

@@ -52,6 +52,20 @@ impl Roster {
         self.is_dead
     }
 
+    /// Takes over what was told before; what was told of a list that is not asked any more is over.
+    pub fn inherit(&mut self, before: &Self) -> Vec<Happening> {
+        self.is_dead = before.is_dead;
+        let mut over = Vec::new();
+        for lane in before.lanes.iter().filter(|lane| lane.told.is_some()) {
+            let name = lane.list().name();
+            match self.lanes.iter_mut().find(|own| own.list().name() == name) {
+                Some(own) => own.told = lane.told,
+                None => over.push(Happening::Well(name.clone())),
+            }
+        }
+        over
+    }
+
     /// Takes the answer to a question of one list.
     pub fn answered(
         &mut self,
@@ -78,8 +92,12 @@ impl Roster {
     pub fn news(&mut self) -> Vec<Happening> {
         let mut news = Vec::new();
         let is_dead = self.lanes.len() > 1 && self.silent.iter().all(|silent| *silent);
-        if is_dead != self.is_dead {
+        let is_known = is_dead || self.lanes.iter().all(|lane| lane.tested().is_some());
+        if is_known && is_dead != self.is_dead {
             self.is_dead = is_dead;
+            if !is_dead {
+                self.lanes.iter_mut().for_each(Lane::forgive);
+            }
             news.push(if is_dead { Happening::ResolverDead } else { Happening::ResolverAlive });
         }
         for lane in &mut self.lanes {
