@@ -206,6 +206,8 @@ fn admin_of(archive: Archive) -> Admin {
         sla: Arc::default(),
         bell: Arc::new(Fine),
         lookout: Arc::new(Fine),
+        steering: Arc::default(),
+        choices: Arc::default(),
         health: Arc::new(Fine),
     }
 }

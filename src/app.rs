@@ -4,7 +4,7 @@
 //! connection; a panic in a task of the system ends the process, because half a gate is worse than none.
 
 use crate::{
-    admin::{Admin, Bell, Health, NextHopHealth, Readiness},
+    admin::{Admin, Bell, EgressChoices, Health, NextHopHealth, Readiness},
     auth::{self, AuthError, Authenticator, Scheme, dovecot},
     cli::output,
     clock::Clock,
@@ -44,8 +44,8 @@ use crate::{
     types::{Actor, Secret, Via},
     watch::{
         self as watchers, Auditor, Availability, Backlog, BlocklistDesk, BlocklistSetup,
-        BlocklistView, Blocklists, Collector, Courier, CourierGround, Outfit, Post, Reports,
-        Retention, Scribe, Siren, Suspensions, Vitals,
+        BlocklistView, Blocklists, Collector, Courier, CourierGround, Egress, Outfit, Post,
+        Reaction, Reports, Retention, Scribe, Siren, Suspensions, Vitals,
     },
 };
 use arc_swap::ArcSwap;
@@ -156,6 +156,8 @@ struct App {
     blocklist: Arc<ArcSwap<BlocklistSetup>>,
     blocklist_desk: Option<BlocklistDesk>,
     blocklist_view: BlocklistView,
+    reaction: Arc<ArcSwap<Reaction>>,
+    choices: EgressChoices,
     /// What of ours is on blocklists now.
     listings: Arc<ArcSwap<Listings>>,
     phase: watch::Sender<Phase>,
@@ -228,6 +230,8 @@ impl App {
             blocklist: Arc::new(ArcSwap::from_pointee(blocklist)),
             blocklist_desk: Some(blocklist_desk),
             blocklist_view,
+            reaction: Arc::new(ArcSwap::from_pointee(config.reaction.clone())),
+            choices: EgressChoices::default(),
             listings: Arc::default(),
             sla: Arc::new(ArcSwap::from_pointee(config.sla.clone())),
             source,
@@ -415,6 +419,20 @@ impl App {
             desk,
         };
         spawn(vital, "blocklists", blocklists.run());
+        let judged = self.gate.clone();
+        let egress = Egress {
+            listings: self.listings.clone(),
+            reaction: self.reaction.clone(),
+            choices: self.choices.clone(),
+            steering: self.gate.steering.clone(),
+            archive: self.archive.clone(),
+            standings: self.gate.court.standings.clone(),
+            settings: move || judged.judge.load().settings.clone(),
+            policy: self.gate.policy.clone(),
+            clock: self.gate.clock.clone(),
+            events: self.gate.events.clone(),
+        };
+        spawn(vital, "egress", egress.run());
     }
 
     fn health(&self) -> Arc<dyn Health> {
@@ -473,6 +491,8 @@ impl App {
             health: health.clone(),
             bell,
             lookout: Arc::new(self.blocklist_view.clone()),
+            steering: self.gate.steering.clone(),
+            choices: self.choices.clone(),
         };
         self.start_reports(vital, &admin);
         self.start_api(vital, &admin)?;
@@ -587,6 +607,7 @@ impl App {
         }
         self.gate.judge.store(Arc::new(build_judge(&config)));
         self.outfit.store(Arc::new(outfit));
+        self.reaction.store(Arc::new(config.reaction.clone()));
         if let Some(blocklist) = blocklist {
             self.blocklist.store(Arc::new(blocklist));
         }
@@ -1057,6 +1078,8 @@ impl Health for Condition {
         let next_hops = hops
             .into_iter()
             .map(|hop| NextHopHealth {
+                egress: hop.egress.to_vec(),
+                avoided: hop.egress_use.why().map(ToString::to_string),
                 next_hop: hop.name.to_string(),
                 usable: hop.state != HopState::Down,
                 detail: hop.last_error,

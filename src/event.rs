@@ -122,6 +122,10 @@ pub enum Event {
     BlocklistImpaired(BlocklistState),
     /// It can be believed again, or they can be asked again.
     BlocklistWell(BlocklistState),
+    /// Mail may leave by one of our addresses in another way than before.
+    EgressSteered(Box<EgressSteered>),
+    /// One of our addresses was listed, and this is who sent by it.
+    ListingCause(Box<ListingCause>),
     /// A task ended by a panic; the connection it served was closed.
     TaskPanicked(Trouble),
     /// An alert began, became worse, still lasts or is over.
@@ -189,6 +193,8 @@ impl Event {
             Self::Delisted(_) => "delisted",
             Self::BlocklistImpaired(_) => "blocklist-impaired",
             Self::BlocklistWell(_) => "blocklist-well",
+            Self::EgressSteered(_) => "egress-steered",
+            Self::ListingCause(_) => "listing-cause",
             Self::TaskPanicked(_) => "task-panicked",
             Self::Alert(_) => "alert",
             Self::AlertSinkFailed(_) => "alert-sink-failed",
@@ -1065,6 +1071,67 @@ pub struct BlocklistState {
     pub list: Option<Arc<str>>,
     /// What is wrong; empty if nothing is.
     pub detail: String,
+}
+
+/// How mail may leave by one of our addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EgressSteered {
+    /// The address.
+    pub address: IpAddr,
+    /// How it might before: `free`, `drained`, `paused`.
+    pub from: &'static str,
+    /// How it may now.
+    pub to: &'static str,
+    /// Why it is not free; none: it is.
+    pub why: Option<Arc<str>>,
+}
+
+/// Who sent by an address that was listed, the likeliest cause first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListingCause {
+    /// The address.
+    pub address: IpAddr,
+    /// The list's name.
+    pub list: Arc<str>,
+    /// Since when it is on the list, in UTC.
+    pub since: Timestamp,
+    /// How long before that is looked at.
+    pub window: Duration,
+    /// How many accounts sent by it in that time.
+    pub accounts: u64,
+    /// Those that weigh most; none: nobody is known to have sent by it.
+    pub suspects: Vec<ListingSuspect>,
+}
+
+/// An account that sent by an address that was listed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListingSuspect {
+    /// The account.
+    pub account: AccountId,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its share of the blame in percent.
+    pub blame_percent: u8,
+    /// It is the likely cause, or one of several.
+    pub is_likely: bool,
+    /// What speaks against it, in words.
+    pub reasons: Vec<String>,
+}
+
+impl ListingCause {
+    /// The likely cause; none: nothing speaks against anybody.
+    #[must_use]
+    pub fn likely(&self) -> Option<&ListingSuspect> {
+        self.suspects.first().filter(|suspect| suspect.is_likely)
+    }
+}
+
+impl fmt::Display for ListingSuspect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let likely = if self.is_likely { ", likely" } else { "" };
+        let (account, percent) = (&self.account, self.blame_percent);
+        write!(f, "{account}: {percent} % of the blame{likely}: {}", self.reasons.join(", "))
+    }
 }
 
 /// Something failed.

@@ -55,6 +55,8 @@ pub(crate) fn gate() -> Gate {
         health: Arc::new(Healthy),
         bell: Arc::new(Silent),
         lookout: Arc::new(Silent),
+        steering: Arc::default(),
+        choices: Arc::default(),
     };
     Gate { admin, told, passwords, _folder: folder }
 }
@@ -127,8 +129,13 @@ impl Lookout for Silent {
 
 impl Health for Healthy {
     fn readiness(&self) -> BoxFuture<'_, Readiness> {
-        let next_hop =
-            NextHopHealth { next_hop: "mx.example:25".into(), usable: true, detail: None };
+        let next_hop = NextHopHealth {
+            next_hop: "mx.example:25".into(),
+            usable: true,
+            detail: None,
+            egress: Vec::new(),
+            avoided: None,
+        };
         let readiness = Readiness {
             store_failure: None,
             listening_failure: None,

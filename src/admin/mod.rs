@@ -12,6 +12,7 @@ mod board;
 mod cases;
 mod complaint;
 mod effective;
+mod egress;
 mod events;
 mod explain;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use complaint::{
     ComplaintRequest, ComplaintTold, ComplaintView, ComplaintsRequest, add_complaint, add_report,
     complaints,
 };
+pub use egress::{ChoiceView, EgressChoices, EgressView, egress, pause_egress, resume_egress};
 pub use events::{EventRequest, EventView, event_filter, events, newest_event};
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, accounts_of, list};
@@ -78,6 +80,7 @@ pub use view::{
 
 use crate::{
     clock::Clock,
+    deliver::Steering,
     event::{Event, Events},
     rules::{availability::Sla, policy::Policy, tally::calendar::Zone},
     standing::Passwords,
@@ -88,7 +91,7 @@ use crate::{
     types::{AccountId, SubjectId, TenantId, Timestamp},
 };
 use arc_swap::ArcSwap;
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// What the use cases work on. Cheap to clone.
 #[derive(Clone)]
@@ -119,6 +122,10 @@ pub struct Admin {
     pub bell: Arc<dyn Bell>,
     /// Who looks at blocklists.
     pub lookout: Arc<dyn Lookout>,
+    /// Which ways mail takes.
+    pub steering: Steering,
+    /// What people decided about the addresses that mail leaves by.
+    pub choices: EgressChoices,
 }
 
 /// The tenant that an account belongs to, as recorded or by its name.
@@ -177,6 +184,13 @@ pub struct NextHopHealth {
     pub usable: bool,
     /// The last failure, if any.
     pub detail: Option<String>,
+    /// The addresses that mail leaves by there, where they are known.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub egress: Vec<IpAddr>,
+    /// Why mail takes another way if there is one, or is held back; none: nothing is against it.
+    #[serde(default)]
+    pub avoided: Option<String>,
 }
 
 impl Readiness {

@@ -236,7 +236,13 @@ async fn a_list_has_the_registered_and_those_who_sent_in_pages() {
 
 #[test]
 fn readiness_says_what_is_missing() {
-    let down = NextHopHealth { next_hop: "mx:25".into(), usable: false, detail: None };
+    let down = NextHopHealth {
+        next_hop: "mx:25".into(),
+        usable: false,
+        detail: None,
+        egress: Vec::new(),
+        avoided: None,
+    };
     let up = NextHopHealth { usable: true, ..down.clone() };
     let ready = Readiness {
         store_failure: None,

@@ -10,7 +10,10 @@ use crate::{
     },
 };
 use clap::{Parser, Subcommand};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 /// An outbound SMTP proxy that never lets a customer send more than the plan allows.
 #[derive(Debug, Parser)]
@@ -412,6 +415,24 @@ pub(super) enum BlocklistCommand {
     Check {
         /// The address or domain
         subject: BlocklistSubject,
+    },
+    /// Show the addresses that next hops stand for, and whether mail leaves by them
+    Egress,
+    /// Let no mail leave by an address until that is taken back
+    Pause {
+        /// The address
+        address: IpAddr,
+        /// Why; it is kept and shown
+        #[arg(long)]
+        reason: String,
+    },
+    /// Let mail leave by an address although it is listed or was paused, until it is on no list any more
+    Resume {
+        /// The address
+        address: IpAddr,
+        /// Why; it is kept and shown
+        #[arg(long)]
+        reason: String,
     },
 }
 

@@ -7,9 +7,11 @@ use super::{
     remote::{Remote, at_text},
     table::Table,
 };
-use crate::admin::{CheckView, CheckedList, ListView, ListingView, ListingsView, RowState};
+use crate::admin::{
+    CheckView, CheckedList, EgressView, ListView, ListingView, ListingsView, RowState, Why,
+};
 use hyper::Method;
-use std::fmt::Write;
+use std::{fmt::Write, net::IpAddr};
 
 /// `tollgate blocklist …`
 pub(super) fn run(command: BlocklistCommand, gate: &Gate) -> Result<(), CliError> {
@@ -24,7 +26,42 @@ pub(super) fn run(command: BlocklistCommand, gate: &Gate) -> Result<(), CliError
             let view: CheckView = remote.client.send(Method::POST, &path, &())?;
             remote.print(&view, check_text)
         }
+        BlocklistCommand::Egress => {
+            let views: Vec<EgressView> = remote.client.read("/v1/egress")?;
+            remote.print(&views, |views| egress_text(views))
+        }
+        BlocklistCommand::Pause { address, reason } => choose(&remote, address, "pause", reason),
+        BlocklistCommand::Resume { address, reason } => choose(&remote, address, "resume", reason),
     }
+}
+
+fn choose(remote: &Remote, address: IpAddr, what: &str, reason: String) -> Result<(), CliError> {
+    let path = format!("/v1/egress/{}/{what}", segment(&address.to_string()));
+    let view: EgressView = remote.client.send(Method::POST, &path, &Why { reason })?;
+    remote.print(&view, |view| egress_text(std::slice::from_ref(view)))
+}
+
+fn egress_text(views: &[EgressView]) -> String {
+    if views.is_empty() {
+        return String::from(
+            "no next hop says which addresses it stands for: see egress in next_hop.hosts\n",
+        );
+    }
+    let mut table = Table::new(&["ADDRESS", "MAIL", "WHY", "NEXT HOPS", "BY HAND"]);
+    for view in views {
+        let chosen = view.choice.as_ref().map(|chosen| {
+            let (what, since) = (chosen.choice.name(), at_text(chosen.since));
+            format!("{what} since {since} by {}: {}", chosen.actor, chosen.reason)
+        });
+        table.row([
+            view.address.to_string(),
+            view.mail.clone(),
+            view.why.clone().unwrap_or_else(dash),
+            view.next_hops.join(", "),
+            chosen.unwrap_or_else(dash),
+        ]);
+    }
+    table.render("")
 }
 
 fn status_text(view: &ListingsView) -> String {

@@ -8,9 +8,12 @@ use super::{
 };
 use crate::{
     resolve,
-    rules::blocklist::{LISTS_MAX, List, Lists, Subject, Written},
+    rules::{
+        blocklist::{LISTS_MAX, List, Lists, Subject, Written},
+        egress::{self, OnListing},
+    },
     types::Span,
-    watch::{BlocklistSettings, SUBJECTS_MAX},
+    watch::{BlocklistSettings, Reaction, SUBJECTS_MAX},
 };
 use std::{
     collections::BTreeSet,
@@ -60,6 +63,27 @@ pub(super) fn check(
     let interval = at.within("interval", &s.interval, Span::from_secs(1_200), INTERVALS).length();
     let resolve = resolve::Settings { servers, timeout, tries, time_max };
     BlocklistSettings { lists, subjects, interval, resolve }
+}
+
+/// What follows when one of the addresses is listed that next hops stand for.
+pub(super) fn check_reaction(
+    root: &mut At<'_>,
+    section: &Section<Blocklist>,
+    egress: Vec<IpAddr>,
+) -> Reaction {
+    let mut at = root.inside("blocklist");
+    let s = at.open(section);
+    let usual = egress::Policy::default();
+    let policy = egress::Policy {
+        on_listing: at.or("on_listing", &s.on_listing, usual.on_listing),
+        severity_min: at.or("severity_min", &s.severity_min, usual.severity_min),
+        lists_min: at.within("lists_min", &s.lists_min, usual.lists_min, 1..=LISTS_MAX),
+    };
+    if policy.on_listing != OnListing::Alert && egress.is_empty() {
+        at.wrong("on_listing", "no next hop has an egress, so nothing can follow for any");
+    }
+    let window = at.within("cause_window", &s.cause_window, Span::from_secs(86_400), WINDOWS);
+    Reaction { policy, egress, window }
 }
 
 /// All that is watched, each once: addresses, of which a mapped one is the IPv4 address that it stands for, then domains.
@@ -145,6 +169,8 @@ const TIMEOUTS: RangeInclusive<Span> =
     Span::new(std::time::Duration::from_millis(100))..=Span::from_secs(5);
 const TIMES: RangeInclusive<Span> = Span::from_secs(1)..=Span::from_secs(10);
 const INTERVALS: RangeInclusive<Span> = Span::from_secs(900)..=Span::from_secs(1_800);
+/// As long as it is counted who sent by which address.
+const WINDOWS: RangeInclusive<Span> = Span::from_secs(3_600)..=Span::from_secs(7 * 86_400);
 
 #[cfg(test)]
 mod tests {

@@ -64,6 +64,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         (&server.hostname, &server.state_dir),
         scan.wait_max(),
     );
+    let egress = next_hop.egress();
     let store = check_store(root, &file.store, &server.state_dir, &parties);
     let (archive, keep) = check_archive(root, &file.archive, &server.state_dir);
     let alerts = alerts::check(root, &file.alerts, &server.hostname);
@@ -94,7 +95,8 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         archive,
         scan,
         alerts,
-        blocklist: blocklist::check(root, &file.blocklist, []),
+        blocklist: blocklist::check(root, &file.blocklist, egress.iter().copied()),
+        reaction: blocklist::check_reaction(root, &file.blocklist, egress),
         sla,
         judgement: judgement::Settings {
             spam: signals::check(root, &file.spam),

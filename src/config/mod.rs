@@ -42,7 +42,7 @@ use crate::{
     },
     spool, store, telemetry,
     types::{AccountId, Domain},
-    watch::{AlertSettings, BlocklistSettings, ReportLetters},
+    watch::{AlertSettings, BlocklistSettings, Reaction, ReportLetters},
 };
 use std::{
     fmt,
@@ -96,6 +96,8 @@ pub struct Config {
     pub alerts: AlertSettings,
     /// Blocklists, and what is watched on them.
     pub blocklist: BlocklistSettings,
+    /// What follows when an address is listed.
+    pub reaction: Reaction,
     /// What was promised of availability.
     pub sla: Sla,
     /// Signals of spam, and what becomes of senders against whom something speaks.

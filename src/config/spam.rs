@@ -77,6 +77,7 @@ fn check_caps(
         cap(Signal::Spread, "spread", &s.spread),
         cap(Signal::Origin, "origin", &s.origin),
         cap(Signal::Overrun, "overrun", &s.overrun),
+        cap(Signal::EgressListed, "egress_listed", &s.egress_listed),
     ]
 }
 

@@ -11,7 +11,6 @@ use crate::{
     intake::{EarlyTalkers, ListenerKind},
     net::ClientCertificates,
     rules::alarm::{QuietHours, Severity},
-    rules::blocklist::Subject,
     rules::limits::{Mode, PhpMail},
     rules::policy::{
         OnSuspended, PasswordChange, ReceivedClient, SenderMismatch, StripIdentityHeaders,
@@ -20,6 +19,7 @@ use crate::{
     rules::scan::OnFailure,
     rules::spam::Signal,
     rules::tally::calendar::Zone,
+    rules::{blocklist::Subject, egress::OnListing},
     smtp::{data::LineEndings, server::Mechanism},
     store::sqlite::Synchronous,
     telemetry::LogFormat,
@@ -257,6 +257,10 @@ tables! {
         tries: Key<u32>,
         time_max: Key<Span>,
         interval: Key<Span>,
+        on_listing: Key<OnListing>,
+        severity_min: Key<Severity>,
+        lists_min: Key<usize>,
+        cause_window: Key<Span>,
     }
     BlocklistKey {
         file: Key<PathBuf>,
@@ -347,6 +351,7 @@ tables! {
         spread: Key<f32>,
         origin: Key<f32>,
         overrun: Key<f32>,
+        egress_listed: Key<f32>,
     }
     Suspension {
         reply: Key<OnSuspended>,

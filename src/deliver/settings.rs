@@ -14,6 +14,16 @@ pub enum Settings {
     },
 }
 
+impl Settings {
+    /// All addresses that mail leaves by, as far as they are known, each once.
+    #[must_use]
+    pub fn egress(&self) -> Vec<std::net::IpAddr> {
+        let Self::Smarthost(settings) = self else { return Vec::new() };
+        let all = settings.hosts.iter().flat_map(|host| host.egress.iter().copied());
+        all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+}
+
 /// The servers and how they are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmarthostSettings {

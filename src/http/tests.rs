@@ -198,8 +198,13 @@ async fn public(readiness: Readiness, path: &str) -> Answer {
 }
 
 fn readiness(usable: bool) -> Readiness {
-    let next_hop =
-        NextHopHealth { next_hop: "mx:25".into(), usable, detail: Some("refused".into()) };
+    let next_hop = NextHopHealth {
+        next_hop: "mx:25".into(),
+        usable,
+        detail: Some("refused".into()),
+        egress: Vec::new(),
+        avoided: None,
+    };
     Readiness {
         store_failure: None,
         listening_failure: None,

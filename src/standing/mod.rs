@@ -14,7 +14,7 @@ use crate::{
         judgement::{Aftermath, Memory, Opinion, Settings},
         limits::Mode,
         spam::Attempt,
-        suspension::{Case, Change, Conduct, Sample},
+        suspension::{Case, Change, Conduct, Sample, Samples},
     },
     store::{
         StoreError,
@@ -132,15 +132,10 @@ impl Standings {
             seen = Some((opinion, samples.unwrap_or_default()));
         })
         .await?;
-        let (opinion, samples) =
-            seen.ok_or_else(|| StoreError::Unavailable("the memory did not answer".into()))?;
+        let (opinion, samples) = seen.ok_or_else(no_answer)?;
         let mut change = None;
         if sender.reach != Reach::Spared {
-            let case = |now| {
-                let subject = SubjectId::Account(sender.account.clone());
-                let id = case::draw()?;
-                Ok(Box::new(Case::open(id, subject, &opinion.evidence, &samples, now)))
-            };
+            let case = opening(sender, &opinion, &samples);
             (record, change) = self.follow(sender, record, &opinion, case, settings).await?;
         }
         // Nothing follows for others from a sender whose plan is only observed.
@@ -150,6 +145,31 @@ impl Standings {
         }
         let acts = sender.acts(settings);
         Ok(Outcome { opinion, record, change, acts })
+    }
+
+    /// Counts a listing of one of our addresses against a likely cause of it, which has this share of the blame, and lets its
+    /// standing follow.
+    ///
+    /// # Errors
+    /// As [`Standings::look`].
+    pub async fn accuse(
+        &self,
+        sender: Sender<'_>,
+        blame: f32,
+        settings: &Settings,
+    ) -> Result<Opinion, StoreError> {
+        let record = self.turned(sender.account, settings).await?;
+        let (now, mut seen) = (self.clock.now(), None);
+        self.remember(sender, &record.conduct(), &mut |memory| {
+            seen = Some((memory.accuse(blame, now, settings), memory.mind.samples().clone()));
+        })
+        .await?;
+        let (opinion, samples) = seen.ok_or_else(no_answer)?;
+        if sender.reach != Reach::Spared {
+            let case = opening(sender, &opinion, &samples);
+            self.follow(sender, record, &opinion, case, settings).await?;
+        }
+        Ok(opinion)
     }
 
     /// The record of an account, with what was to end by now ended.
@@ -355,6 +375,23 @@ impl Standings {
         };
         self.events.tell(self.clock.now(), &event);
     }
+}
+
+/// Makes the case of a sender, should it be suspended.
+fn opening<'a>(
+    sender: Sender<'a>,
+    opinion: &'a Opinion,
+    samples: &'a Samples,
+) -> impl Fn(Timestamp) -> Result<Box<Case>, StoreError> + Send + 'a {
+    move |now| {
+        let subject = SubjectId::Account(sender.account.clone());
+        let id = case::draw()?;
+        Ok(Box::new(Case::open(id, subject, &opinion.evidence, samples, now)))
+    }
+}
+
+fn no_answer() -> StoreError {
+    StoreError::Unavailable("the memory did not answer".into())
 }
 
 /// What stands behind a suspension, in a line: `9.3 points: place 3.5, novelty 2.8, content 3.0`.

@@ -185,6 +185,18 @@ pub(super) struct Element<'a> {
 }
 
 impl Element<'_> {
+    /// A value that may hold anything; in a line for people it ends with a semicolon.
+    pub(super) fn text(&mut self, value: &str) {
+        if self.format == LogFormat::Json {
+            self.out.push(b'"');
+            push_escaped(self.out, value);
+            self.out.push(b'"');
+        } else {
+            push_escaped(self.out, value);
+            self.out.push(b';');
+        }
+    }
+
     /// A recipient: `{"to":"b@x.example","code":250,"by":"next-hop"}`, or `b@x.example=250/next-hop`.
     pub(super) fn recipient(&mut self, address: &str, code: u16, by: &'static str) {
         let (before, middle, after): (&str, &str, &str) = match self.format {

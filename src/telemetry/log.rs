@@ -13,10 +13,11 @@ use crate::{
     clock::Clock,
     event::{
         AlertTold, AnswerBy, Attribution, CertificateEnd, Charged, Complaint, ConnectionRefused,
-        DiskRoom, Event, EvidenceRejected, Judgement, LimitHit, LimitReached, Listener,
-        ListingState, Login, MaintenanceChanged, MessageReport, NextHopState,
-        REPORT_RECIPIENTS_MAX, Refusal, Scanned, Scans, SessionClosed, SessionOpened, SlaBudget,
-        StandingChanged, SubjectChanged, Suspect, TlsFailed, TlsStarted, TokenChanged, Trouble,
+        DiskRoom, EgressSteered, Event, EvidenceRejected, Judgement, LimitHit, LimitReached,
+        Listener, ListingCause, ListingState, Login, MaintenanceChanged, MessageReport,
+        NextHopState, REPORT_RECIPIENTS_MAX, Refusal, Scanned, Scans, SessionClosed, SessionOpened,
+        SlaBudget, StandingChanged, SubjectChanged, Suspect, TlsFailed, TlsStarted, TokenChanged,
+        Trouble,
     },
     rules::verdict::Moment,
     types::{
@@ -158,6 +159,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::MaintenanceChanged(_)
         | Event::Delisted(_)
         | Event::BlocklistWell(_)
+        | Event::EgressSteered(_)
         | Event::DiskAmple(_)
         | Event::CertificateRenewed(_) => Level::INFO,
         Event::ConnectionRefused(_)
@@ -168,6 +170,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::SlaBudgetUsed(_)
         | Event::Listed(_)
         | Event::BlocklistImpaired(_)
+        | Event::ListingCause(_)
         | Event::DiskScarce(_)
         | Event::CertificateExpiring(_)
         | Event::NextHopDown(_) => Level::WARN,
@@ -253,6 +256,8 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         }
         Event::MaintenanceChanged(changed) => write_maintenance(line, changed),
         Event::Listed(state) | Event::Delisted(state) => write_listing(line, state),
+        Event::EgressSteered(steered) => write_steered(line, steered),
+        Event::ListingCause(cause) => write_cause(line, cause),
         Event::BlocklistImpaired(state) | Event::BlocklistWell(state) => {
             line.text_if("list", state.list.as_deref());
             line.text_if("detail", Some(&*state.detail).filter(|detail| !detail.is_empty()));
@@ -544,6 +549,26 @@ fn write_listing(line: &mut Line<'_>, state: &ListingState) {
     let codes: Vec<String> = state.codes.iter().map(ToString::to_string).collect();
     line.text("codes", &codes.join(" "));
     line.text("meaning", &state.meaning);
+}
+
+fn write_steered(line: &mut Line<'_>, steered: &EgressSteered) {
+    line.bare("address", steered.address);
+    line.word("was", steered.from);
+    line.word("is", steered.to);
+    line.text_if("why", steered.why.as_deref());
+}
+
+fn write_cause(line: &mut Line<'_>, cause: &ListingCause) {
+    line.bare("address", cause.address);
+    line.text("list", &cause.list);
+    line.moment("since", cause.since);
+    line.number("window_s", cause.window.as_secs());
+    line.number("accounts", cause.accounts);
+    if let Some(likely) = cause.likely() {
+        line.text("account", likely.account.as_str());
+        line.text("tenant", likely.tenant.as_str());
+    }
+    line.list("suspects", &cause.suspects, |element, suspect| element.text(&suspect.to_string()));
 }
 
 fn write_room(line: &mut Line<'_>, room: &DiskRoom) {

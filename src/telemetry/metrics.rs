@@ -486,6 +486,8 @@ impl Listener for Metrics {
             | Event::Delisted(_)
             | Event::BlocklistImpaired(_)
             | Event::BlocklistWell(_)
+            | Event::EgressSteered(_)
+            | Event::ListingCause(_)
             | Event::DiskScarce(_)
             | Event::DiskAmple(_)
             | Event::CertificateExpiring(_)

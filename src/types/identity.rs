@@ -112,6 +112,12 @@ impl fmt::Display for SubjectId {
 }
 
 impl AccountId {
+    /// True of the account that stands for a trusted server, and so for many senders.
+    #[must_use]
+    pub fn is_peer(&self) -> bool {
+        self.0.starts_with("peer:")
+    }
+
     /// The part after the last `@`, if the account is an address.
     #[must_use]
     pub fn domain(&self) -> Option<&str> {

@@ -508,6 +508,10 @@ fn whose(event: &Event) -> (Option<TenantId>, Option<AccountId>) {
             return (token.access.tenant().cloned(), None);
         }
         Event::Alert(told) => return (told.tenant.clone(), told.account.clone()),
+        Event::ListingCause(cause) => {
+            let likely = cause.likely();
+            return likely.map_or((None, None), |suspect| (None, Some(suspect.account.clone())));
+        }
         _ => None,
     };
     charged.map_or((None, None), |c| (Some(c.tenant.clone()), Some(c.account.clone())))

@@ -6,6 +6,7 @@ mod availability;
 mod behaviour;
 mod blocklist;
 mod collector;
+mod egress;
 mod reports;
 mod retention;
 mod suspension;
@@ -23,6 +24,7 @@ pub use blocklist::{
     blocklist_desk,
 };
 pub use collector::{Backlog, Collector, Ear, collector};
+pub use egress::{Egress, Reaction};
 pub use reports::{Letters, ReportLetters, Reports};
 pub use retention::Retention;
 pub use suspension::Suspensions;

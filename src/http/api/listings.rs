@@ -1,13 +1,17 @@
-//! What of ours is on blocklists.
+//! What of ours is on blocklists, and what follows for the addresses that mail leaves by.
 
 use super::{
     ApiState,
     access::{Operator, Staff},
     answers::{Answer, ChangeRefusals, Refusals},
-    input::Name,
+    input::{Body, Name},
 };
-use crate::admin::{self, CheckView, ListingsView, SubjectListings};
+use crate::{
+    admin::{self, AdminError, CheckView, EgressView, ListingsView, SubjectListings, Why},
+    types::Via,
+};
 use axum::{Json, extract::State};
+use std::net::IpAddr;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
@@ -15,6 +19,9 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(listings))
         .routes(routes!(listings_of))
         .routes(routes!(check))
+        .routes(routes!(egress))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
 }
 
 /// What is watched on blocklists, what is known of it on each, and which lists can be believed.
@@ -71,4 +78,72 @@ async fn check(
     Name(subject): Name,
 ) -> Answer<CheckView> {
     Ok(Json(admin::check_listings(&state.admin, &subject).await?))
+}
+
+/// The addresses that next hops stand for, and whether mail leaves by them.
+#[utoipa::path(
+    get,
+    path = "/egress",
+    operation_id = "egress",
+    tag = "listings",
+    responses((status = 200, description = "The addresses", body = Vec<EgressView>), Refusals),
+    security(("token" = ["operator", "read-only"])),
+)]
+async fn egress(_staff: Staff, State(state): State<ApiState>) -> Answer<Vec<EgressView>> {
+    Ok(Json(admin::egress(&state.admin).await))
+}
+
+/// Let no mail leave by an address until somebody takes that back. Where there is no other way, senders hear 451.
+#[utoipa::path(
+    post,
+    path = "/egress/{address}/pause",
+    operation_id = "pause_egress",
+    tag = "listings",
+    params(("address" = String, Path, description = "The address")),
+    request_body = Why,
+    responses(
+        (status = 200, description = "The address", body = EgressView),
+        Refusals,
+        ChangeRefusals,
+    ),
+    security(("token" = ["operator"])),
+)]
+async fn pause(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Name(address): Name,
+    Body(why): Body<Why>,
+) -> Answer<EgressView> {
+    let (address, actor) = (address_of(&address)?, caller.actor(Via::Api));
+    Ok(Json(admin::pause_egress(&state.admin, address, &why, &actor).await?))
+}
+
+/// Let mail leave by an address although it is listed, or was paused by hand, until it is on no list any more.
+#[utoipa::path(
+    post,
+    path = "/egress/{address}/resume",
+    operation_id = "resume_egress",
+    tag = "listings",
+    params(("address" = String, Path, description = "The address")),
+    request_body = Why,
+    responses(
+        (status = 200, description = "The address", body = EgressView),
+        Refusals,
+        ChangeRefusals,
+    ),
+    security(("token" = ["operator"])),
+)]
+async fn resume(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Name(address): Name,
+    Body(why): Body<Why>,
+) -> Answer<EgressView> {
+    let (address, actor) = (address_of(&address)?, caller.actor(Via::Api));
+    Ok(Json(admin::resume_egress(&state.admin, address, &why, &actor).await?))
+}
+
+fn address_of(text: &str) -> Result<IpAddr, AdminError> {
+    let wrong = |_| AdminError::Invalid(format!("{text:?} is no IP address"));
+    text.parse().map_err(wrong)
 }

@@ -3,9 +3,9 @@
 use super::{Facts, Kind, Severity};
 use crate::{
     event::{
-        BlocklistState, CertificateEnd, Charged, DiskRoom, Event, LimitReached, ListingState,
-        MessageReport, Outcome, Refusal, RefusalReason, Resumed, Scanner, SlaBudget,
-        StandingChanged, Suspect, Suspended, Trouble,
+        BlocklistState, CertificateEnd, Charged, DiskRoom, EgressSteered, Event, LimitReached,
+        ListingCause, ListingState, MessageReport, Outcome, Refusal, RefusalReason, Resumed,
+        Scanner, SlaBudget, StandingChanged, Suspect, Suspended, Trouble,
     },
     rules::vitals::{CERTIFICATE_CRITICAL_DAYS, is_disk_critical},
     types::{Scope, SubjectId, TenantId},
@@ -161,6 +161,8 @@ pub(super) fn signs(event: &Event) -> Vec<Sign> {
         Event::Listed(state) => vec![raise(listing(state))],
         Event::Delisted(state) => vec![clear(&listing(state))],
         Event::BlocklistImpaired(state) => vec![raise(blocklist(state))],
+        Event::EgressSteered(steered) => vec![egress(steered)],
+        Event::ListingCause(cause) => vec![raise(cause_of(cause))],
         Event::BlocklistWell(state) => vec![clear(&blocklist(state))],
         _ => of_the_gate(event).into_iter().collect(),
     }
@@ -333,6 +335,29 @@ fn listing(state: &ListingState) -> Condition {
     let detail = state.list.to_string();
     let about = About::new("egress", state.subject.as_str());
     Condition { severity, detail, ..Condition::of(Kind::Listed, about, facts) }
+}
+
+/// Mail is held back, or not any more.
+fn egress(steered: &EgressSteered) -> Sign {
+    let detail = steered.why.as_ref().map(|why| shortened(why));
+    let facts = Facts { detail, ..Facts::default() };
+    let about = About::new("egress", steered.address.to_string());
+    let condition = Condition::of(Kind::EgressPaused, about, facts);
+    if steered.to == "paused" { raise(condition) } else { clear(&condition) }
+}
+
+fn cause_of(cause: &ListingCause) -> Condition {
+    let facts = Facts {
+        listed: Some(cause.address.to_string()),
+        blocklist: Some(cause.list.to_string()),
+        listed_since: Some(cause.since),
+        account: cause.likely().map(|suspect| suspect.account.clone()),
+        reasons: Some(cause.suspects.iter().map(ToString::to_string).collect()),
+        ..Facts::default()
+    };
+    let about = About::new("egress", cause.address.to_string());
+    let detail = cause.list.to_string();
+    Condition { detail, ..Condition::of(Kind::ListingCause, about, facts) }
 }
 
 /// One for each list, or one for all of them if it is the resolver.

@@ -63,6 +63,10 @@ kinds! {
     Listed = "listed",
     /// A blocklist cannot be believed, or none can be asked.
     BlocklistImpaired = "blocklist-impaired",
+    /// One of our addresses was listed, and this is who sent by it.
+    ListingCause = "listing-cause",
+    /// Mail that would leave by one of our addresses is held back.
+    EgressPaused = "egress-paused",
     /// A task ended by a panic.
     TaskPanicked = "task-panicked",
     /// Most places for connections are taken.
@@ -103,6 +107,8 @@ impl Kind {
             Self::SlaBudget => Rule { repeat: Some(seconds(7 * 86_400)), ..Rule::state(Warning) },
             // A list that takes back and puts on again within the hour is one matter.
             Self::Listed => Rule { calm: HOUR, repeat: Some(DAY), ..Rule::state(Warning) },
+            Self::ListingCause => Rule::event(Warning, DAY),
+            Self::EgressPaused => Rule::own(Critical),
             Self::BlocklistImpaired => Rule { repeat: Some(DAY), ..Rule::own(Warning) },
             Self::AlertSinkFailing => Rule { hold: MINUTE, ..Rule::own(Warning) },
             Self::TooManyAlerts => Rule::event(Warning, HOUR),

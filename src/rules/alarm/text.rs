@@ -57,6 +57,11 @@ fn english(alert: &Alert) -> Words {
             Some(list) => format!("the blocklist {list} cannot be believed"),
             None => String::from("blocklists cannot be asked"),
         },
+        Kind::ListingCause => match &facts.account {
+            Some(account) => format!("{account} is the likely cause of the listing of {name}"),
+            None => format!("nobody stands out who caused the listing of {name}"),
+        },
+        Kind::EgressPaused => format!("mail that leaves by {name} is held back"),
         Kind::AlertSinkFailing => format!("alerts cannot be delivered to {name}"),
         Kind::TooManyAlerts => String::from("more alerts than are kept"),
         Kind::Test => String::from("this is a test"),
@@ -186,6 +191,12 @@ const fn advice(kind: Kind) -> &'static str {
         }
         Kind::BlocklistImpaired => {
             "What it says does not count until its own tests are right: look at blocklist.resolvers, at its terms, and at whether it still exists."
+        }
+        Kind::ListingCause => {
+            "What was found counts against the likely causes; look at them, and suspend by hand what the rules leave: tollgate account suspend."
+        }
+        Kind::EgressPaused => {
+            "Senders hear 451 and try again. It ends by itself when the address is on no list any more; tollgate blocklist resume lets mail through before."
         }
         Kind::AlertSinkFailing => {
             "Look at the receiver; what is owed to it is delivered when it works again."

@@ -160,6 +160,12 @@ impl Memory<'_> {
         self.opine(&look, settings)
     }
 
+    /// A listing of one of our addresses is the account's doing, by this share of the blame.
+    pub fn accuse(&mut self, blame: f32, now: Timestamp, settings: &Settings) -> Opinion {
+        let look = spam::accuse(&self.mind.profile, blame, now, &settings.spam);
+        self.opine(&look, settings)
+    }
+
     /// The account was suspended for a message, one of so many accounts that there are: its texts are spam from now on, and its
     /// tenant and client address are a little suspect.
     pub fn condemn(

@@ -32,10 +32,12 @@ pub enum Signal {
     Origin,
     /// Recipients refused by a limit.
     Overrun,
+    /// An address of ours was listed, and this account is the likely cause.
+    EgressListed,
 }
 
 /// How many signals there are.
-pub const SIGNALS: usize = 10;
+pub const SIGNALS: usize = 11;
 
 impl Signal {
     /// All of them, in the order of their points.
@@ -50,6 +52,7 @@ impl Signal {
         Self::Spread,
         Self::Origin,
         Self::Overrun,
+        Self::EgressListed,
     ];
 
     /// The name as it stands in the configuration, in reasons and in reports.
@@ -66,6 +69,7 @@ impl Signal {
             Self::Spread => "spread",
             Self::Origin => "origin",
             Self::Overrun => "overrun",
+            Self::EgressListed => "egress-listed",
         }
     }
 
@@ -145,6 +149,8 @@ pub enum Reason {
     ForeignFrom,
     /// Recipients that a limit refused.
     OverLimit(u32),
+    /// Percent of the blame for a listing of one of our addresses.
+    CausedListing(u8),
 }
 
 impl std::fmt::Display for Reason {
@@ -171,6 +177,9 @@ impl std::fmt::Display for Reason {
             Self::SameText { is_spam: true, .. } => f.write_str("text of a suspended account"),
             Self::ForeignFrom => f.write_str("From is of another domain"),
             Self::OverLimit(count) => write!(f, "{count} recipients over a limit"),
+            Self::CausedListing(percent) => {
+                write!(f, "{percent} % of the blame for a listing of our address")
+            }
         }
     }
 }

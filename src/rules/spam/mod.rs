@@ -42,6 +42,8 @@ pub use shared::Shared;
 pub use style::{STYLE_MAX, Style};
 pub use tables::{LineError, Networks, Traps};
 
+use crate::types::Timestamp;
+
 /// What was found about a message before it goes on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Look {
@@ -88,6 +90,24 @@ pub fn look_back(
     let new = profile.count_new(attempt);
     let found = [unknown::look(attempt, answers, settings), verdicts::look(attempt, new, answers)];
     count(evidence, attempt, found.into_iter().flatten(), settings)
+}
+
+/// What a listing adds to the evidence against its likely cause, which has this share of the blame, 0 to 1.
+#[must_use]
+pub fn accuse(profile: &Profile, blame: f32, at: Timestamp, settings: &Settings) -> Look {
+    let mut evidence = profile.evidence;
+    evidence.fade(at, settings);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+    let percent = (blame.clamp(0.0, 1.0) * 100.0).round() as u8;
+    let finding = Finding {
+        signal: Signal::EgressListed,
+        points: 5.0,
+        confidence: blame.clamp(0.5, 1.0),
+        kind: FindingKind::Sum,
+        reason: Reason::CausedListing(percent),
+    };
+    evidence.count(&finding, settings);
+    Look { findings: vec![finding], evidence }
 }
 
 fn count(

@@ -52,7 +52,11 @@ impl Settings {
 
 const fn cap_of(signal: Signal) -> f32 {
     match signal {
-        Signal::UnknownRecipients | Signal::RemoteVerdicts | Signal::Traps | Signal::Spread => 5.0,
+        Signal::UnknownRecipients
+        | Signal::RemoteVerdicts
+        | Signal::Traps
+        | Signal::Spread
+        | Signal::EgressListed => 5.0,
         Signal::Content | Signal::Place | Signal::Novelty | Signal::Listings => 4.0,
         Signal::Origin => 3.0,
         Signal::Overrun => 1.0,

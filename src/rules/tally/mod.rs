@@ -8,6 +8,7 @@
 
 pub mod calendar;
 mod counts;
+mod egress;
 pub mod period;
 mod sketch;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 mod tops;
 
 pub use counts::{Counts, Seen};
+pub use egress::{EgressKey, EgressShare};
 pub use sketch::{LISTED_MAX, RecipientKey, Sketch};
 pub use tops::{Place, TOP_MAX, Top};
 
@@ -46,6 +48,8 @@ pub struct Tally {
     pub minutes: BTreeMap<i64, Minute>,
     /// Refusals of Tollgate's own by hour, by whose they are (none: nobody's whom we know) and why.
     pub reasons: BTreeMap<(Hour, Option<Whose>, &'static str), u64>,
+    /// Who sent by which address of ours, by hour.
+    pub egress: BTreeMap<EgressKey, EgressShare>,
     /// Suspensions that began or ended, in their order.
     pub suspensions: Vec<SuspensionChange>,
 }
@@ -173,6 +177,7 @@ impl Book {
         if let Some(warned) = self.waiting.remove(&charged.account) {
             counts.warnings += warned.count;
         }
+        self.note_egress(at, report, charged);
         if counts == Counts::default() {
             return;
         }
@@ -183,6 +188,13 @@ impl Book {
         share.networks.add(&network, counts.recipients, counts.deferred + counts.bounced);
         for recipient in &report.recipients {
             share.note_recipient(&key, report.outcome, recipient);
+        }
+    }
+
+    fn note_egress(&mut self, at: Timestamp, report: &MessageReport, charged: &Charged) {
+        for &address in report.egress.iter() {
+            let key = EgressKey { address, hour: Hour::of(at), whose: whose(charged) };
+            self.tally.egress.entry(key).or_default().note(report);
         }
     }
 

@@ -9,6 +9,7 @@ mod alerts;
 pub mod audit;
 mod availability;
 mod complaints;
+mod egress;
 mod events;
 mod listings;
 mod memory;
@@ -27,6 +28,7 @@ pub use alerts::{ALERTS_PAGE_MAX, AlertFilter, AlertRow, Ending, Owed, Pending, 
 pub use audit::{AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry};
 pub use availability::{MAINTENANCE_ROWS_MAX, MaintenanceRow, NewMaintenance};
 pub use complaints::{Added, COMPLAINTS_PAGE_MAX, ComplaintFilter, ComplaintRow, NewComplaint};
+pub use egress::{EGRESS_USERS_MAX, EgressChoice, EgressUsage};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
 pub use listings::{LISTING_ROWS_MAX, ListingRow};
 pub use messages::{Mark, TRACE_PAGE_MAX, TraceFilter};

@@ -1,8 +1,8 @@
 //! The file, its version, and the tables of all topics.
 
 use super::{
-    super::StoreError, alerts, audit, availability, complaints, events, listings, memory, messages,
-    names, tokens, usage,
+    super::StoreError, alerts, audit, availability, complaints, egress, events, listings, memory,
+    messages, names, tokens, usage,
 };
 use crate::store::sqlite::schema::failed;
 use rusqlite::{Connection, OpenFlags};
@@ -91,8 +91,9 @@ fn number(db: &Connection, name: &str) -> Result<i64, StoreError> {
 }
 
 /// The tables, topic by topic.
-const TOPICS: [&str; 11] = [
+const TOPICS: [&str; 12] = [
     names::CREATE,
+    egress::CREATE,
     alerts::CREATE,
     events::CREATE,
     listings::CREATE,
@@ -104,7 +105,7 @@ const TOPICS: [&str; 11] = [
     tokens::CREATE,
     usage::CREATE,
 ];
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 /// `Tolh`, the history of a `Toll`.
 const APPLICATION_ID: i64 = 0x546f_6c68;
 const STATEMENTS_MAX: usize = 128;

@@ -5,7 +5,7 @@
 //! kept for [`HOURS_KEPT`]; days and months longer. `minutes` and `covered_hours` say what was listened to: what is missing there
 //! is a gap, and a zero elsewhere means nothing for it.
 
-use super::{Archive, Lasting, names, stored};
+use super::{Archive, Lasting, egress, names, stored};
 use crate::{
     rules::tally::{
         Counts, Minute, Place, RecipientKey, Seen, Share, Sketch, SuspensionChange, Tally, Top,
@@ -422,6 +422,7 @@ pub(super) fn add(db: &Connection, tally: &Tally) -> rusqlite::Result<()> {
     }
     add_minutes(db, &tally.minutes)?;
     add_reasons(db, tally)?;
+    egress::add(db, &tally.egress)?;
     tally.suspensions.iter().try_for_each(|change| add_suspension(db, change))
 }
 
@@ -449,7 +450,7 @@ impl Table {
     }
 }
 
-fn numbers_of(db: &Connection, whose: &Whose) -> rusqlite::Result<(i64, i64)> {
+pub(super) fn numbers_of(db: &Connection, whose: &Whose) -> rusqlite::Result<(i64, i64)> {
     let tenant = names::number_of(db, &SubjectId::Tenant(whose.tenant.clone()))?;
     let account = whose.account.clone().map(SubjectId::Account);
     let account = account.map(|account| names::number_of(db, &account)).transpose()?;
@@ -941,6 +942,7 @@ fn forget(db: &Connection, hours: Hour, days: Day) -> rusqlite::Result<usize> {
         ))?;
         gone += delete.execute([before, limit(FORGOTTEN_AT_ONCE_MAX)])?;
     }
+    gone += egress::forget(db, hour, limit(FORGOTTEN_AT_ONCE_MAX))?;
     gone += db.prepare_cached("DELETE FROM minutes WHERE minute < ?1")?.execute([hour * 60])?;
     let mut covered = db.prepare_cached("DELETE FROM covered_hours WHERE hour < ?1")?;
     gone += covered.execute([day_hours])?;
