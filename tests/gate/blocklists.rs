@@ -115,7 +115,7 @@ fn matrix(gate: &Gate) -> BTreeMap<(String, String), Value> {
 }
 
 /// A list as it stands in a file of lists.
-fn list(name: &str, kinds: &str) -> String {
+pub(crate) fn list(name: &str, kinds: &str) -> String {
     format!(
         r#"
 [[list]]
