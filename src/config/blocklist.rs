@@ -101,8 +101,12 @@ fn check_lists(at: &mut At<'_>, s: &Blocklist, known: &Lists) -> Vec<Arc<List>> 
     let keys = at.value_ref("keys", &s.keys);
     let no_keys = std::collections::BTreeMap::new();
     let keys = keys.unwrap_or(&no_keys);
-    for name in keys.keys().filter(|name| !names.contains(name)) {
-        at.inside("keys").wrong(name, "is in none of blocklist.lists");
+    for (name, section) in keys.iter().filter(|(name, _)| !names.contains(name)) {
+        let mut inside = at.inside("keys");
+        let mut inside = inside.inside(name);
+        let key = inside.open(section);
+        inside.value_ref("file", &key.file);
+        inside.note("is in none of blocklist.lists");
     }
     let mut lists: Vec<Arc<List>> = Vec::new();
     for name in &names {

@@ -188,6 +188,7 @@ impl Blocklists {
             for happening in patrol.roster.inherit(&before) {
                 self.tell(&told(happening));
             }
+            self.show(&mut patrol);
             while self.goes_on(&patrol) {
                 self.turn(&mut patrol).await;
             }

@@ -1,10 +1,14 @@
 //! The pages for operators and tenants in a real Chromium, as people use them: signing in, acting, reading in two languages, in the
 //! dark, on a phone, with a screen reader's rules (axe-core), without scripts; and what they must not show to strangers.
 
-use crate::support::{
-    Gate, Settings,
-    browser::{Browser, Scheme, Screen},
-    gate, programs, sink, wait_for,
+use crate::{
+    blocklists,
+    support::{
+        Faults, Gate, Settings,
+        browser::{Browser, Scheme, Screen},
+        dns::{Names, Says},
+        gate, programs, sink, wait_for,
+    },
 };
 
 const ACCOUNT: &str = "a@shop.example";
@@ -193,10 +197,11 @@ fn every_page_can_be_read_and_used_by_everybody() {
     check_page(&browser, &gate, "/tenants/shop.example", &LOOKS);
 }
 
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 14] = [
     "/",
     "/trace",
     "/alerts",
+    "/listings",
     "/accounts",
     "/accounts/a%40shop.example",
     "/accounts/b%40shop.example",
@@ -208,6 +213,47 @@ const PAGES: [&str; 13] = [
     "/events",
     "/audit",
 ];
+
+#[test]
+fn what_is_on_blocklists_is_told_in_words() {
+    let faults = std::sync::Arc::new(Faults::new());
+    let says = |name: &str| match name.split_once(".0.") {
+        Some(("2", _)) => Says::Codes(&["127.0.0.2"]),
+        _ if name.starts_with("25.2.0.192.") => Says::Codes(&["127.0.0.2"]),
+        _ => Says::NoName,
+    };
+    let server = Names::start(&faults, says);
+    let (folder, sink) = (tempfile::TempDir::new().unwrap(), sink().run());
+    let watched = ["192.0.2.25", "192.0.2.26"];
+    let file: String = ["own", "other"].map(|name| blocklists::list(name, "\"ipv4\"")).concat();
+    let gate = small()
+        .faults(&faults)
+        .next_hop(&sink)
+        .blocklists(&folder, &file, (server.address, &["own", "other"]), &watched)
+        .run();
+    let mut ahead = 0;
+    wait_for("the listings", || {
+        ahead += 20_000;
+        faults.set_wall_clock(ahead);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let told = gate.log().iter().filter(|line| line["event"] == "listed").count();
+        (told == 2).then_some(())
+    });
+    let browser = Browser::start("en-US");
+    sign_in(&browser, &gate, &operator(&gate), "/listings");
+    wait_for("the matrix", || {
+        browser.open(&page(&gate, "/listings"));
+        browser.text("#matrix").contains("listed").then_some(())
+    });
+    let (matrix, details) = (browser.text("#matrix"), browser.text("#details"));
+    assert!(matrix.contains("192.0.2.26") && matrix.contains("clean"), "{matrix}");
+    assert!(details.contains("a source of spam") && details.contains("127.0.0.2"), "{details}");
+    assert!(browser.text("#lists").contains("for tests"), "{}", browser.text("#lists"));
+    for path in ["/", "/listings"] {
+        check_page(&browser, &gate, path, &LOOKS);
+    }
+    assert!(browser.text("#matrix").contains("listed"));
+}
 
 /// In the light, in the dark, and on a phone.
 const LOOKS: [(Scheme, Screen); 3] =

@@ -83,8 +83,10 @@ pub enum Impairment {
     Empty,
     /// It lists what it must not.
     ListsAll,
-    /// There is an answer, but none that counts, or none at all.
+    /// There is an answer about its test entry, but none that counts, or none at all.
     Doubtful(Doubt),
+    /// There is such an answer about something that is watched.
+    Unexplained(Doubt),
 }
 
 impl Impairment {
@@ -101,6 +103,7 @@ impl fmt::Display for Impairment {
             Self::Empty => f.write_str("its test entry is not listed: it may be closed"),
             Self::ListsAll => f.write_str("it lists what it must not: it may list everything"),
             Self::Doubtful(doubt) => write!(f, "its test entry cannot be looked up: {doubt}"),
+            Self::Unexplained(doubt) => write!(f, "it says what cannot be understood: {doubt}"),
         }
     }
 }
@@ -370,6 +373,9 @@ impl Lane {
             None if self.round.is_empty() => {
                 (self.health, self.silent_rounds) = (Health::Well, 0);
                 (self.tested, self.round_due) = (Some(now), now + TEST_EVERY);
+                for row in self.rows.iter_mut().filter(|row| row.is_unknown()) {
+                    row.due = row.due.min(now);
+                }
             }
             None => {}
         }
@@ -383,7 +389,7 @@ impl Lane {
         self.round_due = now + if impairment.is_silence() { RETRY } else { TEST_EVERY };
         for row in &mut self.rows {
             row.saved.found = Some(Finding::Unknown(match impairment {
-                Impairment::Doubtful(doubt) => doubt,
+                Impairment::Doubtful(doubt) | Impairment::Unexplained(doubt) => doubt,
                 Impairment::Empty | Impairment::ListsAll => Doubt::Untrusted,
             }));
         }
@@ -407,7 +413,7 @@ impl Lane {
         row.saved.found = Some(found.clone());
         row.due = match (&row.saved.standing.pending, found) {
             (Some(pending), _) if now < pending.first + AGREE_AFTER => pending.first + AGREE_AFTER,
-            (_, Finding::Unknown(_)) => now + RETRY,
+            (_, Finding::Unknown(Doubt::NoAnswer(_) | Doubt::NoData)) => now + RETRY,
             _ => now + with_jitter(interval, chance),
         };
         let codes = row.saved.standing.listed().map(|(_, listed)| listed.addresses());
@@ -419,16 +425,29 @@ impl Lane {
         change
     }
 
-    /// What puts more than one row in doubt: the list is tested before it is asked anything else.
+    /// What may concern more than one row: a refusal does, silence is looked into.
     fn doubt(&mut self, doubt: Doubt, now: Timestamp) {
         match doubt {
-            Doubt::Refusal(_) | Doubt::UnknownCode(_) => {
-                self.impair(Impairment::Doubtful(doubt), now)
-            }
-            Doubt::NoAnswer(_) | Doubt::Foreign(_) | Doubt::NoData | Doubt::Untrusted => {
-                self.test_soon(now);
-            }
+            Doubt::Refusal(_) => self.impair(Impairment::Doubtful(doubt), now),
+            Doubt::NoAnswer(_) | Doubt::Foreign(_) => self.test_soon(now),
+            Doubt::UnknownCode(_) | Doubt::NoData | Doubt::Untrusted => {}
         }
+    }
+
+    /// An answer about a row that no table explains, though the list's tests are right.
+    pub(super) fn unexplained(&self) -> Option<Impairment> {
+        let found = self.rows.iter().filter_map(|row| row.saved.found.as_ref());
+        let doubts = found.filter_map(|found| match found {
+            Finding::Unknown(doubt @ (Doubt::UnknownCode(_) | Doubt::Foreign(_))) => Some(*doubt),
+            _ => None,
+        });
+        doubts.map(Impairment::Unexplained).next()
+    }
+}
+
+impl Row {
+    const fn is_unknown(&self) -> bool {
+        matches!(self.saved.found, Some(Finding::Unknown(_)))
     }
 }
 

@@ -103,7 +103,7 @@ impl Roster {
         for lane in &mut self.lanes {
             let wanted = match lane.health() {
                 Health::Untested => continue,
-                Health::Well => None,
+                Health::Well => lane.unexplained(),
                 // It may be the resolver: that shows when the list was silent a second time.
                 Health::Impaired(why)
                     if why.is_silence() && (is_dead || lane.silent_rounds < 2) =>

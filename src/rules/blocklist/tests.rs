@@ -534,6 +534,37 @@ fn one_list_that_is_gone_is_told_by_its_name_once() {
 }
 
 #[test]
+fn an_answer_that_no_table_explains_is_told_and_the_other_rows_are_not_concerned() {
+    let (mut roster, mut now) = roster(&["zen", "spamcop"]);
+    let odd = |list: &str, name: &str| match list {
+        "zen" if name.starts_with("25.2.0.192.") => addresses(&["127.0.0.99"]),
+        _ => healthy(list, name),
+    };
+    let why = Impairment::Unexplained(Doubt::UnknownCode([127, 0, 0, 99].into()));
+    let news = play(&mut roster, &mut now, minutes(180), odd);
+    assert_eq!(news, [Happening::Impaired("zen".into(), why)]);
+    assert_eq!(roster.lanes()[0].health(), Health::Well);
+    let news = play(&mut roster, &mut now, minutes(30), healthy);
+    assert_eq!(news, [Happening::Well("zen".into())]);
+}
+
+#[test]
+fn what_was_told_of_a_list_that_is_not_asked_any_more_is_over() {
+    let (mut before, mut now) = roster(&["zen", "spamcop"]);
+    let empty = |list: &str, name: &str| match list {
+        "spamcop" => healthy(list, name),
+        _ => Answer::NoName,
+    };
+    assert_eq!(play(&mut before, &mut now, minutes(5), empty).len(), 1);
+    let (mut same, _) = roster(&["zen"]);
+    assert_eq!(same.inherit(&before), []);
+    assert_eq!(play(&mut same, &mut now, minutes(5), empty), [], "it was told");
+    assert_eq!(play(&mut same, &mut now, minutes(90), healthy), [Happening::Well("zen".into())]);
+    let (mut other, _) = roster(&["spamcop"]);
+    assert_eq!(other.inherit(&before), [Happening::Well("zen".into())]);
+}
+
+#[test]
 fn kinds_have_names() {
     for (kind, text) in
         [(Kind::Ipv4, "192.0.2.1"), (Kind::Ipv6, "2001:db8::1"), (Kind::Domain, "a.example")]
