@@ -9,11 +9,11 @@ use super::{
 use crate::{
     resolve,
     rules::{
-        blocklist::{LISTS_MAX, List, Lists, Subject, Written},
+        blocklist::{LISTS_MAX, List, Lists, SUBJECTS_MAX, Subject, Written},
         egress::{self, OnListing},
     },
     types::Span,
-    watch::{BlocklistSettings, Reaction, SUBJECTS_MAX},
+    watch::{BlocklistSettings, Reaction},
 };
 use std::{
     collections::BTreeSet,
@@ -129,7 +129,7 @@ fn check_lists(at: &mut At<'_>, s: &Blocklist, known: &Lists) -> Vec<Arc<List>> 
             Some(Err(detail)) => inside.wrong("file", detail),
             None if key.is_some() => {}
             None if list.needs_key() => {
-                at.wrong("lists", format!("{name:?} needs a key: see blocklist.keys"))
+                at.wrong("lists", format!("{name:?} needs a key: see blocklist.keys"));
             }
             None => lists.push(list.clone()),
         }

@@ -623,6 +623,33 @@ fn doubtful_settings_are_warned_of() {
 }
 
 #[test]
+fn blocklists_are_known_keyed_and_asked_only_if_they_are_named() {
+    let with = |keys: &str| format!("{LEAST}[blocklist]\n{keys}\n");
+    let keys = "keys = { zen = { file = \"/dev/null\" } }";
+    for (keys, expected) in [
+        ("lists = [\"zen2\"]".into(), "blocklist.lists: \"zen2\" is unknown; known are "),
+        ("lists = [\"zrd\"]".into(), "blocklist.lists: \"zrd\" needs a key"),
+        ("lists = [\"zen\", \"zen\"]".into(), "blocklist.lists: \"zen\" stands there twice"),
+        ("domains = [\"192.0.2.1\"]".into(), "blocklist.domains: 192.0.2.1 is an address"),
+        (keys.to_owned(), "blocklist.keys.zen: is in none of blocklist.lists"),
+        (format!("lists = [\"zen\"]\n{keys}"), "blocklist.keys.zen.file: wanted a key of"),
+        (
+            format!("lists = [\"psbl\"]\n{}", keys.replace("zen", "psbl")),
+            "blocklist.keys.psbl.file: this list knows no keys",
+        ),
+        ("interval = \"10m\"".into(), "blocklist.interval: got 10 min, wanted 15 min to 30 min"),
+        ("timeout = \"5s\"\ntime_max = \"2s\"".into(), "blocklist.time_max: is shorter"),
+    ] {
+        check_problem(&with(&keys), expected);
+    }
+    assert_eq!(good(LEAST).blocklist.lists, [], "nobody is asked by default");
+    let text = "lists = [\"zen\"]\nresolvers = [\"8.8.8.8:53\", \"127.0.0.1:53\"]";
+    let found = warnings(&good(&with(text))).join("\n");
+    assert!(found.contains("blocklist.resolvers: 8.8.8.8:53 is public"), "{found}");
+    assert!(found.contains("nothing is watched") && !found.contains("127.0.0.1:53"), "{found}");
+}
+
+#[test]
 fn the_documentation_names_every_key() {
     for (table, keys) in schema() {
         let heading = format!("`[{table}]`");

@@ -39,7 +39,7 @@ use tokio::{
 pub struct BlocklistSettings {
     /// The lists that are asked.
     pub lists: Vec<Arc<List>>,
-    /// What is watched, at most [`SUBJECTS_MAX`].
+    /// What is watched, at most [`SUBJECTS_MAX`](crate::rules::blocklist::SUBJECTS_MAX).
     pub subjects: Vec<Subject>,
     /// How often each is asked about.
     pub interval: Duration,
@@ -336,7 +336,7 @@ impl Blocklists {
             subject: subject.to_string(),
             list: list.clone(),
             severity: listed.severity.name(),
-            since: since,
+            since,
             codes: listed.addresses(),
             meaning: listed.meaning(),
         }
@@ -359,7 +359,7 @@ impl Blocklists {
                 let listing = Listing {
                     list: lane.list().name().clone(),
                     severity: listed.severity,
-                    since: since,
+                    since,
                     codes: listed.addresses(),
                     meaning: listed.meaning(),
                 };
@@ -388,7 +388,7 @@ impl Blocklists {
             resolvers: patrol.setup.servers(),
             resolvers_of_system: settings.resolve.servers.is_empty(),
             resolvers_answer: !patrol.roster.is_dead(),
-            lists: patrol.roster.lanes().iter().map(|lane| list_view(lane)).collect(),
+            lists: patrol.roster.lanes().iter().map(list_view).collect(),
             subjects: settings.subjects.iter().map(of_subject).collect(),
         }
     }
@@ -426,8 +426,11 @@ impl Patrol {
             if let Step::Ask(question) = lane.next(now, chance(now)) {
                 let resolver = resolver.clone();
                 self.lookups.spawn(async move {
-                    let heard = look_up(&resolver, &question).await;
-                    (number, question, heard)
+                    let asked = question.clone();
+                    let heard = tokio::spawn(async move { look_up(&resolver, &asked).await }).await;
+                    // A panic is no answer, and must not leave the list waiting for one.
+                    let failed = |_| failed(&question);
+                    (number, question.clone(), heard.unwrap_or_else(failed))
                 });
             }
         }
@@ -513,6 +516,13 @@ async fn look_up(resolver: &Resolver, question: &Question) -> Heard {
     }
 }
 
+fn failed(question: &Question) -> Heard {
+    match question.record {
+        Record::Address => Heard::Answer(Answer::Failed(Failure::Other)),
+        Record::Text => Heard::Text(Err(Failure::Other)),
+    }
+}
+
 fn remembered(row: &ListingRow) -> Option<((Subject, Arc<str>), Saved)> {
     let saved = serde_json::from_str(&row.body).ok()?;
     Some(((row.subject.parse().ok()?, row.list.as_str().into()), saved))
@@ -568,7 +578,7 @@ fn row_view(lane: &Lane, row: &Row) -> ListingView {
         list: lane.list().name().to_string(),
         state,
         before: (state != believed).then_some(believed),
-        since: since,
+        since,
         severity: listed.as_ref().map(|listed| listed.severity),
         codes: listed.as_ref().map(Listed::addresses).unwrap_or_default(),
         meaning: listed.as_ref().map(Listed::meaning),
@@ -662,8 +672,6 @@ fn chance(now: Timestamp) -> u64 {
     getrandom::u64().unwrap_or_else(|_| now.as_millis().unsigned_abs())
 }
 
-/// What can be watched: with two seconds between two questions, all of it is asked about within a quarter of an hour.
-pub const SUBJECTS_MAX: usize = 256;
 /// Questions of people that wait.
 const ASKS_MAX: usize = 8;
 /// How long somebody who asks waits at most.

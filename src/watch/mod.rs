@@ -20,8 +20,7 @@ pub use audit::Auditor;
 pub use availability::Availability;
 pub use behaviour::Scribe;
 pub use blocklist::{
-    BlocklistDesk, BlocklistSettings, BlocklistSetup, BlocklistView, Blocklists, SUBJECTS_MAX,
-    blocklist_desk,
+    BlocklistDesk, BlocklistSettings, BlocklistSetup, BlocklistView, Blocklists, blocklist_desk,
 };
 pub use collector::{Backlog, Collector, Ear, collector};
 pub use egress::{Egress, Reaction};

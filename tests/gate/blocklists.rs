@@ -7,7 +7,7 @@ use crate::{
         Faults, Gate, Sink, Webhook,
         dns::{Names, Rbldnsd, Says},
         gate, sink, wait_for,
-        webhook::Mood,
+        webhook::{Call, Mood},
     },
 };
 use serde_json::Value;
@@ -244,7 +244,7 @@ fn what_rbldnsd_lists_is_listed_and_nothing_else_is() {
     let text = day.gate.tollgate(&["blocklist", "status"]).well();
     assert!(text.contains("listed (critical)") && text.contains("for tests"), "{text}");
     let alerts = wait_for("the alerts", || {
-        let calls: Vec<Value> = hook.calls().iter().map(|call| call.json()).collect();
+        let calls: Vec<Value> = hook.calls().iter().map(Call::json).collect();
         let of = |kind: &str| calls.iter().filter(|json| json["condition_name"] == kind).count();
         (of("listed") == 5 && of("blocklist-impaired") == 4).then_some(calls)
     });
@@ -270,6 +270,7 @@ fn what_rbldnsd_lists_is_listed_and_nothing_else_is() {
     day.gate.start();
     assert_eq!(day.row("192.0.2.25", "other")["state"], "listed");
     server.replace(2, TESTS);
+    day.pass(15 * MINUTE);
     day.until("the delisting", |gate| {
         gate.log().iter().any(|line| line["event"] == "delisted").then_some(())
     });
@@ -360,7 +361,7 @@ fn mail_flows_while_no_resolver_answers_and_there_is_one_alert() {
     });
     assert_eq!((day.events("listed").len(), day.events("delisted").len()), (3, 0));
     let of_lists = |json: &Value| json["condition_name"] == "blocklist-impaired";
-    let calls: Vec<Value> = hook.calls().iter().map(|call| call.json()).collect();
+    let calls: Vec<Value> = hook.calls().iter().map(Call::json).collect();
     let raised = calls.iter().filter(|json| of_lists(json) && json["why"] == "raised").count();
     assert_eq!(raised, 1, "{calls:#?}");
 }
@@ -438,7 +439,7 @@ fn a_list_that_flaps_is_one_alert() {
     }
     day.until("a listing", |gate| (count(gate, "listed") == 4).then_some(()));
     let told = |why: &str| {
-        let calls: Vec<Value> = hook.calls().iter().map(|call| call.json()).collect();
+        let calls: Vec<Value> = hook.calls().iter().map(Call::json).collect();
         calls.iter().filter(|json| json["condition_name"] == "listed" && json["why"] == why).count()
     };
     wait_for("the alert", || (told("raised") == 1).then_some(()));

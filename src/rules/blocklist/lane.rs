@@ -304,14 +304,13 @@ impl Lane {
 
     /// The list's own entries, those that must be listed first, and something that nobody can have listed.
     fn probes(&self, chance: u64) -> Vec<Probe> {
-        let probe = |must_be_listed| {
-            move |labels: &Box<str>| Probe { labels: labels.clone(), must_be_listed }
-        };
-        let mut probes: Vec<Probe> = self.list.listed.iter().map(probe(true)).collect();
-        probes.extend(self.list.clean.iter().map(probe(false)));
+        let probe = |labels: &str, must_be_listed| Probe { labels: labels.into(), must_be_listed };
+        let listed = self.list.listed.iter().map(|labels| probe(labels, true));
+        let clean = self.list.clean.iter().map(|labels| probe(labels, false));
+        let mut probes: Vec<Probe> = listed.chain(clean).collect();
         for kind in self.list.kinds() {
             let labels = control(*kind, chance, |subject| self.watches(subject)).labels();
-            probes.push(Probe { labels: labels.into(), must_be_listed: false });
+            probes.push(probe(&labels, false));
         }
         probes
     }

@@ -26,3 +26,6 @@ pub use standing::{Change, Pending, Standing, Verdict};
 pub use written::Written;
 
 pub use super::alarm::Severity;
+
+/// What can be watched: with two seconds between two questions, all of it is asked about within a quarter of an hour.
+pub const SUBJECTS_MAX: usize = 256;

@@ -1,7 +1,10 @@
 //! What is believed of each subject on each blocklist, so that a restart forgets neither a listing nor half of one.
 
 use super::{Archive, Lasting};
-use crate::store::StoreError;
+use crate::{
+    rules::blocklist::{LISTS_MAX, SUBJECTS_MAX},
+    store::StoreError,
+};
 use rusqlite::{Connection, params};
 
 /// What is remembered of a subject on a list.
@@ -16,7 +19,7 @@ pub struct ListingRow {
 }
 
 /// Rows that are read at most: so many subjects and lists can be watched.
-pub const LISTING_ROWS_MAX: u32 = 256 * 64;
+pub const LISTING_ROWS_MAX: usize = SUBJECTS_MAX * LISTS_MAX;
 
 impl Archive {
     /// Keeps rows, each in place of an earlier one.
@@ -55,7 +58,8 @@ impl Archive {
         self.read_own(|db| {
             let all = "SELECT subject, list, body FROM listings ORDER BY subject, list LIMIT ?1";
             let mut all = db.prepare_cached(all)?;
-            let rows = all.query_map([LISTING_ROWS_MAX], |row| {
+            let most = i64::try_from(LISTING_ROWS_MAX).unwrap_or(i64::MAX);
+            let rows = all.query_map([most], |row| {
                 Ok(ListingRow { subject: row.get(0)?, list: row.get(1)?, body: row.get(2)? })
             })?;
             rows.collect()
