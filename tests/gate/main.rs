@@ -18,6 +18,7 @@ mod clock;
 mod crash;
 mod delivery;
 mod dovecot;
+mod egress;
 mod exim;
 mod faults;
 mod harness;
