@@ -170,6 +170,7 @@ impl Operation {
         let path = path.replace("{account}", &format!("a@{tenant}"));
         let path = path.replace("{maintenance}", "7").replace("{subject}", "192.0.2.25");
         let path = path.replace("{case}", "TG-0000-0000").replace("{client}", "192.0.2.7");
+        let path = path.replace("{address}", "192.0.2.25");
         assert!(!path.contains('{'), "{}: say in path_of what stands for its names", self.path);
         path
     }

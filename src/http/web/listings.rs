@@ -3,6 +3,7 @@
 use super::{
     Web,
     answer::{Answer, page},
+    egress::{self, Cause, Way},
     frame::{Frame, Section},
     visit::Staff,
 };
@@ -111,6 +112,9 @@ struct ListingsPage {
     /// What is listed or unknown, the listed first.
     details: Vec<Detail>,
     lists: Vec<ListRow>,
+    ways: Vec<Way>,
+    causes: Vec<Cause>,
+    is_operator: bool,
     resolvers: String,
     resolvers_of_system: bool,
 }
@@ -128,6 +132,9 @@ pub(super) async fn show(State(web): State<Web>, staff: Staff) -> Answer {
         frame: Frame::english(&staff.visitor, Section::Listings),
         matrix,
         details,
+        ways: egress::ways(&web).await,
+        causes: egress::causes(&web).await?,
+        is_operator: staff.is_operator(),
         resolvers: view.resolvers.join(", "),
         resolvers_of_system: view.resolvers_of_system,
         lists: view.lists.into_iter().map(list_row).collect(),

@@ -12,6 +12,7 @@ mod answer;
 mod assets;
 mod audit;
 mod cases;
+mod egress;
 mod events;
 mod frame;
 mod limits;
@@ -60,6 +61,8 @@ pub(super) fn routes(api: ApiState, transport: Transport) -> Router {
         .route("/tenants/{name}", get(tenant::show))
         .route("/cases/{id}", get(cases::show))
         .route("/breaker/close", get(cases::ask_close).post(cases::close))
+        .route("/egress/{address}/pause", get(egress::ask_pause).post(egress::pause))
+        .route("/egress/{address}/resume", get(egress::ask_resume).post(egress::resume))
         .route("/{kind}/{name}/cancel", get(act::ask_cancel).post(act::cancel))
         .route("/{kind}/{name}/suspend", get(act::ask_suspend).post(act::suspend))
         .route("/{kind}/{name}/resume", get(act::ask_resume).post(act::resume))
