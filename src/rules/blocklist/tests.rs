@@ -1,6 +1,6 @@
 use super::{
     Answer, Change, Doubt, Failure, Finding, Happening, Health, Impairment, Kind, Lane, List,
-    Lists, Purpose, Question, Record, Roster, Saved, Severity, Step, Subject, judge,
+    Lists, Purpose, Question, Record, Roster, Saved, Severity, Standing, Step, Subject, judge,
     lane::{GAP, RETRY},
 };
 use crate::types::{Secret, Timestamp};
@@ -252,6 +252,18 @@ fn a_listing_counts_after_two_checks_five_minutes_apart_and_ends_so() {
     assert_eq!((was.0, was.1.codes.len()), (since, 2));
     assert_eq!(world.state(), (false, Some(Finding::Clean)));
     assert_eq!(world.lane.rows()[0].saved.reason, None);
+}
+
+#[test]
+fn two_checks_that_are_close_to_one_another_do_not_agree() {
+    let listed = judge(&named("zen"), &addresses(&[LISTED]));
+    let (mut standing, start) = (Standing::default(), Timestamp::from_millis(1_000_000));
+    let mut note =
+        |finding: &Finding, seconds| standing.note(finding, start + Duration::from_secs(seconds));
+    assert_eq!([note(&listed, 0), note(&listed, 299)], [None, None]);
+    assert_eq!(note(&listed, 300), Some(Change::Listed));
+    assert_eq!([note(&Finding::Clean, 400), note(&Finding::Clean, 699)], [None, None]);
+    assert!(matches!(note(&Finding::Clean, 700), Some(Change::Delisted(_))));
 }
 
 #[test]
