@@ -2,13 +2,15 @@
 
 use super::{
     Web,
+    accounts::Kind,
     answer::{Answer, go_to, page},
     frame::{Frame, Section},
-    links::account_path,
-    visit::Operator,
+    visit::{Operator, Staff},
 };
+
 use crate::{
     admin::{self, AdminError, EgressView, EventRequest, EventView, Why},
+    store::records::SubjectKind,
     types::{Actor, Timestamp},
 };
 use askama::Template;
@@ -54,20 +56,21 @@ fn way(view: EgressView) -> Way {
         "drained" => ("warn", Deed::Resume),
         _ => ("bad", Deed::Resume),
     };
-    let chosen = view.choice.as_ref().map(|chosen| {
-        format!("{} by {}: {}", chosen.choice.name(), chosen.actor, chosen.reason)
-    });
+    let chosen = view
+        .choice
+        .as_ref()
+        .map(|chosen| format!("{} by {}: {}", chosen.choice.name(), chosen.actor, chosen.reason));
     Way { level, chosen, deed: (deed.path(), deed.title()), view }
 }
 
 /// The newest listings of which the cause was looked for.
-pub(super) async fn causes(web: &Web) -> Result<Vec<Cause>, AdminError> {
+pub(super) async fn causes(web: &Web, staff: &Staff) -> Result<Vec<Cause>, AdminError> {
     let request = EventRequest {
         event: Some("listing-cause".into()),
         max: Some(CAUSES_MAX),
         ..EventRequest::default()
     };
-    let found = admin::events(&web.admin, &request).await?;
+    let found = admin::events(&web.admin, &staff.viewer.caller, &request).await?;
     Ok(found.items.into_iter().map(cause).collect())
 }
 
@@ -80,7 +83,9 @@ fn cause(event: EventView) -> Cause {
         address: text("address").to_owned(),
         list: text("list").to_owned(),
         suspects: lines.collect(),
-        likely: event.account.map(|account| (account_path(&account), account)),
+        likely: event
+            .account
+            .map(|account| (Kind::of(SubjectKind::Accounts).path(&account), account)),
     }
 }
 
