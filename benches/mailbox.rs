@@ -100,8 +100,13 @@ fn fill(folder: &Path, mailboxes: u64, messages: u64) {
 }
 
 fn du(folder: &Path) {
-    let mut du = Command::new("du");
-    let status = du.args(["-s", "--apparent-size"]).arg(folder).stdout(Stdio::null()).status();
+    // At the priority that the threads of the other side give themselves.
+    let mut du = Command::new("nice");
+    let status = du
+        .args(["-n", "19", "du", "-s", "--apparent-size"])
+        .arg(folder)
+        .stdout(Stdio::null())
+        .status();
     assert!(status.unwrap().success());
 }
 
