@@ -18,11 +18,12 @@ use std::{collections::HashSet, fs, path::Path, sync::Arc, time::Duration};
 use tollgate::{
     admin::{
         self, Admin, Bell, CheckedList, Health, ListingsView, Lookout, PageRequest, Readiness,
-        SinkTest,
+        SinkTest, StorageDesk,
     },
     clock::{Clock, steady_now},
     config,
     event::Events,
+    mailbox::Source,
     rules::blocklist::Subject,
     rules::tally::{
         Counts, Seen, Share, Sketch, Tally, Top, Whose,
@@ -34,6 +35,7 @@ use tollgate::{
         BoxFuture,
         archive::{self, Archive, Batch},
         behaviour::Minds,
+        mailboxes::Mailboxes,
         memory::MemoryStore,
     },
     types::{AccountId, Timestamp},
@@ -203,6 +205,7 @@ fn admin_of(archive: Archive) -> Admin {
         clock: Clock::start(Timestamp::EPOCH),
         events: Events::default(),
         zone: Zone::UTC,
+        storage: Arc::new(StorageDesk::new(Mailboxes::default(), Source::Told, config.storage)),
         sla: Arc::default(),
         bell: Arc::new(Fine),
         lookout: Arc::new(Fine),

@@ -4,7 +4,10 @@
 //! connection; a panic in a task of the system ends the process, because half a gate is worse than none.
 
 use crate::{
-    admin::{Admin, Bell, EgressChoices, Health, NextHopHealth, Readiness},
+    admin::{
+        self, Admin, Bell, EgressChoices, Health, NextHopHealth, Readiness, SourceSettings,
+        StorageDesk,
+    },
     auth::{self, AuthError, Authenticator, Scheme, dovecot},
     cli::output,
     clock::Clock,
@@ -17,6 +20,7 @@ use crate::{
         ids::Ids,
         places::{House, PlaceCounts, Places},
     },
+    mailbox::{self, Doveadm, Maildirs},
     message::SubjectKey,
     net::{
         Beat, Listener, Pulse, TlsServer,
@@ -37,6 +41,7 @@ use crate::{
         archive::{self, Archive, NewEntry, audit::audited},
         behaviour::{Behaviour, Minds, Wanted},
         ledger::Ledger,
+        mailboxes::Mailboxes,
         records::Records,
         sqlite::{self, SqliteStore},
     },
@@ -44,8 +49,8 @@ use crate::{
     types::{Actor, Secret, Via},
     watch::{
         self as watchers, Auditor, Availability, Backlog, BlocklistDesk, BlocklistSetup,
-        BlocklistView, Blocklists, Collector, Courier, CourierGround, Egress, Outfit, Post,
-        Reaction, Reports, Retention, Scribe, Siren, Suspensions, Vitals,
+        BlocklistView, Blocklists, Collector, Courier, CourierGround, Egress, MailboxRounds,
+        Outfit, Post, Reaction, Reports, Retention, Scribe, Siren, Suspensions, Vitals,
     },
 };
 use arc_swap::ArcSwap;
@@ -146,6 +151,7 @@ struct App {
     siren: Option<Siren>,
     outfit: Arc<ArcSwap<Outfit>>,
     gate: Arc<Gate>,
+    storage: Arc<StorageDesk>,
     tls: Option<Arc<TlsServer>>,
     doors: Vec<OpenDoor>,
     pulse: Arc<Pulse>,
@@ -207,6 +213,8 @@ impl App {
         let tls = config.tls.clone().map(TlsServer::new).transpose().named("tls")?.map(Arc::new);
         let test_login = make_test_user(&config)?;
         let outfit = build_outfit(&config)?;
+        let desk = build_storage(&config, &archive, &clock).await?;
+        let mailboxes = desk.mailboxes.clone();
         let (ledger, records) = (store.clone(), store.clone());
         let (network, subjects) = (Network::System, SubjectKey::new(archive.subject_key()));
         let behaviour = minds.clone();
@@ -214,6 +222,7 @@ impl App {
             ledger,
             records,
             behaviour,
+            mailboxes,
             network,
             clock,
             subjects,
@@ -245,6 +254,7 @@ impl App {
             siren: Some(siren),
             outfit: Arc::new(ArcSwap::from_pointee(outfit)),
             gate,
+            storage: Arc::new(desk),
             tls,
             doors,
             pulse: Arc::new(pulse),
@@ -488,6 +498,7 @@ impl App {
             clock: self.gate.clock.clone(),
             events: self.gate.events.clone(),
             zone: self.config.reports.zone.clone(),
+            storage: self.storage.clone(),
             health: health.clone(),
             bell,
             lookout: Arc::new(self.blocklist_view.clone()),
@@ -495,6 +506,8 @@ impl App {
             choices: self.choices.clone(),
         };
         self.start_reports(vital, &admin);
+        let rounds = MailboxRounds { admin: admin.clone(), metrics: self.telemetry.metrics() };
+        spawn(vital, "storage", rounds.run());
         self.start_api(vital, &admin)?;
         let path = &self.config.http.control;
         let socket =
@@ -588,6 +601,7 @@ impl App {
         // Everything that can fail comes before anything that changes.
         let deliverer = self.new_deliverer(&config)?;
         let scanners = self.new_scanners(&config)?;
+        let mailboxes = self.new_source(&config)?;
         let outfit = build_outfit(&config)?;
         let blocklist = self.new_blocklist(&config)?;
         let house = share_descriptors(&config)?.house;
@@ -605,6 +619,10 @@ impl App {
         if let Some(scanners) = scanners {
             self.gate.scanners.swap(Arc::new(scanners)).retire();
         }
+        if let Some(source) = mailboxes {
+            self.storage.source.store(Arc::new(source));
+        }
+        self.storage.settings.store(Arc::new(config.storage.clone()));
         self.gate.judge.store(Arc::new(build_judge(&config)));
         self.outfit.store(Arc::new(outfit));
         self.reaction.store(Arc::new(config.reaction.clone()));
@@ -620,6 +638,12 @@ impl App {
         let keys = config.keys_changed_since(&self.config);
         self.config = config;
         Ok(keys)
+    }
+
+    /// Another place to look at mailboxes; none if it is the same, so that what was seen there is remembered.
+    fn new_source(&self, config: &Config) -> Result<Option<mailbox::Source>, AppError> {
+        let differs = config.storage.source != self.config.storage.source;
+        differs.then(|| build_source(config)).transpose()
     }
 
     /// Other scanners; none if they are the same, so that what is known of their health stays.
@@ -679,6 +703,8 @@ pub struct Ground {
     pub records: Arc<dyn Records>,
     /// What is remembered of senders.
     pub behaviour: Arc<dyn Behaviour>,
+    /// How full mailboxes are.
+    pub mailboxes: Mailboxes,
     /// Where connections to next hops lead.
     pub network: Network,
     /// The time.
@@ -696,8 +722,17 @@ pub struct Ground {
 /// # Errors
 /// [`AppError::Start`] if something that the configuration names cannot be used.
 pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
-    let Ground { ledger, records, behaviour, network, clock, subjects, recipients, events } =
-        ground;
+    let Ground {
+        ledger,
+        records,
+        behaviour,
+        mailboxes,
+        network,
+        clock,
+        subjects,
+        recipients,
+        events,
+    } = ground;
     let authenticator = Arc::new(Authenticator::new(config.auth.clone()).named("auth")?);
     let standings = Standings {
         records: records.clone(),
@@ -718,6 +753,7 @@ pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
         scanners: ArcSwap::from_pointee(build_scanners(config, &clock, &events)?),
         judge: ArcSwap::from_pointee(build_judge(config)),
         court: Court::new(standings, recipients),
+        mailboxes,
         spool: open_spool(config, &clock, &events)?,
         house: House::new(share_descriptors(config)?.house),
         authenticator,
@@ -846,6 +882,36 @@ fn build_scanners(config: &Config, clock: &Clock, events: &Events) -> Result<Sca
     };
     let tls = client_config(verification).named("scan.rspamd")?;
     Scanners::new(config.scan.clone(), &tls, clock.clone(), events.clone()).named("scan.rspamd")
+}
+
+/// What looks after mailboxes, with what was known of them when the program ran last.
+async fn build_storage(
+    config: &Config,
+    archive: &Archive,
+    clock: &Clock,
+) -> Result<StorageDesk, AppError> {
+    let fresh_since = clock.utc() - config.storage.stale_after;
+    let mailboxes = admin::load_mailboxes(archive, fresh_since).await.named("the archive")?;
+    Ok(StorageDesk::new(mailboxes, build_source(config)?, config.storage.clone()))
+}
+
+fn build_source(config: &Config) -> Result<mailbox::Source, AppError> {
+    Ok(match &config.storage.source {
+        SourceSettings::Told => mailbox::Source::Told,
+        SourceSettings::Maildirs(template, threads) => {
+            mailbox::Source::Maildirs(Arc::new(Maildirs::new(template.clone(), *threads)))
+        }
+        SourceSettings::Doveadm(settings) => {
+            let verification = match (&settings.tls_ca, settings.url.is_https()) {
+                (Some(path), _) => Verification::Authorities(path),
+                (None, true) => Verification::System,
+                (None, false) => Verification::NoAuthority,
+            };
+            let tls = client_config(verification).named("storage.doveadm")?;
+            let doveadm = Doveadm::new(settings.clone(), &tls).named("storage.doveadm")?;
+            mailbox::Source::Doveadm(Arc::new(doveadm))
+        }
+    })
 }
 
 fn build_judge(config: &Config) -> Judge {

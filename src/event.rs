@@ -106,6 +106,14 @@ pub enum Event {
     SlaBudgetRenewed(SlaBudget),
     /// Maintenance was planned, ended or taken back.
     MaintenanceChanged(MaintenanceChanged),
+    /// A mailbox, or a tenant's mailboxes together, became fuller or emptier by a threshold.
+    StorageChanged(Box<StorageChanged>),
+    /// A mailbox has more files than a backup takes, or not any more.
+    StorageFilesChanged(Box<StorageFiles>),
+    /// Where the figures of mailboxes come from can be read again.
+    StorageSourceUp(BackendState),
+    /// Mailboxes, or some of them, cannot be read: their figures grow old.
+    StorageSourceDown(BackendState),
     /// The disk of the state directory is nearly full.
     DiskScarce(DiskRoom),
     /// The disk of the state directory has room again.
@@ -185,6 +193,10 @@ impl Event {
             Self::SlaBudgetUsed(_) => "sla-budget-used",
             Self::SlaBudgetRenewed(_) => "sla-budget-renewed",
             Self::MaintenanceChanged(_) => "maintenance-changed",
+            Self::StorageChanged(_) => "storage-changed",
+            Self::StorageFilesChanged(_) => "storage-files-changed",
+            Self::StorageSourceUp(_) => "storage-source-up",
+            Self::StorageSourceDown(_) => "storage-source-down",
             Self::DiskScarce(_) => "disk-scarce",
             Self::DiskAmple(_) => "disk-ample",
             Self::CertificateExpiring(_) => "certificate-expiring",
@@ -556,6 +568,8 @@ pub enum RefusalReason {
     LimitNever,
     /// The account or its tenant is suspended.
     Suspended,
+    /// The account's or its tenant's mail storage is used up.
+    Storage,
     /// No AUTH and no trusted client.
     NotRelaying,
     /// The login may not use this envelope sender.
@@ -610,6 +624,7 @@ impl RefusalReason {
             Self::Limit => "limit",
             Self::LimitNever => "limit-never",
             Self::Suspended => "suspended",
+            Self::Storage => "storage",
             Self::NotRelaying => "not-relaying",
             Self::SenderMismatch => "sender-mismatch",
             Self::UnknownAccount => "unknown-account",
@@ -1023,6 +1038,40 @@ pub struct MaintenanceChanged {
     pub reason: String,
     /// Who did it.
     pub actor: String,
+}
+
+/// How full a mailbox, or a tenant's mailboxes together, became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageChanged {
+    /// Whose.
+    pub subject: SubjectId,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The threshold that it had reached, 80, 95 or 100; 0: none.
+    pub from: u8,
+    /// The one that it has reached.
+    pub percent: u8,
+    /// Octets that are used.
+    pub used_bytes: u64,
+    /// Octets that may be.
+    pub max_bytes: u64,
+    /// What follows at 100 %: `refuse`, `warn`, `observe`.
+    pub over: &'static str,
+}
+
+/// How many files a mailbox, or a tenant's mailboxes together, have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageFiles {
+    /// Whose.
+    pub subject: SubjectId,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The files.
+    pub files: u64,
+    /// From how many on it is told.
+    pub max: u64,
+    /// True if there are more.
+    pub is_over: bool,
 }
 
 /// The room on a disk.

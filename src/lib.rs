@@ -9,7 +9,7 @@
 //! The allowed imports, held by `tests/house.rs`:
 //!
 //! ```text
-//! types ← event ← smtp, message, chart ← rules ← dial ← net, auth, scan, resolve, store, spool, telemetry, notify
+//! types ← event ← smtp, message, chart ← rules ← dial ← net, auth, scan, resolve, store, spool, telemetry, notify, mailbox
 //!       ← standing ← intake, deliver, watch, admin ← config ← http, cli ← app ← main
 //! ```
 //!
@@ -30,6 +30,7 @@ pub mod rules;
 pub mod dial;
 
 pub mod auth;
+pub mod mailbox;
 pub mod net;
 pub mod notify;
 pub mod resolve;

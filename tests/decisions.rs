@@ -7,6 +7,7 @@
 //!   peer=192.0.2.1 login=a@shop.example client=198.51.100.7 auth=<x>   what else is known
 //!   then=sent | refunded | unknown | open         how it ends
 //! 09:10:00 suspend account a@shop.example | resume tenant shop.example | plan account a@shop.example small
+//! 09:10:00 storage a@shop.example 900               so many octets are in a mailbox
 //! 09:10:00 override account/recipients/1h=60 a@shop.example
 //! ```
 //!
@@ -30,12 +31,14 @@ use tollgate::{
     rules::{
         identity::{self, Addresses, AtMail, Facts, Proxied, Shown},
         limits::LimitOverride,
+        quota::Usage,
         verdict::Moment,
     },
     smtp::MailAuth,
     store::{
         behaviour::Minds,
         ledger::{Grant, Ledger, Request, Reservation, Settlement},
+        mailboxes::{Figure, Mailboxes},
         memory::MemoryStore,
         records::{Change, Records, What},
     },
@@ -82,6 +85,7 @@ fn check(file: &Path) {
 struct Stage {
     config: Config,
     store: MemoryStore,
+    mailboxes: Mailboxes,
     open: Vec<Reservation>,
     session: SessionId,
 }
@@ -91,7 +95,8 @@ impl Stage {
         let config = config::parse(settings, file, &config::Moves::default())
             .unwrap_or_else(|error| panic!("{error}"));
         let store = MemoryStore::new(config.store.history, config.store.unknown_margin);
-        Self { config, store, open: Vec::new(), session: "s".parse().unwrap() }
+        let mailboxes = Mailboxes::default();
+        Self { config, store, mailboxes, open: Vec::new(), session: "s".parse().unwrap() }
     }
 
     async fn play(&mut self, line: &str) -> Vec<String> {
@@ -101,9 +106,22 @@ impl Stage {
         let words: Vec<&str> = rest.split_whitespace().collect();
         match words[0] {
             "suspend" | "resume" | "override" | "plan" => vec![self.change(&words, now).await],
+            "storage" => vec![self.fill(&words, now)],
             "settle" => self.settle_open(now).await,
             _ => self.mail(&words, now).await,
         }
+    }
+
+    /// `storage ann@shop.example 900`: so many octets are in a mailbox now.
+    fn fill(&self, words: &[&str], now: Moment) -> String {
+        let [_, account, bytes] = words else { panic!("too few words: {words:?}") };
+        let account: AccountId = account.parse().unwrap();
+        let tenant = identity::tenant_of(&account);
+        let usage = Usage { bytes: bytes.parse().unwrap(), files: 1 };
+        let figure = Figure { usage, measured: now.utc, source: "api" };
+        self.mailboxes.note(&account, &tenant, Some(figure));
+        self.mailboxes.add_up(&tenant, now.utc - Duration::from_secs(3_600));
+        format!("{account} holds {bytes}")
     }
 
     async fn change(&self, words: &[&str], now: Moment) -> String {
@@ -233,7 +251,13 @@ impl Stage {
             session: &self.session,
         };
         let behaviour = Minds::default();
-        let books = Books { ledger: &self.store, records: &self.store, behaviour: &behaviour, now };
+        let books = Books {
+            ledger: &self.store,
+            records: &self.store,
+            behaviour: &behaviour,
+            mailboxes: &self.mailboxes,
+            now,
+        };
         let admission = admission::admit(books, question).await;
         let admission = admission.map_err(|denied| denied.refusal.reply.to_string())?;
         // What each recipient hears but the provider's own people.

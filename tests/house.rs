@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 16] = [
     &["smtp", "message", "chart"],
     &["rules"],
     &["dial"],
-    &["net", "auth", "scan", "resolve", "store", "spool", "telemetry", "notify"],
+    &["net", "auth", "scan", "resolve", "store", "spool", "telemetry", "notify", "mailbox"],
     &["standing"],
     &["deliver"],
     &["admin"],

@@ -752,6 +752,7 @@ fn plan() -> Plan {
         limits: vec![ScopedLimit { scope, unit, limit }],
         mode: Mode::Enforce,
         php_mail: PhpMail::Allow,
+        storage: Default::default(),
         message_bytes_max: 1 << 20,
     }
 }

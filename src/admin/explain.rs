@@ -1,8 +1,10 @@
 //! What holds for an account now and why: the same facts as in the refusals that it hears.
 
 use super::{
-    Admin, AdminError, Explanation, LimitView, RefusalView, StandingView, State, SubjectUsage,
+    Admin, AdminError, Explanation, LimitView, RefusalView, StandingView, State, StorageView,
+    SubjectUsage,
     effective::{plan_of, tenant_of},
+    storage::storage_of,
 };
 use crate::{
     rules::{
@@ -39,6 +41,7 @@ pub async fn explain(
     let last_refusal = last_refusal.map(|last| RefusalView::new(last, &admin.clock));
     let account_standing = standing.of_account(admin);
     let tenant_standing = standing.of_tenant(admin).await?;
+    let storage = standing.storage(admin).await?;
     let has_used = limits.iter().any(|limit| limit.scope == Scope::Account && limit.used > 0);
     Ok(Explanation {
         at: admin.clock.to_utc(standing.now),
@@ -58,6 +61,7 @@ pub async fn explain(
         message_bytes_max: plan.message_bytes_max,
         senders: standing.record.senders.clone(),
         limits,
+        storage,
         last_refusal,
     })
 }
@@ -122,6 +126,16 @@ impl Standing {
         let account = self.record.conduct.as_deref().filter(|_| mode == Mode::Enforce);
         let looked = Looked { account, tenant: &tenant, client: &client };
         Ok(Reductions::of(looked, Moment { ledger: self.now, utc }, settings))
+    }
+
+    /// How full the account's mailbox is, and all of its tenant's together.
+    async fn storage(&self, admin: &Admin) -> Result<Vec<StorageView>, AdminError> {
+        if self.policy.trust.iter().any(|row| row.account() == self.account) {
+            return Ok(Vec::new());
+        }
+        let account = storage_of(admin, &SubjectId::Account(self.account.clone())).await?;
+        let tenant = storage_of(admin, &SubjectId::Tenant(self.tenant.0.clone())).await?;
+        Ok(vec![account, tenant])
     }
 
     /// The limits with their use; those of client addresses only if one is given.

@@ -120,7 +120,7 @@ async fn is_of(admin: &Admin, whose: Whose<'_>, name: &str) -> Result<bool, Admi
 }
 
 /// The first `max` names after `after`. Each source gives as many, so the first of all of them are among these.
-async fn names_after(
+pub(super) async fn names_after(
     admin: &Admin,
     (kind, whose): (SubjectKind, Whose<'_>),
     after: Option<&str>,

@@ -23,6 +23,7 @@ mod plans;
 mod report;
 mod spec;
 mod standings;
+mod storage;
 mod subjects;
 #[cfg(test)]
 mod tests;
@@ -62,6 +63,11 @@ pub use spec::{LimitSpec, LimitTarget, Since, Until};
 pub use standings::{
     BreakerView, ClientForgiven, Release, breaker, cancel, close_breaker, forgive_client, resume,
     suspend,
+};
+pub use storage::{
+    STORAGE_LIST_MAX, SourceSettings, StorageDay, StorageDesk, StorageReport, StorageSettings,
+    StorageStory, StorageView, Survey, load_mailboxes, report_storage, scan_storage, storage_list,
+    storage_of, storage_story, survey_storage,
 };
 pub use subjects::{Changes, Patch, Who, Why, set, show};
 pub use tokens::{
@@ -116,6 +122,8 @@ pub struct Admin {
     pub events: Events,
     /// Where the days of reports begin and end.
     pub zone: Zone,
+    /// How full mailboxes are.
+    pub storage: Arc<StorageDesk>,
     /// Whether the program can do its work.
     pub health: Arc<dyn Health>,
     /// Who sends messages about alerts.

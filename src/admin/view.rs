@@ -1,6 +1,6 @@
 //! What the use cases answer with: plain values that are the same over the control socket and in the CLI.
 
-use super::{Admin, Caller};
+use super::{Admin, Caller, StorageView};
 use crate::{
     clock::Clock,
     event::LimitHit,
@@ -323,7 +323,7 @@ pub struct SubjectUsage {
 }
 
 /// All that decides about an account's next message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// When this was true.
     pub at: Timestamp,
@@ -359,6 +359,8 @@ pub struct Explanation {
     pub senders: Vec<String>,
     /// The limits that hold, the tenant's first.
     pub limits: Vec<LimitView>,
+    /// How full the account's mailbox is, and all of its tenant's together; none of a server that stands for its senders.
+    pub storage: Vec<StorageView>,
     /// The last refusal; a tenant's token does not see one by a limit of another tenant.
     pub last_refusal: Option<RefusalView>,
 }

@@ -91,6 +91,13 @@ pub(super) enum Command {
         #[command(flatten)]
         gate: Gate,
     },
+    /// Show how full mailboxes are
+    Storage {
+        #[command(subcommand)]
+        command: StorageCommand,
+        #[command(flatten)]
+        gate: Gate,
+    },
     /// Make, list and revoke tokens for the API and the dashboard
     Token {
         #[command(subcommand)]
@@ -160,6 +167,29 @@ pub(super) enum Command {
     Simulate(Simulate),
     /// Print or store the password of a login
     Passwd(Passwd),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StorageCommand {
+    /// Show how full the mailbox of an account is and was, or all of a tenant's together
+    Show {
+        /// The account, which has an @, or the tenant
+        name: String,
+    },
+    /// List mailboxes and tenants, the fullest first
+    List {
+        /// Only this tenant's
+        #[arg(long)]
+        tenant: Option<TenantId>,
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        max: usize,
+    },
+    /// Look at the mailbox of an account now, or at all of a tenant's
+    Scan {
+        /// The account, which has an @, or the tenant
+        name: String,
+    },
 }
 
 /// What is replayed, against what.

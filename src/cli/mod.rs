@@ -18,6 +18,7 @@ mod remote;
 mod report;
 mod simulate;
 mod standings;
+mod storage;
 mod table;
 mod trace;
 
@@ -56,6 +57,7 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Availability { month, gate } => availability::availability(month, &gate),
         Command::Maintenance { command, gate } => availability::maintenance(command, &gate),
         Command::Blocklist { command, gate } => blocklist::run(command, &gate),
+        Command::Storage { command, gate } => storage::run(command, &gate),
         Command::Token { command, gate } => remote::token(command, &gate),
         Command::Report { wanted, gate } => report::show(&wanted, &gate),
         Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),

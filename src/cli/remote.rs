@@ -10,8 +10,8 @@ use super::{
 use crate::{
     admin::{
         Changes, Explanation, LimitView, PAGE_MAX, Page, PasswordView, PlanSource, ReductionView,
-        Release, Remark, StandingView, State, SubjectUsage, SubjectView, TenantSource, TokenMade,
-        TokenRequest, TokenView, Why,
+        Release, Remark, StandingView, State, StorageView, SubjectUsage, SubjectView, TenantSource,
+        TokenMade, TokenRequest, TokenView, Why,
     },
     rules::limits::Mode,
     types::{AccountId, ClientIp, Timestamp},
@@ -395,6 +395,9 @@ fn explanation_text(e: &Explanation) -> String {
     if !e.senders.is_empty() {
         facts.row(["senders".into(), e.senders.join(" ")]);
     }
+    for view in &e.storage {
+        facts.row([format!("{}'s storage", view.scope), storage_text(view)]);
+    }
     facts.row(["last refusal".into(), refusal_text(e)]);
     format!("{}\nlimits at {}\n{}", facts.render(""), at_text(e.at), limits_table(&e.limits, "  "))
 }
@@ -408,6 +411,14 @@ fn plan_text(e: &Explanation) -> String {
         text.push_str("; only observed, nothing is refused");
     }
     text
+}
+
+fn storage_text(view: &StorageView) -> String {
+    if view.used_bytes.is_none() {
+        return String::from("not known");
+    }
+    let refused = if view.is_refused { "; nothing is accepted until there is room" } else { "" };
+    format!("{} ({}){refused}", view.in_words(), view.fill.name())
 }
 
 fn refusal_text(e: &Explanation) -> String {
@@ -590,13 +601,15 @@ mod tests {
         }
         assert_eq!(
             explanation_text(&explanation),
-            "account          a@shop.example\n\
-             state            active\n\
-             tenant           shop.example (from the account's name)\n\
-             tenant's state   active\n\
-             plan             shared-hosting (the default)\n\
-             largest message  104857600 octets\n\
-             last refusal     none since the gate started\n\
+            "account            a@shop.example\n\
+             state              active\n\
+             tenant             shop.example (from the account's name)\n\
+             tenant's state     active\n\
+             plan               shared-hosting (the default)\n\
+             largest message    104857600 octets\n\
+             account's storage  not known\n\
+             tenant's storage   not known\n\
+             last refusal       none since the gate started\n\
              \n\
              limits at 2026-11-22T08:50:00Z\n\
              \x20 SCOPE    NAME            UNIT        WINDOW  USED  OPEN  LIMIT  LEFT  NEXT SLOT             SOURCE\n\

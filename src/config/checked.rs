@@ -8,7 +8,7 @@ use super::{
     keys::Keys,
     listeners, next_hop,
     parties::{self, Parties},
-    scan, spam as signals,
+    scan, spam as signals, storage,
     written::{
         self, Api, Archive, Auth, File, Given, OrNone, Parsed, Reports, Section, Server, Session,
         Spool, Store, Tls,
@@ -94,6 +94,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         store,
         archive,
         scan,
+        storage: storage::check(root, &file.storage),
         alerts,
         blocklist: blocklist::check(root, &file.blocklist, egress.iter().copied()),
         reaction: blocklist::check_reaction(root, &file.blocklist, egress),

@@ -17,6 +17,7 @@ mod next_hop;
 mod parties;
 mod scan;
 mod spam;
+mod storage;
 mod warnings;
 mod written;
 
@@ -25,6 +26,7 @@ pub use descriptors::{Budget, budget};
 pub use warnings::warnings;
 
 use crate::{
+    admin::StorageSettings,
     auth, deliver,
     intake::{ListenerKind, ListenerSettings},
     net,
@@ -110,6 +112,8 @@ pub struct Config {
     pub reports: ReportSettings,
     /// Other programs that look into texts.
     pub scan: crate::scan::Settings,
+    /// Where the figures of mailboxes come from.
+    pub storage: StorageSettings,
     /// How long that is kept.
     pub keep: store::archive::Keep,
     /// The spool.

@@ -3,7 +3,8 @@
 use super::{
     checker::At,
     written::{
-        File, Key, Limits, NullSender, Plan as WrittenPlan, PlanLimit, Section, Trust, TrustLimit,
+        File, Key, Limits, NullSender, Plan as WrittenPlan, PlanLimit, PlanStorage, Section, Trust,
+        TrustLimit,
     },
 };
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
     rules::{
         identity::TrustRow,
         limits::{self, Plan, ScopedLimit},
+        quota::{Over, Quotas},
     },
     types::{ByteCount, Limit, PlanName, Scope, Span, Unit},
 };
@@ -114,7 +116,21 @@ fn check_plan(
     let bytes = at.within("message_bytes_max", &s.message_bytes_max, default, sizes).octets();
     let mode = at.or("mode", &s.mode, Default::default());
     let php_mail = at.or("php_mail", &s.php_mail, Default::default());
-    move |name| Plan { name, limits, mode, php_mail, message_bytes_max: bytes }
+    let storage = check_storage(&mut at.inside("storage"), &s.storage);
+    move |name| Plan { name, limits, mode, php_mail, message_bytes_max: bytes, storage }
+}
+
+fn check_storage(at: &mut At<'_>, section: &Section<PlanStorage>) -> Quotas {
+    let s = at.open(section);
+    let quota = |at: &mut At<'_>, key: &str, given| {
+        let bytes = at.value(key, given)?;
+        at.in_range(key, bytes, STORED).map(ByteCount::octets)
+    };
+    Quotas {
+        tenant_bytes_max: quota(at, "tenant_bytes_max", &s.tenant_bytes_max),
+        account_bytes_max: quota(at, "account_bytes_max", &s.account_bytes_max),
+        over: at.or("over", &s.over, Over::default()),
+    }
 }
 
 fn check_plan_limit(at: &mut At<'_>, section: &Section<PlanLimit>) -> Option<ScopedLimit> {
@@ -268,5 +284,7 @@ const DAY: Span = Span::from_secs(24 * 3600);
 const WINDOW_MAX: Span = Span::new(limits::WINDOW_MAX);
 const WINDOWS: std::ops::RangeInclusive<Span> = Span::new(limits::WINDOW_MIN)..=WINDOW_MAX;
 const MARGINS: std::ops::RangeInclusive<Span> = Span::from_secs(0)..=DAY;
+/// What mailboxes may hold: up to a million terabytes.
+const STORED: std::ops::RangeInclusive<ByteCount> = ByteCount::new(1)..=ByteCount::new(1 << 60);
 /// A trusted server's own limit, where its row has none.
 const PEER_PER_HOUR: u32 = 500;

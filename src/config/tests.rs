@@ -86,6 +86,9 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("alerts.webhook", field_names::<written::AlertWebhook>()),
         ("alerts.email", field_names::<written::AlertEmail>()),
         ("alerts.alertmanager", field_names::<written::Alertmanager>()),
+        ("plan.NAME.storage", field_names::<written::PlanStorage>()),
+        ("storage", field_names::<written::Storage>()),
+        ("storage.doveadm", field_names::<written::StorageDoveadm>()),
         ("scan", field_names::<written::Scan>()),
         ("scan.rspamd", field_names::<written::ScanRspamd>()),
         ("scan.clamav", field_names::<written::ScanClamav>()),
@@ -202,6 +205,7 @@ fn commented_keys_of_tollgate_toml_have_the_right_form() {
             "auth.test_user: ",
             "auth.dovecot_socket: ",
             "alerts.webhook[0].secret_file: ",
+            "storage.doveadm.",
             "spam.content_rules: ",
             "spam.traps: ",
             "spam.networks: ",
@@ -225,6 +229,7 @@ fn tollgate_toml_ships_the_plan_for_shared_hosting() {
         assert_eq!(limits(scope), [(50, Span::from_secs(3600)), (600, Span::from_secs(86_400))]);
     }
     assert_eq!(config.session.message_bytes_max, 104_857_600);
+    assert_eq!(plan.storage.tenant_bytes_max, Some(10_000_000_000));
     assert_eq!(warnings(&config), Vec::<String>::new());
 }
 

@@ -9,6 +9,7 @@ use crate::{
     dial::Target,
     event::Evidence,
     intake::{EarlyTalkers, ListenerKind},
+    mailbox::Template,
     net::ClientCertificates,
     rules::alarm::{QuietHours, Severity},
     rules::limits::{Mode, PhpMail},
@@ -16,6 +17,7 @@ use crate::{
         OnSuspended, PasswordChange, ReceivedClient, SenderMismatch, StripIdentityHeaders,
         UnknownAccounts,
     },
+    rules::quota::Over,
     rules::scan::OnFailure,
     rules::spam::Signal,
     rules::tally::calendar::Zone,
@@ -80,6 +82,7 @@ tables! {
         suspension: Section<Suspension>,
         reports: Section<Reports>,
         scan: Section<Scan>,
+        storage: Section<Storage>,
         spam: Section<Spam>,
         spool: Section<Spool>,
         blocklist: Section<Blocklist>,
@@ -183,6 +186,12 @@ tables! {
         mode: Key<Mode>,
         php_mail: Key<PhpMail>,
         message_bytes_max: Key<ByteCount>,
+        storage: Section<PlanStorage>,
+    }
+    PlanStorage {
+        tenant_bytes_max: Key<ByteCount>,
+        account_bytes_max: Key<ByteCount>,
+        over: Key<Over>,
     }
     PlanLimit {
         scope: Key<Scope>,
@@ -298,6 +307,23 @@ tables! {
         socket: Key<Parsed<ServicePlace>>,
         timeout: Key<Span>,
         on_failure: Key<OnFailure>,
+    }
+    Storage {
+        path: Key<Parsed<Template>>,
+        threads: Key<u16>,
+        every: Key<Span>,
+        stale_after: Key<Span>,
+        files_max: Key<u64>,
+        doveadm: Section<StorageDoveadm>,
+    }
+    StorageDoveadm {
+        url: Key<Parsed<Target>>,
+        key: Key<Hidden>,
+        key_file: Key<PathBuf>,
+        password: Key<Hidden>,
+        password_file: Key<PathBuf>,
+        tls_ca: Key<PathBuf>,
+        timeout: Key<Span>,
     }
     AlertWebhook {
         name: Key<Parsed<PeerName>>,

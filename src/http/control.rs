@@ -2,7 +2,7 @@
 
 use super::{
     availability, bounded::Bounded, caller::Caller, listings, problem::Problem,
-    socket::ControlSocket, standings,
+    socket::ControlSocket, standings, storage,
 };
 use crate::{
     admin::{
@@ -44,6 +44,7 @@ fn router(admin: Admin) -> Router {
         .merge(availability::routes())
         .merge(standings::routes())
         .merge(listings::routes())
+        .merge(storage::routes())
         .route("/v1/tokens", get(tokens).post(create_token))
         .route("/v1/tokens/{name}/revoke", post(revoke_token))
         .route("/v1/audit", get(audit))
@@ -278,7 +279,7 @@ pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("the body: {error}")))
 }
 
-fn who((kind, name): &(String, String)) -> Result<Who, Problem> {
+pub(super) fn who((kind, name): &(String, String)) -> Result<Who, Problem> {
     Ok(Who::new(kind_of(kind)?, name)?)
 }
 

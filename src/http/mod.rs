@@ -17,6 +17,7 @@ mod public;
 mod secure;
 mod socket;
 mod standings;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod web;

@@ -9,6 +9,7 @@ use crate::{
         identity::{self, Identity, TrustRow},
         limits::{EffectiveLimit, Mode, Plan},
         policy::{Policy, SenderMismatch, UnknownAccounts},
+        quota::Over,
         suspension::{Looked, Reductions},
         verdict::{self, Moment, Refusal},
     },
@@ -16,6 +17,7 @@ use crate::{
         StoreError,
         behaviour::Behaviour,
         ledger::{ChargePer, Demand, Ledger},
+        mailboxes::Mailboxes,
         records::{Records, SubjectRecord, Suspension},
     },
     types::{
@@ -34,6 +36,8 @@ pub struct Books<'a> {
     pub records: &'a dyn Records,
     /// What is remembered of senders.
     pub behaviour: &'a dyn Behaviour,
+    /// How full mailboxes are.
+    pub mailboxes: &'a Mailboxes,
     /// The present.
     pub now: Moment,
 }
@@ -49,7 +53,7 @@ pub struct Admission {
     pub demands: Vec<Demand>,
     /// The account's own, with all of their limits.
     pub whole: Vec<Demand>,
-    /// What recipients hear of whom the sender does not reach, because it is suspended.
+    /// What recipients hear of whom the sender does not reach, because it is suspended or its mail storage is used up.
     pub shut: Option<Refusal>,
     /// Envelope senders that the account may use beyond its own.
     pub senders: Vec<String>,
@@ -113,11 +117,20 @@ pub async fn admit(books: Books<'_>, question: Question<'_>) -> Result<Admission
         peer: question.identity.peer.clone(),
     };
     let deny = |refusal| Denied { refusal, charged: Some(charged.clone()) };
-    let shut = suspension(books, &question, &subject);
+    let suspended = suspension(books, &question, &subject);
+    let is_suspended = suspended.is_some();
+    let mut observed = Vec::new();
+    let shut = suspended.or_else(|| {
+        let (over, refusal) = storage(books, &question, &subject)?;
+        if over == Over::Observe {
+            observed.push(refusal);
+            return None;
+        }
+        Some(refusal)
+    });
     if let Some(refusal) = shut.as_ref().filter(|_| question.policy.shut.reachable.is_empty()) {
         return Err(deny(refusal.clone()));
     }
-    let mut observed = Vec::new();
     if let Some(refusal) = sender_mismatch(&question, &subject) {
         let refuses = question.policy.sender_login_mismatch == SenderMismatch::Refuse;
         if refuses && account_plan.mode == Mode::Enforce {
@@ -149,7 +162,7 @@ pub async fn admit(books: Books<'_>, question: Question<'_>) -> Result<Admission
     // A plan that is only observed does not switch off another's limits, nor those of a trusted server.
     let modes =
         Modes { tenant: question.policy.plan(of_tenant.plan).mode, account: account_plan.mode };
-    let reductions = reductions(books, &question, &subject, (account_plan.mode, shut.is_some()));
+    let reductions = reductions(books, &question, &subject, (account_plan.mode, is_suspended));
     let reductions = reductions.await.map_err(down)?;
     let mut demands = demands(&question, &subject, &effective, modes);
     let whole = demands.iter().filter(|demand| demand.key.parts().scope == Scope::Account);
@@ -195,6 +208,36 @@ pub(super) fn suspended(
 ) -> Refusal {
     let (contact, reply) = (&policy.contact, policy.shut.reply);
     verdict::suspended((who, suspension.until), &suspension.case, (contact, reply), session)
+}
+
+/// What a sender hears whose mail storage, or whose tenant's, is used up; observed where the plan only observes. A server that stands
+/// for all its senders has no mailbox.
+fn storage(
+    books: Books<'_>,
+    question: &Question<'_>,
+    subject: &Subject,
+) -> Option<(Over, Refusal)> {
+    if !question.identity.follows_plan() {
+        return None;
+    }
+    let account = SubjectId::Account(question.identity.account.clone());
+    let tenant = SubjectId::Tenant(subject.tenant.clone());
+    let assigned = (subject.tenant_record.assigned(), subject.account_record.assigned());
+    let rooms = question.policy.rooms_in_force(assigned.0, assigned.1);
+    let full =
+        [(account, rooms.account), (tenant, rooms.tenant)].into_iter().filter_map(|(who, room)| {
+            let over = Some(room.follows()).filter(|over| *over != Over::Warn)?;
+            let (max, held) = (room.bytes_max?, books.mailboxes.of(&who)?);
+            let used = held.known.last.bytes;
+            let is_full = held.known.is_full(max, held.told.is_full);
+            is_full.then(|| {
+                let numbers = (ByteCount::new(used), ByteCount::new(max));
+                let contact = &question.policy.contact;
+                (over, verdict::storage_full(&who, numbers, contact, question.session))
+            })
+        });
+    // One that refuses comes before one that is only observed.
+    full.min_by_key(|(over, _)| *over != Over::Refuse)
 }
 
 /// Leaves of a demand's limits what standings do.

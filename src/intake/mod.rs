@@ -27,7 +27,7 @@ use crate::{
     scan::Scanners,
     smtp::{data::LineEndings, server::SessionSettings},
     spool::Spool,
-    store::{ledger::Ledger, records::Records},
+    store::{ledger::Ledger, mailboxes::Mailboxes, records::Records},
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -60,6 +60,8 @@ pub struct Gate {
     pub judge: ArcSwap<Judge>,
     /// What senders did, and what follows.
     pub court: Court,
+    /// How full mailboxes are.
+    pub mailboxes: Mailboxes,
     /// The time.
     pub clock: Clock,
     /// What subjects are hashed under.
@@ -82,6 +84,7 @@ impl Gate {
             ledger: &*self.ledger,
             records: &*self.records,
             behaviour: &*self.court.standings.behaviour,
+            mailboxes: &self.mailboxes,
             now: self.moment(),
         }
     }

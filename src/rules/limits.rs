@@ -3,6 +3,7 @@
 //! Pure: the caller brings the plan, the overrides and the time. An override replaces the limit of the same scope, unit and
 //! window, or adds one; what an account is given never reaches its tenant's own limits.
 
+use super::quota::{Quotas, Room};
 use crate::types::{Limit, PeerName, PlanName, Scope, Span, SubjectId, Timestamp, Unit};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -31,6 +32,24 @@ pub struct Plan {
     pub php_mail: PhpMail,
     /// The largest message in octets on the wire.
     pub message_bytes_max: u64,
+    /// What mailboxes may hold.
+    pub storage: Quotas,
+}
+
+impl Plan {
+    /// What a mailbox of an account of this plan may hold.
+    #[must_use]
+    pub const fn room_of_account(&self) -> Room {
+        let Quotas { account_bytes_max, over, .. } = self.storage;
+        Room { bytes_max: account_bytes_max, over, mode: self.mode }
+    }
+
+    /// What all mailboxes of a tenant of this plan may hold together.
+    #[must_use]
+    pub const fn room_of_tenant(&self) -> Room {
+        let Quotas { tenant_bytes_max, over, .. } = self.storage;
+        Room { bytes_max: tenant_bytes_max, over, mode: self.mode }
+    }
 }
 
 /// Whether rules act.
@@ -293,6 +312,7 @@ mod tests {
             ],
             mode: Mode::Enforce,
             php_mail: PhpMail::Allow,
+            storage: Default::default(),
             message_bytes_max: 1 << 20,
         }
     }

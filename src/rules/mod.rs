@@ -11,6 +11,7 @@ pub mod identity;
 pub mod judgement;
 pub mod limits;
 pub mod policy;
+pub mod quota;
 pub mod replay;
 pub mod scan;
 pub mod spam;

@@ -5,6 +5,7 @@
 use super::{
     identity::{Shown, TrustRow, TrustTable},
     limits::{self, EffectiveLimit, LimitOverride, Plan, Plans},
+    quota::{Room, Rooms},
     suspension::{self, Reductions},
 };
 use crate::{
@@ -149,6 +150,19 @@ impl Policy {
         let shared = self.plan(tenant.plan);
         let plans = Plans { account: &own, tenant: &shared };
         limits::effective_of(plans, tenant.overrides, account.overrides, now)
+    }
+
+    /// The room for mail in force: the tenant's comes from the tenant's plan, the account's from the account's.
+    #[must_use]
+    pub fn rooms_in_force(&self, tenant: Assigned<'_>, account: Assigned<'_>) -> Rooms {
+        let own = self.plan_in_force(tenant, account);
+        Rooms { account: own.room_of_account(), tenant: self.room_of_tenant(tenant) }
+    }
+
+    /// The room for mail of a tenant's mailboxes together.
+    #[must_use]
+    pub fn room_of_tenant(&self, tenant: Assigned<'_>) -> Room {
+        self.plan(tenant.plan).room_of_tenant()
     }
 
     /// False for the provider's own servers, which stand for many senders.

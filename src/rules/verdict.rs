@@ -104,6 +104,21 @@ pub fn suspended(
     }
 }
 
+/// The mail storage of the account or its tenant is used up. Who receives is not concerned.
+#[must_use]
+pub fn storage_full(
+    subject: &SubjectId,
+    (used, max): (ByteCount, ByteCount),
+    contact: &str,
+    session: &SessionId,
+) -> Refusal {
+    let (used, max) = (used.in_words(), max.in_words());
+    let text = format!(
+        "{subject}: {used} of {max} of mail storage are used; delete mail or ask for more: {contact} [{session}]"
+    );
+    refuse(RefusalReason::Storage, 552, "5.7.1", text)
+}
+
 /// The content rules give the text too high a score.
 #[must_use]
 pub fn content(account: &AccountId, (score, max): (f32, f32), session: &SessionId) -> Refusal {

@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod behaviour;
 pub mod ledger;
+pub mod mailboxes;
 pub mod memory;
 pub mod records;
 pub mod sqlite;

@@ -16,8 +16,8 @@ use crate::{
         DiskRoom, EgressSteered, Event, EvidenceRejected, Judgement, LimitHit, LimitReached,
         Listener, ListingCause, ListingState, Login, MaintenanceChanged, MessageReport,
         NextHopState, REPORT_RECIPIENTS_MAX, Refusal, Scanned, Scans, SessionClosed, SessionOpened,
-        SlaBudget, StandingChanged, SubjectChanged, Suspect, TlsFailed, TlsStarted, TokenChanged,
-        Trouble,
+        SlaBudget, StandingChanged, StorageChanged, StorageFiles, SubjectChanged, Suspect,
+        TlsFailed, TlsStarted, TokenChanged, Trouble,
     },
     rules::verdict::Moment,
     types::{
@@ -161,6 +161,9 @@ const fn level_of(event: &Event) -> Level {
         | Event::BlocklistWell(_)
         | Event::EgressSteered(_)
         | Event::DiskAmple(_)
+        | Event::StorageChanged(_)
+        | Event::StorageFilesChanged(_)
+        | Event::StorageSourceUp(_)
         | Event::CertificateRenewed(_) => Level::INFO,
         Event::ConnectionRefused(_)
         | Event::LimitReached(_)
@@ -172,6 +175,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::BlocklistImpaired(_)
         | Event::ListingCause(_)
         | Event::DiskScarce(_)
+        | Event::StorageSourceDown(_)
         | Event::CertificateExpiring(_)
         | Event::NextHopDown(_) => Level::WARN,
         Event::LoginBackendDown(_)
@@ -234,6 +238,12 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         Event::NextHopUp(state) | Event::NextHopDown(state) => write_next_hop(line, state),
         Event::ScannerUp(state) | Event::ScannerDown(state) => {
             line.word("scanner", state.scanner.name());
+            line.text_if("detail", Some(&*state.detail).filter(|detail| !detail.is_empty()));
+        }
+        Event::StorageChanged(changed) => write_storage(line, changed),
+        Event::StorageFilesChanged(files) => write_files(line, files),
+        Event::StorageSourceUp(state) | Event::StorageSourceDown(state) => {
+            line.text("source", &state.backend);
             line.text_if("detail", Some(&*state.detail).filter(|detail| !detail.is_empty()));
         }
         Event::LoginBackendUp(state) | Event::LoginBackendDown(state) => {
@@ -569,6 +579,29 @@ fn write_cause(line: &mut Line<'_>, cause: &ListingCause) {
         line.text("tenant", likely.tenant.as_str());
     }
     line.list("suspects", &cause.suspects, |element, suspect| element.text(&suspect.to_string()));
+}
+
+fn write_storage(line: &mut Line<'_>, changed: &StorageChanged) {
+    write_owner(line, &changed.subject, &changed.tenant);
+    line.number("from_percent", u64::from(changed.from));
+    line.number("percent", u64::from(changed.percent));
+    line.number("used_bytes", changed.used_bytes);
+    line.number("max_bytes", changed.max_bytes);
+    line.word("over", changed.over);
+}
+
+fn write_files(line: &mut Line<'_>, files: &StorageFiles) {
+    write_owner(line, &files.subject, &files.tenant);
+    line.number("files", files.files);
+    line.number("files_max", files.max);
+    line.flag("is_over", Flag::from(files.is_over));
+}
+
+fn write_owner(line: &mut Line<'_>, subject: &SubjectId, tenant: &TenantId) {
+    if let SubjectId::Account(account) = subject {
+        line.text("account", account.as_str());
+    }
+    line.text("tenant", tenant.as_str());
 }
 
 fn write_room(line: &mut Line<'_>, room: &DiskRoom) {

@@ -60,6 +60,8 @@ pub struct Metrics {
     complaints: Words,
     forgotten_rows: Counter,
     places_scarce: Gauge,
+    storage_levels: Words,
+    storage_source_up: Gauge,
     next_hop_up: ByName<Gauge>,
     next_hop_failures: Counter,
     login_backend_up: Gauge,
@@ -80,6 +82,23 @@ pub struct Metrics {
     vitals: VitalGauges,
     /// What has a gauge for being on a list, at most [`LISTED_MAX`].
     blocklist_listed: Mutex<BTreeSet<(Arc<str>, String)>>,
+}
+
+/// How full mailboxes are.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Storage {
+    /// Mailboxes that are known.
+    pub mailboxes: u32,
+    /// Those without a fresh figure.
+    pub unknown: u32,
+    /// Those that could not be looked at.
+    pub failed: u32,
+    /// Octets in all of them.
+    pub bytes: u64,
+    /// Files in all of them.
+    pub files: u64,
+    /// How long it took to look.
+    pub took: Duration,
 }
 
 /// What no event tells, looked at every few seconds.
@@ -156,6 +175,9 @@ impl Metrics {
         let login_backend_up =
             r.register_gauge(&Key::from_name("tollgate_login_backend_up"), &METADATA);
         login_backend_up.set(1.0);
+        let storage_source_up =
+            r.register_gauge(&Key::from_name("tollgate_storage_source_up"), &METADATA);
+        storage_source_up.set(1.0);
         let spool_up = r.register_gauge(&Key::from_name("tollgate_spool_up"), &METADATA);
         spool_up.set(1.0);
         let archive_up = r.register_gauge(&Key::from_name("tollgate_archive_up"), &METADATA);
@@ -229,6 +251,13 @@ impl Metrics {
             forgotten_rows: single(r, "tollgate_archive_forgotten_rows_total"),
             audit_entries: single(r, "tollgate_audit_entries_total"),
             places_scarce: r.register_gauge(&Key::from_name("tollgate_places_scarce"), &METADATA),
+            storage_levels: Words::new(
+                r,
+                "tollgate_storage_changes_total",
+                "percent",
+                STORAGE_LEVELS,
+            ),
+            storage_source_up,
             next_hop_up: ByName::new("tollgate_next_hop_up", "next_hop"),
             next_hop_failures: single(r, "tollgate_next_hop_failures_total"),
             login_backend_up,
@@ -324,6 +353,17 @@ impl Metrics {
             vec![Label::new("list", list.to_string()), Label::new("subject", subject.to_owned())];
         let key = Key::from_parts("tollgate_blocklist_listed", labels);
         self.recorder.register_gauge(&key, &METADATA).set(f64::from(severity));
+    }
+
+    /// Shows how full mailboxes are.
+    pub fn note_storage(&self, storage: &Storage) {
+        let set = |name, value| gauge(&self.recorder, name).set(value);
+        set("tollgate_storage_mailboxes", f64::from(storage.mailboxes));
+        set("tollgate_storage_mailboxes_unknown", f64::from(storage.unknown));
+        set("tollgate_storage_mailboxes_failed", f64::from(storage.failed));
+        set("tollgate_storage_bytes", float(storage.bytes));
+        set("tollgate_storage_files", float(storage.files));
+        set("tollgate_storage_round_seconds", storage.took.as_secs_f64());
     }
 
     /// Shows since when the program runs.
@@ -478,8 +518,12 @@ impl Listener for Metrics {
             }
             Event::ArchiveRecovered => self.archive_up.set(1.0),
             Event::EventsLost(lost) => self.archive_events_lost.increment(lost.count),
+            Event::StorageChanged(changed) => self.storage_levels.count(level_of(changed.percent)),
+            Event::StorageSourceUp(_) => self.storage_source_up.set(1.0),
+            Event::StorageSourceDown(_) => self.storage_source_up.set(0.0),
             // The gauges of these are set by whoever looks.
-            Event::SlaBudgetUsed(_)
+            Event::StorageFilesChanged(_)
+            | Event::SlaBudgetUsed(_)
             | Event::SlaBudgetRenewed(_)
             | Event::MaintenanceChanged(_)
             | Event::Listed(_)
@@ -708,10 +752,23 @@ const EVIDENCE: [Evidence; 11] = [
     Evidence::ClientIp,
     Evidence::Peer,
 ];
-const REASONS: [RefusalReason; 25] = [
+/// The thresholds of mail storage; 0: below all.
+const STORAGE_LEVELS: &[&str] = &["0", "80", "95", "100"];
+
+fn level_of(percent: u8) -> &'static str {
+    match percent {
+        80 => "80",
+        95 => "95",
+        100 => "100",
+        _ => "0",
+    }
+}
+
+const REASONS: [RefusalReason; 26] = [
     RefusalReason::Limit,
     RefusalReason::LimitNever,
     RefusalReason::Suspended,
+    RefusalReason::Storage,
     RefusalReason::NotRelaying,
     RefusalReason::SenderMismatch,
     RefusalReason::UnknownAccount,
@@ -841,6 +898,20 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_scanner_up", "1 while a scanner of messages can be asked, 0 after it failed"),
     ("tollgate_tokens_total", "Tokens for the API that came and went"),
     ("tollgate_tokens_refused_total", "Requests to the API that were not let in"),
+    (
+        "tollgate_storage_changes_total",
+        "Times that a mailbox or tenant came to a threshold of its mail storage, up or down",
+    ),
+    ("tollgate_storage_source_up", "1 while mailboxes can be looked at, 0 after some could not"),
+    ("tollgate_storage_mailboxes", "Mailboxes that are known"),
+    ("tollgate_storage_mailboxes_unknown", "Mailboxes without a fresh figure"),
+    (
+        "tollgate_storage_mailboxes_failed",
+        "Mailboxes that could not be looked at in the last round",
+    ),
+    ("tollgate_storage_bytes", "Octets of mail in all mailboxes, as seen last"),
+    ("tollgate_storage_files", "Files of mail in all mailboxes, as seen last"),
+    ("tollgate_storage_round_seconds", "How long the last look at all mailboxes took"),
     ("tollgate_next_hop_up", "1 while the next hop is used, 0 while it is left alone"),
     ("tollgate_next_hop_failures_total", "Times that a next hop was given up for a while"),
     ("tollgate_login_backend_up", "1 while logins can be checked"),

@@ -20,6 +20,21 @@ impl ByteCount {
         self.0
     }
 
+    /// For people, in decimal units as packages are sold: `9.98 GB`, `512 octets`. Rounded down, so that what is not full does not
+    /// look so.
+    #[must_use]
+    pub fn in_words(self) -> String {
+        let units =
+            [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+        match units.into_iter().find(|(_, size)| self.0 >= *size) {
+            Some((unit, size)) => {
+                let hundredths = self.0 % size / (size / 100);
+                format!("{}.{hundredths:02} {unit}", self.0 / size)
+            }
+            None => format!("{} octets", self.0),
+        }
+    }
+
     /// The octets as a size in memory, at most `usize::MAX`.
     #[must_use]
     pub fn in_memory(self) -> usize {
@@ -96,6 +111,20 @@ impl serde::de::Visitor<'_> for SizeVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_told_in_decimal_units_rounded_down() {
+        for (octets, words) in [
+            (0, "0 octets"),
+            (999, "999 octets"),
+            (1_000, "1.00 kB"),
+            (9_999_999_999, "9.99 GB"),
+            (10_000_000_000, "10.00 GB"),
+            (u64::MAX, "18446744.07 TB"),
+        ] {
+            assert_eq!(ByteCount::new(octets).in_words(), words);
+        }
+    }
 
     #[test]
     fn sizes_are_read_in_binary_and_decimal_units() {

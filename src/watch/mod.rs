@@ -7,6 +7,7 @@ mod behaviour;
 mod blocklist;
 mod collector;
 mod egress;
+mod quota;
 mod reports;
 mod retention;
 mod suspension;
@@ -24,6 +25,7 @@ pub use blocklist::{
 };
 pub use collector::{Backlog, Collector, Ear, collector};
 pub use egress::{Egress, Reaction};
+pub use quota::MailboxRounds;
 pub use reports::{Letters, ReportLetters, Reports};
 pub use retention::Retention;
 pub use suspension::Suspensions;

@@ -40,6 +40,7 @@ mod scanners;
 mod scram;
 mod smuggling;
 mod standings;
+mod storage;
 mod tls;
 mod trace;
 mod trust;

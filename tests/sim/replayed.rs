@@ -36,6 +36,7 @@ use tollgate::{
     rules::tally::RecipientKey,
     store::{
         behaviour::Minds,
+        mailboxes::Mailboxes,
         memory::MemoryStore,
         records::{Change, What},
     },
@@ -432,6 +433,7 @@ impl Stage {
             ledger: store.clone(),
             records: store,
             behaviour: Arc::new(Minds::default()),
+            mailboxes: Mailboxes::default(),
             network: Network::Simulated(Arc::new(Wires(script.clone()))),
             clock,
             subjects: SubjectKey::new(&[7; 32]),

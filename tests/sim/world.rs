@@ -33,7 +33,9 @@ use tollgate::{
         connect::{Dialing, Network, Simulated},
     },
     rules::tally::RecipientKey,
-    store::{behaviour::Minds, memory::MemoryStore, records::Records, sqlite},
+    store::{
+        behaviour::Minds, mailboxes::Mailboxes, memory::MemoryStore, records::Records, sqlite,
+    },
     types::{ReversePath, Timestamp},
 };
 
@@ -203,8 +205,18 @@ impl World {
         // What is remembered of senders is lost with the machine here: limits must hold without it.
         let behaviour = Arc::new(Minds::default());
         let recipients = RecipientKey::new(&[8; 32]);
-        let ground =
-            Ground { ledger, records, behaviour, network, clock, subjects, recipients, events };
+        let mailboxes = Mailboxes::default();
+        let ground = Ground {
+            ledger,
+            records,
+            behaviour,
+            mailboxes,
+            network,
+            clock,
+            subjects,
+            recipients,
+            events,
+        };
         let gate = Arc::new(build_gate(&config, ground).unwrap());
         let door = |settings| Arc::new(build_door(&config, settings, &gate, None));
         let doors = config.listeners.iter().map(door).collect();

@@ -12,6 +12,7 @@ pub(crate) mod exim;
 pub(crate) mod faults;
 pub(crate) mod gate;
 pub(crate) mod guide;
+pub(crate) mod mail_store;
 pub(crate) mod ports;
 pub(crate) mod postfix;
 pub(crate) mod programs;

@@ -74,6 +74,8 @@ fn row(head: &ReportHead, tenant: &TenantReport) -> Vec<String> {
     row.push(joined(tenant.top_accounts.iter().map(|line| (&line.account, line.recipients))));
     row.push(joined(tenant.top_networks.iter().map(|line| (&line.network, line.recipients))));
     row.push(joined(tenant.top_domains.iter().map(|line| (&line.domain, line.recipients))));
+    let stored = [tenant.storage_bytes, tenant.storage_peak_bytes, tenant.storage_files];
+    row.extend(stored.map(|number| number.map(|number| number.to_string()).unwrap_or_default()));
     row
 }
 
@@ -111,7 +113,7 @@ fn joined<'a>(lines: impl Iterator<Item = (&'a String, u64)>) -> String {
     lines.map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join(" ")
 }
 
-const COLUMNS: [&str; 42] = [
+const COLUMNS: [&str; 45] = [
     "tenant",
     "plan",
     "state",
@@ -154,4 +156,7 @@ const COLUMNS: [&str; 42] = [
     "top_accounts",
     "top_networks",
     "top_domains",
+    "storage_bytes",
+    "storage_peak_bytes",
+    "storage_files",
 ];

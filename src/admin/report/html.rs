@@ -5,7 +5,7 @@ use crate::{
     admin::{State, StretchView},
     chart::{self, Chart, Kind, Paint, Series},
     rules::tally::calendar::Zone,
-    types::{Language, Timestamp},
+    types::{ByteCount, Language, Timestamp},
 };
 use askama::Template;
 
@@ -154,10 +154,19 @@ fn rows(document: &TenantDocument, words: &Words, shown: Shown<'_>) -> Vec<Two> 
         (words.peak_day, peak(&t.peak_24_hours)),
         (words.bytes, t.bytes.to_string()),
         (words.warnings, t.warnings.to_string()),
+        (words.storage, storage(t, words)),
         (words.availability, availability(&document.availability, words)),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
+}
+
+fn storage(t: &TenantReport, words: &Words) -> String {
+    let (Some(bytes), Some(peak)) = (t.storage_bytes, t.storage_peak_bytes) else {
+        return String::from("–");
+    };
+    let (now, peak) = (ByteCount::new(bytes).in_words(), ByteCount::new(peak).in_words());
+    format!("{now} ({} {peak})", words.at_most)
 }
 
 fn availability(view: &StretchView, words: &Words) -> String {
@@ -287,6 +296,8 @@ words! {
     bytes: "Bytes", "Bita";
     warnings: "Warnings at 80 % and 100 %", "Peringatan pada 80 % dan 100 %";
     availability: "Availability of the service", "Ketersediaan layanan";
+    storage: "Mail storage", "Ruang surat";
+    at_most: "at most", "paling banyak";
     promised: "{target} % a month promised", "dijanjikan {target} % per bulan";
     numbers: "The numbers", "Angka-angkanya";
     limits: "Limits now", "Batas saat ini";

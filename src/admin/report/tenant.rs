@@ -6,7 +6,7 @@ use super::{
 use crate::{
     admin::{Admin, AdminError, LimitView, SubjectView},
     rules::tally::{Counts, period::Period},
-    store::archive::{AccountUsage, Peak, TenantUsage},
+    store::archive::{AccountUsage, Peak, StoragePast, TenantUsage},
     types::{TenantId, Unit},
 };
 use std::time::Duration;
@@ -19,11 +19,14 @@ pub(super) async fn reports(
 ) -> Result<Vec<TenantReport>, AdminError> {
     let names: Vec<TenantId> = views.iter().filter_map(|view| view.name.parse().ok()).collect();
     let between = moments(&admin.zone, period);
+    let days = period.first()..=period.last();
+    let stored = admin.archive.storage_of_tenants(names.clone(), days).await?;
     let usages = admin.archive.tenants_usage(names, period.pieces(), between, TOP_LINES).await?;
-    Ok(views.into_iter().zip(usages).map(|(view, usage)| report(view, usage)).collect())
+    let found = views.into_iter().zip(usages).zip(stored);
+    Ok(found.map(|((view, usage), stored)| report(view, usage, stored)).collect())
 }
 
-fn report(view: SubjectView, usage: TenantUsage) -> TenantReport {
+fn report(view: SubjectView, usage: TenantUsage, stored: Option<StoragePast>) -> TenantReport {
     let TenantUsage { sum, accounts, suspensions } = usage;
     let counts = sum.counts;
     let lines = |account: AccountUsage| account_line(account, &counts);
@@ -61,6 +64,9 @@ fn report(view: SubjectView, usage: TenantUsage) -> TenantReport {
         complaints: counts.complaints,
         complaints_percent: percent(counts.complaints, counts.delivered()),
         bytes: counts.bytes,
+        storage_bytes: stored.map(|stored| stored.last.bytes),
+        storage_peak_bytes: stored.map(|stored| stored.peak_bytes),
+        storage_files: stored.map(|stored| stored.last.files),
         warnings: counts.warnings,
         first: sum.seen.map(|seen| seen.first),
         last: sum.seen.map(|seen| seen.last),

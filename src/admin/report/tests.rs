@@ -10,9 +10,10 @@ use crate::{
     event::{AnswerBy, Charged, Event, Evidence, MessageReport, Outcome, RecipientReport},
     rules::{
         availability::{Ended, Lacks, Minute},
+        quota::{Told, Usage},
         tally::Book,
     },
-    store::archive::Batch,
+    store::archive::{Batch, StorageDays, StorageRow},
     types::{AccountId, ReversePath},
 };
 use std::sync::Arc;
@@ -91,7 +92,29 @@ async fn sample() -> Gate {
     keep(&gate, "2026-10-05T10:10:00Z", &[message("a@shop.example", &codes)]).await;
     keep(&gate, "2026-10-06T10:10:00Z", &[message("=cmd@shop.example", &[("b@one.example", 250)])])
         .await;
+    for (at, bytes) in [
+        ("2026-10-05T10:10:00Z", 3_500_000_000),
+        ("2026-10-31T23:10:00Z", 2_000_000_000),
+        ("2026-11-01T00:10:00Z", 9_000_000_000),
+    ] {
+        store(&gate, at, bytes).await;
+    }
     gate
+}
+
+/// What the mailboxes of shop.example hold.
+async fn store(gate: &Gate, at: &str, bytes: u64) {
+    let measured = at.parse().unwrap();
+    let tenant: TenantId = "shop.example".parse().unwrap();
+    let row = StorageRow {
+        subject: SubjectId::Tenant(tenant.clone()),
+        tenant,
+        figure: Some((Usage { bytes, files: 12 }, measured, "sum".into())),
+        told: Told::default(),
+    };
+    let day = gate.admin.zone.day_of(measured);
+    let days = StorageDays { day, month: day.month().first() };
+    gate.admin.archive.note_storage(vec![row], days).await.unwrap();
 }
 
 #[tokio::test]
@@ -148,13 +171,13 @@ async fn csv_has_a_row_for_each_and_runs_nothing() {
     assert_eq!(
         rows.next().unwrap(),
         "calm.example,shared-hosting,active,2026-10-01T00:00:00.000Z,2026-11-01T00:00:00.000Z,UTC,44640,20,50,600,\
-         0,0,0,0,0,0,0,,0,,,,,,,,0,0,0,0,0,0,0,0,0,43,,593,,,,"
+         0,0,0,0,0,0,0,,0,,,,,,,,0,0,0,0,0,0,0,0,0,43,,593,,,,,,,"
     );
     assert_eq!(
         rows.next().unwrap(),
         "shop.example,shared-hosting,active,2026-10-01T00:00:00.000Z,2026-11-01T00:00:00.000Z,UTC,44640,20,50,600,\
          2,3,2,3,0,1,1,20,0,0,2,2026-10-05T10:00:00.000Z,4,2,2026-10-04T11:00:00.000Z,0.3,0,0,0,0,0,0,2000,0,0,48,,598,,\
-         a@shop.example=2 =cmd@shop.example=1,192.0.2.0/24=3,one.example=3 two.example=0"
+         a@shop.example=2 =cmd@shop.example=1,192.0.2.0/24=3,one.example=3 two.example=0,2000000000,3500000000,12"
     );
     let mut evil = page.tenants[0].clone();
     for (name, cell) in

@@ -121,6 +121,12 @@ pub struct TenantReport {
     pub complaints_percent: Option<f64>,
     /// Octets of accepted messages.
     pub bytes: u64,
+    /// Octets of mail in all of its mailboxes when the period ended, or now; none: nothing was measured.
+    pub storage_bytes: Option<u64>,
+    /// The most octets in the period.
+    pub storage_peak_bytes: Option<u64>,
+    /// Files of mail when the period ended, or now.
+    pub storage_files: Option<u64>,
     /// Limits that reached 80 % or 100 %.
     pub warnings: u64,
     /// When the first and the last of all this happened.

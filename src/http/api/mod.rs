@@ -31,6 +31,7 @@ mod plans;
 mod records;
 mod reports;
 mod standings;
+mod storage;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -145,6 +146,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(alerts::routes())
         .merge(standings::routes())
         .merge(listings::routes())
+        .merge(storage::routes())
 }
 
 /// The document of all resources, as it is committed.

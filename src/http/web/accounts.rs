@@ -6,6 +6,7 @@ use super::{
     events::{EventLine, latest},
     frame::{Frame, Section, form_urlencoded},
     limits::{LimitRow, Next},
+    storage::StorageLine,
     visit::Staff,
 };
 use crate::{
@@ -115,6 +116,7 @@ struct AccountPage {
     explained: Explanation,
     record: SubjectView,
     limits: Vec<LimitRow>,
+    storage: Vec<StorageLine>,
     events: Vec<EventLine>,
     events_path: String,
     may_change: bool,
@@ -161,6 +163,7 @@ pub(super) async fn account(
         path: ACCOUNTS.path(name.as_str()),
         tenant_path: TENANTS.path(explained.tenant.as_str()),
         limits: LimitRow::all_of(frame.t, &explained.limits, frame.at, state),
+        storage: StorageLine::all(frame.t, &explained.storage),
         events_path: format!("/events?account={}", form_urlencoded(name.as_str())),
         may_change: staff.viewer.caller.may_change(),
         done: done.text(),

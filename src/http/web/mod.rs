@@ -22,6 +22,7 @@ mod overview;
 mod plot;
 mod session;
 mod sign_in;
+mod storage;
 mod tenant;
 mod texts;
 mod trace;

@@ -1,8 +1,7 @@
 //! The operators' first page: what flows, who is near a limit or suspended, what changed. Each panel stands for itself: one that
 //! cannot be shown says so, and the others are shown. Every figure leads to what is behind it.
 //!
-//! A panel is a function that asks `admin` and a part of `templates/overview.html`; one for storage belongs
-//! here when there is something to show in it.
+//! A panel is a function that asks `admin` and a part of `templates/overview.html`.
 
 use super::{
     Web,
@@ -15,6 +14,7 @@ use super::{
     limits::{LimitRow, Meter, Next},
     listings::Matrix,
     plot::{Plot, Slots, Subject},
+    storage::StorageLine,
     texts::Texts,
     visit::SignedIn,
 };
@@ -41,6 +41,7 @@ struct OverviewPage {
     blocklists: Matrix,
     health: HealthRows,
     nearest: Panel<Vec<NearRow>>,
+    storage: Panel<Vec<StorageLine>>,
     suspended: Panel<Vec<SuspendedRow>>,
     flagged: Panel<Vec<FlaggedRow>>,
     /// Since when no rule suspends.
@@ -139,6 +140,9 @@ pub(super) async fn show(State(web): State<Web>, signed_in: SignedIn) -> Answer 
     let nearest = admin::nearest(&web.admin, NEAREST).await;
     let near_row = |near: &admin::Nearest| NearRow::new(frame.t, frame.at, near);
     let nearest = panel(nearest, |found| found.iter().map(near_row).collect());
+    let storage = panel(admin::storage_list(&web.admin, None, NEAREST).await, |found| {
+        StorageLine::all(frame.t, &found)
+    });
     let firing = AlertRequest { open: Some(true), max: Some(ALERTS), ..AlertRequest::default() };
     let alerts = panel(admin::alerts(&web.admin, &firing).await, |found| {
         found.items.into_iter().map(AlertLine::new).collect()
@@ -172,6 +176,7 @@ pub(super) async fn show(State(web): State<Web>, signed_in: SignedIn) -> Answer 
         blocklists,
         health,
         nearest,
+        storage,
         suspended,
         flagged,
         breaker,

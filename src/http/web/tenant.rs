@@ -1,7 +1,5 @@
 //! The tenant's page: what its accounts used and may still send, whether sending works, what was refused and what to do about it,
 //! in the reader's language. Tenants see their own; operators see what the tenant sees, with their actions beside it.
-//!
-//! A part about storage belongs below the accounts when there is something to show in it.
 
 use super::{
     Web,
@@ -10,6 +8,7 @@ use super::{
     frame::{Frame, Section, form_urlencoded},
     limits::{LimitRow, Next},
     plot::{Plot, Slots, Subject},
+    storage::StorageLine,
     texts::{Said, Texts},
     visit::SignedIn,
 };
@@ -20,7 +19,7 @@ use crate::{
         archive::{EventFilter, EventRow, UsageOf},
         records::SubjectKind,
     },
-    types::{SubjectId, TenantId, Timestamp},
+    types::{Scope, SubjectId, TenantId, Timestamp},
 };
 use askama::Template;
 use axum::extract::{Path, Query, State};
@@ -39,6 +38,9 @@ struct TenantPage {
     record: SubjectView,
     contact: String,
     limits: Vec<LimitRow>,
+    /// All mailboxes together, then the fullest.
+    storage: Vec<StorageLine>,
+    storage_is_near: bool,
     suspended: Vec<SuspendedAccount>,
     flagged: Vec<FlaggedAccount>,
     /// How much of its limits is left to the tenant, and until when, if that is not all.
@@ -114,12 +116,15 @@ pub(super) async fn show(
     let day = admin::hourly(&web.admin, of.clone(), DAY_HOURS).await?;
     let month = admin::daily(&web.admin, of.clone(), MONTH_DAYS).await?;
     let reasons = admin::refusal_reasons(&web.admin, of, DAY_HOURS).await?;
+    let storage = storage(&web, frame.t, &tenant).await?;
     let path = Kind::of(SubjectKind::Tenants).path(tenant.as_str());
     Ok(page(&TenantPage {
         limits: LimitRow::all_of(frame.t, &record.limits, frame.at, &record.state),
         suspended: accounts.items.iter().filter_map(suspended_account).collect(),
         flagged: accounts.items.iter().filter_map(|view| flagged_account(frame.t, view)).collect(),
         limited: limited(frame.t, &record),
+        storage_is_near: storage.iter().any(|line| line.is_near),
+        storage,
         accounts: accounts
             .items
             .iter()
@@ -141,6 +146,18 @@ pub(super) async fn show(
         path,
         record,
     }))
+}
+
+async fn storage(
+    web: &Web,
+    t: &'static Texts,
+    tenant: &TenantId,
+) -> Result<Vec<StorageLine>, AdminError> {
+    let mut views = admin::storage_list(&web.admin, Some(tenant), MAILBOXES).await?;
+    // Of whom nothing was ever seen there is nothing to show.
+    views.retain(|view| view.used_bytes.is_some());
+    views.sort_by_key(|view| view.scope != Scope::Tenant);
+    Ok(StorageLine::all(t, &views))
 }
 
 fn last_day(t: &'static Texts) -> Subject<'static> {
@@ -240,6 +257,8 @@ fn refusal_row(t: &'static Texts, row: EventRow) -> Option<RefusalRow> {
 
 const DAY_HOURS: u16 = 24;
 const MONTH_DAYS: u16 = 30;
+/// Mailboxes that are shown.
+const MAILBOXES: usize = 20;
 /// Accounts on one page.
 const ROWS: usize = 50;
 /// Refusals that are looked at.

@@ -5,9 +5,13 @@ use crate::{
     event::{
         BlocklistState, CertificateEnd, Charged, DiskRoom, EgressSteered, Event, LimitReached,
         ListingCause, ListingState, MessageReport, Outcome, Refusal, RefusalReason, Resumed,
-        Scanner, SlaBudget, StandingChanged, Suspect, Suspended, Trouble,
+        Scanner, SlaBudget, StandingChanged, StorageChanged, StorageFiles, Suspect, Suspended,
+        Trouble,
     },
-    rules::vitals::{CERTIFICATE_CRITICAL_DAYS, is_disk_critical},
+    rules::{
+        quota::Over,
+        vitals::{CERTIFICATE_CRITICAL_DAYS, is_disk_critical},
+    },
     types::{Scope, SubjectId, TenantId},
 };
 use std::time::Duration;
@@ -34,7 +38,7 @@ pub struct Condition {
 /// Whose matter something is.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct About {
-    /// `gate`, `tenant`, `account`, `client-ip`, `peer`, `next-hop`, `scanner`, `egress`, `blocklist`, `sink`.
+    /// `gate`, `tenant`, `account`, `client-ip`, `peer`, `next-hop`, `scanner`, `storage`, `egress`, `blocklist`, `sink`.
     pub scope: String,
     /// Its name; empty for the gate.
     pub name: String,
@@ -143,6 +147,16 @@ pub(super) fn signs(event: &Event) -> Vec<Sign> {
             vec![raise(scanner(state.scanner, facts))]
         }
         Event::ScannerUp(state) => vec![clear(&scanner(state.scanner, Facts::default()))],
+        Event::StorageChanged(changed) => storage(changed),
+        Event::StorageFilesChanged(files) if files.is_over => vec![raise(many_files(files))],
+        Event::StorageFilesChanged(files) => vec![clear(&many_files(files))],
+        Event::StorageSourceDown(state) => {
+            let facts = Facts { detail: Some(shortened(&state.detail)), ..Facts::default() };
+            vec![raise(storage_source(&state.backend, facts))]
+        }
+        Event::StorageSourceUp(state) => {
+            vec![clear(&storage_source(&state.backend, Facts::default()))]
+        }
         Event::AlertSinkFailed(state) => {
             let (sink, detail) = (Some(state.sink.clone()), Some(shortened(&state.detail)));
             let facts = Facts { sink, detail, ..Facts::default() };
@@ -371,6 +385,46 @@ fn blocklist(state: &BlocklistState) -> Condition {
     }
 }
 
+/// Of the alerts about one subject's room, the one of the threshold that is reached is there, and no other. Where a full mailbox is
+/// only recorded there is none.
+fn storage(changed: &StorageChanged) -> Vec<Sign> {
+    let kinds = [(80, Kind::Storage80), (95, Kind::Storage95), (100, Kind::Storage100)];
+    let sign = |(percent, kind)| {
+        let condition = stored(kind, changed);
+        let is_it = percent == changed.percent && changed.over != OBSERVED;
+        if is_it { raise(condition) } else { clear(&condition) }
+    };
+    kinds.into_iter().map(sign).collect()
+}
+
+fn stored(kind: Kind, changed: &StorageChanged) -> Condition {
+    let facts = Facts {
+        account: account_of(&changed.subject),
+        stored_bytes: Some(changed.used_bytes),
+        stored_bytes_max: Some(changed.max_bytes),
+        refuses: (changed.percent >= 100 && changed.over == REFUSED).then_some(true),
+        ..Facts::default()
+    };
+    let tenant = Some(changed.tenant.clone());
+    Condition { tenant, ..Condition::of(kind, About::subject(&changed.subject), facts) }
+}
+
+fn many_files(files: &StorageFiles) -> Condition {
+    let facts = Facts {
+        account: account_of(&files.subject),
+        files: Some(files.files),
+        files_max: Some(files.max),
+        ..Facts::default()
+    };
+    let about = About::subject(&files.subject);
+    let tenant = Some(files.tenant.clone());
+    Condition { tenant, ..Condition::of(Kind::StorageFiles, about, facts) }
+}
+
+fn storage_source(source: &str, facts: Facts) -> Condition {
+    Condition::of(Kind::StorageSourceDown, About::new("storage", source), facts)
+}
+
 fn disk(room: &DiskRoom) -> Condition {
     let facts = Facts {
         folder: Some(room.folder.clone()),
@@ -413,6 +467,8 @@ fn shortened(text: &str) -> String {
     text.chars().take(TEXT_CHARS_MAX).collect()
 }
 
+const OBSERVED: &str = Over::Observe.name();
+const REFUSED: &str = Over::Refuse.name();
 const TEXT_CHARS_MAX: usize = 500;
 /// Reasons that a message names.
 const REASONS_MAX: usize = 8;

@@ -83,6 +83,16 @@ facts! {
     down_s: u64,
     /// Seconds of it in which mail may not flow.
     budget_s: u64,
+    /// Octets of mail that are stored.
+    stored_bytes: u64,
+    /// Octets of mail that may be stored.
+    stored_bytes_max: u64,
+    /// Files of mail.
+    files: u64,
+    /// From how many files on it is told.
+    files_max: u64,
+    /// True if nothing is accepted from the sender until there is room.
+    refuses: bool,
     /// Events that were lost.
     events: u64,
     /// The address or domain that is on a blocklist.

@@ -73,6 +73,16 @@ kinds! {
     PlacesScarce = "places-scarce",
     /// Much, or all, of the month's budget of down time is used up.
     SlaBudget = "sla-budget",
+    /// A mailbox, or a tenant's mailboxes together, reached 80 % of what it may hold.
+    Storage80 = "storage-80",
+    /// The same for 95 %.
+    Storage95 = "storage-95",
+    /// The same for all of it.
+    Storage100 = "storage-100",
+    /// A mailbox has more files than a backup takes.
+    StorageFiles = "storage-files",
+    /// Mailboxes cannot be read, so that nobody knows how full they are.
+    StorageSourceDown = "storage-source-down",
     /// Alerts cannot be delivered to one of their receivers.
     AlertSinkFailing = "alert-sink-failing",
     /// More alerts than are kept.
@@ -89,7 +99,7 @@ impl Kind {
         match self {
             Self::LimitNear => Rule::event(Info, HOUR),
             Self::LimitReached => Rule::event(Warning, HOUR),
-            Self::Suspended => Rule { repeat: Some(seconds(7 * 86_400)), ..Rule::state(Warning) },
+            Self::Suspended => Rule::lasting(Warning),
             Self::Flagged => Rule { calm: Duration::ZERO, ..Rule::event(Warning, DAY) },
             Self::BreakerOpen => Rule { is_own: true, ..Rule::state(Critical) },
             Self::SuddenVolume => Rule::event(Warning, seconds(7_200)),
@@ -104,12 +114,15 @@ impl Kind {
             Self::CertificateExpiring => Rule { repeat: Some(DAY), ..Rule::own(Warning) },
             Self::ConfigRejected => Rule { fades: Some(DAY), ..Rule::own(Warning) },
             Self::PlacesScarce => Rule { hold: seconds(30), ..Rule::own(Warning) },
-            Self::SlaBudget => Rule { repeat: Some(seconds(7 * 86_400)), ..Rule::state(Warning) },
+            Self::SlaBudget => Rule::lasting(Warning),
             // A list that takes back and puts on again within the hour is one matter.
             Self::Listed => Rule { calm: HOUR, repeat: Some(DAY), ..Rule::state(Warning) },
             Self::ListingCause => Rule::event(Warning, DAY),
             Self::EgressPaused => Rule::own(Critical),
             Self::BlocklistImpaired => Rule { repeat: Some(DAY), ..Rule::own(Warning) },
+            Self::Storage80 | Self::Storage95 | Self::StorageFiles => Rule::lasting(Warning),
+            Self::Storage100 => Rule::lasting(Critical),
+            Self::StorageSourceDown => Rule::own(Warning),
             Self::AlertSinkFailing => Rule { hold: MINUTE, ..Rule::own(Warning) },
             Self::TooManyAlerts => Rule::event(Warning, HOUR),
             Self::Test => Rule { calm: Duration::ZERO, ..Rule::event(Info, MINUTE) },
@@ -126,6 +139,10 @@ impl Kind {
                 | Self::Suspended
                 | Self::Flagged
                 | Self::SuddenVolume
+                | Self::Storage80
+                | Self::Storage95
+                | Self::Storage100
+                | Self::StorageFiles
         )
     }
 }
@@ -152,6 +169,11 @@ impl Rule {
     const fn state(severity: Severity) -> Self {
         let (hold, calm, repeat) = (Duration::ZERO, Duration::ZERO, Some(seconds(4 * 3_600)));
         Self { severity, hold, calm, repeat, fades: None, is_own: false }
+    }
+
+    /// A state that lasts for days, so whoever knows of it is not reminded often.
+    const fn lasting(severity: Severity) -> Self {
+        Self { repeat: Some(seconds(7 * 86_400)), ..Self::state(severity) }
     }
 
     /// A state of this process. It may flap, so its end is told after a while.

@@ -3,8 +3,9 @@
 use super::*;
 use crate::{
     event::{
-        BreakerClosed, CertificateEnd, Charged, DiskRoom, Evidence, LimitReached, MessageReport,
-        NextHopState, Outcome, Resumed, StandingChanged, Suspect, Suspended, Trouble,
+        BackendState, BreakerClosed, CertificateEnd, Charged, DiskRoom, Evidence, LimitReached,
+        MessageReport, NextHopState, Outcome, Resumed, StandingChanged, StorageChanged, Suspect,
+        Suspended, Trouble,
     },
     types::{ClientIp, Key, Language, Limit, ReversePath, Span, SubjectId, Unit},
 };
@@ -370,4 +371,55 @@ fn a_customer_reads_of_a_limit_in_the_own_language() {
     let indonesian = words(&alert, Language::Indonesian);
     assert_eq!(indonesian.title, "akun a@x.example telah menghabiskan batas pengiriman");
     assert_eq!(indonesian.text, "40 dari 50 penerima dalam 1 jam");
+}
+
+fn stored(percent: u8, over: &'static str) -> Option<Event> {
+    Some(Event::StorageChanged(Box::new(StorageChanged {
+        subject: SubjectId::Account("a@shop.example".parse().unwrap()),
+        tenant: "shop.example".parse().unwrap(),
+        from: 0,
+        percent,
+        used_bytes: 9_700_000_000,
+        max_bytes: 10_000_000_000,
+        over,
+    })))
+}
+
+#[test]
+fn of_a_mailbox_only_the_threshold_that_it_has_reached_is_told() {
+    check(&[
+        (0, stored(80, "warn"), &["storage-80 raised"]),
+        (10, stored(95, "warn"), &["storage-80 resolved", "storage-95 raised"]),
+        (20, stored(100, "warn"), &["storage-95 resolved", "storage-100 raised"]),
+        (30, stored(80, "warn"), &["storage-80 raised", "storage-100 resolved"]),
+        (40, stored(0, "warn"), &["storage-80 resolved"]),
+        // What is only recorded makes no alert.
+        (50, stored(100, "observe"), &[]),
+    ]);
+}
+
+#[test]
+fn mail_storage_is_told_in_the_customers_language_with_its_numbers() {
+    let mut book = Book::new(at(0));
+    book.note(at(0), &stored(95, "refuse").unwrap());
+    let alert = book.take().notices.remove(0).alert;
+    assert_eq!(alert.tenant.as_ref().unwrap().as_str(), "shop.example");
+    let english = words(&alert, Language::English);
+    assert_eq!(english.title, "account a@shop.example has used 95 % of its mail storage");
+    assert_eq!(english.text, "9.70 GB of 10.00 GB are used");
+    let indonesian = words(&alert, Language::Indonesian);
+    assert_eq!(indonesian.title, "akun a@shop.example telah memakai 95 % ruang surat");
+    assert_eq!(indonesian.text, "9.70 GB dari 10.00 GB terpakai");
+}
+
+#[test]
+fn a_source_of_figures_that_fails_is_one_alert() {
+    let state = |detail: &str| BackendState { backend: "/var/vmail".into(), detail: detail.into() };
+    let down = |detail| Some(Event::StorageSourceDown(state(detail)));
+    check(&[
+        (0, down("3 of 9"), &["storage-source-down raised"]),
+        (10, down("9 of 9"), &[]),
+        (20, Some(Event::StorageSourceUp(state(""))), &[]),
+        (80, None, &["storage-source-down resolved"]),
+    ]);
 }

@@ -2,7 +2,7 @@
 //! their language.
 
 use super::{Alert, Facts, Kind, Phase};
-use crate::types::{Language, Span};
+use crate::types::{ByteCount, Language, Span};
 use std::time::Duration;
 
 /// An alert in words. What others wrote stands in them as it came: whoever shows them escapes.
@@ -62,6 +62,11 @@ fn english(alert: &Alert) -> Words {
             None => format!("nobody stands out who caused the listing of {name}"),
         },
         Kind::EgressPaused => format!("mail that leaves by {name} is held back"),
+        Kind::Storage80 => format!("{scope} {name} has used 80 % of its mail storage"),
+        Kind::Storage95 => format!("{scope} {name} has used 95 % of its mail storage"),
+        Kind::Storage100 => format!("{scope} {name} has used up its mail storage"),
+        Kind::StorageFiles => format!("{scope} {name} has very many files of mail"),
+        Kind::StorageSourceDown => String::from("mailboxes cannot be read"),
         Kind::AlertSinkFailing => format!("alerts cannot be delivered to {name}"),
         Kind::TooManyAlerts => String::from("more alerts than are kept"),
         Kind::Test => String::from("this is a test"),
@@ -109,6 +114,10 @@ fn seen(facts: &Facts) -> String {
         parts.push(format!("since {}", since.to_second_ceiling()));
     }
     parts.extend(facts.codes.iter().map(|codes| format!("code {codes}")));
+    parts.extend(stored(facts).map(|(used, max)| format!("{used} of {max} are used")));
+    if let (Some(files), Some(max)) = (facts.files, facts.files_max) {
+        parts.push(format!("{files} files, {max} is the most that backups take"));
+    }
     if let Some(events) = facts.events {
         parts.push(format!("{events} events found no room"));
     }
@@ -122,6 +131,12 @@ fn seen(facts: &Facts) -> String {
     parts.extend(facts.actor.iter().map(|actor| format!("by {actor}")));
     parts.extend(facts.detail.iter().cloned());
     parts.join("; ")
+}
+
+/// What is used of what may be, in words.
+fn stored(facts: &Facts) -> Option<(String, String)> {
+    let words = |octets: Option<u64>| Some(ByteCount::new(octets?).in_words());
+    words(facts.stored_bytes).zip(words(facts.stored_bytes_max))
 }
 
 fn window(facts: &Facts) -> String {
@@ -198,6 +213,20 @@ const fn advice(kind: Kind) -> &'static str {
         Kind::EgressPaused => {
             "Senders hear 451 and try again. It ends by itself when the address is on no list any more; tollgate blocklist resume lets mail through before."
         }
+        Kind::Storage80 | Kind::Storage95 => {
+            "Delete mail that is not needed and empty the trash, or ask for more room."
+        }
+        Kind::Storage100 => {
+            "Delete mail that is not needed and empty the trash, or ask for more room. Until there is room, mail that is sent may be \
+             refused, if the plan says so; mail is received as before."
+        }
+        Kind::StorageFiles => {
+            "Backups may leave out what is beyond. Delete mail that is not needed, or store it elsewhere."
+        }
+        Kind::StorageSourceDown => {
+            "See whether the disk or the Dovecot with the mailboxes is there and may be read. Until then nobody is \
+             refused or freed because of storage: what was known last holds."
+        }
         Kind::AlertSinkFailing => {
             "Look at the receiver; what is owed to it is delivered when it works again."
         }
@@ -217,6 +246,10 @@ fn indonesian(alert: &Alert) -> Words {
             format!("pengiriman {scope} {name} dibatasi")
         }
         Kind::Flagged => format!("pengiriman {scope} {name} mencurigakan"),
+        Kind::Storage80 => format!("{scope} {name} telah memakai 80 % ruang surat"),
+        Kind::Storage95 => format!("{scope} {name} telah memakai 95 % ruang surat"),
+        Kind::Storage100 => format!("ruang surat {scope} {name} sudah penuh"),
+        Kind::StorageFiles => format!("berkas surat {scope} {name} terlalu banyak"),
         _ => format!("akun {name} tiba-tiba mengirim jauh lebih banyak dari biasanya"),
     };
     let advice = match alert.kind {
@@ -235,6 +268,16 @@ fn indonesian(alert: &Alert) -> Words {
             "Periksa apa yang dikirim. Jika bukan kiriman Anda, segera ganti kata sandi; selama dibatasi, batas \
              pengirimannya dikurangi."
         }
+        Kind::Storage80 | Kind::Storage95 => {
+            "Hapus surat yang tidak diperlukan dan kosongkan tempat sampah, atau mintalah ruang yang lebih besar."
+        }
+        Kind::Storage100 => {
+            "Hapus surat yang tidak diperlukan dan kosongkan tempat sampah, atau mintalah ruang yang lebih besar. Selama penuh, \
+             pengiriman dapat ditolak sesuai paket; surat masuk tetap diterima."
+        }
+        Kind::StorageFiles => {
+            "Cadangan mungkin tidak memuat semuanya. Hapus surat yang tidak diperlukan, atau simpan di tempat lain."
+        }
         _ => {
             "Jika tidak ada yang sengaja mengirim sebanyak itu, kata sandi mungkin dicuri: segera gantilah."
         }
@@ -252,6 +295,10 @@ fn seen_in_indonesian(facts: &Facts) -> String {
         parts.push(format!(
             "{seen} penerima dalam jam ini, sebelumnya paling banyak {usual} per jam"
         ));
+    }
+    parts.extend(stored(facts).map(|(used, max)| format!("{used} dari {max} terpakai")));
+    if let (Some(files), Some(max)) = (facts.files, facts.files_max) {
+        parts.push(format!("{files} berkas, cadangan memuat paling banyak {max}"));
     }
     parts.extend(facts.case.iter().map(|case| format!("kasus {case}")));
     parts.extend(facts.reason.iter().map(|reason| format!("alasan: {reason}")));

@@ -18,6 +18,7 @@ mod names;
 mod reader;
 mod retention;
 mod schema;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -33,6 +34,7 @@ pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
 pub use listings::{LISTING_ROWS_MAX, ListingRow};
 pub use messages::{Mark, TRACE_PAGE_MAX, TraceFilter};
 pub use retention::Keep;
+pub use storage::{STORAGE_DAYS_MAX, StorageDays, StoragePast, StorageRow};
 pub use tokens::{NewToken, TOKENS_MAX, TokenDigest, TokenRecord};
 pub use usage::{
     AccountUsage, Coverage, HOURS_KEPT, OpenSuspension, Peak, SUSPENSIONS_MAX, SuspensionRow,

@@ -3,7 +3,7 @@
 //! Each topic has a row in [`KEPT`]: how long it is kept, and what deletes a few of its oldest rows. The audit has none, because
 //! it is kept for good; but what somebody looked for goes when the messages go.
 
-use super::{Archive, Lasting, alerts, audit, complaints, events, memory, usage};
+use super::{Archive, Lasting, alerts, audit, complaints, events, memory, storage, usage};
 use crate::{rules::spam::FORGOTTEN_AFTER, store::StoreError, types::Timestamp};
 use rusqlite::Connection;
 use std::time::Duration;
@@ -25,12 +25,13 @@ struct Kept {
 }
 
 /// Every topic that is not kept for good.
-const KEPT: [Kept; 6] = [
+const KEPT: [Kept; 7] = [
     Kept { keep: |keep| keep.events, cut: events::cut },
     Kept { keep: |keep| keep.events, cut: alerts::cut },
     Kept { keep: |_| LETTERS_KEPT, cut: usage::cut_letters },
     Kept { keep: |keep| keep.events, cut: complaints::cut },
     Kept { keep: |keep| keep.events, cut: audit::cut_looks },
+    Kept { keep: |keep| keep.usage, cut: storage::cut },
     Kept { keep: |_| FORGOTTEN_AFTER, cut: memory::cut },
 ];
 

@@ -2,7 +2,7 @@
 
 use super::{
     super::StoreError, alerts, audit, availability, complaints, egress, events, listings, memory,
-    messages, names, tokens, usage,
+    messages, names, storage, tokens, usage,
 };
 use crate::store::sqlite::schema::failed;
 use rusqlite::{Connection, OpenFlags};
@@ -91,7 +91,7 @@ fn number(db: &Connection, name: &str) -> Result<i64, StoreError> {
 }
 
 /// The tables, topic by topic.
-const TOPICS: [&str; 12] = [
+const TOPICS: [&str; 13] = [
     names::CREATE,
     egress::CREATE,
     alerts::CREATE,
@@ -102,10 +102,11 @@ const TOPICS: [&str; 12] = [
     availability::CREATE,
     messages::CREATE,
     complaints::CREATE,
+    storage::CREATE,
     tokens::CREATE,
     usage::CREATE,
 ];
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 /// `Tolh`, the history of a `Toll`.
 const APPLICATION_ID: i64 = 0x546f_6c68;
 const STATEMENTS_MAX: usize = 128;

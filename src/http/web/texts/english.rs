@@ -94,6 +94,16 @@ pub(super) static TEXTS: Texts = Texts {
         },
         more_accounts: "Next accounts",
         first_accounts: "First accounts",
+        storage: "Mail storage",
+        storage_together: "all mailboxes together",
+        storage_refused: "sending is refused until there is room",
+        storage_unknown: "not known now",
+        storage_files: "files: backups may not take all of them",
+        storage_to_do: [
+            "Delete mail that is not needed, the largest first, and empty the trash.",
+            "It takes some minutes until that shows here.",
+            "Ask your provider for more room if you need all of it.",
+        ],
         refusals: "Refused mail",
         refusals_hint: "The latest refusals and what to do about them.",
         refused_today: "Recipients refused in the last 24 hours",
@@ -150,6 +160,10 @@ pub(super) static TEXTS: Texts = Texts {
         suspended: Said {
             title: "Sending is suspended",
             text: "See the state of the account for the case and what to do.",
+        },
+        storage: Said {
+            title: "The mail storage is full",
+            text: "Delete mail that is not needed and empty the trash; then sending works again. Mail is received as before.",
         },
         sender_mismatch: Said {
             title: "The sender address does not belong to the login",

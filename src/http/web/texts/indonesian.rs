@@ -94,6 +94,16 @@ pub(super) static TEXTS: Texts = Texts {
         },
         more_accounts: "Akun berikutnya",
         first_accounts: "Akun pertama",
+        storage: "Ruang surat",
+        storage_together: "semua kotak surat bersama-sama",
+        storage_refused: "pengiriman ditolak sampai ada ruang",
+        storage_unknown: "sekarang tidak diketahui",
+        storage_files: "berkas: cadangan mungkin tidak memuat semuanya",
+        storage_to_do: [
+            "Hapus surat yang tidak diperlukan, mulai dari yang terbesar, dan kosongkan tempat sampah.",
+            "Perubahan terlihat di sini setelah beberapa menit.",
+            "Mintalah ruang yang lebih besar kepada penyedia jika semuanya diperlukan.",
+        ],
         refusals: "Email yang ditolak",
         refusals_hint: "Penolakan terbaru dan cara mengatasinya.",
         refused_today: "Penerima yang ditolak dalam 24 jam terakhir",
@@ -150,6 +160,10 @@ pub(super) static TEXTS: Texts = Texts {
         suspended: Said {
             title: "Pengiriman ditangguhkan",
             text: "Lihat status akun untuk nomor kasus dan langkah yang perlu dilakukan.",
+        },
+        storage: Said {
+            title: "Ruang surat sudah penuh",
+            text: "Hapus surat yang tidak diperlukan dan kosongkan tempat sampah; setelah itu pengiriman berfungsi lagi. Surat masuk tetap diterima.",
         },
         sender_mismatch: Said {
             title: "Alamat pengirim bukan milik akun yang masuk",

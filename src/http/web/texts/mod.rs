@@ -99,6 +99,12 @@ pub(super) struct Tenant {
     pub(super) no_accounts: Said,
     pub(super) more_accounts: &'static str,
     pub(super) first_accounts: &'static str,
+    pub(super) storage: &'static str,
+    pub(super) storage_together: &'static str,
+    pub(super) storage_refused: &'static str,
+    pub(super) storage_unknown: &'static str,
+    pub(super) storage_files: &'static str,
+    pub(super) storage_to_do: [&'static str; 3],
     pub(super) refusals: &'static str,
     pub(super) refusals_hint: &'static str,
     pub(super) refused_today: &'static str,
@@ -162,6 +168,7 @@ pub(super) struct Reasons {
     limit: Said,
     limit_never: Said,
     suspended: Said,
+    storage: Said,
     sender_mismatch: Said,
     not_allowed: Said,
     size: Said,
@@ -331,6 +338,7 @@ impl Reasons {
             "limit" => &self.limit,
             "limit-never" => &self.limit_never,
             "suspended" => &self.suspended,
+            "storage" => &self.storage,
             "sender-mismatch" => &self.sender_mismatch,
             "not-relaying" | "unknown-account" | "new-accounts" | "php-mail" | "virus" | "spam" => {
                 &self.not_allowed
