@@ -146,9 +146,9 @@ impl Maildirs {
         let (mut has_own, mut has_others) = (false, false);
         let read = room.each_entry(&above, |name, _| {
             if name.to_bytes() == own.as_bytes() {
-                has_own = true
+                has_own = true;
             } else {
-                has_others = true
+                has_others = true;
             }
             Ok(())
         });
@@ -362,10 +362,9 @@ impl Walk<'_> {
             if self.found.len() >= ACCOUNTS_MAX {
                 return Ok(());
             }
-            match open_below(folder, Path::new(&name)) {
-                Ok(below) => self.descend(&below, depth + 1, names)?,
-                // What is no folder, a link, or not for us to see is nobody's mailbox as far as we know.
-                Err(_) => {}
+            // What is no folder, a link, or not for us to see is nobody's mailbox as far as we know.
+            if let Ok(below) = open_below(folder, Path::new(&name)) {
+                self.descend(&below, depth + 1, names)?;
             }
         }
         Ok(())
@@ -685,7 +684,7 @@ mod tests {
             assert_eq!(house.found(&long), Found::Nothing { is_gone: true });
             return;
         }
-        fs::set_permissions(house.path(ANN), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(house.path(ANN), fs::Permissions::from_mode(0o0)).unwrap();
         let found = house.found("ann@shop.example");
         fs::set_permissions(house.path(ANN), fs::Permissions::from_mode(0o700)).unwrap();
         assert!(matches!(&found, Found::Failed(why) if why.contains("denied")), "{found:?}");

@@ -109,7 +109,7 @@ impl Source {
         let (found, findings) = mpsc::channel(FINDINGS_MAX);
         match self {
             Self::Told => {}
-            Self::Maildirs(maildirs) => survey::start(maildirs.clone(), accounts, found),
+            Self::Maildirs(maildirs) => survey::start(maildirs.clone(), accounts, &found),
             Self::Doveadm(doveadm) => {
                 tokio::spawn(doveadm.clone().ask_all(accounts, found));
             }

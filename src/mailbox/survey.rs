@@ -19,7 +19,7 @@ use tokio::sync::mpsc::Sender;
 pub(super) fn start(
     maildirs: Arc<Maildirs>,
     accounts: Vec<AccountId>,
-    found: Sender<(AccountId, Found)>,
+    found: &Sender<(AccountId, Found)>,
 ) {
     let work = Arc::new(Work { maildirs, accounts, next: AtomicUsize::new(0) });
     for _ in 0..work.maildirs.threads().min(work.accounts.len()) {

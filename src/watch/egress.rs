@@ -96,7 +96,7 @@ impl<F: Fn() -> Settings + Send + Sync> Egress<F> {
             match self.read().await {
                 Ok(known) => return known,
                 Err(error) => {
-                    tracing::warn!(%error, "what was decided about addresses cannot be read")
+                    tracing::warn!(%error, "what was decided about addresses cannot be read");
                 }
             }
             tokio::time::sleep(RETRY_EVERY).await;

@@ -122,7 +122,7 @@ fn who_caused_a_listing_is_named_first_and_mail_takes_the_other_way_until_it_is_
             line["account"] == THIEF
                 && (line["event"] == "suspended" || line["event"] == "standing-changed")
         };
-        gate.log().into_iter().filter(is_his).filter_map(|line| reason(&line)).last()
+        gate.log().into_iter().filter(is_his).filter_map(|line| reason(&line)).next_back()
     });
     assert!(judged.contains("blame for a listing") || judged.contains("egress-listed"), "{judged}");
     let alert = hook.wait_for("the alert", |json| json["condition_name"] == "listing-cause");

@@ -12,15 +12,13 @@ use crate::{
 pub(super) struct StorageLine {
     pub(super) name: String,
     pub(super) path: String,
-    pub(super) is_tenant: bool,
+    scope: Scope,
+    fill: Fill,
     /// None: there is no quota, or nothing is known.
     pub(super) meter: Option<Meter>,
     /// What is used, where there is no bar.
     pub(super) used: Option<String>,
-    pub(super) is_unknown: bool,
     pub(super) is_refused: bool,
-    /// From 80 % on.
-    pub(super) is_near: bool,
     /// How many files, if that is more than a backup takes.
     pub(super) files: Option<String>,
 }
@@ -36,18 +34,30 @@ impl StorageLine {
         Self {
             name: view.name.clone(),
             path: Kind::of(kind).path(&view.name),
-            is_tenant: view.scope == Scope::Tenant,
+            scope: view.scope,
+            fill: view.fill,
             meter: figures.map(|(used, max)| Meter {
                 used: words(used),
                 max: words(max),
                 percent: percent(used, max),
             }),
             used: view.used_bytes.filter(|_| view.max_bytes.is_none()).map(words),
-            is_unknown: view.fill == Fill::Unknown,
             is_refused: view.is_refused,
-            is_near: matches!(view.fill, Fill::Near | Fill::Scarce | Fill::Over),
             files: view.files.filter(|_| view.has_many_files).map(|files| t.number(files)),
         }
+    }
+
+    pub(super) fn is_tenant(&self) -> bool {
+        self.scope == Scope::Tenant
+    }
+
+    pub(super) fn is_unknown(&self) -> bool {
+        self.fill == Fill::Unknown
+    }
+
+    /// From 80 % on.
+    pub(super) const fn is_near(&self) -> bool {
+        matches!(self.fill, Fill::Near | Fill::Scarce | Fill::Over)
     }
 
     pub(super) fn all(t: &'static Texts, views: &[StorageView]) -> Vec<Self> {

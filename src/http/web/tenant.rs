@@ -40,7 +40,6 @@ struct TenantPage {
     limits: Vec<LimitRow>,
     /// All mailboxes together, then the fullest.
     storage: Vec<StorageLine>,
-    storage_is_near: bool,
     suspended: Vec<SuspendedAccount>,
     flagged: Vec<FlaggedAccount>,
     /// How much of its limits is left to the tenant, and until when, if that is not all.
@@ -53,6 +52,12 @@ struct TenantPage {
     /// Recipients that were refused in the last 24 hours, by why.
     reasons: Vec<(&'static str, u64)>,
     refusals: Vec<RefusalRow>,
+}
+
+impl TenantPage {
+    fn storage_is_near(&self) -> bool {
+        self.storage.iter().any(StorageLine::is_near)
+    }
 }
 
 struct AccountRow {
@@ -123,7 +128,6 @@ pub(super) async fn show(
         suspended: accounts.items.iter().filter_map(suspended_account).collect(),
         flagged: accounts.items.iter().filter_map(|view| flagged_account(frame.t, view)).collect(),
         limited: limited(frame.t, &record),
-        storage_is_near: storage.iter().any(|line| line.is_near),
         storage,
         accounts: accounts
             .items

@@ -91,7 +91,7 @@ fn up_to(count: u64, max: u16) -> f32 {
 /// A part of a whole, 0 to 1.
 #[expect(clippy::cast_precision_loss, reason = "shares need no more than a float has")]
 fn share(part: u64, of: u64) -> f32 {
-    if of == 0 { 0.0 } else { (part as f64 / of as f64) as f32 }
+    if of == 0 { 0.0 } else { part as f32 / of as f32 }
 }
 
 impl Suspect {

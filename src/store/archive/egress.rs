@@ -199,8 +199,8 @@ mod tests {
     use std::sync::Arc;
 
     fn at(address: &str, hour: i64, account: &str) -> EgressKey {
-        let tenant = Some("shop.example".parse().unwrap());
-        let whose = Whose { tenant: tenant.unwrap(), account: Some(account.parse().unwrap()) };
+        let tenant = "shop.example".parse().unwrap();
+        let whose = Whose { tenant, account: Some(account.parse().unwrap()) };
         EgressKey { address: address.parse().unwrap(), hour: Hour::new(hour), whose }
     }
 
