@@ -395,7 +395,7 @@ impl App {
             }
         });
         let health = self.health();
-        self.start_blocklists(vital);
+        self.start_blocklists(vital).await.named("the archive")?;
         self.start_watchers(vital, &health);
         let bell = Arc::new(self.start_courier(vital));
         self.start_http(vital, health, bell).await
@@ -417,8 +417,11 @@ impl App {
         courier
     }
 
-    fn start_blocklists(&mut self, vital: &mut JoinSet<&'static str>) {
-        let Some(desk) = self.blocklist_desk.take() else { return };
+    async fn start_blocklists(
+        &mut self,
+        vital: &mut JoinSet<&'static str>,
+    ) -> Result<(), StoreError> {
+        let Some(desk) = self.blocklist_desk.take() else { return Ok(()) };
         let blocklists = Blocklists {
             setup: self.blocklist.clone(),
             archive: self.archive.clone(),
@@ -428,6 +431,7 @@ impl App {
             listings: self.listings.clone(),
             desk,
         };
+        blocklists.resume().await?;
         spawn(vital, "blocklists", blocklists.run());
         let judged = self.gate.clone();
         let egress = Egress {
@@ -442,7 +446,9 @@ impl App {
             clock: self.gate.clock.clone(),
             events: self.gate.events.clone(),
         };
-        spawn(vital, "egress", egress.run());
+        let known = egress.resume().await?;
+        spawn(vital, "egress", egress.run(known));
+        Ok(())
     }
 
     fn health(&self) -> Arc<dyn Health> {

@@ -17,7 +17,7 @@ use crate::{
         Listings, Purpose, Question, Record, Roster, Row, Saved, Severity, Step, Subject, Verdict,
     },
     store::{
-        BoxFuture,
+        BoxFuture, StoreError,
         archive::{Archive, ListingRow},
     },
     telemetry::{self, Metrics},
@@ -177,6 +177,25 @@ struct Check {
 }
 
 impl Blocklists {
+    /// Shows what was believed when the program ended, so that whoever decides by it does from the first message on.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    pub async fn resume(&self) -> Result<(), StoreError> {
+        let setup = self.setup.load();
+        let BlocklistSettings { lists, subjects, .. } = &setup.settings;
+        let mut listings = Listings::default();
+        for ((subject, list), saved) in self.archive.listings().await?.iter().filter_map(remembered)
+        {
+            let is_asked = lists.iter().any(|asked| *asked.name() == list);
+            if is_asked && subjects.contains(&subject) {
+                listings.extend(subject, listing(&list, &saved));
+            }
+        }
+        self.listings.store(Arc::new(listings));
+        Ok(())
+    }
+
     /// Looks for ever.
     pub async fn run(mut self) {
         let mut memory = self.load().await;
@@ -355,15 +374,7 @@ impl Blocklists {
         let mut listings = Listings::default();
         for lane in roster.lanes() {
             for row in lane.rows() {
-                let Some((since, listed)) = row.saved.standing.listed() else { continue };
-                let listing = Listing {
-                    list: lane.list().name().clone(),
-                    severity: listed.severity,
-                    since,
-                    codes: listed.addresses(),
-                    meaning: listed.meaning(),
-                };
-                listings.add(row.subject.clone(), listing);
+                listings.extend(row.subject.clone(), listing(lane.list().name(), &row.saved));
             }
         }
         listings
@@ -526,6 +537,18 @@ fn failed(question: &Question) -> Heard {
 fn remembered(row: &ListingRow) -> Option<((Subject, Arc<str>), Saved)> {
     let saved = serde_json::from_str(&row.body).ok()?;
     Some(((row.subject.parse().ok()?, row.list.as_str().into()), saved))
+}
+
+/// The listing of a row, if it is one.
+fn listing(list: &Arc<str>, saved: &Saved) -> Option<Listing> {
+    let (since, listed) = saved.standing.listed()?;
+    Some(Listing {
+        list: list.clone(),
+        severity: listed.severity,
+        since,
+        codes: listed.addresses(),
+        meaning: listed.meaning(),
+    })
 }
 
 fn told(happening: Happening) -> Event {

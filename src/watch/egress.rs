@@ -71,13 +71,32 @@ pub struct Egress<F> {
     pub events: Events,
 }
 
+/// Listings that were looked into.
+pub struct Known(BTreeSet<Matter>);
+
 /// A listing: the address, the list, and since when.
 type Matter = (IpAddr, Arc<str>, Timestamp);
 
 impl<F: Fn() -> Settings + Send + Sync> Egress<F> {
+    /// Goes on with what people decided and what was listed, so that this holds from the first message on. Returns which listings
+    /// were looked into before.
+    ///
+    /// # Errors
+    /// [`StoreError`] if that cannot be read.
+    pub async fn resume(&self) -> Result<Known, StoreError> {
+        let choices = self.archive.egress_choices().await?;
+        let choices = choices.into_iter().map(|choice| (choice.address, choice));
+        self.choices.store(Arc::new(choices.collect()));
+        let names = vec![String::from("listing-cause")];
+        let (order, max) = (Order::Newest, MATTERS_MAX);
+        let told = self.archive.events(EventFilter { names, order, max, ..EventFilter::default() });
+        let known = told.await?.iter().filter_map(|row| matter(&row.body)).collect();
+        self.steer();
+        Ok(Known(known))
+    }
+
     /// Looks for ever.
-    pub async fn run(self) {
-        let mut known = self.load().await;
+    pub async fn run(self, Known(mut known): Known) {
         let mut is_failing = false;
         loop {
             self.steer();
@@ -88,29 +107,6 @@ impl<F: Fn() -> Settings + Send + Sync> Egress<F> {
             is_failing = looked.is_err();
             tokio::time::sleep(LOOK_EVERY).await;
         }
-    }
-
-    /// What people decided, and which listings were looked into before.
-    async fn load(&self) -> BTreeSet<Matter> {
-        loop {
-            match self.read().await {
-                Ok(known) => return known,
-                Err(error) => {
-                    tracing::warn!(%error, "what was decided about addresses cannot be read");
-                }
-            }
-            tokio::time::sleep(RETRY_EVERY).await;
-        }
-    }
-
-    async fn read(&self) -> Result<BTreeSet<Matter>, StoreError> {
-        let choices = self.archive.egress_choices().await?;
-        let choices = choices.into_iter().map(|choice| (choice.address, choice));
-        self.choices.store(Arc::new(choices.collect()));
-        let names = vec![String::from("listing-cause")];
-        let (order, max) = (Order::Newest, MATTERS_MAX);
-        let told = self.archive.events(EventFilter { names, order, max, ..EventFilter::default() });
-        Ok(told.await?.iter().filter_map(|row| matter(&row.body)).collect())
     }
 
     /// Makes the plan anew and tells what changed.
@@ -267,6 +263,5 @@ fn matter(body: &str) -> Option<Matter> {
 }
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-const RETRY_EVERY: Duration = Duration::from_secs(5);
 /// Listings that are known to have been looked into.
 const MATTERS_MAX: usize = 500;

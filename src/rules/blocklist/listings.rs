@@ -45,6 +45,13 @@ impl Listings {
         self.0.iter().map(|(subject, listings)| (subject, listings.as_slice()))
     }
 
+    /// Adds a listing, if there is one.
+    pub fn extend(&mut self, subject: Subject, listing: Option<Listing>) {
+        if let Some(listing) = listing {
+            self.add(subject, listing);
+        }
+    }
+
     /// Adds a listing.
     pub fn add(&mut self, subject: Subject, listing: Listing) {
         let of_subject = self.0.entry(subject).or_default();

@@ -152,11 +152,26 @@ impl Archive {
         self.read(move |db| of.iter().map(|of| sum(db, of, &pieces)).collect()).await
     }
 
-    /// What each of some tenants did in a period, which lies between two moments, in the order of asking.
+    /// What each of some tenants did in a period, which lies between two moments, in the order of asking. Two readers share the work.
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
     pub async fn tenants_usage(
+        &self,
+        mut tenants: Vec<TenantId>,
+        pieces: Pieces,
+        between: (Timestamp, Timestamp),
+        accounts_max: usize,
+    ) -> Result<Vec<TenantUsage>, StoreError> {
+        let later = tenants.split_off(tenants.len() / 2);
+        let first = self.usage_of_some(tenants, pieces.clone(), between, accounts_max);
+        let later = self.usage_of_some(later, pieces, between, accounts_max);
+        let (mut all, later) = tokio::try_join!(first, later)?;
+        all.extend(later);
+        Ok(all)
+    }
+
+    async fn usage_of_some(
         &self,
         tenants: Vec<TenantId>,
         pieces: Pieces,
