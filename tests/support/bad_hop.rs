@@ -7,7 +7,7 @@
 use super::{
     WAIT_MAX,
     authority::{Authority, Certificate},
-    ports::free_port,
+    ports::{self, free_port},
     sink::{Taken, read_text},
     wait_for,
 };
@@ -226,7 +226,7 @@ pub(crate) fn bad_hop() -> BadHop {
         changed: Condvar::new(),
         authority: Authority::new(),
     });
-    let listener = TcpListener::bind(address).unwrap();
+    let listener = ports::listen(address);
     let for_thread = Arc::clone(&shared);
     thread::spawn(move || listen(listener, address, &for_thread));
     BadHop { address, shared }
@@ -385,7 +385,7 @@ fn listen(mut listener: TcpListener, address: SocketAddr, shared: &Arc<Shared>) 
         if shared.state().stopped {
             return;
         }
-        listener = TcpListener::bind(address).unwrap();
+        listener = ports::listen(address);
     }
 }
 

@@ -1,6 +1,10 @@
 //! Blocklists to ask: a real rbldnsd with zones of its own, and a small server for what a rightful one never does.
 
-use super::{Faults, Settings, ports::free_port, wait_for};
+use super::{
+    Faults, Settings,
+    ports::{self, free_port},
+    wait_for,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::HashMap,
@@ -136,7 +140,7 @@ impl Names {
             is_over: AtomicBool::new(false),
         });
         let udp = UdpSocket::bind(address).unwrap();
-        let tcp = TcpListener::bind(address).unwrap();
+        let tcp = ports::listen(address);
         let (by_udp, by_tcp) = (shared.clone(), shared.clone());
         thread::spawn(move || by_udp.serve_udp(&udp));
         thread::spawn(move || by_tcp.serve_tcp(&tcp));

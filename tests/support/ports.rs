@@ -3,6 +3,8 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::atomic::{AtomicU16, Ordering},
+    thread,
+    time::Duration,
 };
 
 /// An address that nobody listens on now and that this process has not handed out before.
@@ -22,6 +24,21 @@ pub(crate) fn free_port() -> SocketAddr {
     panic!("no free port between {FIRST} and {}", FIRST + COUNT);
 }
 
+/// Listens there. A program that another test starts just now may hold what this process had open for a moment longer, so a port
+/// that was looked at, or given up, is tried again for a while.
+pub(crate) fn listen(address: SocketAddr) -> TcpListener {
+    let mut tries = 0;
+    loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => return listener,
+            Err(error) if tries == TRIES_MAX => panic!("cannot listen on {address}: {error}"),
+            Err(_) => tries += 1,
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 static NEXT: AtomicU16 = AtomicU16::new(0);
 const FIRST: u16 = 12_000;
 const COUNT: u16 = 20_000;
+const TRIES_MAX: u32 = 500;

@@ -110,7 +110,7 @@ impl SinkBuilder {
 
     /// Starts it on a port that nobody listens on yet, so that a gate can be told of it and it can come later.
     pub(crate) fn run_at(self, address: SocketAddr) -> Sink {
-        self.serve(TcpListener::bind(address).unwrap())
+        self.serve(ports::listen(address))
     }
 
     fn serve(self, listener: TcpListener) -> Sink {

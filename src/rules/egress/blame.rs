@@ -99,8 +99,8 @@ impl Suspect {
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         let sender = &self.sender;
-        let mut reasons =
-            vec![format!("{:.0} % of {} recipients", self.volume * 100.0, sender.recipients)];
+        let (recipients, percent) = (sender.recipients, self.volume * 100.0);
+        let mut reasons = vec![format!("{recipients} recipients ({percent:.0} % of all)")];
         let points = sender.points.max(sender.evidence.total());
         if points >= SHOWN_POINTS_MIN {
             reasons.push(format!("{points:.1} points"));
@@ -174,7 +174,7 @@ mod tests {
         assert!(suspects[0].blame > 0.3, "{:?}", suspects[0]);
         assert_eq!(likely(senders), ["thief@shop.example"]);
         let said = suspects[0].reasons().join(", ");
-        assert_eq!(said, "0 % of 40 recipients, 6.5 points, 12 texts like spam");
+        assert_eq!(said, "40 recipients (0 % of all), 6.5 points, 12 texts like spam");
     }
 
     #[test]

@@ -85,11 +85,15 @@ impl Top {
     }
 }
 
-impl<'a> FromIterator<(&'a str, Place)> for Top {
-    fn from_iter<I: IntoIterator<Item = (&'a str, Place)>>(places: I) -> Self {
+impl From<BTreeMap<String, Place>> for Top {
+    /// From the stored form, which has no more names than there are places, unless something else wrote it.
+    fn from(places: BTreeMap<String, Place>) -> Self {
+        if places.len() <= TOP_MAX {
+            return Self(places);
+        }
         let mut top = Self::default();
-        for (name, place) in places {
-            top.put(name, place);
+        for (name, place) in &places {
+            top.put(name, *place);
         }
         top
     }

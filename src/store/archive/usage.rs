@@ -609,10 +609,8 @@ impl Sets {
         let Some(tops) = tops.filter(|tops| tops.version == TOPS_VERSION) else {
             return Ok(Self { recipients, ..Self::default() });
         };
-        let top = |places: &BTreeMap<String, Place>| {
-            places.iter().map(|(name, place)| (name.as_str(), *place)).collect()
-        };
-        Ok(Self { recipients, networks: top(&tops.networks), domains: top(&tops.domains) })
+        let (networks, domains) = (tops.networks.into(), tops.domains.into());
+        Ok(Self { recipients, networks, domains })
     }
 
     fn tops_text(&self) -> Option<String> {
