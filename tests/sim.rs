@@ -41,8 +41,8 @@ use std::{
     thread,
 };
 
-/// Held by each test: hashes of passwords and the file's writer are threads in real time, so that a seed plays the same way again
-/// only on a machine that does not play others besides.
+/// Held by each test: the files' writers are threads in real time, so that a seed plays the same way again only on a machine that does
+/// not play others besides.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// Seeds that once broke a promise.

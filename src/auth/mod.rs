@@ -61,8 +61,20 @@ pub struct Settings {
     pub cache_ttl: Duration,
     /// Password hashes that are computed at a time.
     pub checks_max: usize,
+    /// Where they are computed.
+    pub hashing: Hashing,
     /// How failed logins are paced, for each client network and for each login.
     pub pace: PaceRules,
+}
+
+/// Where password hashes are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Hashing {
+    /// On threads that may take their time, so that nobody else waits.
+    #[default]
+    Threads,
+    /// On the spot, for simulations that must go the same way again.
+    OnTheSpot,
 }
 
 impl Settings {
@@ -146,6 +158,7 @@ pub enum AuthError {
 
 /// Checks passwords.
 pub struct Authenticator {
+    hashing: Hashing,
     passwd_file: Option<PathBuf>,
     users: ArcSwap<Users>,
     disguise: Arc<Disguise>,
@@ -178,6 +191,7 @@ impl Authenticator {
             disguise: Arc::new(Disguise::open(settings.disguise_file.as_deref())?),
             dovecot: settings.dovecot.map(dovecot::Client::new),
             delays: Semaphore::new(DELAYS_MAX),
+            hashing: settings.hashing,
             passwd_file: settings.passwd_file,
             users: ArcSwap::from_pointee(users.unwrap_or_default()),
             stamp: Mutex::new(stamp),
@@ -415,7 +429,11 @@ impl Authenticator {
             password: password.clone(),
             _turn: turn,
         };
-        match tokio::task::spawn_blocking(|| job.run()).await {
+        let is_right = match self.hashing {
+            Hashing::Threads => tokio::task::spawn_blocking(|| job.run()).await,
+            Hashing::OnTheSpot => Ok(job.run()),
+        };
+        match is_right {
             Ok(true) => {
                 self.remember(&users, known.login.clone(), (attempt, known, password));
                 Verdict::Accepted(known.login.clone())

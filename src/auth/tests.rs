@@ -28,6 +28,7 @@ impl Desk {
             disguise_file: None,
             cache_entries_max: 100,
             cache_ttl: Duration::from_secs(600),
+            hashing: Hashing::default(),
             checks_max: 2,
             pace: pace(3),
         };
@@ -252,6 +253,7 @@ fn a_bad_file_is_an_error_at_start() {
         disguise_file: None,
         cache_entries_max: 1,
         cache_ttl: Duration::from_secs(1),
+        hashing: Hashing::default(),
         checks_max: 1,
         pace: pace(1),
     };

@@ -360,6 +360,7 @@ fn check_auth(
         disguise_file: Some(server.state_dir.join("login-disguise")),
         cache_entries_max: to_usize(at.within("cache_entries_max", cached, 10_000, 0..=10_000_000)),
         cache_ttl: length(at.within("cache_ttl", &s.cache_ttl, seconds(300), seconds(0)..=DAY)),
+        hashing: auth::Hashing::default(),
         checks_max: usize::from(at.within("checks_max", &s.checks_max, 4, 1..=256)),
         pace: check_pace(&mut at, s),
     };
