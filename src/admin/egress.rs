@@ -47,6 +47,14 @@ pub struct ChoiceView {
     pub reason: String,
 }
 
+/// The address that a path names.
+///
+/// # Errors
+/// [`AdminError::Invalid`] if it is none.
+pub fn egress_address(text: &str) -> Result<IpAddr, AdminError> {
+    text.parse().map_err(|_| AdminError::Invalid(format!("{text:?} is no IP address")))
+}
+
 /// All addresses that next hops stand for.
 pub async fn egress(admin: &Admin) -> Vec<EgressView> {
     let readiness = admin.health.readiness().await;
@@ -105,6 +113,8 @@ async fn choose(
     actor: &Actor,
 ) -> Result<EgressView, AdminError> {
     let reason = check_reason(Some(&why.reason))?;
+    // A mapped address is the IPv4 address that it stands for, here as in the configuration.
+    let address = address.to_canonical();
     let view = of(admin, address).await?;
     let is_free = view.mail == "free" && view.choice.is_none();
     let is_chosen = view.choice.as_ref().is_some_and(|chosen| chosen.choice == choice);
@@ -134,6 +144,6 @@ async fn choose(
 }
 
 async fn of(admin: &Admin, address: IpAddr) -> Result<EgressView, AdminError> {
-    let found = egress(admin).await.into_iter().find(|view| view.address == address.to_canonical());
+    let found = egress(admin).await.into_iter().find(|view| view.address == address);
     found.ok_or_else(|| AdminError::NotFound(format!("no next hop stands for {address}")))
 }

@@ -45,7 +45,9 @@ pub use complaint::{
     ComplaintRequest, ComplaintTold, ComplaintView, ComplaintsRequest, add_complaint, add_report,
     complaints,
 };
-pub use egress::{ChoiceView, EgressChoices, EgressView, egress, pause_egress, resume_egress};
+pub use egress::{
+    ChoiceView, EgressChoices, EgressView, egress, egress_address, pause_egress, resume_egress,
+};
 pub use events::{EventRequest, EventView, event_filter, events, newest_event};
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, accounts_of, list};

@@ -4,14 +4,13 @@ use super::{
     caller::Caller,
     control::{Answer, answer, decode},
 };
-use crate::admin::{self, Admin, AdminError, Why};
+use crate::admin::{self, Admin, Why};
 use axum::{
     Router,
     body::Bytes,
     extract::{ConnectInfo, Path, State},
     routing::{get, post},
 };
-use std::net::IpAddr;
 
 pub(super) fn routes() -> Router<Admin> {
     Router::new()
@@ -46,7 +45,9 @@ async fn pause(
     body: Bytes,
 ) -> Answer {
     let why: Why = decode(&body)?;
-    answer(admin::pause_egress(&admin, address_of(&address)?, &why, caller.actor()).await)
+    answer(
+        admin::pause_egress(&admin, admin::egress_address(&address)?, &why, caller.actor()).await,
+    )
 }
 
 async fn resume(
@@ -56,10 +57,7 @@ async fn resume(
     body: Bytes,
 ) -> Answer {
     let why: Why = decode(&body)?;
-    answer(admin::resume_egress(&admin, address_of(&address)?, &why, caller.actor()).await)
-}
-
-fn address_of(text: &str) -> Result<IpAddr, AdminError> {
-    let wrong = |_| AdminError::Invalid(format!("{text:?} is no IP address"));
-    text.parse().map_err(wrong)
+    answer(
+        admin::resume_egress(&admin, admin::egress_address(&address)?, &why, caller.actor()).await,
+    )
 }

@@ -149,9 +149,11 @@ impl<F: Fn() -> Settings + Send + Sync> Egress<F> {
                 }
             }
         }
-        while known.len() > MATTERS_MAX {
-            known.pop_first();
-        }
+        // What is over cannot come back: it would begin at another time.
+        known.retain(|(address, list, since)| {
+            let same = |listing: &Listing| listing.list == *list && listing.since == *since;
+            listings.of(*address).iter().any(same)
+        });
         Ok(())
     }
 
@@ -263,5 +265,5 @@ fn matter(body: &str) -> Option<Matter> {
 }
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Listings that are known to have been looked into.
+/// The newest listings that are known from before a start to have been looked into.
 const MATTERS_MAX: usize = 500;

@@ -182,7 +182,8 @@ fn mail_waits_while_its_only_way_is_paused_and_a_person_can_let_it_go() {
     hook.wait_for("the alert", |json| json["condition_name"] == "egress-paused");
 
     gate.tollgate(&["blocklist", "resume", "192.0.2.99", "--reason", "x"]).badly();
-    let resume = ["blocklist", "resume", ONE, "--reason", "the list is wrong"];
+    let mapped = format!("::ffff:{ONE}");
+    let resume = ["blocklist", "resume", &mapped, "--reason", "the list is wrong"];
     gate.tollgate(&resume).well();
     wait_for("mail", || (send(&gate).code == 250).then_some(()));
     gate.tollgate(&resume).badly();

@@ -7,11 +7,10 @@ use super::{
     input::{Body, Name},
 };
 use crate::{
-    admin::{self, AdminError, CheckView, EgressView, ListingsView, SubjectListings, Why},
+    admin::{self, CheckView, EgressView, ListingsView, SubjectListings, Why},
     types::Via,
 };
 use axum::{Json, extract::State};
-use std::net::IpAddr;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
@@ -114,7 +113,7 @@ async fn pause(
     Name(address): Name,
     Body(why): Body<Why>,
 ) -> Answer<EgressView> {
-    let (address, actor) = (address_of(&address)?, caller.actor(Via::Api));
+    let (address, actor) = (admin::egress_address(&address)?, caller.actor(Via::Api));
     Ok(Json(admin::pause_egress(&state.admin, address, &why, &actor).await?))
 }
 
@@ -139,11 +138,6 @@ async fn resume(
     Name(address): Name,
     Body(why): Body<Why>,
 ) -> Answer<EgressView> {
-    let (address, actor) = (address_of(&address)?, caller.actor(Via::Api));
+    let (address, actor) = (admin::egress_address(&address)?, caller.actor(Via::Api));
     Ok(Json(admin::resume_egress(&state.admin, address, &why, &actor).await?))
-}
-
-fn address_of(text: &str) -> Result<IpAddr, AdminError> {
-    let wrong = |_| AdminError::Invalid(format!("{text:?} is no IP address"));
-    text.parse().map_err(wrong)
 }
