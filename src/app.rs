@@ -27,6 +27,7 @@ use crate::{
         connect::{Network, Verification, client_config},
         descriptors,
     },
+    resolve::Lookups,
     rules::{
         availability::Sla,
         blocklist::Listings,
@@ -233,7 +234,8 @@ impl App {
         let doors = open_doors(&config, &gate, tls.as_ref())?;
         let (pulse, beats) = Pulse::of(doors.iter().map(|open| open.sockets.len()).sum());
         let (deliverers, _) = watch::channel(0);
-        let blocklist = build_blocklist(&config)?;
+        let blocklist = build_blocklist(&config, &gate.clock)?;
+        gate.lookups.store(blocklist.lookups());
         let (blocklist_view, blocklist_desk) = watchers::blocklist_desk();
         Ok(Self {
             blocklist: Arc::new(ArcSwap::from_pointee(blocklist)),
@@ -633,6 +635,7 @@ impl App {
         self.outfit.store(Arc::new(outfit));
         self.reaction.store(Arc::new(config.reaction.clone()));
         if let Some(blocklist) = blocklist {
+            self.gate.lookups.store(blocklist.lookups());
             self.blocklist.store(Arc::new(blocklist));
         }
         self.store.set_history(config.store.history);
@@ -661,7 +664,7 @@ impl App {
     /// Another setup for blocklists; none if it is the same, so that what they were asked and answered goes on.
     fn new_blocklist(&self, config: &Config) -> Result<Option<BlocklistSetup>, AppError> {
         let differs = config.blocklist != self.config.blocklist;
-        differs.then(|| build_blocklist(config)).transpose()
+        differs.then(|| build_blocklist(config, &self.gate.clock)).transpose()
     }
 
     /// A deliverer for other next hops; none if they are the same, so that connections, health and what is known of their
@@ -758,6 +761,7 @@ pub fn build_gate(config: &Config, ground: Ground) -> Result<Gate, AppError> {
         steering,
         scanners: ArcSwap::from_pointee(build_scanners(config, &clock, &events)?),
         judge: ArcSwap::from_pointee(build_judge(config)),
+        lookups: ArcSwap::from_pointee(Lookups::none()),
         court: Court::new(standings, recipients),
         mailboxes,
         spool: open_spool(config, &clock, &events)?,
@@ -871,8 +875,8 @@ fn quickstart_text(config: &Config, login: &str) -> String {
     lines.join("\n")
 }
 
-fn build_blocklist(config: &Config) -> Result<BlocklistSetup, AppError> {
-    BlocklistSetup::new(config.blocklist.clone()).named("blocklist")
+fn build_blocklist(config: &Config, clock: &Clock) -> Result<BlocklistSetup, AppError> {
+    BlocklistSetup::new(config.blocklist.clone(), clock).named("blocklist")
 }
 
 fn build_outfit(config: &Config) -> Result<Outfit, AppError> {

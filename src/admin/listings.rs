@@ -56,10 +56,56 @@ pub struct ListView {
     pub tested: Option<Timestamp>,
     /// Until when it is left alone, because it refused to answer.
     pub rests_until: Option<Timestamp>,
-    /// How often it was asked since the program started.
+    /// How often it was asked about itself and about what is watched since the program started.
     pub queries: u64,
+    /// What it is asked about: `own`, `clients`, `links`.
+    #[serde(default)]
+    pub uses: Vec<ListUse>,
+    /// How often it was asked about clients and domains of messages since the program started; most answers come from memory.
+    #[serde(default)]
+    pub lookups: u64,
+    /// How many of these it listed.
+    #[serde(default)]
+    pub lookups_listed: u64,
+    /// How many of these had no answer that says anything.
+    #[serde(default)]
+    pub lookups_unanswered: u64,
     /// Under which terms it may be asked.
     pub terms: String,
+}
+
+/// What a list is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListUse {
+    /// Addresses and domains of ours.
+    Own,
+    /// Clients that log in.
+    Clients,
+    /// Domains in messages: of links, and of senders.
+    Links,
+}
+
+impl ListUse {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Clients => "clients",
+            Self::Links => "links",
+        }
+    }
+
+    /// What it is in full.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Own => "our addresses and domains",
+            Self::Clients => "clients that log in",
+            Self::Links => "domains in messages",
+        }
+    }
 }
 
 /// Whether a list can be believed.
@@ -207,7 +253,9 @@ pub async fn check_listings(admin: &Admin, subject: &str) -> Result<CheckView, A
     let lists =
         lists.ok_or_else(|| AdminError::Conflict("too many ask now; try again later".into()))?;
     if lists.is_empty() {
-        let text = format!("no list is asked that could hold {shown}: see blocklist.lists");
+        let text = format!(
+            "no list is asked that could hold {shown}: see blocklist.lists, client_lists and link_lists"
+        );
         return Err(AdminError::Invalid(text));
     }
     Ok(CheckView { at: admin.utc(), subject: shown, lists })

@@ -52,8 +52,8 @@ pub use events::{EventRequest, EventView, event_filter, events, newest_event};
 pub use explain::{explain, usage};
 pub use list::{PAGE_MAX, Page, PageRequest, accounts_of, list};
 pub use listings::{
-    CheckView, CheckedList, ListHealth, ListView, ListingView, ListingsView, Lookout, RowState,
-    SubjectListings, check_listings, listings, listings_of,
+    CheckView, CheckedList, ListHealth, ListUse, ListView, ListingView, ListingsView, Lookout,
+    RowState, SubjectListings, check_listings, listings, listings_of,
 };
 pub use plans::{PlanView, plans};
 pub use report::{

@@ -8,7 +8,7 @@ use super::{
     table::Table,
 };
 use crate::admin::{
-    CheckView, CheckedList, EgressView, ListView, ListingView, ListingsView, RowState, Why,
+    CheckView, CheckedList, EgressView, ListUse, ListView, ListingView, ListingsView, RowState, Why,
 };
 use hyper::Method;
 use std::{fmt::Write, net::IpAddr};
@@ -68,7 +68,7 @@ fn status_text(view: &ListingsView) -> String {
     let mut text = String::new();
     if view.lists.is_empty() {
         return String::from(
-            "no blocklist is asked; name those that you may ask in blocklist.lists\n",
+            "no blocklist is asked; name those that you may ask in blocklist.lists, client_lists and link_lists\n",
         );
     }
     let mut matrix =
@@ -120,7 +120,7 @@ fn meaning_text(row: &ListingView) -> String {
 }
 
 fn lists_table(lists: &[ListView]) -> String {
-    let mut table = Table::new(&["LIST", "ZONE", "TESTS", "TESTED", "ASKED"]);
+    let mut table = Table::new(&["LIST", "ZONE", "ABOUT", "TESTS", "TESTED", "ASKED", "FOR MAIL"]);
     for list in lists {
         let detail = list.detail.as_ref().map(|detail| format!(": {detail}"));
         let rests = list.rests_until.map(|until| format!("; left alone until {}", at_text(until)));
@@ -128,12 +128,30 @@ fn lists_table(lists: &[ListView]) -> String {
         table.row([
             list.list.clone(),
             list.zone.clone(),
+            uses_text(&list.uses),
             format!("{}{detail}{rests}", list.health.name()),
             list.tested.map_or_else(dash, at_text),
             list.queries.to_string(),
+            for_mail_text(list),
         ]);
     }
     table.render("  ")
+}
+
+fn uses_text(uses: &[ListUse]) -> String {
+    let names: Vec<&str> = uses.iter().map(|used| used.name()).collect();
+    if names.is_empty() { dash() } else { names.join("+") }
+}
+
+/// How often a list was asked for messages, and how many of them it listed.
+fn for_mail_text(list: &ListView) -> String {
+    if list.uses.iter().all(|used| *used == ListUse::Own) {
+        return dash();
+    }
+    format!(
+        "{} ({} listed, {} unanswered)",
+        list.lookups, list.lookups_listed, list.lookups_unanswered
+    )
 }
 
 fn check_text(view: &CheckView) -> String {
@@ -219,6 +237,10 @@ mod tests {
             tested: Some(at("2026-11-28T00:00:00Z")),
             rests_until: None,
             queries: 7,
+            uses: vec![ListUse::Own, ListUse::Clients],
+            lookups: 9,
+            lookups_listed: 2,
+            lookups_unanswered: 1,
             terms: "with a key".into(),
         };
         let view = ListingsView {
@@ -239,8 +261,8 @@ mod tests {
              192.0.2.1  own   unknown (was clean)  2026-11-27T00:00:00Z  -          2026-11-28T00:00:00Z  no answer in time\n\
              \n\
              lists\n\
-             \x20 LIST  ZONE               TESTS                       TESTED                ASKED\n\
-             \x20 zen   <key>.zen.example  impaired: it may be closed  2026-11-28T00:00:00Z      7\n\
+             \x20 LIST  ZONE               ABOUT        TESTS                       TESTED                ASKED  FOR MAIL\n\
+             \x20 zen   <key>.zen.example  own+clients  impaired: it may be closed  2026-11-28T00:00:00Z      7  9 (2 listed, 1 unanswered)\n\
              \n\
              resolvers  127.0.0.1:53, those of the system: NO LIST IS ANSWERED\n\
              \n\

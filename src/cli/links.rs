@@ -19,7 +19,7 @@ pub(super) fn check_config(path: &Path) -> Result<(), CliError> {
         Some(budget) => budget.warnings,
         None => vec![format!("{descriptors} file descriptors (ulimit -Hn) are too few to serve")],
     });
-    for list in &config.blocklist.lists {
+    for list in &config.blocklist.all_lists() {
         output::print(&format!("blocklist {}: {}\n", list.name(), list.terms()));
     }
     for warning in &warnings {

@@ -4,20 +4,21 @@ use super::{
     checker::At,
     next_hop::read_secret,
     place_and_message,
-    written::{Blocklist, Section},
+    written::{Blocklist, Key, Section},
 };
 use crate::{
-    resolve,
+    resolve::{self, LookupSettings},
     rules::{
-        blocklist::{LISTS_MAX, List, Lists, SUBJECTS_MAX, Subject, Written},
+        blocklist::{Kind, LISTS_MAX, List, Lists, SUBJECTS_MAX, Subject, Written},
         egress::{self, OnListing},
     },
     types::Span,
     watch::{BlocklistSettings, Reaction},
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     ops::RangeInclusive,
     path::Path,
     sync::{Arc, LazyLock},
@@ -32,7 +33,15 @@ pub(super) fn check(
     let mut at = root.inside("blocklist");
     let s = at.open(section);
     let known = check_file(&mut at, s);
-    let lists = check_lists(&mut at, s, &known);
+    let Asked { lists, clients, domains } = check_lists(&mut at, s, &known);
+    let lookups = LookupSettings {
+        clients,
+        domains,
+        time_max: at
+            .within("lookup_time_max", &s.lookup_time_max, LOOKUP_TIME_MAX, LOOKUP_TIMES)
+            .length(),
+        per_minute: at.or("lookups_per_minute", &s.lookups_per_minute, LOOKUPS_PER_MINUTE),
+    };
     let addresses = at.or("addresses", &s.addresses, Vec::new()).into_iter().map(|parsed| parsed.0);
     let domains = at.or("domains", &s.domains, Vec::new());
     for domain in &domains {
@@ -62,7 +71,7 @@ pub(super) fn check(
     }
     let interval = at.within("interval", &s.interval, Span::from_secs(1_200), INTERVALS).length();
     let resolve = resolve::Settings { servers, timeout, tries, time_max };
-    BlocklistSettings { lists, subjects, interval, resolve }
+    BlocklistSettings { lists, lookups, subjects, interval, resolve }
 }
 
 /// What follows when one of the addresses is listed that next hops stand for.
@@ -96,27 +105,38 @@ pub(super) fn watched(
     subjects.into_iter().collect()
 }
 
-fn check_lists(at: &mut At<'_>, s: &Blocklist, known: &Lists) -> Vec<Arc<List>> {
-    let names = at.or("lists", &s.lists, Vec::new());
+/// The lists that are asked, by what they are asked about.
+struct Asked {
+    lists: Vec<Arc<List>>,
+    clients: Vec<Arc<List>>,
+    domains: Vec<Arc<List>>,
+}
+
+fn check_lists(at: &mut At<'_>, s: &Blocklist, known: &Lists) -> Asked {
+    let own = names(at, "lists", &s.lists);
+    let clients = names(at, "client_lists", &s.client_lists);
+    let links = names(at, "link_lists", &s.link_lists);
+    let all: BTreeSet<&String> = own.iter().chain(&clients).chain(&links).collect();
+    if all.len() > LISTS_MAX {
+        at.wrong("lists", format!("{} lists in all, wanted at most {LISTS_MAX}", all.len()));
+    }
     let keys = at.value_ref("keys", &s.keys);
-    let no_keys = std::collections::BTreeMap::new();
+    let no_keys = BTreeMap::new();
     let keys = keys.unwrap_or(&no_keys);
-    for (name, section) in keys.iter().filter(|(name, _)| !names.contains(name)) {
+    for (name, section) in keys.iter().filter(|(name, _)| !all.contains(name)) {
         let mut inside = at.inside("keys");
         let mut inside = inside.inside(name);
         let key = inside.open(section);
         inside.value_ref("file", &key.file);
-        inside.note("is in none of blocklist.lists");
+        inside.note("is in none of lists, client_lists and link_lists");
     }
-    let mut lists: Vec<Arc<List>> = Vec::new();
-    for name in &names {
-        if lists.iter().any(|list| **list.name() == **name) {
-            at.wrong("lists", format!("{name:?} stands there twice"));
-            continue;
-        }
+    let mut ready = BTreeMap::new();
+    for name in all {
+        let key_in_config = key_naming(name, (&own, &clients));
         let Some(list) = known.named(name) else {
             let names: Vec<&str> = known.names().collect();
-            at.wrong("lists", format!("{name:?} is unknown; known are {}", names.join(", ")));
+            let names = names.join(", ");
+            at.wrong(key_in_config, format!("{name:?} is unknown; known are {names}"));
             continue;
         };
         let mut inside = at.inside("keys");
@@ -125,19 +145,62 @@ fn check_lists(at: &mut At<'_>, s: &Blocklist, known: &Lists) -> Vec<Arc<List>> 
         let file = key.and_then(|key| inside.required("file", &key.file, "a file with the key"));
         let secret = file.and_then(|file| read_secret(&mut inside, "file", &file));
         match secret.map(|secret| list.with_key(&secret)) {
-            Some(Ok(keyed)) => lists.push(Arc::new(keyed)),
+            Some(Ok(keyed)) => {
+                ready.insert(name, Arc::new(keyed));
+            }
             Some(Err(detail)) => inside.wrong("file", detail),
             None if key.is_some() => {}
             None if list.needs_key() => {
-                at.wrong("lists", format!("{name:?} needs a key: see blocklist.keys"));
+                at.wrong(key_in_config, format!("{name:?} needs a key: see blocklist.keys"));
             }
-            None => lists.push(list.clone()),
+            None => {
+                ready.insert(name, list.clone());
+            }
         }
     }
-    if lists.len() > LISTS_MAX {
-        at.wrong("lists", format!("wanted at most {LISTS_MAX}"));
+    let lists = |names: &[String]| -> Vec<Arc<List>> {
+        names.iter().filter_map(|name| ready.get(name).cloned()).collect()
+    };
+    let asked = Asked { lists: lists(&own), clients: lists(&clients), domains: lists(&links) };
+    for list in asked.clients.iter().filter(|list| !list.is_for_clients()) {
+        let may =
+            known.names().filter(|name| known.named(name).is_some_and(|l| l.is_for_clients()));
+        let may = may.collect::<Vec<_>>().join(", ");
+        let detail = format!(
+            "{:?} must not be asked about clients: it may list addresses for being dynamic, as those of customers are; those that \
+             may are {may}",
+            list.name()
+        );
+        at.wrong("client_lists", detail);
     }
-    lists
+    for list in asked.domains.iter().filter(|list| !list.kinds().contains(&Kind::Domain)) {
+        at.wrong("link_lists", format!("{:?} holds no domains", list.name()));
+    }
+    asked
+}
+
+/// The names that a key holds, each once.
+fn names(at: &mut At<'_>, key: &'static str, written: &Key<Vec<String>>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in at.or(key, written, Vec::new()) {
+        if names.contains(&name) {
+            at.wrong(key, format!("{name:?} stands there twice"));
+        } else {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The first key that names a list.
+fn key_naming(name: &String, (own, clients): (&[String], &[String])) -> &'static str {
+    if own.contains(name) {
+        "lists"
+    } else if clients.contains(name) {
+        "client_lists"
+    } else {
+        "link_lists"
+    }
 }
 
 /// The lists that ship, with those of the file that `blocklist.lists_file` names.
@@ -172,6 +235,12 @@ static BUILT_IN: LazyLock<Lists> = LazyLock::new(|| {
 const TIMEOUTS: RangeInclusive<Span> =
     Span::new(std::time::Duration::from_millis(100))..=Span::from_secs(5);
 const TIMES: RangeInclusive<Span> = Span::from_secs(1)..=Span::from_secs(10);
+/// A message of a person waits as little as a page.
+const LOOKUP_TIME_MAX: Span = Span::new(std::time::Duration::from_millis(500));
+const LOOKUP_TIMES: RangeInclusive<Span> =
+    Span::new(std::time::Duration::from_millis(50))..=Span::from_secs(5);
+/// Well below what lists give away for nothing in a day, were it so all day long.
+const LOOKUPS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(200).expect("it is not 0");
 const INTERVALS: RangeInclusive<Span> = Span::from_secs(900)..=Span::from_secs(1_800);
 /// As long as it is counted who sent by which address.
 const WINDOWS: RangeInclusive<Span> = Span::from_secs(3_600)..=Span::from_secs(7 * 86_400);

@@ -39,6 +39,7 @@ use std::{
     collections::BTreeMap,
     fmt::Display,
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     path::PathBuf,
     str::FromStr,
 };
@@ -257,6 +258,10 @@ tables! {
     }
     Blocklist {
         lists: Key<Vec<String>>,
+        client_lists: Key<Vec<String>>,
+        link_lists: Key<Vec<String>>,
+        lookup_time_max: Key<Span>,
+        lookups_per_minute: Key<NonZeroU32>,
         lists_file: Key<PathBuf>,
         keys: Key<BTreeMap<String, Section<BlocklistKey>>>,
         addresses: Key<Vec<Parsed<IpAddr>>>,

@@ -11,7 +11,9 @@ use crate::{
     deliver::{Handover, Verdict as HandoverVerdict},
     event::{Charged, Evidence, Judgement, LimitHit},
     message::{self, Excerpt, Facts, Form, facts::registrable},
+    resolve::Found,
     rules::{
+        blocklist::Subject,
         judgement::{Opinion, Settings},
         limits::Mode,
         scan,
@@ -77,6 +79,8 @@ pub(super) struct Known {
     pub(super) unknown: u32,
     /// What is known of the text, once it was looked at.
     text: Option<SeenText>,
+    /// What of it is on blocklists.
+    on_lists: Found,
     /// What is told of it.
     pub(super) told: Option<Box<Judgement>>,
 }
@@ -120,8 +124,9 @@ impl Sender<'_> {
         let mut found = judge.content.judge(&facts);
         found.add(scan::hit(&transaction.scans, judge.settings.spam.tag_score));
         let own_domains = own_domains(transaction, &charged);
-        let beside =
-            Beside { own_domains: &own_domains, score: found.score, has_listed_link: false };
+        transaction.known.on_lists = self.ask_lists(transaction, &charged, Some(&facts)).await;
+        let has_listed_link = !transaction.known.on_lists.domains.is_empty();
+        let beside = Beside { own_domains: &own_domains, score: found.score, has_listed_link };
         transaction.known.text = Some(SeenText {
             text: Text::of(&facts, &beside),
             from: facts.authors.from.first().map(ToString::to_string).unwrap_or_default(),
@@ -174,6 +179,7 @@ impl Sender<'_> {
         let judge = self.gate.judge.load_full();
         // Whoever gives a message up because of one recipient has not written to the others.
         transaction.known.taken.clear();
+        transaction.known.on_lists = self.ask_lists(transaction, &charged, None).await;
         if self.look(transaction, &charged, Look::Ahead, &judge).await.is_err() {
             return;
         }
@@ -182,6 +188,31 @@ impl Sender<'_> {
         }
         let answers = Answers { taken: 0, unknown: transaction.known.unknown, called_spam: None };
         let _told = self.look(transaction, &charged, Look::Back(&answers), &judge).await;
+    }
+
+    /// What lists say of whoever logged in, and of the domains that a text names as far as it is there. Waits no longer than the
+    /// lookups' budget.
+    async fn ask_lists(
+        &self,
+        transaction: &Transaction,
+        charged: &Charged,
+        facts: Option<&Facts>,
+    ) -> Found {
+        let lookups = self.gate.lookups.load_full();
+        let is_login = matches!(charged.evidence, Evidence::Auth | Evidence::XclientLogin);
+        let asks = is_login && lookups.asks_about_clients();
+        let client = transaction.client;
+        let client = (asks && transaction.policy.charges_client(client)).then(|| client.address());
+        let domains = match facts {
+            Some(facts) if lookups.asks_about_domains() => {
+                domains_of(facts, transaction.mail.sender.address())
+            }
+            _ => Vec::new(),
+        };
+        if client.is_none() && domains.is_empty() {
+            return Found::default();
+        }
+        lookups.ask(client, &domains).await
     }
 
     async fn look(
@@ -200,7 +231,7 @@ impl Sender<'_> {
             at: self.gate.clock.now(),
             client: client.then(|| Client {
                 place: Some(judge.networks.place_of(transaction.client)),
-                is_listed: false,
+                is_listed: !known.on_lists.client.is_empty(),
             }),
             recipients: &recipients,
             over_limit: transaction.limited,
@@ -237,7 +268,13 @@ impl Sender<'_> {
             subject,
             recipients: u32::try_from(recipients).unwrap_or(u32::MAX),
             points: opinion.points,
-            reasons: opinion.reasons.iter().map(ToString::to_string).chain(hits).collect(),
+            reasons: opinion
+                .reasons
+                .iter()
+                .map(ToString::to_string)
+                .chain(hits)
+                .chain(known.on_lists.says())
+                .collect(),
         }
     }
 
@@ -334,7 +371,7 @@ impl Known {
         let score = self.text.as_ref().and_then(|seen| seen.text.score);
         let told = self.told.get_or_insert_with(|| {
             let is_spam = score.is_some_and(|score| score >= judge.settings.spam.tag_score);
-            Box::new(Judgement { score, is_spam, points: 0.0, reasons: Vec::new() })
+            Box::new(Judgement { score, is_spam, points: 0.0, reasons: self.on_lists.says() })
         });
         told.points = opinion.points;
         told.reasons.extend(opinion.reasons.iter().map(ToString::to_string));
@@ -365,6 +402,23 @@ fn own_domains(transaction: &Transaction, charged: &Charged) -> Vec<String> {
         allowed.iter().filter_map(|entry| entry.rsplit_once('@').map(|(_, domain)| domain));
     let own = charged.account.domain().into_iter().chain(sender).chain(allowed);
     own.map(|domain| registrable(&domain.to_lowercase())).collect()
+}
+
+/// The domains that lists are asked about, each once: the sender's first, then those of links. Addresses are none, and neither is
+/// what nobody can register.
+fn domains_of(facts: &Facts, sender: Option<&Address>) -> Vec<Subject> {
+    let from = facts.authors.from.iter().map(Address::domain);
+    let senders =
+        from.chain(sender.map(Address::domain)).map(|domain| registrable(&domain.to_lowercase()));
+    let links = facts.links.iter().map(|link| link.domain.clone());
+    let mut domains: Vec<Subject> = Vec::new();
+    for domain in senders.chain(links) {
+        let Ok(subject @ Subject::Domain(_)) = domain.parse() else { continue };
+        if !domains.contains(&subject) && psl::domain_str(&domain).is_some() {
+            domains.push(subject);
+        }
+    }
+    domains
 }
 
 fn called_spam(answer: &Reply, judge: &Judge) -> Option<Refused> {

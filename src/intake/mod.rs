@@ -23,6 +23,7 @@ use crate::{
     event::{Events, Evidence},
     message::SubjectKey,
     net::{ClientCertificates, TlsServer},
+    resolve::Lookups,
     rules::{identity::Proxied, policy::Policy, verdict::Moment},
     scan::Scanners,
     smtp::{data::LineEndings, server::SessionSettings},
@@ -58,6 +59,8 @@ pub struct Gate {
     pub scanners: ArcSwap<Scanners>,
     /// What messages and their senders are judged by.
     pub judge: ArcSwap<Judge>,
+    /// Whoever asks blocklists about clients and links.
+    pub lookups: ArcSwap<Lookups>,
     /// What senders did, and what follows.
     pub court: Court,
     /// How full mailboxes are.

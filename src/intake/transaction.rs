@@ -236,6 +236,9 @@ impl<'a> Sender<'a> {
             auth::Verdict::Unavailable => (LoginAnswer::Unavailable, "unavailable"),
         };
         self.tell_login(&request.login, request.mechanism, client, result);
+        if result == "ok" && self.gate.policy.load().charges_client(client) {
+            self.gate.lookups.load().expect(client.address());
+        }
         answer
     }
 

@@ -1,8 +1,12 @@
 //! DNS: what resolvers say about one absolute name. Only the resolvers that are configured are asked, or those of the system; never
 //! a public one because nothing else was said.
 //!
-//! Nothing is remembered here: whoever asks knows how old an answer may be. An answer that was cut off is fetched again over TCP,
+//! [`Resolver`] remembers nothing: whoever asks knows how old an answer may be. An answer that was cut off is fetched again over TCP,
 //! no search domain is ever added, and a question ends within its budget whatever the resolvers do.
+
+mod lookups;
+
+pub use lookups::{Found, LookupCounts, LookupSettings, Lookups, OnList};
 
 use crate::rules::blocklist::{Answer, Failure};
 use hickory_resolver::{
@@ -96,6 +100,12 @@ impl Resolver {
             Err(Answer::Failed(failure)) => Err(failure),
             Err(_) => Ok(None),
         }
+    }
+
+    /// True of a name that can be asked for at all.
+    #[must_use]
+    pub fn can_ask(name: &str) -> bool {
+        Name::from_ascii(name).is_ok()
     }
 
     async fn look_up(&self, name: &str, record: RecordType) -> Result<Lookup, Answer> {

@@ -6,6 +6,7 @@
 pub mod alarm;
 pub mod availability;
 pub mod blocklist;
+pub(crate) mod breaker;
 pub mod egress;
 pub mod identity;
 pub mod judgement;

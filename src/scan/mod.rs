@@ -1,19 +1,20 @@
 //! Other programs that look into finished messages: Rspamd and ClamAV.
 //!
 //! Each is asked with a time budget; a bounded number of messages is looked into at a time, and one that fails again and again is
-//! left alone for a while ([`breaker`]). What follows from their answers is decided by [`crate::rules::scan`].
+//! left alone for a while. What follows from their answers is decided by [`crate::rules::scan`].
 
-mod breaker;
 pub mod clamav;
 pub mod rspamd;
 
 use crate::{
     clock::Clock,
     event::{Event, Events, Scanned, Scanner, ScannerState, Scans},
-    rules::scan::ScanPolicy,
+    rules::{
+        breaker::{Breaker, Change},
+        scan::ScanPolicy,
+    },
     types::ClientIp,
 };
-use breaker::{Breaker, Change};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rspamd::Rspamd;

@@ -10,6 +10,7 @@ use crate::{
         Event, Evidence, Listener, MessageReport, Outcome, Refusal, RefusalReason, Scanned,
         Scanner, Scans,
     },
+    resolve::LookupCounts,
     types::{Scope, SubjectId, Timestamp},
 };
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
@@ -159,6 +160,8 @@ pub struct BlocklistFigures {
     pub tested: Option<Timestamp>,
     /// How often it was asked.
     pub queries: u64,
+    /// How often it was asked for messages.
+    pub lookups: LookupCounts,
     /// Of how many subjects nothing is known.
     pub unknown: usize,
 }
@@ -345,6 +348,13 @@ impl Metrics {
             let labels = vec![Label::new("list", figures.list.to_string())];
             counter(&self.recorder, "tollgate_blocklist_queries_total", labels)
                 .absolute(figures.queries);
+            let LookupCounts { asked, listed, unanswered } = figures.lookups;
+            let clean = asked.saturating_sub(listed).saturating_sub(unanswered);
+            for (result, count) in [("listed", listed), ("clean", clean), ("unknown", unanswered)] {
+                let list = Label::new("list", figures.list.to_string());
+                let labels = vec![list, Label::new("result", result)];
+                counter(&self.recorder, "tollgate_blocklist_lookups_total", labels).absolute(count);
+            }
         }
     }
 
@@ -959,7 +969,8 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_blocklist_up", "1 while a list's own tests are right"),
     ("tollgate_blocklist_resolvers_up", "0 while no list is answered"),
     ("tollgate_blocklist_tested_seconds", "When a list was tested last, in seconds since 1970"),
-    ("tollgate_blocklist_queries_total", "Questions to a list"),
+    ("tollgate_blocklist_queries_total", "Questions to a list about itself and what is watched"),
+    ("tollgate_blocklist_lookups_total", "Questions to a list about clients and domains of mail"),
     ("tollgate_sla_target_ratio", "The share of minutes that was promised"),
     ("tollgate_sla_budget_seconds", "How long mail may not flow in this month"),
     ("tollgate_sla_budget_used_seconds", "How long mail did not flow in this month"),

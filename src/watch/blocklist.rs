@@ -6,12 +6,12 @@
 
 use crate::{
     admin::{
-        CheckedList, ListHealth, ListView, ListingView, ListingsView, Lookout, RowState,
+        CheckedList, ListHealth, ListUse, ListView, ListingView, ListingsView, Lookout, RowState,
         SubjectListings,
     },
     clock::Clock,
     event::{BlocklistState, Event, Events, ListingState},
-    resolve::{self, ResolveError, Resolver},
+    resolve::{self, LookupCounts, LookupSettings, Lookups, ResolveError, Resolver},
     rules::blocklist::{
         Answer, Change, Doubt, Failure, Finding, Happening, Health, Lane, List, Listed, Listing,
         Listings, Purpose, Question, Record, Roster, Row, Saved, Severity, Step, Subject, Verdict,
@@ -37,8 +37,10 @@ use tokio::{
 /// What is looked at, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlocklistSettings {
-    /// The lists that are asked.
+    /// The lists that are asked about what is watched.
     pub lists: Vec<Arc<List>>,
+    /// What is asked for messages, and which lists.
+    pub lookups: LookupSettings,
     /// What is watched, at most [`SUBJECTS_MAX`](crate::rules::blocklist::SUBJECTS_MAX).
     pub subjects: Vec<Subject>,
     /// How often each is asked about.
@@ -47,10 +49,34 @@ pub struct BlocklistSettings {
     pub resolve: resolve::Settings,
 }
 
+impl BlocklistSettings {
+    /// All lists that are asked anything, each once; their order is that of their numbers.
+    #[must_use]
+    pub fn all_lists(&self) -> Vec<Arc<List>> {
+        let mut all = self.lists.clone();
+        for list in self.lookups.clients.iter().chain(&self.lookups.domains) {
+            if !all.contains(list) {
+                all.push(list.clone());
+            }
+        }
+        all
+    }
+
+    fn uses_of(&self, list: &Arc<List>) -> Vec<ListUse> {
+        let uses = [
+            (&self.lists, ListUse::Own),
+            (&self.lookups.clients, ListUse::Clients),
+            (&self.lookups.domains, ListUse::Links),
+        ];
+        uses.into_iter().filter(|(lists, _)| lists.contains(list)).map(|(_, used)| used).collect()
+    }
+}
+
 /// The settings and the resolvers that they name.
 pub struct BlocklistSetup {
     settings: BlocklistSettings,
     resolver: Option<Arc<Resolver>>,
+    lookups: Arc<Lookups>,
 }
 
 impl BlocklistSetup {
@@ -58,10 +84,20 @@ impl BlocklistSetup {
     ///
     /// # Errors
     /// [`ResolveError`] if the resolvers cannot be used.
-    pub fn new(settings: BlocklistSettings) -> Result<Self, ResolveError> {
-        let is_needed = !settings.lists.is_empty();
-        let resolver = is_needed.then(|| Resolver::new(&settings.resolve)).transpose()?;
-        Ok(Self { settings, resolver: resolver.map(Arc::new) })
+    pub fn new(settings: BlocklistSettings, clock: &Clock) -> Result<Self, ResolveError> {
+        let lists = settings.all_lists();
+        let resolver = (!lists.is_empty()).then(|| Resolver::new(&settings.resolve)).transpose()?;
+        let resolver = resolver.map(Arc::new);
+        let lookups = resolver.as_ref().map_or_else(Lookups::none, |resolver| {
+            Lookups::new(&settings.lookups, &lists, resolver, clock)
+        });
+        Ok(Self { settings, resolver, lookups: Arc::new(lookups) })
+    }
+
+    /// Asks lists for messages, of which those are believed that are found right.
+    #[must_use]
+    pub fn lookups(&self) -> Arc<Lookups> {
+        self.lookups.clone()
     }
 
     /// Says who is asked, and of resolvers that lists refuse.
@@ -237,10 +273,13 @@ impl Blocklists {
     async fn begin(&self, setup: Arc<BlocklistSetup>, mut memory: Memory) -> Patrol {
         let now = self.clock.utc();
         let settings = &setup.settings;
-        let count = u32::try_from(settings.lists.len()).unwrap_or(u32::MAX).max(1);
-        let mut lanes = Vec::with_capacity(settings.lists.len());
-        for (nth, list) in (0..).zip(&settings.lists) {
-            let held = settings.subjects.iter().filter(|subject| list.holds(subject));
+        let lists = settings.all_lists();
+        let count = u32::try_from(lists.len()).unwrap_or(u32::MAX).max(1);
+        let mut lanes = Vec::with_capacity(lists.len());
+        for (nth, list) in (0..).zip(&lists) {
+            let is_watched = settings.lists.contains(list);
+            let held = settings.subjects.iter();
+            let held = held.filter(|subject| is_watched && list.holds(subject));
             let rows = held.map(|subject| {
                 let saved = memory.remove(&(subject.clone(), list.name().clone()));
                 (subject.clone(), saved)
@@ -289,6 +328,7 @@ impl Blocklists {
         }
         let now = self.clock.utc();
         patrol.latest = patrol.latest.max(now);
+        patrol.listen(now);
         patrol.ask(now);
         patrol.expire(now);
         for happening in patrol.roster.news() {
@@ -365,8 +405,12 @@ impl Blocklists {
     fn show(&self, patrol: &mut Patrol) {
         let now = self.clock.utc();
         (patrol.shown, patrol.has_changed) = (Some(now), false);
+        for (number, lane) in patrol.roster.lanes().iter().enumerate() {
+            let is_believed = lane.health() == Health::Well && lane.rests_until().is_none();
+            patrol.setup.lookups.believe(number, is_believed);
+        }
         self.listings.store(Arc::new(self.snapshot(&patrol.roster)));
-        self.metrics.note_blocklists(&figures(&patrol.roster));
+        self.metrics.note_blocklists(&figures(patrol));
         self.desk.shown.store(Arc::new(self.view(patrol)));
     }
 
@@ -394,12 +438,16 @@ impl Blocklists {
                 })
                 .collect(),
         };
+        let of_list = |(number, lane): (usize, &Lane)| {
+            let asked = patrol.setup.lookups.counts(number);
+            list_view(lane, settings.uses_of(lane.list()), asked)
+        };
         ListingsView {
             at: self.clock.utc(),
             resolvers: patrol.setup.servers(),
             resolvers_of_system: settings.resolve.servers.is_empty(),
             resolvers_answer: !patrol.roster.is_dead(),
-            lists: patrol.roster.lanes().iter().map(list_view).collect(),
+            lists: patrol.roster.lanes().iter().enumerate().map(of_list).collect(),
             subjects: settings.subjects.iter().map(of_subject).collect(),
         }
     }
@@ -430,6 +478,14 @@ impl Blocklists {
 }
 
 impl Patrol {
+    /// Hears what lists answered for messages, where it speaks against them.
+    fn listen(&mut self, now: Timestamp) {
+        for (number, found) in self.setup.lookups.overheard() {
+            self.roster.overheard(number, &found, now);
+            self.has_changed = true;
+        }
+    }
+
     /// Asks what is to be asked now.
     fn ask(&mut self, now: Timestamp) {
         let Some(resolver) = &self.setup.resolver else { return };
@@ -566,7 +622,7 @@ fn told(happening: Happening) -> Event {
     }
 }
 
-fn list_view(lane: &Lane) -> ListView {
+fn list_view(lane: &Lane, uses: Vec<ListUse>, asked: LookupCounts) -> ListView {
     let (health, detail) = match lane.health() {
         Health::Untested => (ListHealth::Untested, None),
         Health::Well => (ListHealth::Well, None),
@@ -582,6 +638,10 @@ fn list_view(lane: &Lane) -> ListView {
         tested: lane.tested(),
         rests_until: lane.rests_until(),
         queries: lane.queries(),
+        uses,
+        lookups: asked.asked,
+        lookups_listed: asked.listed,
+        lookups_unanswered: asked.unanswered,
         terms: list.terms().to_owned(),
     }
 }
@@ -657,10 +717,11 @@ fn not_asked(lane: &Lane) -> CheckedList {
     CheckedList { unknown: Some(why), ..unknown }
 }
 
-fn figures(roster: &Roster) -> telemetry::Blocklists {
+fn figures(patrol: &Patrol) -> telemetry::Blocklists {
+    let roster = &patrol.roster;
     let mut listed = Vec::new();
     let mut lists = Vec::new();
-    for lane in roster.lanes() {
+    for (number, lane) in roster.lanes().iter().enumerate() {
         let name = lane.list().name();
         let mut unknown = 0;
         for row in lane.rows() {
@@ -675,6 +736,7 @@ fn figures(roster: &Roster) -> telemetry::Blocklists {
             is_well: lane.health() == Health::Well,
             tested: lane.tested(),
             queries: lane.queries(),
+            lookups: patrol.setup.lookups.counts(number),
             unknown,
         });
     }

@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod load;
 mod logins;
+mod lookups;
 mod mail_programs;
 mod neighbours;
 mod operators;

@@ -8,7 +8,7 @@ use super::{
     visit::Staff,
 };
 use crate::{
-    admin::{self, ListHealth, ListView, ListingView, ListingsView, RowState},
+    admin::{self, ListHealth, ListUse, ListView, ListingView, ListingsView, RowState},
     rules::blocklist::Severity,
     types::Timestamp,
 };
@@ -39,7 +39,8 @@ pub(super) struct Cell {
 
 impl Matrix {
     pub(super) fn of(view: &ListingsView) -> Self {
-        let lists: Vec<String> = view.lists.iter().map(|list| list.list.clone()).collect();
+        let own = view.lists.iter().filter(|list| list.uses.contains(&ListUse::Own));
+        let lists: Vec<String> = own.map(|list| list.list.clone()).collect();
         let rows = view.subjects.iter().map(|subject| MatrixRow {
             subject: subject.subject.clone(),
             cells: lists
@@ -100,6 +101,9 @@ struct Detail {
 
 struct ListRow {
     view: ListView,
+    /// What it is asked about.
+    uses: String,
+    asks_for_messages: bool,
     word: &'static str,
     level: &'static str,
 }
@@ -165,5 +169,7 @@ fn list_row(view: ListView) -> ListRow {
         ListHealth::Impaired => "bad",
         ListHealth::Untested => "",
     };
-    ListRow { word: view.health.name(), level, view }
+    let uses: Vec<&str> = view.uses.iter().map(|used| used.words()).collect();
+    let asks_for_messages = view.uses.iter().any(|used| *used != ListUse::Own);
+    ListRow { word: view.health.name(), level, uses: uses.join(", "), asks_for_messages, view }
 }

@@ -348,6 +348,21 @@ impl Lane {
         (found, change)
     }
 
+    /// Takes note of what the list answered to somebody else. What speaks against an answer is looked into; so is a listing, now and
+    /// then, because a list that lists the world would be believed until its next test.
+    pub(super) fn overheard(&mut self, found: &Finding, now: Timestamp) {
+        match found {
+            Finding::Clean => {}
+            Finding::Listed(_) => self.test_soon(now),
+            Finding::Unknown(doubt) => {
+                if matches!(doubt, Doubt::Refusal(_)) {
+                    self.rests_until = Some(now + REST);
+                }
+                self.doubt(*doubt, now);
+            }
+        }
+    }
+
     /// Takes what a list says to people of a subject, or nothing.
     pub fn reasoned(&mut self, subject: &Subject, text: Option<String>) {
         self.is_busy = false;

@@ -27,6 +27,7 @@ pub struct List {
     pub(super) listed: Vec<Box<str>>,
     pub(super) clean: Vec<Box<str>>,
     terms: Box<str>,
+    for_clients: bool,
 }
 
 /// What a list holds.
@@ -102,6 +103,12 @@ impl List {
         &self.terms
     }
 
+    /// True if it may be asked about clients that log in: it holds those that try stolen passwords, and not every dynamic address.
+    #[must_use]
+    pub const fn is_for_clients(&self) -> bool {
+        self.for_clients
+    }
+
     /// True if it is of no use without a key.
     #[must_use]
     pub const fn needs_key(&self) -> bool {
@@ -171,6 +178,11 @@ impl List {
             .chain(keyed.and_then(|keyed| keyed.split_once('.')).map(|(_, rest)| rest))
         {
             check_zone(zone)?;
+            if written.for_clients && DYNAMIC_ZONES.iter().any(|dynamic| is_within(zone, dynamic)) {
+                return Err(format!(
+                    "for_clients: {zone} lists dynamic addresses, from which honest clients send"
+                ));
+            }
         }
         if written.codes.is_empty() == written.bits.is_empty() {
             return Err("wanted codes, or bits".into());
@@ -186,6 +198,7 @@ impl List {
             listed: tests(written.listed.as_ref(), &written.kinds, TEST_LISTED)?,
             clean: tests(written.clean.as_ref(), &written.kinds, TEST_CLEAN)?,
             terms: written.terms.trim().into(),
+            for_clients: written.for_clients,
         };
         if list.listed.is_empty() || list.clean.is_empty() {
             return Err("without a test entry that is listed and one that is not nothing that it says can be believed".into());
@@ -202,6 +215,11 @@ fn check_zone(zone: &str) -> Result<(), String> {
     // An IPv6 name takes 64 octets before the zone, a key as many.
     let fits = zone.len() <= ZONE_BYTES_MAX && zone.split('.').all(is_label);
     if fits { Ok(()) } else { Err(format!("{zone:?} is no zone, such as bl.example.org")) }
+}
+
+fn is_within(zone: &str, other: &str) -> bool {
+    let zone = zone.to_ascii_lowercase();
+    zone.strip_suffix(other).is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
 fn codes(written: &BTreeMap<String, WrittenCode>) -> Result<Vec<(Pattern, Says)>, String> {
@@ -363,6 +381,9 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Zones that list addresses for being dynamic, as those of most customers are (Spamhaus' ZEN holds its PBL).
+const DYNAMIC_ZONES: [&str; 4] =
+    ["zen.spamhaus.org", "zen.dq.spamhaus.net", "pbl.spamhaus.org", "pbl.dq.spamhaus.net"];
 /// Lists that are known at a time.
 pub const LISTS_MAX: usize = 64;
 const CODES_MAX: usize = 256;

@@ -79,6 +79,13 @@ impl Roster {
         Some(result)
     }
 
+    /// Takes note of what a list answered to somebody else.
+    pub fn overheard(&mut self, number: usize, found: &Finding, now: Timestamp) {
+        if let Some(lane) = self.lanes.get_mut(number) {
+            lane.overheard(found, now);
+        }
+    }
+
     /// Takes note whether there was an answer; if there was none, the others are asked soon, so that it shows whose fault it is.
     pub fn hear(&mut self, number: usize, is_answered: bool, now: Timestamp) {
         let Some(silent) = self.silent.get_mut(number) else { return };

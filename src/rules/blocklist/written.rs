@@ -33,6 +33,9 @@ pub(super) struct WrittenList {
     pub(super) listed: Option<Vec<String>>,
     pub(super) clean: Option<Vec<String>>,
     pub(super) terms: String,
+    /// It may be asked about clients that log in.
+    #[serde(default)]
+    pub(super) for_clients: bool,
 }
 
 /// What a code says.

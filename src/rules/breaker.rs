@@ -1,12 +1,12 @@
-//! Whether a program that looks into messages is asked at all: one that failed a few times in a row is left alone for a while, and
-//! then asked about one message, so that its failure costs nobody else a wait.
+//! Whether somebody whom messages wait for is asked at all: who failed a few times in a row is left alone for a while, and then
+//! asked about one message, so that its failure costs nobody else a wait.
 
 use crate::types::Timestamp;
 use std::time::Duration;
 
-/// What is known of one program's health.
+/// What is known of somebody's health.
 #[derive(Debug, Default)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     /// Failures in a row.
     failures: u32,
     /// Until when it is left alone.
@@ -17,14 +17,14 @@ pub(super) struct Breaker {
 
 /// What changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Up,
     Down,
 }
 
 impl Breaker {
     /// True if it may be asked now. Of those who ask when its rest is over only the first may.
-    pub(super) fn admits(&mut self, now: Timestamp) -> bool {
+    pub(crate) fn admits(&mut self, now: Timestamp) -> bool {
         match self.rests_until {
             None => true,
             Some(until) if now < until => false,
@@ -36,12 +36,12 @@ impl Breaker {
     }
 
     /// Nothing is told from now on; what was down is not waited for.
-    pub(super) fn retire(&mut self) -> Option<Change> {
+    pub(crate) fn retire(&mut self) -> Option<Change> {
         self.is_retired = true;
         self.rests_until.take().map(|_| Change::Up)
     }
 
-    pub(super) fn note(&mut self, works: bool, now: Timestamp) -> Option<Change> {
+    pub(crate) fn note(&mut self, works: bool, now: Timestamp) -> Option<Change> {
         if self.is_retired {
             return None;
         }
@@ -62,7 +62,7 @@ impl Breaker {
 /// After so many failures in a row it is left alone,
 const FAILURES_MAX: u32 = 3;
 /// for so long.
-pub(super) const REST: Duration = Duration::from_secs(10);
+pub(crate) const REST: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
