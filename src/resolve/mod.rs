@@ -233,3 +233,20 @@ pub const SERVERS_MAX: usize = 8;
 pub const ADDRESSES_MAX: usize = 32;
 const TEXT_BYTES_MAX: usize = 400;
 const DNS_PORT: u16 = 53;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_the_dns_cannot_have_are_told_apart() {
+        let long = format!("{}.example.", "a".repeat(64));
+        for (name, can) in [
+            ("bad.example.urls.example.", true),
+            ("-a.example.urls.example.", false),
+            (&long, false),
+        ] {
+            assert_eq!(Resolver::can_ask(name), can, "{name}");
+        }
+    }
+}
