@@ -636,7 +636,7 @@ fn blocklists_are_known_keyed_and_asked_only_if_they_are_named() {
         ("lists = [\"zrd\"]".into(), "blocklist.lists: \"zrd\" needs a key"),
         ("lists = [\"zen\", \"zen\"]".into(), "blocklist.lists: \"zen\" stands there twice"),
         ("domains = [\"192.0.2.1\"]".into(), "blocklist.domains: 192.0.2.1 is an address"),
-        (keys.to_owned(), "blocklist.keys.zen: is in none of blocklist.lists"),
+        (keys.to_owned(), "blocklist.keys.zen: is in none of lists, client_lists and link_lists"),
         (format!("lists = [\"zen\"]\n{keys}"), "blocklist.keys.zen.file: wanted a key of"),
         (
             format!("lists = [\"psbl\"]\n{}", keys.replace("zen", "psbl")),

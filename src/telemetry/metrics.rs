@@ -10,7 +10,6 @@ use crate::{
         Event, Evidence, Listener, MessageReport, Outcome, Refusal, RefusalReason, Scanned,
         Scanner, Scans,
     },
-    resolve::LookupCounts,
     types::{Scope, SubjectId, Timestamp},
 };
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
@@ -161,7 +160,11 @@ pub struct BlocklistFigures {
     /// How often it was asked.
     pub queries: u64,
     /// How often it was asked for messages.
-    pub lookups: LookupCounts,
+    pub lookups: u64,
+    /// How many of these it listed.
+    pub lookups_listed: u64,
+    /// How many of these had no answer that says anything.
+    pub lookups_unanswered: u64,
     /// Of how many subjects nothing is known.
     pub unknown: usize,
 }
@@ -348,8 +351,8 @@ impl Metrics {
             let labels = vec![Label::new("list", figures.list.to_string())];
             counter(&self.recorder, "tollgate_blocklist_queries_total", labels)
                 .absolute(figures.queries);
-            let LookupCounts { asked, listed, unanswered } = figures.lookups;
-            let clean = asked.saturating_sub(listed).saturating_sub(unanswered);
+            let (listed, unanswered) = (figures.lookups_listed, figures.lookups_unanswered);
+            let clean = figures.lookups.saturating_sub(listed).saturating_sub(unanswered);
             for (result, count) in [("listed", listed), ("clean", clean), ("unknown", unanswered)] {
                 let list = Label::new("list", figures.list.to_string());
                 let labels = vec![list, Label::new("result", result)];

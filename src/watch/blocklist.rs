@@ -731,12 +731,15 @@ fn figures(patrol: &Patrol) -> telemetry::Blocklists {
             }
             unknown += usize::from(why_unknown(lane, row).is_some());
         }
+        let LookupCounts { asked, listed, unanswered } = patrol.setup.lookups.counts(number);
         lists.push(telemetry::BlocklistFigures {
             list: name.clone(),
             is_well: lane.health() == Health::Well,
             tested: lane.tested(),
             queries: lane.queries(),
-            lookups: patrol.setup.lookups.counts(number),
+            lookups: asked,
+            lookups_listed: listed,
+            lookups_unanswered: unanswered,
             unknown,
         });
     }
