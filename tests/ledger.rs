@@ -14,11 +14,14 @@ mod redis_server;
 use proptest::prelude::*;
 use redis_server::Redis;
 use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    thread,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -1307,11 +1310,11 @@ async fn redis_counts_a_heavy_sender_as_the_memory_does() {
     let wide = [(86_400, 100_000); 3];
     let mut twins = Twins::new(memory(), shared());
     for n in 0..7_500_u64 {
-        twins.now = twins.now + Duration::from_millis(n * 7_919 % 20_000);
+        twins.now = twins.now + Duration::from_millis(n * 7_919 % 30_000);
         twins.reserve(&demands_of(&wide, false), asking(1)).await;
         let settlement = if n % 997 == 0 { Settlement::Unknown } else { Settlement::Sent };
         twins.settle(0, settlement).await;
-        if n % 250 == 0 {
+        if n % 50 == 0 {
             twins.compare().await;
         }
     }
@@ -1384,6 +1387,88 @@ async fn a_stalled_redis_grants_nothing_and_nothing_stays_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_comes_to_redis_too_late_changes_nothing() {
+    let redis = Redis::start();
+    let settings = redis::Settings { timeout: seconds(1) / 4, ..shared_settings(&redis) };
+    let (gone, store) =
+        (share(settings), Store { ledger: share(shared_settings(&redis)), ..memory() });
+    let demands = [demand("account/r/a@b", &[limit(3_600, 5)])];
+    // Redis knows the scripts and the gate its clock.
+    let other = [demand("account/r/c@b", &[limit(3_600, 5)])];
+    assert_eq!(store.send(&other, 1, store.start).await, 1);
+    assert!(!gone.knows(&demands[0].key).await.unwrap());
+    let frozen = redis.freeze();
+    let mut reservation = Reservation::new(demands.to_vec());
+    let lost = gone.reserve(&mut reservation, asking(4), store.start).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    // Nobody is left who could give it back.
+    drop(gone);
+    drop(frozen);
+    assert_eq!(store.send(&demands, 9, store.start).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_granted_and_not_heard_is_given_back() {
+    let redis = Redis::start();
+    let wire = Wire::to(redis.address);
+    let place = format!("redis://{}", wire.address).parse().unwrap();
+    let settings = redis::Settings { place, timeout: seconds(1) / 4, ..shared_settings(&redis) };
+    let (ledger, store) = (share(settings), memory());
+    let store = Store { ledger: ledger.clone(), ..store };
+    let demands = [demand("account/r/a@b", &[limit(3_600, 5)])];
+    assert_eq!(store.send(&demands, 1, store.start).await, 1);
+    wire.is_mute.store(true, Ordering::SeqCst);
+    let mut reservation = Reservation::new(demands.to_vec());
+    let lost = ledger.reserve(&mut reservation, asking(4), store.start).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    let seen = Store { ledger: share(shared_settings(&redis)), ..memory() };
+    let open = seen.usage("account/r/a@b", limit(3_600, 5), store.start).await.open;
+    assert_eq!(open, 4, "the answer was lost, not the request");
+    wire.is_mute.store(false, Ordering::SeqCst);
+    while ledger.failure().is_some() {
+        tokio::task::yield_now().await;
+    }
+    ledger.close().await;
+    assert_eq!(store.send(&demands, 9, store.start).await, 4);
+}
+
+/// A way to a server that can lose what the server says.
+struct Wire {
+    address: SocketAddr,
+    is_mute: Arc<AtomicBool>,
+}
+
+impl Wire {
+    fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, is_mute) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let mute = is_mute.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let server = TcpStream::connect(server).unwrap();
+                let (to, from) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                let never = Arc::new(AtomicBool::new(false));
+                thread::spawn(move || carry(from, to, &never));
+                let mute = mute.clone();
+                thread::spawn(move || carry(server, client, &mute));
+            }
+        });
+        Self { address, is_mute }
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, is_mute: &AtomicBool) {
+    let mut octets = [0; 4_096];
+    while let Ok(some @ 1..) = from.read(&mut octets) {
+        if !is_mute.load(Ordering::SeqCst) && to.write_all(&octets[..some]).is_err() {
+            break;
+        }
+    }
+    // The other direction may have closed both already.
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_end_that_redis_missed_is_told_when_it_is_back() {
     let mut redis = Redis::durable();
     let ledger = share(shared_settings(&redis));
@@ -1415,6 +1500,45 @@ async fn a_reservation_that_has_run_out_goes_no_further() {
     let (mut reservation, _) = store.take(&demands, asking(1), store.start).await;
     let late = store.ledger.make_durable(&mut reservation).await;
     assert!(matches!(late, Err(StoreError::Unavailable(_))), "{late:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_redis_cannot_read_stops_nobody_else() {
+    let redis = Redis::start();
+    let ledger = share(shared_settings(&redis));
+    let store = Store { ledger: ledger.clone(), ..memory() };
+    let demands =
+        ["a", "c"].map(|name| [demand(&format!("account/r/{name}@b"), &[limit(3_600, 5)])]);
+    let (open, _) = store.take(&demands[0], asking(1), store.start).await;
+    redis.ask(&["SET", "test:1:{b}account/r/a@b", &"nonsense".repeat(9)]);
+    drop(open);
+    let mut reservation = Reservation::new(demands[0].to_vec());
+    let damaged = ledger.reserve(&mut reservation, asking(1), store.start).await;
+    assert!(matches!(damaged, Err(StoreError::Damaged(_))), "{damaged:?}");
+    let damaged = ledger.knows(&key("account/r/a@b")).await;
+    assert!(matches!(damaged, Err(StoreError::Damaged(_))), "{damaged:?}");
+    assert_eq!(store.send(&demands[1], 9, store.start).await, 5);
+    let told = tokio::time::timeout(seconds(5), ledger.close()).await;
+    assert!(told.is_ok() && ledger.failure().is_none(), "{:?}", ledger.failure());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_has_only_so_many_open_reservations() {
+    let store = shared();
+    let demands = [demand("account/r/a@b", &[limit(3_600, 1_000_000)])];
+    let mut open = Vec::new();
+    for _ in 0..8_192 {
+        open.push(store.take(&demands, asking(1), store.start).await.0);
+    }
+    let mut one_more = Reservation::new(demands.to_vec());
+    let full = store.ledger.reserve(&mut one_more, asking(1), store.start).await;
+    assert!(matches!(full, Err(StoreError::Full { max: 8_192, .. })), "{full:?}");
+    store.ledger.reserve(&mut open[7], asking(3), store.start).await.unwrap();
+    let ended = open.pop().unwrap();
+    store.ledger.settle(ended, Settlement::Sent, store.start).await.unwrap();
+    assert_eq!(store.send(&demands, 1, store.start).await, 1);
+    let usage = store.usage("account/r/a@b", limit(3_600, 1_000_000), store.start).await;
+    assert_eq!((usage.sent, usage.open), (2, 8_194));
 }
 
 #[tokio::test(flavor = "multi_thread")]

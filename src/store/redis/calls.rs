@@ -171,13 +171,10 @@ impl Answer {
         connection: &mut Connection,
     ) -> Result<Self, RedisError> {
         let answer: Vec<i64> = call.invoke_async(&mut connection.redis).await?;
-        let [state, time, ..] = answer[..] else {
+        let [_state, time, ..] = answer[..] else {
             return Err(RedisError::from((ErrorKind::Parse, "a script's answer is too short")));
         };
         connection.note_time(time);
-        if state == TOO_MANY_OPEN {
-            return Err(RedisError::from((ErrorKind::Client, "too many reservations are open")));
-        }
         Ok(Self(answer))
     }
 
@@ -193,6 +190,10 @@ impl Answer {
     ) -> Result<Granted, StoreError> {
         if self.is_late() {
             return Err(StoreError::Unavailable("Redis was asked too late".into()));
+        }
+        if self.0.first() == Some(&TOO_MANY_OPEN) {
+            let what = "the list of open reservations of a window";
+            return Err(StoreError::Full { what, max: OPEN_MAX });
         }
         let senseless = || StoreError::Damaged("Redis gave an answer without sense".into());
         let [_, _, counted, granted, rest @ ..] = &self.0[..] else { return Err(senseless()) };
@@ -276,6 +277,8 @@ const VERSION: &str = "1";
 const OLDER: &str = " older";
 const LATE: i64 = 1;
 const TOO_MANY_OPEN: i64 = 2;
+/// How many reservations of one window may be open, as window.lua has it.
+const OPEN_MAX: usize = 8_192;
 const SCAN_COUNT: u32 = 1_000;
 
 #[cfg(test)]

@@ -141,6 +141,9 @@ impl Link {
         });
         let (why, is_lost) = match result.await {
             Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) if is_of_script(&error) => {
+                return Err(StoreError::Damaged(error.to_string()));
+            }
             Ok(Err(error)) => (error.to_string(), is_lost(&error)),
             Err(_) => (format!("no answer within {:?}", self.timeout), true),
         };
@@ -267,6 +270,12 @@ fn is_lost(error: &RedisError) -> bool {
     error.is_unrecoverable_error()
         || error.is_timeout()
         || error.kind() == redis::ErrorKind::Server(ServerErrorKind::ReadOnly)
+}
+
+/// True if a script failed at what it found: the same call fails again, others need not.
+fn is_of_script(error: &RedisError) -> bool {
+    error.kind() == redis::ErrorKind::Server(ServerErrorKind::ResponseError)
+        && error.detail().is_some_and(|detail| detail.contains("script"))
 }
 
 const BACKOFF_MIN: Duration = Duration::from_millis(25);

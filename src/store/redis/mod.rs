@@ -300,7 +300,8 @@ impl Shared {
         let answer = self.ask_to_reserve(reservation, &request, name, now).await;
         let Ok(granted) = answer else {
             // It may have been granted all the same, so this name is given back and not used again.
-            if reservation.recipients == 0 {
+            let may_be = matches!(answer, Err(StoreError::Unavailable(_)));
+            if may_be && reservation.recipients == 0 {
                 reservation.shared = None;
                 let end = End::settle(name, Settlement::Refunded).of(reservation);
                 self.ends.push(end.not_before(clock::steady_now() + self.settings.timeout));
@@ -339,7 +340,7 @@ impl Shared {
     async fn end(&self, end: End, now: Timestamp) -> Result<Vec<LimitReached>, StoreError> {
         let work = self.call(async |connection| self.tell(connection, &end, now).await);
         let told = work.await;
-        if told.is_err() {
+        if matches!(told, Err(StoreError::Unavailable(_))) {
             self.ends.push(end);
         }
         told
@@ -411,8 +412,12 @@ impl Shared {
             return self.call(async |connection| connection.time().await.map(|_| ())).await;
         };
         end.wait().await;
-        self.call(async |connection| self.tell(connection, &end, now).await).await?;
-        self.ends.done(&end);
+        let told = self.call(async |connection| self.tell(connection, &end, now).await).await;
+        match told {
+            // What Redis cannot take now it will not take later, and the others must not wait for it.
+            Ok(_) | Err(StoreError::Damaged(_)) => self.ends.done(&end),
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
@@ -424,6 +429,9 @@ impl Shared {
         let result = self.link.call(work).await;
         match &result {
             Ok(_) => self.note_success(),
+            Err(error @ StoreError::Damaged(_)) => {
+                tracing::error!(%error, "a window in Redis cannot be used");
+            }
             Err(error) => self.note_failure(error),
         }
         result
