@@ -197,9 +197,10 @@ impl Answer {
         }
         let senseless = || StoreError::Damaged("Redis gave an answer without sense".into());
         let [_, _, counted, granted, rest @ ..] = &self.0[..] else { return Err(senseless()) };
-        let ([a, b, c, d, observed, e, f, g, h], Ok(recipients)) = (rest, u32::try_from(*granted))
-        else {
-            return Err(senseless());
+        let Ok(recipients) = u32::try_from(*granted) else { return Err(senseless()) };
+        let [a, b, c, d, observed, e, f, g, h] = rest else {
+            let all = Granted { recipients, hit: None, observed: None };
+            return if rest.is_empty() { Ok(all) } else { Err(senseless()) };
         };
         let times = Times { caller: now, counted: Timestamp::from_millis(*counted) };
         let hit = |numbers| hit_of(numbers, demands, times);

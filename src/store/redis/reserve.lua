@@ -3,18 +3,19 @@
 -- Arguments: the time, or '' for the server's own; until when the caller waits, by the server's clock, or 0; the
 -- reservation's name; how long it may stay open; the margin; the history; the time to live; the recipients asked for and
 -- had; 'all' or 'in-order'; then for each window 'recipient' or 'transaction', 'enforce' or 'observe', and its limits.
--- Answers: 0, the time, the time that counted, recipients granted, the limit hit (window, limit, used, next slot),
--- recipients that an observed limit would have refused, and that limit. 1 and the time: it came too late, and nothing was
+-- Answers: 0, the time, the time that counted, recipients granted; unless all were and no limit is observed to be full, the
+-- limit hit (window, limit, used, next slot), recipients that an observed limit would have refused, and that limit. 1 and the time: it came too late, and nothing was
 -- done. 2 and the time: too many reservations are open.
 
 local waits_until, name = tonumber(ARGV[2]), ARGV[3]
 if waits_until > 0 and time + EPOCH > waits_until then return { 1, time + EPOCH } end
 local lifetime, margin = tonumber(ARGV[4]), tonumber(ARGV[5])
-local history, ttl = tonumber(ARGV[6]), tonumber(ARGV[7])
+local history, ttl = tonumber(ARGV[6]), ARGV[7]
 local wanted, had, in_order = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10] == 'in-order'
-local at = 11
+local at, any_observed = 11, false
 for _, w in ipairs(windows) do
     w.per_recipient, w.observed = ARGV[at] == 'recipient', ARGV[at + 1] == 'observe'
+    any_observed = any_observed or w.observed
     w.limits, at = read_limits(at + 2)
     if w.earliest > 0 and now >= w.earliest then seldom().expire(w, margin, history) end
 end
@@ -42,6 +43,8 @@ local function fitting(observed)
     return fits
 end
 
+local none = { 0, 0, 0, 0 }
+
 -- Of the limits that have no room for those that come next, the one that opens last.
 local function latest_hit(observed, before, asked)
     local hit, hit_opens
@@ -61,15 +64,16 @@ local function latest_hit(observed, before, asked)
             end
         end
     end
-    return hit or { 0, 0, 0, 0 }
+    return hit or none
 end
 
 local granted = fitting(false)
 if granted < wanted and not in_order then granted = 0 end
 local asked = in_order and 1 or wanted
-local hit, observed_hit, observed = { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, 0
+local hit, observed_hit, observed = none, none, 0
 if granted < wanted then hit = latest_hit(false, granted, asked) end
-local fits = math.min(fitting(true), granted)
+local fits = granted
+if any_observed then fits = math.min(fitting(true), granted) end
 if fits < granted then
     observed_hit = latest_hit(true, fits, asked)
     observed = granted - fits
@@ -85,5 +89,6 @@ if granted > 0 then
     end
 end
 for _, w in ipairs(windows) do save(w, history, ttl) end
+if granted == wanted and observed == 0 then return { 0, time + EPOCH, now + EPOCH, granted } end
 return { 0, time + EPOCH, now + EPOCH, granted, hit[1], hit[2], hit[3], hit[4],
     observed, observed_hit[1], observed_hit[2], observed_hit[3], observed_hit[4] }

@@ -6,7 +6,7 @@
 -- Answers: 0, the time, the time that counted; then, for each limit of which four fifths are used by what was stamped:
 -- window, limit, charges sent, charges open.
 
-local name, margin, history, ttl = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local name, margin, history, ttl = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 -- Rounded up, so that no slot opens early.
 local moment = now + 1
 if ARGV[6] == 'unknown' then moment = now + margin end

@@ -13,7 +13,7 @@ local VERSION = 1
 local STAMP, ENTRY, BUCKET, TAIL = 5, 17, 16, 42
 local TAIL_FORM = '>I2I5I5I4I4I4I4I4I4I6'
 -- So much is read of each key at once, and so long a key is written as a whole.
-local CHUNK = 512
+local CHUNK, CHUNK_FROM = 512, '-512'
 -- So many zeros a longer key has when it is written as a whole: room for what comes.
 local ROOM = 256
 local RECENT_MAX, FOLD_MAX = 4096, 256
@@ -21,8 +21,8 @@ local SUB_WINDOWS = 1000
 local COMPACT_MIN = 64
 -- How many reservations of one key may be open.
 local OPEN_MAX = 8192
--- How long a key without charges is kept, for the time that it has seen.
-local IDLE_TTL = 3600000
+-- How long a key without charges is kept, for the time that it has seen; a text, because Redis turns numbers into texts slowly.
+local IDLE_TTL = '3600000'
 
 local call, pack, unpack, sub = redis.call, struct.pack, struct.unpack, string.sub
 
@@ -260,7 +260,7 @@ end
 
 -- Reads a window, or makes an empty one.
 local function load(key, older)
-    local text = call('GETRANGE', key, -CHUNK, -1)
+    local text = call('GETRANGE', key, CHUNK_FROM, '-1')
     if text == '' then
         return { key = key, older = older, log = '', first = 0, stamps = 0, entries = '', open = 0, earliest = 0,
             high = 0, buckets = 0, merged = 0, total = 0, length = 0, dirty = 0 }
@@ -338,7 +338,7 @@ local function save(w, history, ttl)
     local text = w.entries .. string.rep('\0', zeros) .. pack(TAIL_FORM, VERSION, now, w.earliest, w.open, w.stamps,
         #w.entries, zeros, w.buckets, w.merged, w.total)
     if w.dirty == 0 then
-        if w.stamps == 0 and w.entries == '' and w.buckets == 0 then ttl = math.min(ttl, IDLE_TTL) end
+        if w.stamps == 0 and w.entries == '' and w.buckets == 0 then ttl = IDLE_TTL end
         call('SET', w.key, w.log .. text, 'PX', ttl)
     else
         call('SETRANGE', w.key, w.dirty * STAMP, sub(w.log, (w.dirty - w.first) * STAMP + 1) .. text)
