@@ -1432,6 +1432,55 @@ async fn what_was_granted_and_not_heard_is_given_back() {
     assert_eq!(store.send(&demands, 9, store.start).await, 4);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_waited_for_any_more_is_given_back() {
+    let redis = Redis::start();
+    let settings = redis::Settings { timeout: seconds(1), ..shared_settings(&redis) };
+    let ledger = share(settings);
+    let store = Store { ledger: ledger.clone(), ..memory() };
+    let demands = [demand("account/r/a@b", &[limit(3_600, 5)])];
+    assert_eq!(store.send(&demands, 1, store.start).await, 1);
+    let (sent, _) = store.take(&demands, asking(1), store.start).await;
+    let frozen = redis.freeze();
+    let mut reservation = Reservation::new(demands.to_vec());
+    let asked = ledger.reserve(&mut reservation, asking(3), store.start);
+    assert!(tokio::time::timeout(seconds(1) / 20, asked).await.is_err());
+    drop(reservation);
+    let settled = ledger.settle(sent, Settlement::Sent, store.start);
+    assert!(tokio::time::timeout(seconds(1) / 20, settled).await.is_err());
+    drop(frozen);
+    let all_is_told = async {
+        let usage = || store.usage("account/r/a@b", limit(3_600, 5), store.start);
+        while usage().await.sent < 2 || usage().await.open > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(seconds(10), all_is_told).await.unwrap();
+    assert_eq!(store.send(&demands, 9, store.start).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_is_told_though_its_caller_has_gone() {
+    let mut redis = Redis::durable();
+    let settings = redis::Settings { timeout: seconds(1), ..shared_settings(&redis) };
+    let store = Store { ledger: share(settings), ..memory() };
+    let demands = [demand("account/r/a@b", &[limit(3_600, 5)])];
+    assert_eq!(store.send(&demands, 1, store.start).await, 1);
+    let (refunded, _) = store.take(&demands, asking(4), store.start).await;
+    let _frozen = redis.freeze();
+    let settled = store.ledger.settle(refunded, Settlement::Refunded, store.start);
+    assert!(tokio::time::timeout(seconds(1) / 20, settled).await.is_err());
+    redis.kill();
+    redis.start_again();
+    let all_is_free = async {
+        let usage = || store.ledger.usage(&demands[0].key, &demands[0].limits, store.start);
+        while !usage().await.is_ok_and(|usage| usage[0].open == 0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(seconds(10), all_is_free).await.unwrap();
+}
+
 /// A way to a server that can lose what the server says.
 struct Wire {
     address: SocketAddr,

@@ -140,13 +140,14 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if self.recipients == 0 || self.is_journaled() {
-            return;
-        }
         match self.shared.take() {
-            Some(ticket) if !self.durable => ticket.give_back(self),
-            Some(_) => {}
-            None => super::windows::release(self, u32::MAX),
+            Some(ticket) if !self.durable && (self.recipients > 0 || ticket.may_hold_more()) => {
+                ticket.give_back(self);
+            }
+            None if self.recipients > 0 && !self.is_journaled() => {
+                super::windows::release(self, u32::MAX);
+            }
+            _ => {}
         }
     }
 }

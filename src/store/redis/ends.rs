@@ -53,8 +53,8 @@ impl End {
         self
     }
 
-    pub(super) fn not_before(self, moment: Instant) -> Self {
-        Self { not_before: Some(moment), ..self }
+    pub(super) fn not_before(self, not_before: Option<Instant>) -> Self {
+        Self { not_before, ..self }
     }
 
     /// Waits until it may be told.

@@ -39,7 +39,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
 
@@ -122,6 +122,10 @@ pub(super) struct Ticket {
     name: Name,
     /// Until when the final dot may be sent, on the ledger's clock.
     pub(super) dot_by: Timestamp,
+    /// Since when a request for it may be under way, if one may.
+    asked: Option<Instant>,
+    /// How long a request may be under way.
+    timeout: Duration,
     ends: Ends,
 }
 
@@ -245,7 +249,10 @@ impl Ledger for RedisLedger {
                 return Ok(Vec::new());
             }
             let end = End::settle(ticket.name, settlement).of(&reservation);
-            let reached = self.shared.end(end, now).await?;
+            let shared = self.shared.clone();
+            // Redis is told although the caller may not wait for it.
+            let told = tokio::spawn(async move { shared.end(end, now).await });
+            let reached = told.await.unwrap_or_else(|_| Err(StoreError::gone()))?;
             let is_new = |reached: &LimitReached| self.shared.warned.is_new(reached, now);
             Ok(reached.into_iter().filter(is_new).collect())
         })
@@ -295,27 +302,28 @@ impl Shared {
         if reservation.shared.is_none() {
             reservation.shared = Some(Box::new(self.ticket()));
         }
-        let Some(ticket) = &reservation.shared else { return Err(StoreError::gone()) };
+        let Some(ticket) = &mut reservation.shared else { return Err(StoreError::gone()) };
         let name = ticket.name;
+        ticket.asked = Some(clock::steady_now());
         let answer = self.ask_to_reserve(reservation, &request, name, now).await;
-        let Ok(granted) = answer else {
+        let Some(ticket) = &mut reservation.shared else { return Err(StoreError::gone()) };
+        match &answer {
             // It may have been granted all the same, so this name is given back and not used again.
-            let may_be = matches!(answer, Err(StoreError::Unavailable(_)));
-            if may_be && reservation.recipients == 0 {
-                reservation.shared = None;
-                let end = End::settle(name, Settlement::Refunded).of(reservation);
-                self.ends.push(end.not_before(clock::steady_now() + self.settings.timeout));
+            Err(StoreError::Unavailable(_)) if reservation.recipients == 0 => {
+                let ticket = reservation.shared.take();
+                ticket.inspect(|ticket| ticket.give_back(reservation));
             }
-            return answer;
-        };
-        if granted.recipients > 0 {
-            reservation.recipients += granted.recipients;
-            reservation.durable = false;
-            if let Some(ticket) = &mut reservation.shared {
-                ticket.dot_by = now + self.settings.open_time_max - DOT_MARGIN;
+            Err(_) => {}
+            Ok(granted) => {
+                ticket.asked = None;
+                if granted.recipients > 0 {
+                    reservation.recipients += granted.recipients;
+                    reservation.durable = false;
+                    ticket.dot_by = now + self.settings.open_time_max - DOT_MARGIN;
+                }
             }
         }
-        Ok(granted)
+        answer
     }
 
     async fn ask_to_reserve(
@@ -453,7 +461,8 @@ impl Shared {
 
     fn ticket(&self) -> Ticket {
         let name = self.next_name.fetch_add(1, Relaxed).to_be_bytes();
-        Ticket { name, dot_by: Timestamp::EPOCH, ends: self.ends.clone() }
+        let (timeout, ends) = (self.settings.timeout, self.ends.clone());
+        Ticket { name, dot_by: Timestamp::EPOCH, asked: None, timeout, ends }
     }
 
     fn is_by_server(&self) -> bool {
@@ -473,9 +482,16 @@ impl Shared {
 }
 
 impl Ticket {
-    /// Gives a reservation back that was dropped unsettled.
+    /// True if Redis may have granted something that nobody heard of.
+    pub(super) const fn may_hold_more(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Gives a reservation back that was dropped unsettled, once no request for it is under way.
     pub(super) fn give_back(&self, reservation: &Reservation) {
-        self.ends.push(End::settle(self.name, Settlement::Refunded).of(reservation));
+        let end = End::settle(self.name, Settlement::Refunded).of(reservation);
+        let ended = self.asked.map(|asked| asked + self.timeout);
+        self.ends.push(end.not_before(ended));
     }
 }
 
