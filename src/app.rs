@@ -44,6 +44,7 @@ use crate::{
         ledger::Ledger,
         mailboxes::Mailboxes,
         records::Records,
+        redis::RedisLedger,
         sqlite::{self, SqliteStore},
     },
     telemetry::{self, Telemetry},
@@ -145,6 +146,7 @@ struct App {
     config: Config,
     telemetry: Telemetry,
     store: Arc<SqliteStore>,
+    shared_ledger: Option<Arc<RedisLedger>>,
     archive: Archive,
     minds: Arc<Minds>,
     keep: Arc<ArcSwap<archive::Keep>>,
@@ -216,7 +218,12 @@ impl App {
         let outfit = build_outfit(&config)?;
         let desk = build_storage(&config, &archive, &clock).await?;
         let mailboxes = desk.mailboxes.clone();
-        let (ledger, records) = (store.clone(), store.clone());
+        let shared_ledger = build_shared_ledger(&config, &clock, &events)?;
+        let ledger: Arc<dyn Ledger> = match &shared_ledger {
+            Some(shared) => shared.clone(),
+            None => store.clone(),
+        };
+        let records = store.clone();
         let (network, subjects) = (Network::System, SubjectKey::new(archive.subject_key()));
         let behaviour = minds.clone();
         let ground = Ground {
@@ -250,6 +257,7 @@ impl App {
             config,
             telemetry,
             store,
+            shared_ledger,
             archive,
             minds,
             collecting: Collecting::of(collector),
@@ -342,6 +350,9 @@ impl App {
             tracing::error!(%error, "what was learnt of senders in the last seconds is lost");
         }
         self.archive.close().await;
+        if let Some(shared) = &self.shared_ledger {
+            shared.close().await;
+        }
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store could not be closed in order; what was durable stays so");
         }
@@ -457,6 +468,7 @@ impl App {
         Arc::new(Condition {
             gate: self.gate.clone(),
             store: self.store.clone(),
+            shared_ledger: self.shared_ledger.clone(),
             pulse: self.pulse.clone(),
             phase: self.phase.subscribe(),
         })
@@ -639,6 +651,9 @@ impl App {
             self.blocklist.store(Arc::new(blocklist));
         }
         self.store.set_history(config.store.history);
+        if let Some(shared) = &self.shared_ledger {
+            shared.set_history(config.store.history);
+        }
         self.gate.policy.store(Arc::new(config.policy.clone()));
         self.sla.store(Arc::new(config.sla.clone()));
         self.gate.house.resize(house);
@@ -877,6 +892,17 @@ fn quickstart_text(config: &Config, login: &str) -> String {
 
 fn build_blocklist(config: &Config, clock: &Clock) -> Result<BlocklistSetup, AppError> {
     BlocklistSetup::new(config.blocklist.clone(), clock).named("blocklist")
+}
+
+/// The ledger in Redis, where the configuration has one. It need not be there yet.
+fn build_shared_ledger(
+    config: &Config,
+    clock: &Clock,
+    events: &Events,
+) -> Result<Option<Arc<RedisLedger>>, AppError> {
+    let Some(settings) = config.redis.clone() else { return Ok(None) };
+    let name = format!("store.redis {}", settings.place);
+    RedisLedger::start(settings, clock.clone(), events.clone()).named(&name).map(Some)
 }
 
 fn build_outfit(config: &Config) -> Result<Outfit, AppError> {
@@ -1144,6 +1170,7 @@ impl Collecting {
 struct Condition {
     gate: Arc<Gate>,
     store: Arc<SqliteStore>,
+    shared_ledger: Option<Arc<RedisLedger>>,
     pulse: Arc<Pulse>,
     phase: watch::Receiver<Phase>,
 }
@@ -1162,7 +1189,7 @@ impl Health for Condition {
             })
             .collect();
         let readiness = Readiness {
-            store_failure: self.store.failure(),
+            store_failure: self.store.failure().or_else(|| self.shared_ledger.as_ref()?.failure()),
             listening_failure: listening_failure(self.pulse.silent()),
             logins_failure: self.gate.authenticator.dovecot_health().and_then(|(_, why)| why),
             next_hops,

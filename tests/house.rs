@@ -152,6 +152,18 @@ fn only_the_embedded_store_knows_its_database() {
 }
 
 #[test]
+fn only_the_shared_ledger_knows_redis() {
+    let is_import = |line: &str| line.starts_with("use redis::") || line.contains("::redis::Redis");
+    let knows = |file: &PathBuf| code_of(file).lines().map(str::trim).any(is_import);
+    let knowing: Vec<PathBuf> = rust_files("src").into_iter().filter(knows).collect();
+    for file in &knowing {
+        let path = file.strip_prefix(root()).unwrap().to_string_lossy();
+        assert!(path.starts_with("src/store/redis/"), "{path} knows the crate redis");
+    }
+    assert!(!knowing.is_empty(), "the shared ledger is somewhere else now: correct this test");
+}
+
+#[test]
 fn one_crypto_provider_is_built_in() {
     let lock = read(&root().join("Cargo.lock"));
     assert!(lock.contains("name = \"ring\"") && !lock.contains("aws-lc"), "see Cargo.lock");

@@ -1,15 +1,27 @@
-//! One contract for every store: what a ledger and its records promise, tried in memory and in a file; and for the file,
-//! that a restart changes nothing and a crash at any moment admits nothing too much.
+//! One contract for every store: what a ledger and its records promise, tried in memory, in a file and, for the ledger, in a
+//! real Redis; for the file, that a restart changes nothing and a crash at any moment admits nothing too much; for Redis, that
+//! it decides as the memory does and what becomes of it while it is lost.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
+#![expect(clippy::print_stderr, reason = "a failing test shows the log of Redis")]
+
+#[path = "support/ports.rs"]
+#[expect(dead_code, reason = "nobody listens here but Redis")]
+mod ports;
+#[path = "support/redis.rs"]
+mod redis_server;
 
 use proptest::prelude::*;
+use redis_server::Redis;
 use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    thread,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -30,12 +42,14 @@ use tollgate::{
         },
         memory::MemoryStore,
         records::{Change, Choice, Judged, Records, SubjectKind, What},
+        redis::{self, RedisLedger},
         sqlite::{self, Settings, SqliteStore, Synchronous},
     },
     types::{Actor, Key, Limit, Scope, Span, SubjectId, Timestamp, Unit, Via},
 };
 
 const MARGIN: Duration = Duration::from_secs(600);
+const OPEN_TIME_MAX: Duration = Duration::from_secs(2_700);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A store under test, with the moment at which the test begins.
@@ -44,6 +58,7 @@ struct Store {
     records: Arc<dyn Records>,
     behaviour: Arc<dyn Behaviour>,
     start: Timestamp,
+    redis: Option<(Arc<RedisLedger>, Redis)>,
     _folder: Option<TempDir>,
 }
 
@@ -51,7 +66,7 @@ fn memory() -> Store {
     let store = Arc::new(MemoryStore::new(DAY, MARGIN));
     let start = Clock::start(Timestamp::EPOCH).now();
     let behaviour = Arc::new(Minds::default());
-    Store { ledger: store.clone(), records: store, behaviour, start, _folder: None }
+    Store { ledger: store.clone(), records: store, behaviour, start, redis: None, _folder: None }
 }
 
 async fn file() -> Store {
@@ -60,7 +75,42 @@ async fn file() -> Store {
     let archive = archive::Settings { path: folder.path().join("archive.db") };
     let behaviour = Minds::load(archive::open(&archive).unwrap()).await.unwrap();
     let (behaviour, start) = (Arc::new(behaviour), clock.now());
-    Store { ledger: store.clone(), records: store, behaviour, start, _folder: Some(folder) }
+    let _folder = Some(folder);
+    Store { ledger: store.clone(), records: store, behaviour, start, redis: None, _folder }
+}
+
+/// The ledger in a Redis of its own; what a test tells as the time is the time there.
+fn shared() -> Store {
+    let redis = Redis::start();
+    let ledger = share(redis::Settings { time: redis::Time::Caller, ..shared_settings(&redis) });
+    Store { ledger: ledger.clone(), redis: Some((ledger, redis)), ..memory() }
+}
+
+/// The same, with reservations that may stay open as long as those in memory.
+fn shared_without_deadline() -> Store {
+    let store = shared();
+    let redis = store.redis.as_ref().map(|(_, redis)| shared_settings(redis)).unwrap();
+    let open_time_max = 3_650 * DAY;
+    let settings = redis::Settings { time: redis::Time::Caller, open_time_max, ..redis };
+    Store { ledger: share(settings), ..store }
+}
+
+fn shared_settings(redis: &Redis) -> redis::Settings {
+    redis::Settings {
+        place: redis.url().parse().unwrap(),
+        password: None,
+        tls_ca: None,
+        prefix: "test".into(),
+        timeout: seconds(10),
+        history: DAY,
+        unknown_margin: MARGIN,
+        open_time_max: OPEN_TIME_MAX,
+        time: redis::Time::Server,
+    }
+}
+
+fn share(settings: redis::Settings) -> Arc<RedisLedger> {
+    RedisLedger::start(settings, Clock::start(Timestamp::EPOCH), Events::default()).unwrap()
 }
 
 fn settings(folder: &Path) -> Settings {
@@ -91,7 +141,23 @@ macro_rules! contract {
     )* };
 }
 
-contract! {
+/// Runs a test on every store, and on the shared ledger.
+macro_rules! contract_of_ledgers {
+    ($($name:ident)*) => { $(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread")]
+            async fn memory() { super::checks::$name(super::memory()).await; }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn file() { super::checks::$name(super::file().await).await; }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn redis() { super::checks::$name(super::shared()).await; }
+        }
+    )* };
+}
+
+contract_of_ledgers! {
     exactly_the_limit_passes_under_many_tasks
     a_recipient_is_granted_in_all_windows_or_in_none
     recipients_are_granted_in_order
@@ -105,6 +171,9 @@ contract! {
     two_demands_on_one_window_are_one
     a_threshold_is_reported_once_in_its_window
     usage_and_keys_tell_what_is_there
+}
+
+contract! {
     overrides_expire
     records_are_changed_and_listed
     changes_that_do_not_fit_are_refused
@@ -166,6 +235,13 @@ impl Store {
         self.ledger.make_durable(&mut reservation).await.unwrap();
         self.ledger.settle(reservation, Settlement::Sent, now).await.unwrap();
         granted.recipients
+    }
+
+    /// Waits until a shared ledger knows of what was dropped.
+    async fn all_is_told(&self) {
+        if let Some((ledger, _)) = &self.redis {
+            ledger.close().await;
+        }
     }
 
     async fn usage(&self, key_text: &str, limit: Limit, now: Timestamp) -> Usage {
@@ -263,6 +339,7 @@ mod checks {
         let (other, granted) = store.take(&demands, asking(5), store.start).await;
         assert_eq!(granted.recipients, 2);
         drop(other);
+        store.all_is_told().await;
         store.ledger.make_durable(&mut reservation).await.unwrap();
         store.ledger.settle(reservation, Settlement::Refunded, store.start).await.unwrap();
         let usage = store.usage("account/r/a@b", limit(3600, 5), store.start).await;
@@ -780,6 +857,7 @@ impl OnDisk {
             records: self.store.clone(),
             behaviour: Arc::new(Minds::default()),
             start: self.clock.now(),
+            redis: None,
             _folder: None,
         }
     }
@@ -1089,4 +1167,446 @@ proptest! {
         }
         prop_assert!(world.most_in_any(seconds(10), |_| true) <= 7);
     }
+}
+
+// ── the shared ledger ──
+
+/// What one task asks of two ledgers, one after another.
+#[derive(Debug, Clone)]
+enum Asked {
+    Passes(u64),
+    /// Many are sent at once.
+    Burst(u32),
+    Reserve {
+        recipients: u32,
+        limits: [(u64, u32); 3],
+        all: bool,
+        observe: bool,
+    },
+    Release {
+        which: usize,
+        recipients: u32,
+    },
+    Settle {
+        which: usize,
+        settlement: Settlement,
+    },
+}
+
+fn asked() -> impl Strategy<Value = Vec<Asked>> {
+    let passes = prop_oneof![5 => 0..3_000_u64, 3 => 0..2_000_000_u64, 1 => 0..50_000_000_u64];
+    let window = prop_oneof![Just(1_u64), Just(60), Just(3_600), Just(86_400)];
+    let max = prop_oneof![2 => 0..12_u32, 2 => 0..400_u32, 2 => 3_000..9_000_u32];
+    let recipients = prop_oneof![6 => 1..6_u32, 1 => 1..900_u32];
+    let limits = [(); 3].map(|()| (window.clone(), max.clone()));
+    let reserve = (recipients, limits, any::<bool>(), prop::bool::weighted(0.1));
+    let settlement = prop_oneof![
+        6 => Just(Settlement::Sent),
+        1 => Just(Settlement::Unknown),
+        1 => Just(Settlement::Refunded),
+    ];
+    let step = prop_oneof![
+        3 => passes.prop_map(Asked::Passes),
+        2 => (1..900_u32).prop_map(Asked::Burst),
+        5 => reserve.prop_map(|(recipients, limits, all, observe)| Asked::Reserve {
+            recipients, limits, all, observe
+        }),
+        1 => (0..4_usize, 0..9_u32).prop_map(|(which, recipients)| Asked::Release {
+            which, recipients
+        }),
+        4 => (0..4_usize, settlement)
+            .prop_map(|(which, settlement)| Asked::Settle { which, settlement }),
+    ];
+    prop::collection::vec(step, 1..90)
+}
+
+/// Two ledgers that are asked the same.
+struct Twins {
+    stores: [Store; 2],
+    open: Vec<[Reservation; 2]>,
+    now: Timestamp,
+}
+
+impl Twins {
+    fn new(memory: Store, redis: Store) -> Self {
+        let now = redis.start;
+        Self { stores: [memory, redis], open: Vec::new(), now }
+    }
+
+    async fn step(&mut self, step: &Asked) {
+        match step {
+            Asked::Passes(millis) => self.now = self.now + Duration::from_millis(*millis),
+            Asked::Burst(recipients) => {
+                let demands = demands_of(&[(86_400, 100_000); 3], false);
+                self.reserve(&demands, asking(*recipients)).await;
+                self.settle(self.open.len() - 1, Settlement::Sent).await;
+            }
+            Asked::Reserve { .. } if self.open.len() > 6 => {}
+            Asked::Reserve { recipients, limits, all, observe } => {
+                let grant = if *all { Grant::AllOrNothing } else { Grant::InOrder };
+                let request = Request { recipients: *recipients, grant };
+                self.reserve(&demands_of(limits, *observe), request).await;
+            }
+            Asked::Release { which, recipients } => self.release(*which, *recipients).await,
+            Asked::Settle { which, settlement } => self.settle(*which, *settlement).await,
+        }
+    }
+
+    async fn reserve(&mut self, demands: &[Demand], request: Request) {
+        let [memory, redis] = &self.stores;
+        let (one, expected) = memory.take(demands, request.clone(), self.now).await;
+        let (other, granted) = redis.take(demands, request, self.now).await;
+        assert_eq!(granted, expected);
+        self.open.push([one, other]);
+    }
+
+    async fn release(&mut self, which: usize, recipients: u32) {
+        let Some(pair) = self.open.get_mut(which) else { return };
+        for (store, reservation) in self.stores.iter().zip(pair) {
+            store.ledger.release(reservation, recipients, self.now).await.unwrap();
+        }
+    }
+
+    async fn settle(&mut self, which: usize, settlement: Settlement) {
+        if which >= self.open.len() {
+            return;
+        }
+        let mut reached = Vec::new();
+        for (store, reservation) in self.stores.iter().zip(self.open.swap_remove(which)) {
+            let said = store.ledger.settle(reservation, settlement, self.now).await.unwrap();
+            reached.push(format!("{said:?}"));
+        }
+        assert_eq!(reached[0], reached[1]);
+    }
+
+    async fn compare(&self) {
+        for name in ["tenant/r/b", "account/r/a@b", "account/m/a@b"] {
+            let limits = [(1, 1), (60, 40), (3_600, 4_500), (86_400, 9_000)]
+                .map(|(seconds, max)| limit(seconds, max));
+            let mut usages = Vec::new();
+            for store in &self.stores {
+                usages.push(store.ledger.usage(&key(name), &limits, self.now).await.unwrap());
+            }
+            assert_eq!(usages[0], usages[1], "{name}");
+        }
+    }
+}
+
+fn demands_of(limits: &[(u64, u32); 3], observe: bool) -> Vec<Demand> {
+    let [tenant, account, messages] = limits.map(|(seconds, max)| limit(seconds, max));
+    let mut demands = vec![
+        demand("tenant/r/b", &[tenant]),
+        demand("account/r/a@b", &[account, tenant]),
+        Demand { per: ChargePer::Transaction, ..demand("account/m/a@b", &[messages]) },
+    ];
+    if observe {
+        demands[1].mode = Mode::Observe;
+    }
+    demands
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_counts_a_heavy_sender_as_the_memory_does() {
+    let wide = [(86_400, 100_000); 3];
+    let mut twins = Twins::new(memory(), shared());
+    for n in 0..7_500_u64 {
+        twins.now = twins.now + Duration::from_millis(n * 7_919 % 30_000);
+        twins.reserve(&demands_of(&wide, false), asking(1)).await;
+        let settlement = if n % 997 == 0 { Settlement::Unknown } else { Settlement::Sent };
+        twins.settle(0, settlement).await;
+        if n % 50 == 0 {
+            twins.compare().await;
+        }
+    }
+    twins.compare().await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn redis_decides_as_the_memory_does(steps in asked()) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let mut twins = Twins::new(memory(), shared_without_deadline());
+            for step in &steps {
+                twins.step(step).await;
+                twins.compare().await;
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lost_node_left_open_counts_as_sent_after_its_deadline() {
+    let store = shared();
+    let demands = [demand("account/r/a@b", &[limit(3_600, 5)])];
+    let (left, granted) = store.take(&demands, asking(4), store.start).await;
+    assert_eq!(granted.recipients, 4);
+    assert_eq!(left.dot_by(), Some(store.start + OPEN_TIME_MAX - seconds(60)));
+    // Nobody settles it and nobody gives it back, as if its process were killed.
+    std::mem::forget(left);
+    let deadline = store.start + OPEN_TIME_MAX;
+    assert_eq!(store.send(&demands, 1, deadline - MILLISECOND).await, 1);
+    let (_, granted) = store.take(&demands, asking(1), deadline).await;
+    let leaves = deadline - MILLISECOND + MILLISECOND + seconds(3_600);
+    assert_eq!((granted.recipients, granted.hit.unwrap().next_slot), (0, Some(leaves)));
+    // The next call that grants anything writes down what was found.
+    let (other, _) = store.take(&demands, asking(1), leaves).await;
+    let usage = store.usage("account/r/a@b", limit(3_600, 5), leaves).await;
+    assert_eq!((usage.sent, usage.open), (4, 1));
+    drop(other);
+    store.all_is_told().await;
+    let leaves = deadline + MARGIN + seconds(3_600);
+    assert_eq!(store.send(&demands, 9, leaves - MILLISECOND).await, 1);
+    assert_eq!(store.send(&demands, 9, leaves).await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_redis_grants_nothing_and_nothing_stays_open() {
+    let redis = Redis::start();
+    let settings = redis::Settings { timeout: seconds(1) / 4, ..shared_settings(&redis) };
+    let (ledger, store) = (share(settings), memory());
+    let store = Store { ledger: ledger.clone(), ..store };
+    let demands = [demand("account/r/a@b", &[limit(3_600, 5)])];
+    assert_eq!(store.send(&demands, 1, store.start).await, 1);
+    let frozen = redis.freeze();
+    for _ in 0..2 {
+        let mut reservation = Reservation::new(demands.to_vec());
+        let lost = ledger.reserve(&mut reservation, asking(4), store.start).await;
+        assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    }
+    assert!(ledger.failure().is_some());
+    drop(frozen);
+    while ledger.failure().is_some() {
+        tokio::task::yield_now().await;
+    }
+    ledger.close().await;
+    let usage = store.usage("account/r/a@b", limit(3_600, 5), store.start).await;
+    assert_eq!((usage.sent, usage.open), (1, 0));
+    assert_eq!(store.send(&demands, 9, store.start).await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_to_redis_too_late_changes_nothing() {
+    let redis = Redis::start();
+    let settings = redis::Settings { timeout: seconds(1) / 4, ..shared_settings(&redis) };
+    let (gone, store) =
+        (share(settings), Store { ledger: share(shared_settings(&redis)), ..memory() });
+    let demands = [demand("account/r/a@b", &[limit(3_600, 5)])];
+    // Redis knows the scripts and the gate its clock.
+    let other = [demand("account/r/c@b", &[limit(3_600, 5)])];
+    assert_eq!(store.send(&other, 1, store.start).await, 1);
+    assert!(!gone.knows(&demands[0].key).await.unwrap());
+    let frozen = redis.freeze();
+    let mut reservation = Reservation::new(demands.to_vec());
+    let lost = gone.reserve(&mut reservation, asking(4), store.start).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    // Nobody is left who could give it back.
+    drop(gone);
+    drop(frozen);
+    assert_eq!(store.send(&demands, 9, store.start).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_granted_and_not_heard_is_given_back() {
+    let redis = Redis::start();
+    let wire = Wire::to(redis.address);
+    let place = format!("redis://{}", wire.address).parse().unwrap();
+    let settings = redis::Settings { place, timeout: seconds(1) / 4, ..shared_settings(&redis) };
+    let (ledger, store) = (share(settings), memory());
+    let store = Store { ledger: ledger.clone(), ..store };
+    let demands = [demand("account/r/a@b", &[limit(3_600, 5)])];
+    assert_eq!(store.send(&demands, 1, store.start).await, 1);
+    wire.is_mute.store(true, Ordering::SeqCst);
+    let mut reservation = Reservation::new(demands.to_vec());
+    let lost = ledger.reserve(&mut reservation, asking(4), store.start).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    let seen = Store { ledger: share(shared_settings(&redis)), ..memory() };
+    let open = seen.usage("account/r/a@b", limit(3_600, 5), store.start).await.open;
+    assert_eq!(open, 4, "the answer was lost, not the request");
+    wire.is_mute.store(false, Ordering::SeqCst);
+    while ledger.failure().is_some() {
+        tokio::task::yield_now().await;
+    }
+    ledger.close().await;
+    assert_eq!(store.send(&demands, 9, store.start).await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_waited_for_any_more_is_given_back() {
+    let redis = Redis::start();
+    let settings = redis::Settings { timeout: seconds(1), ..shared_settings(&redis) };
+    let ledger = share(settings);
+    let store = Store { ledger: ledger.clone(), ..memory() };
+    let demands = [demand("account/r/a@b", &[limit(3_600, 5)])];
+    assert_eq!(store.send(&demands, 1, store.start).await, 1);
+    let (sent, _) = store.take(&demands, asking(1), store.start).await;
+    let frozen = redis.freeze();
+    let mut reservation = Reservation::new(demands.to_vec());
+    let asked = ledger.reserve(&mut reservation, asking(3), store.start);
+    assert!(tokio::time::timeout(seconds(1) / 20, asked).await.is_err());
+    drop(reservation);
+    let settled = ledger.settle(sent, Settlement::Sent, store.start);
+    assert!(tokio::time::timeout(seconds(1) / 20, settled).await.is_err());
+    drop(frozen);
+    let all_is_told = async {
+        let usage = || store.usage("account/r/a@b", limit(3_600, 5), store.start);
+        while usage().await.sent < 2 || usage().await.open > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(seconds(10), all_is_told).await.unwrap();
+    assert_eq!(store.send(&demands, 9, store.start).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_is_told_though_its_caller_has_gone() {
+    let mut redis = Redis::durable();
+    let settings = redis::Settings { timeout: seconds(1), ..shared_settings(&redis) };
+    let store = Store { ledger: share(settings), ..memory() };
+    let demands = [demand("account/r/a@b", &[limit(3_600, 5)])];
+    assert_eq!(store.send(&demands, 1, store.start).await, 1);
+    let (refunded, _) = store.take(&demands, asking(4), store.start).await;
+    let _frozen = redis.freeze();
+    let settled = store.ledger.settle(refunded, Settlement::Refunded, store.start);
+    assert!(tokio::time::timeout(seconds(1) / 20, settled).await.is_err());
+    redis.kill();
+    redis.start_again();
+    let all_is_free = async {
+        let usage = || store.ledger.usage(&demands[0].key, &demands[0].limits, store.start);
+        while !usage().await.is_ok_and(|usage| usage[0].open == 0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(seconds(10), all_is_free).await.unwrap();
+}
+
+/// A way to a server that can lose what the server says.
+struct Wire {
+    address: SocketAddr,
+    is_mute: Arc<AtomicBool>,
+}
+
+impl Wire {
+    fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, is_mute) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let mute = is_mute.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let server = TcpStream::connect(server).unwrap();
+                let (to, from) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                let never = Arc::new(AtomicBool::new(false));
+                thread::spawn(move || carry(from, to, &never));
+                let mute = mute.clone();
+                thread::spawn(move || carry(server, client, &mute));
+            }
+        });
+        Self { address, is_mute }
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, is_mute: &AtomicBool) {
+    let mut octets = [0; 4_096];
+    while let Ok(some @ 1..) = from.read(&mut octets) {
+        if !is_mute.load(Ordering::SeqCst) && to.write_all(&octets[..some]).is_err() {
+            break;
+        }
+    }
+    // The other direction may have closed both already.
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_redis_missed_is_told_when_it_is_back() {
+    let mut redis = Redis::durable();
+    let ledger = share(shared_settings(&redis));
+    let store = Store { ledger: ledger.clone(), ..memory() };
+    let demands = [demand("account/r/a@b", &[limit(3_600, 5)])];
+    let (mut sent, _) = store.take(&demands, asking(2), store.start).await;
+    let (refunded, _) = store.take(&demands, asking(3), store.start).await;
+    ledger.make_durable(&mut sent).await.unwrap();
+    redis.kill();
+    for (reservation, settlement) in [(sent, Settlement::Sent), (refunded, Settlement::Refunded)] {
+        let missed = ledger.settle(reservation, settlement, store.start).await;
+        assert!(matches!(missed, Err(StoreError::Unavailable(_))), "{missed:?}");
+    }
+    redis.start_again();
+    ledger.close().await;
+    let usage = store.usage("account/r/a@b", limit(3_600, 5), store.start).await;
+    assert_eq!((usage.sent, usage.open, usage.remaining), (2, 0, 3));
+    // Redis has forgotten the scripts, and is given them again.
+    redis.ask(&["SCRIPT", "FLUSH"]);
+    assert_eq!(store.send(&demands, 9, store.start).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reservation_that_has_run_out_goes_no_further() {
+    let redis = Redis::start();
+    let settings = redis::Settings { open_time_max: seconds(60), ..shared_settings(&redis) };
+    let store = Store { ledger: share(settings), ..memory() };
+    let demands = [demand("account/r/a@b", &[limit(3_600, 5)])];
+    let (mut reservation, _) = store.take(&demands, asking(1), store.start).await;
+    let late = store.ledger.make_durable(&mut reservation).await;
+    assert!(matches!(late, Err(StoreError::Unavailable(_))), "{late:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_redis_cannot_read_stops_nobody_else() {
+    let redis = Redis::start();
+    let ledger = share(shared_settings(&redis));
+    let store = Store { ledger: ledger.clone(), ..memory() };
+    let demands =
+        ["a", "c"].map(|name| [demand(&format!("account/r/{name}@b"), &[limit(3_600, 5)])]);
+    let (open, _) = store.take(&demands[0], asking(1), store.start).await;
+    redis.ask(&["SET", "test:1:{b}account/r/a@b", &"nonsense".repeat(9)]);
+    drop(open);
+    let mut reservation = Reservation::new(demands[0].to_vec());
+    let damaged = ledger.reserve(&mut reservation, asking(1), store.start).await;
+    assert!(matches!(damaged, Err(StoreError::Damaged(_))), "{damaged:?}");
+    let damaged = ledger.knows(&key("account/r/a@b")).await;
+    assert!(matches!(damaged, Err(StoreError::Damaged(_))), "{damaged:?}");
+    assert_eq!(store.send(&demands[1], 9, store.start).await, 5);
+    let told = tokio::time::timeout(seconds(5), ledger.close()).await;
+    assert!(told.is_ok() && ledger.failure().is_none(), "{:?}", ledger.failure());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_has_only_so_many_open_reservations() {
+    let store = shared();
+    let demands = [demand("account/r/a@b", &[limit(3_600, 1_000_000)])];
+    let mut open = Vec::new();
+    for _ in 0..8_192 {
+        open.push(store.take(&demands, asking(1), store.start).await.0);
+    }
+    let mut one_more = Reservation::new(demands.to_vec());
+    let full = store.ledger.reserve(&mut one_more, asking(1), store.start).await;
+    assert!(matches!(full, Err(StoreError::Full { max: 8_192, .. })), "{full:?}");
+    store.ledger.reserve(&mut open[7], asking(3), store.start).await.unwrap();
+    let ended = open.pop().unwrap();
+    store.ledger.settle(ended, Settlement::Sent, store.start).await.unwrap();
+    assert_eq!(store.send(&demands, 1, store.start).await, 1);
+    let usage = store.usage("account/r/a@b", limit(3_600, 1_000_000), store.start).await;
+    assert_eq!((usage.sent, usage.open), (2, 8_194));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_costs_redis_little() {
+    let store = shared();
+    let demands =
+        [demand("account/r/someone@shop.example", &[limit(3_600, 50), limit(86_400, 600)])];
+    for n in 0..600 {
+        assert_eq!(store.send(&demands, 1, store.start + seconds(120 * n)).await, 1);
+    }
+    let (_, redis) = store.redis.as_ref().unwrap();
+    let keys = redis.ask(&["KEYS", "*"]);
+    assert_eq!(keys.lines().count(), 1, "{keys}");
+    let octets: u64 = redis.ask(&["MEMORY", "USAGE", &keys]).parse().unwrap();
+    assert!(octets <= 4_096, "{octets} octets");
+    let stats = redis.ask(&["INFO", "commandstats"]);
+    let calls = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).unwrap();
+    assert!(
+        calls.contains("calls=1202,"),
+        "one call for each group and each end, one more for each script: {stats}"
+    );
 }

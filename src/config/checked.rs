@@ -8,7 +8,7 @@ use super::{
     keys::Keys,
     listeners, next_hop,
     parties::{self, Parties},
-    scan, spam as signals, storage,
+    redis, scan, spam as signals, storage,
     written::{
         self, Api, Archive, Auth, File, Given, OrNone, Parsed, Reports, Section, Server, Session,
         Spool, Store, Tls,
@@ -66,6 +66,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     );
     let egress = next_hop.egress();
     let store = check_store(root, &file.store, &server.state_dir, &parties);
+    let redis = redis::check(root, &file.store, &parties, session_limits.transaction_time_max);
     let (archive, keep) = check_archive(root, &file.archive, &server.state_dir);
     let alerts = alerts::check(root, &file.alerts, &server.hostname);
     let reports = check_reports(root, &file.reports, &server.hostname);
@@ -92,6 +93,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         auth,
         next_hop,
         store,
+        redis,
         archive,
         scan,
         storage: storage::check(root, &file.storage),

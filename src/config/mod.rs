@@ -15,6 +15,7 @@ mod keys;
 mod listeners;
 mod next_hop;
 mod parties;
+mod redis;
 mod scan;
 mod spam;
 mod storage;
@@ -92,6 +93,8 @@ pub struct Config {
     pub next_hop: deliver::Settings,
     /// The embedded store.
     pub store: store::sqlite::Settings,
+    /// The ledger that several nodes share; none: that of the embedded store.
+    pub redis: Option<store::redis::Settings>,
     /// What is told later.
     pub archive: store::archive::Settings,
     /// Who hears of alerts.
@@ -260,6 +263,8 @@ impl Config {
         let store =
             store::sqlite::Settings { history: self.store.history, ..running.store.clone() };
         keep(&mut self.store, &store, "store, limits.unknown_margin", &mut kept);
+        let redis = running.redis.clone().map(|running| running.keeping_lengths_of(&self.redis));
+        keep(&mut self.redis, &redis, "store.redis, limits.unknown_margin", &mut kept);
         keep(&mut self.archive, &running.archive, "archive.path", &mut kept);
         keep(&mut self.reports, &running.reports, "reports", &mut kept);
         self.sla.zone.clone_from(&running.sla.zone);

@@ -163,6 +163,28 @@ fn points_of_standings_rise() {
 }
 
 #[test]
+fn redis_is_named_without_its_password_and_checked() {
+    let with = |keys: &str| format!("{LEAST}\n[store]\n{keys}\n");
+    let redis = good(&with("redis = 'redis://127.0.0.1'")).redis.unwrap();
+    assert_eq!((redis.prefix.as_str(), redis.timeout.as_secs()), ("tollgate", 2));
+    assert_eq!(redis.open_time_max, Duration::from_secs(45 * 60), "a transaction and its end");
+    assert!(good(LEAST).redis.is_none());
+    for (keys, wanted) in [
+        ("redis = 'redis.example'", "store.redis: "),
+        ("redis = 'redis://:secret@host'", "it belongs into redis_password_file"),
+        ("redis = 'redis://gate@host'", "store.redis: a user belongs together"),
+        ("redis = 'redis://host'\nredis_tls_ca = 'ca.pem'", "store.redis_tls_ca: only rediss"),
+        ("redis = 'redis://host'\nredis_prefix = 'a:b'", "store.redis_prefix: got \"a:b\""),
+        ("redis = 'redis://host'\nredis_timeout = '6s'", "store.redis_timeout: "),
+        ("redis_timeout = '1s'", "store.redis_timeout: redis does not say"),
+    ] {
+        check_problem(&with(keys), wanted);
+    }
+    let secret = problems(&with("redis = 'redis://:secret@host'")).join(" ");
+    assert!(!secret.contains(":secret"), "{secret}");
+}
+
+#[test]
 fn tollgate_toml_shows_every_key() {
     let whole: toml::Table = toml::from_str(&uncommented()).unwrap();
     for (table, keys) in schema() {
@@ -206,6 +228,7 @@ fn commented_keys_of_tollgate_toml_have_the_right_form() {
             "auth.dovecot_socket: ",
             "alerts.webhook[0].secret_file: ",
             "storage.doveadm.",
+            "store.redis_password_file: ",
             "spam.content_rules: ",
             "spam.traps: ",
             "spam.networks: ",

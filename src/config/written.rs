@@ -282,6 +282,11 @@ tables! {
     Store {
         path: Key<PathBuf>,
         synchronous: Key<Synchronous>,
+        redis: Key<Hidden>,
+        redis_password_file: Key<PathBuf>,
+        redis_tls_ca: Key<PathBuf>,
+        redis_prefix: Key<String>,
+        redis_timeout: Key<Span>,
     }
     Archive {
         path: Key<PathBuf>,

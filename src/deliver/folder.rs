@@ -92,6 +92,7 @@ impl FolderTransaction {
     pub(super) async fn send(self, text: &Text<'_>) -> Handover {
         let began = clock::steady_now();
         let verdict = match self.folder.0.store(text).await {
+            Ok(Stored::Overdue) => Verdict::Overdue,
             Ok(Stored::Durably(name)) => {
                 Verdict::Accepted(Reply::new(250, "2.0.0", format!("stored as {name}")))
             }
@@ -121,6 +122,9 @@ impl Maildir {
             }
             unstuffer.unstuff(&piece, &mut draft.pending);
         }
+        if text.is_overdue() {
+            return Ok(Stored::Overdue);
+        }
         off_the_loop(move || draft.publish()).await
     }
 
@@ -139,6 +143,8 @@ enum Stored {
     Durably(String),
     /// Perhaps not after power loss.
     Perhaps(io::Error),
+    /// It does not, because its time was over.
+    Overdue,
 }
 
 /// A file that is being written; taken away again unless it is published.
@@ -214,7 +220,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::new(&place.path().join("mail")).unwrap();
         let body = Body::from(Bytes::from(body.to_owned()));
-        let text = Text { head: Bytes::from_static(head.as_bytes()), body: &body, cuts };
+        let text =
+            Text { head: Bytes::from_static(head.as_bytes()), body: &body, cuts, dot_by: None };
         let handover = folder.begin().send(&text).await;
         assert!(
             matches!(&handover.verdict, Verdict::Accepted(r) if r.code() == 250),
@@ -256,7 +263,7 @@ mod tests {
         let folder = Folder::new(place.path()).unwrap();
         place.close().unwrap();
         let body = Body::from(Bytes::from_static(b"x\r\n"));
-        let text = Text { head: Bytes::new(), body: &body, cuts: vec![] };
+        let text = Text { head: Bytes::new(), body: &body, cuts: vec![], dot_by: None };
         let verdict = folder.begin().send(&text).await.verdict;
         assert!(matches!(verdict, Verdict::Unavailable(_)), "{verdict:?}");
     }

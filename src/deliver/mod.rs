@@ -17,12 +17,13 @@ use crate::{
     rules::egress::{Plan, Use},
     smtp::{Extensions, MailRequest, RcptRequest, Reply},
     spool::{Body, BodyReader},
+    types::Timestamp,
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use folder::{Folder, FolderTransaction};
 use smarthost::{Smarthost, SmarthostTransaction};
-use std::{future::Future, io, net::IpAddr, ops::Range, sync::Arc, time::Duration};
+use std::{fmt, future::Future, io, net::IpAddr, ops::Range, sync::Arc, time::Duration};
 
 /// Which ways are taken; replaced whenever that changes.
 pub type Steering = Arc<ArcSwap<Plan>>;
@@ -246,6 +247,29 @@ pub struct Text<'a> {
     pub body: &'a Body,
     /// Octet ranges of the body that are left out (stripped header fields): sorted, apart, whole lines.
     pub cuts: Vec<Range<u64>>,
+    /// Until when the final dot may be sent; none: at any time.
+    pub dot_by: Option<DotBy>,
+}
+
+/// Until when the final dot may be sent: what was charged for the text may not count any longer.
+#[derive(Clone)]
+pub struct DotBy {
+    clock: Clock,
+    moment: Timestamp,
+}
+
+impl DotBy {
+    /// Until a moment of this clock.
+    #[must_use]
+    pub const fn new(clock: Clock, moment: Timestamp) -> Self {
+        Self { clock, moment }
+    }
+}
+
+impl fmt::Debug for DotBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.moment.fmt(f)
+    }
 }
 
 /// What became of a text.
@@ -276,6 +300,8 @@ pub enum Verdict {
     Paused(Arc<str>),
     /// The text could not be read back from the spool; nobody got it, and no next hop is to blame.
     TextLost(String),
+    /// The time to send the final dot was over before it was sent: nobody got it, and no next hop is to blame.
+    Overdue,
     /// A recipient that it had accepted was refused when the envelope was replayed; nothing was sent.
     RecipientLost(Reply),
     /// It does not offer an extension that the message needs; nothing was sent.
@@ -309,6 +335,11 @@ impl Text<'_> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// True if the final dot may not be sent any more.
+    fn is_overdue(&self) -> bool {
+        self.dot_by.as_ref().is_some_and(|by| by.clock.now() >= by.moment)
     }
 
     fn pieces(&self) -> TextPieces<'_> {

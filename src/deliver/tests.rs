@@ -1,7 +1,7 @@
 //! The way to a next hop, against scripted servers over real TCP.
 
 use super::{
-    DeliverError, Deliverer, Handover, HopState, HostSettings, RecipientAnswer, Settings,
+    DeliverError, Deliverer, DotBy, Handover, HopState, HostSettings, RecipientAnswer, Settings,
     SmarthostSettings, Steering, Text, TlsMode, Transaction, Verdict,
 };
 use crate::{
@@ -294,7 +294,7 @@ const BODY: &str = "Subject: x\r\nX-Secret: y\r\n\r\n..dotted\r\n";
 async fn hand_over(transaction: Transaction) -> Handover {
     let body = Body::from(Bytes::from_static(BODY.as_bytes()));
     let head = Bytes::from_static(b"Received: here\r\n");
-    transaction.send(Text { head, body: &body, cuts: vec![] }).await
+    transaction.send(Text { head, body: &body, cuts: vec![], dot_by: None }).await
 }
 
 /// One message to one recipient.
@@ -313,6 +313,7 @@ fn short(verdict: &Verdict) -> String {
         Verdict::Unavailable(_) => String::from("unavailable"),
         Verdict::Paused(why) => format!("paused: {why}"),
         Verdict::TextLost(_) => String::from("text lost"),
+        Verdict::Overdue => String::from("overdue"),
         Verdict::RecipientLost(reply) => format!("lost {}", reply.code()),
         Verdict::ExtensionMissing(name) => format!("missing {name}"),
     }
@@ -407,6 +408,28 @@ async fn after_the_final_dot_silence_is_unknown_and_never_tried_again() {
     for end in ["close", "> hello", "> 354 more", "> 250-ok|251 ok", "> 250-half\nclose"] {
         check(&[&format!("hello\nenvelope\ndata\n{end}"), "hello\nmessage"], &["unknown"], 1).await;
     }
+}
+
+#[tokio::test]
+async fn a_text_whose_time_is_over_is_not_ended() {
+    let hop = Hop::start(&["hello\nmessage\nenvelope\ndata", "hello\nmessage"]).await;
+    let deliverer = deliverer(&[&hop]);
+    let (clock, hand) = Clock::by_hand(Timestamp::EPOCH);
+    let by = Timestamp::from_millis(1_000);
+    for (now, expected) in [(999, "accepted 250"), (1_000, "overdue")] {
+        hand.move_to(Timestamp::from_millis(now));
+        let mut transaction = deliverer.begin(mail());
+        assert_eq!(codes(&transaction.recipients(&rcpts(&[1])).await), [250]);
+        let body = Body::from(Bytes::from_static(BODY.as_bytes()));
+        let dot_by = Some(DotBy::new(clock.clone(), by));
+        let text = Text { head: Bytes::new(), body: &body, cuts: vec![], dot_by };
+        assert_eq!(short(&transaction.send(text).await.verdict), expected);
+    }
+    // The connection that was left in the middle of a text is not used again.
+    assert_eq!(short(&send_one(&deliverer).await.1), "accepted 250");
+    let (connections, texts) = hop.report();
+    assert_eq!((connections, texts.len()), (2, 3));
+    assert!(texts[1].is_empty() || !texts[1].ends_with(".\r\n"), "{texts:?}");
 }
 
 #[tokio::test]
@@ -645,7 +668,7 @@ async fn head_and_cuts_and_a_body_from_a_file_arrive_as_they_should() {
         let mut transaction = deliverer.begin(mail());
         transaction.recipients(&rcpts(&[1])).await;
         let head = Bytes::from_static(b"Received: here\r\n");
-        let text = Text { head, body: &body, cuts };
+        let text = Text { head, body: &body, cuts, dot_by: None };
         assert_eq!(text.len(), expected.len() as u64);
         assert_eq!(short(&transaction.send(text).await.verdict), "accepted 250");
         assert!(hop.report().1.last().unwrap() == &expected);
@@ -660,7 +683,8 @@ async fn an_early_refusal_of_a_large_text_is_heard() {
     let mut transaction = deliverer.begin(mail());
     transaction.recipients(&rcpts(&[1])).await;
     let body = Body::from(Bytes::from("x".repeat(98).repeat(90_000) + "\r\n"));
-    let text = Text { head: Bytes::from_static(b"R: 1\r\n"), body: &body, cuts: vec![] };
+    let text =
+        Text { head: Bytes::from_static(b"R: 1\r\n"), body: &body, cuts: vec![], dot_by: None };
     let verdict = transaction.send(text).await.verdict;
     // A reset may overtake the reply; then nobody knows why, but nothing was delivered.
     assert!(matches!(short(&verdict).as_str(), "refused 552" | "unavailable"), "{verdict:?}");

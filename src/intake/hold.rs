@@ -2,6 +2,7 @@
 
 use crate::{
     clock::Clock,
+    deliver::DotBy,
     store::ledger::{Demand, Ledger, Reservation, Settlement},
 };
 use std::sync::Arc;
@@ -20,6 +21,12 @@ impl Hold {
     /// Nothing charged yet in these windows.
     pub(super) fn new(ledger: Arc<dyn Ledger>, clock: Clock, demands: Vec<Demand>) -> Self {
         Self { ledger, clock, reservation: Some(Reservation::new(demands)), underway: false }
+    }
+
+    /// Until when the final dot may be sent, where the ledger does not wait for ever.
+    pub(super) fn dot_by(&self) -> Option<DotBy> {
+        let by = self.reservation.as_ref()?.dot_by()?;
+        Some(DotBy::new(self.clock.clone(), by))
     }
 }
 

@@ -156,6 +156,7 @@ impl Sender<'_> {
             HandoverVerdict::Unavailable(_)
             | HandoverVerdict::Paused(_)
             | HandoverVerdict::TextLost(_)
+            | HandoverVerdict::Overdue
             | HandoverVerdict::RecipientLost(_)
             | HandoverVerdict::ExtensionMissing(_) => return,
         };

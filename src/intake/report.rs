@@ -100,6 +100,7 @@ impl Sender<'_> {
                 detail.clone()
             }
             Verdict::Paused(why) => why.to_string(),
+            Verdict::Overdue => String::from("the time to send it was over"),
             Verdict::ExtensionMissing(name) => (*name).to_owned(),
         });
         let charged = matches!(end.outcome, Outcome::Sent | Outcome::Unknown);

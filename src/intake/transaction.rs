@@ -805,7 +805,9 @@ impl<'a> Sender<'a> {
         };
         transaction.hold.underway = true;
         let size_bytes = head.size_bytes;
-        let handover = hop.send(Text { head: head.received, body: &body, cuts: head.cuts }).await;
+        let dot_by = transaction.hold.dot_by();
+        let text = Text { head: head.received, body: &body, cuts: head.cuts, dot_by };
+        let handover = hop.send(text).await;
         drop(body);
         let (settlement, outcome, reply) = self.conclude(&handover);
         if let Some(reservation) = transaction.hold.reservation.take() {
@@ -847,6 +849,9 @@ impl<'a> Sender<'a> {
                 Outcome::Deferred,
                 verdict::egress_paused(why, &self.session).reply,
             ),
+            Verdict::Overdue => {
+                (Settlement::Refunded, Outcome::Deferred, verdict::store_down(&self.session).reply)
+            }
             Verdict::TextLost(_) => {
                 (Settlement::Refunded, Outcome::Deferred, verdict::spool_full(&self.session).reply)
             }

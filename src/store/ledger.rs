@@ -4,7 +4,7 @@
 //! before the text goes on, and settles it when the next hop has answered. What is open counts in every window and
 //! never ages.
 
-use super::{BoxFuture, StoreError, Whose, windows::Cells};
+use super::{BoxFuture, StoreError, Whose, redis::Ticket, windows::Cells};
 use crate::{
     event::{LimitHit, LimitReached},
     rules::limits::Mode,
@@ -94,6 +94,8 @@ pub struct Reservation {
     /// The name in the journal; 0 until it has one.
     pub(super) id: u64,
     pub(super) durable: bool,
+    /// What stands for it in Redis, while anything may be reserved there.
+    pub(super) shared: Option<Box<Ticket>>,
 }
 
 impl Reservation {
@@ -103,7 +105,8 @@ impl Reservation {
     pub fn new(mut demands: Vec<Demand>) -> Self {
         demands.sort_by(|a, b| order(&a.key).cmp(&order(&b.key)));
         demands.dedup_by(|next, kept| kept.key == next.key && kept.absorb(next));
-        Self { demands, recipients: 0, cells: Cells::new(), id: 0, durable: false }
+        let cells = Cells::new();
+        Self { demands, recipients: 0, cells, id: 0, durable: false, shared: None }
     }
 
     /// The windows that are charged.
@@ -116,6 +119,12 @@ impl Reservation {
     #[must_use]
     pub const fn recipients(&self) -> u32 {
         self.recipients
+    }
+
+    /// Until when the final dot may be sent; none: at any time. A shared store takes what is open for longer as sent.
+    #[must_use]
+    pub fn dot_by(&self) -> Option<Timestamp> {
+        self.shared.as_ref().map(|ticket| ticket.dot_by)
     }
 
     /// True if the journal may know it, so that its end must be written too.
@@ -131,8 +140,14 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if self.recipients > 0 && !self.is_journaled() {
-            super::windows::release(self, u32::MAX);
+        match self.shared.take() {
+            Some(ticket) if !self.durable && (self.recipients > 0 || ticket.may_hold_more()) => {
+                ticket.give_back(self);
+            }
+            None if self.recipients > 0 && !self.is_journaled() => {
+                super::windows::release(self, u32::MAX);
+            }
+            _ => {}
         }
     }
 }

@@ -2,7 +2,7 @@
 //! ([`records`]).
 //!
 //! Both are traits, so that the embedded store and a shared one pass the same contract tests. Only `sqlite` and `archive` know
-//! rusqlite. [`archive`] keeps what is told later. The store decides nothing: whether there is room is `rules::window`'s to say.
+//! rusqlite, only `redis` knows the crate of its name. [`archive`] keeps what is told later. The store decides nothing: whether there is room is `rules::window`'s to say.
 
 pub mod archive;
 pub mod behaviour;
@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod mailboxes;
 pub mod memory;
 pub mod records;
+pub mod redis;
 pub mod sqlite;
 
 mod name;

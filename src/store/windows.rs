@@ -417,7 +417,8 @@ fn near_limit(
     Some(LimitReached { key: demand.key.clone(), unit, limit, used, percent })
 }
 
-fn usage_of(state: &State, limit: Limit, now: Timestamp) -> Usage {
+/// The use of a window under a limit.
+pub(super) fn usage_of(state: &State, limit: Limit, now: Timestamp) -> Usage {
     let (sent, open) = (window::used(&state.log, limit.window, now), state.open);
     let remaining = window::room(&state.log, open, limit, now);
     let question = Question { open, wanted: 1, now };

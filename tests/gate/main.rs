@@ -34,6 +34,7 @@ mod operators;
 mod postfix;
 mod prometheus;
 mod proxy;
+mod redis;
 mod relay;
 mod reports;
 mod scan;

@@ -16,6 +16,7 @@ pub(crate) mod mail_store;
 pub(crate) mod ports;
 pub(crate) mod postfix;
 pub(crate) mod programs;
+pub(crate) mod redis;
 pub(crate) mod scanners;
 pub(crate) mod settings;
 pub(crate) mod sink;

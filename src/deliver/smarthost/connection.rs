@@ -49,6 +49,9 @@ pub(super) enum Failure {
     /// Our own spool.
     #[error("the body cannot be read: {0}")]
     Body(io::Error),
+    /// The final dot may not be sent any more.
+    #[error("the time to send the text was over")]
+    Overdue,
 }
 
 /// How far a text came.
@@ -265,6 +268,9 @@ impl Connection {
                 self.output.extend_from_slice(&piece);
             }
         }
+        if text.is_overdue() {
+            return Err(Failure::Overdue);
+        }
         self.output.extend_from_slice(b".\r\n");
         self.write_end(progress).await
     }
@@ -303,7 +309,7 @@ impl Connection {
 
     /// Before the final dot, a hop that hangs up may have said why.
     fn sharpen(&mut self, failure: Failure, progress: &Progress) -> Failure {
-        if progress.dot_sent.is_some() || matches!(failure, Failure::Body(_)) {
+        if progress.dot_sent.is_some() || matches!(failure, Failure::Body(_) | Failure::Overdue) {
             return failure;
         }
         self.overhear();

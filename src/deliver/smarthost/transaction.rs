@@ -135,6 +135,7 @@ impl SmarthostTransaction {
                     self.house.note_failure(&lease.host, &failure);
                     return Verdict::Unknown(failure.to_string());
                 }
+                Err(Failure::Overdue) => return Verdict::Overdue,
                 Err(failure @ Failure::Body(_)) => {
                     return Verdict::TextLost(failure.to_string());
                 }

@@ -64,7 +64,7 @@ impl Post {
             return Err(error);
         }
         let body = Body::from(Bytes::from(text));
-        let text = Text { head: Bytes::new(), body: &body, cuts: Vec::new() };
+        let text = Text { head: Bytes::new(), body: &body, cuts: Vec::new(), dot_by: None };
         outcome(transaction.send(text).await.verdict)
     }
 }
@@ -106,6 +106,7 @@ fn outcome(verdict: Verdict) -> Result<(), PostError> {
             Err(PostError::Unavailable(detail))
         }
         Verdict::Paused(why) => Err(PostError::Unavailable(why.to_string())),
+        Verdict::Overdue => Err(PostError::Unavailable("its time was over".into())),
         Verdict::ExtensionMissing(name) => {
             Err(PostError::Refused(format!("it does not offer {name}")))
         }

@@ -1,0 +1,90 @@
+//! `[store]`: the ledger in Redis, where several nodes share one.
+
+use super::{
+    checker::At,
+    next_hop::read_secret,
+    parties::Parties,
+    written::{Section, Store},
+};
+use crate::{
+    store::redis::{Place, Settings, Time},
+    types::Span,
+};
+use std::time::Duration;
+
+/// The settings, if `redis` says where it is.
+pub(super) fn check(
+    root: &mut At<'_>,
+    section: &Section<Store>,
+    parties: &Parties,
+    transaction_time_max: Duration,
+) -> Option<Settings> {
+    let mut at = root.inside("store");
+    let s = at.open(section);
+    let Some(place) = check_place(&mut at, s) else {
+        check_nothing_else(&mut at, s);
+        return None;
+    };
+    let file = at.value("redis_password_file", &s.redis_password_file);
+    check_login(&mut at, &place, file.is_some());
+    let settings = Settings {
+        password: file.and_then(|file| read_secret(&mut at, "redis_password_file", &file)),
+        tls_ca: at.value("redis_tls_ca", &s.redis_tls_ca),
+        prefix: check_prefix(&mut at, s),
+        timeout: at.within("redis_timeout", &s.redis_timeout, TIMEOUT, TIMEOUTS).length(),
+        history: parties.history,
+        unknown_margin: parties.unknown_margin,
+        open_time_max: transaction_time_max + AFTER_TRANSACTION,
+        time: Time::Server,
+        place,
+    };
+    if settings.tls_ca.is_some() && !settings.place.is_tls() {
+        at.wrong("redis_tls_ca", "only rediss:// is encrypted");
+    }
+    Some(settings)
+}
+
+/// Where it is. What is wrong may have a password in it, so it is not repeated.
+fn check_place(at: &mut At<'_>, s: &Store) -> Option<Place> {
+    let written = at.value("redis", &s.redis)?.0;
+    let text = String::from_utf8_lossy(written.expose());
+    let place = text.parse::<Place>();
+    place.map_err(|error| at.wrong("redis", error.to_string())).ok()
+}
+
+fn check_login(at: &mut At<'_>, place: &Place, has_password: bool) {
+    if place.has_user() && !has_password {
+        at.wrong("redis", "a user belongs together with redis_password_file");
+    }
+}
+
+/// Without Redis nothing may look as if there were one.
+fn check_nothing_else(at: &mut At<'_>, s: &Store) {
+    let others = [
+        ("redis_password_file", s.redis_password_file.is_some()),
+        ("redis_tls_ca", s.redis_tls_ca.is_some()),
+        ("redis_prefix", s.redis_prefix.is_some()),
+        ("redis_timeout", s.redis_timeout.is_some()),
+    ];
+    for (key, _) in others.into_iter().filter(|(_, is_written)| *is_written && s.redis.is_none()) {
+        at.wrong(key, "redis does not say where Redis is");
+    }
+}
+
+fn check_prefix(at: &mut At<'_>, s: &Store) -> String {
+    let prefix = at.or("redis_prefix", &s.redis_prefix, String::from("tollgate"));
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if prefix.is_empty() || prefix.len() > PREFIX_BYTES_MAX || !prefix.bytes().all(is_name) {
+        let wanted = format!("1 to {PREFIX_BYTES_MAX} letters, digits and -_.");
+        at.wrong("redis_prefix", format!("got {prefix:?}, wanted {wanted}"));
+    }
+    prefix
+}
+
+const TIMEOUT: Span = Span::from_secs(2);
+/// Two such waits follow the final dot of a client, where the embedded store waits for its disk.
+const TIMEOUTS: std::ops::RangeInclusive<Span> =
+    Span::new(Duration::from_millis(50))..=Span::from_secs(5);
+const PREFIX_BYTES_MAX: usize = 32;
+/// What may follow the end of a text until the final dot leaves: programs that look into it and the next hop, with a margin.
+const AFTER_TRANSACTION: Duration = Duration::from_secs(15 * 60);

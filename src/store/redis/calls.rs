@@ -1,0 +1,304 @@
+//! What is said to Redis: names of keys, the arguments of the scripts and their answers.
+
+use super::{End, Name, Shared, link::Connection};
+use crate::{
+    event::{LimitHit, LimitReached},
+    rules::identity,
+    rules::limits::Mode,
+    store::{
+        StoreError,
+        ledger::{ChargePer, Demand, Grant, Granted, Observed, Request, Reservation, Settlement},
+    },
+    types::{Key, Limit, Scope, Timestamp},
+};
+use redis::{ErrorKind, RedisError, Script, ScriptInvocation};
+use std::time::Duration;
+
+/// The scripts; Redis is given them when it does not know them.
+pub(super) struct Scripts {
+    reserve: Script,
+    settle: Script,
+}
+
+impl Default for Scripts {
+    fn default() -> Self {
+        Self {
+            reserve: Script::new(concat!(include_str!("window.lua"), include_str!("reserve.lua"))),
+            settle: Script::new(concat!(include_str!("window.lua"), include_str!("settle.lua"))),
+        }
+    }
+}
+
+/// The same moment, for the caller and as it counted in Redis.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) caller: Timestamp,
+    pub(super) counted: Timestamp,
+}
+
+impl Times {
+    /// A later moment of Redis on the caller's clock.
+    pub(super) fn to_caller(self, moment: Timestamp) -> Timestamp {
+        self.caller + moment.since(self.counted)
+    }
+}
+
+/// The names of a window in Redis: its own, and that of its buckets. Both, and those of a tenant and its accounts, are in one
+/// hash slot.
+pub(super) fn names(prefix: &str, key: &Key) -> [String; 2] {
+    let tag = tag_of(key);
+    [
+        format!("{prefix}:{VERSION}:{{{tag}}}{key}"),
+        format!("{prefix}:{VERSION}:{{{tag}}}{key}{OLDER}"),
+    ]
+}
+
+/// The window that has this name, if it is one of ours and no buckets.
+pub(super) fn key_of(prefix: &str, name: &str) -> Option<Key> {
+    let ours = name.strip_prefix(prefix)?.strip_prefix(':')?.strip_prefix(VERSION)?;
+    let tagged = ours.strip_prefix(":{")?;
+    // The tag may have a brace in it, the key's first part has none.
+    let starts = tagged.match_indices('}').map(|(at, _)| &tagged[at + 1..]);
+    let mut keys = starts.filter_map(|text| text.parse::<Key>().ok());
+    keys.find(|key| names(prefix, key)[0] == name)
+}
+
+/// By its name alone, so that a window does not move when an account is given to another tenant.
+fn tag_of(key: &Key) -> String {
+    let name = key.parts().name;
+    let account = (key.parts().scope == Scope::Account).then(|| name.parse().ok()).flatten();
+    account.map_or_else(|| name.to_owned(), |account| identity::tenant_of(&account).to_string())
+}
+
+/// A request for recipients.
+pub(super) struct Ask<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) reservation: &'a Reservation,
+    pub(super) request: &'a Request,
+    pub(super) name: Name,
+    pub(super) now: Timestamp,
+}
+
+impl Ask<'_> {
+    /// Asks, and once more if Redis found by a wrong guess at its clock that the caller had given up.
+    pub(super) async fn send(&self, connection: &mut Connection) -> Result<Answer, RedisError> {
+        let first = self.send_once(connection).await?;
+        if first.is_late() { self.send_once(connection).await } else { Ok(first) }
+    }
+
+    async fn send_once(&self, connection: &mut Connection) -> Result<Answer, RedisError> {
+        let (shared, demands) = (self.shared, &self.reservation.demands);
+        let mut call = shared.invoke(&shared.scripts.reserve, demands);
+        call.arg(shared.time_to_send(self.now))
+            .arg(connection.waits_until())
+            .arg(&self.name[..])
+            .arg(millis(shared.settings.open_time_max))
+            .arg(millis(shared.settings.unknown_margin))
+            .arg(millis(shared.history()))
+            .arg(millis(shared.time_to_live()))
+            .arg(self.request.recipients)
+            .arg(self.reservation.recipients)
+            .arg(match self.request.grant {
+                Grant::InOrder => "in-order",
+                Grant::AllOrNothing => "all",
+            });
+        for demand in demands {
+            call.arg(match demand.per {
+                ChargePer::Recipient => "recipient",
+                ChargePer::Transaction => "transaction",
+            });
+            call.arg(if demand.mode == Mode::Observe { "observe" } else { "enforce" });
+            add_limits(&mut call, &demand.limits);
+        }
+        Answer::of(call, connection).await
+    }
+}
+
+impl Shared {
+    /// Tells Redis how a reservation ends; the limits that are nearly or wholly used by it.
+    pub(super) async fn tell(
+        &self,
+        connection: &mut Connection,
+        end: &End,
+        now: Timestamp,
+    ) -> Result<Vec<LimitReached>, RedisError> {
+        let mut call = self.invoke(&self.scripts.settle, &end.demands);
+        call.arg(self.time_to_send(now))
+            .arg(&end.name[..])
+            .arg(millis(self.settings.unknown_margin))
+            .arg(millis(self.history()))
+            .arg(millis(self.time_to_live()))
+            .arg(match end.settlement {
+                Settlement::Sent => "sent",
+                Settlement::Unknown => "unknown",
+                Settlement::Refunded => "refunded",
+            });
+        for demand in &end.demands {
+            call.arg(demand.cost(0, end.stamped)).arg(demand.cost(0, end.stays));
+            add_limits(&mut call, &demand.limits);
+        }
+        Ok(Answer::of(call, connection).await?.reached(&end.demands))
+    }
+
+    fn invoke<'a>(&self, script: &'a Script, demands: &[Demand]) -> ScriptInvocation<'a> {
+        let mut call = script.prepare_invoke();
+        for demand in demands {
+            let [window, older] = names(&self.settings.prefix, &demand.key);
+            call.key(window).key(older);
+        }
+        call
+    }
+
+    /// The time, if it is not the server's that counts.
+    fn time_to_send(&self, now: Timestamp) -> String {
+        if self.is_by_server() { String::new() } else { now.as_millis().to_string() }
+    }
+}
+
+fn add_limits(call: &mut ScriptInvocation<'_>, limits: &[Limit]) {
+    call.arg(limits.len());
+    for limit in limits {
+        call.arg(millis(limit.window.length())).arg(limit.max);
+    }
+}
+
+/// What a script said: numbers, the first two of them a state and the server's time.
+pub(super) struct Answer(Vec<i64>);
+
+impl Answer {
+    async fn of(
+        call: ScriptInvocation<'_>,
+        connection: &mut Connection,
+    ) -> Result<Self, RedisError> {
+        let answer: Vec<i64> = call.invoke_async(&mut connection.redis).await?;
+        let [_state, time, ..] = answer[..] else {
+            return Err(RedisError::from((ErrorKind::Parse, "a script's answer is too short")));
+        };
+        connection.note_time(time);
+        Ok(Self(answer))
+    }
+
+    fn is_late(&self) -> bool {
+        self.0.first() == Some(&LATE)
+    }
+
+    /// The answer to [`Ask`].
+    pub(super) fn granted(
+        &self,
+        demands: &[Demand],
+        now: Timestamp,
+    ) -> Result<Granted, StoreError> {
+        if self.is_late() {
+            return Err(StoreError::Unavailable("Redis was asked too late".into()));
+        }
+        if self.0.first() == Some(&TOO_MANY_OPEN) {
+            let what = "the list of open reservations of a window";
+            return Err(StoreError::Full { what, max: OPEN_MAX });
+        }
+        let senseless = || StoreError::Damaged("Redis gave an answer without sense".into());
+        let [_, _, counted, granted, rest @ ..] = &self.0[..] else { return Err(senseless()) };
+        let Ok(recipients) = u32::try_from(*granted) else { return Err(senseless()) };
+        let [a, b, c, d, observed, e, f, g, h] = rest else {
+            let all = Granted { recipients, hit: None, observed: None };
+            return if rest.is_empty() { Ok(all) } else { Err(senseless()) };
+        };
+        let times = Times { caller: now, counted: Timestamp::from_millis(*counted) };
+        let hit = |numbers| hit_of(numbers, demands, times);
+        let refused = hit([*e, *f, *g, *h]).zip(u32::try_from(*observed).ok());
+        let observed = refused.map(|(hit, recipients)| Observed { recipients, hit });
+        Ok(Granted { recipients, hit: hit([*a, *b, *c, *d]), observed })
+    }
+
+    /// The answer to [`Shared::tell`].
+    fn reached(&self, demands: &[Demand]) -> Vec<LimitReached> {
+        let four = self.0.get(3..).unwrap_or_default().as_chunks().0;
+        four.iter().filter_map(|&numbers| reached_of(numbers, demands)).collect()
+    }
+}
+
+fn hit_of(
+    [place, number, used, slot]: [i64; 4],
+    demands: &[Demand],
+    times: Times,
+) -> Option<LimitHit> {
+    let (demand, limit) = find(demands, place, number)?;
+    let used = u32::try_from(used).ok()?;
+    let next_slot = (slot >= 0).then(|| times.to_caller(Timestamp::from_millis(slot)));
+    Some(LimitHit { key: demand.key.clone(), limit, used, next_slot })
+}
+
+fn reached_of([place, number, sent, open]: [i64; 4], demands: &[Demand]) -> Option<LimitReached> {
+    let (demand, limit) = find(demands, place, number)?;
+    let (sent, open) = (u32::try_from(sent).ok()?, u32::try_from(open).ok()?);
+    let percent = if sent >= limit.max { 100 } else { 80 };
+    let unit = demand.key.parts().unit;
+    let used = sent.saturating_add(open);
+    Some(LimitReached { key: demand.key.clone(), unit, limit, used, percent })
+}
+
+/// Scripts count from 1.
+fn find(demands: &[Demand], place: i64, number: i64) -> Option<(&Demand, Limit)> {
+    let index = |n: i64| usize::try_from(n).ok()?.checked_sub(1);
+    let demand = demands.get(index(place)?)?;
+    Some((demand, *demand.limits.get(index(number)?)?))
+}
+
+/// A window with its buckets at one moment, and that moment.
+pub(super) async fn read(
+    connection: &mut Connection,
+    [window, older]: &[String; 2],
+) -> Result<(Timestamp, Vec<u8>, Vec<u8>), RedisError> {
+    let mut together = redis::pipe();
+    together.atomic().cmd("TIME").get(window).get(older);
+    let ((seconds, micros), window, older): ((i64, i64), Vec<u8>, Vec<u8>) =
+        together.query_async(&mut connection.redis).await?;
+    let time = Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000));
+    Ok((time, window, older))
+}
+
+/// Some of the names of keys of a scope, and where to go on; 0 at the end.
+pub(super) async fn scan(
+    connection: &mut Connection,
+    prefix: &str,
+    scope: Scope,
+    cursor: u64,
+) -> Result<(u64, Vec<String>), RedisError> {
+    let mut call = redis::cmd("SCAN");
+    call.arg(cursor).arg("MATCH").arg(format!("{prefix}:{VERSION}:{{*}}{scope}/*"));
+    call.arg("COUNT").arg(SCAN_COUNT).query_async(&mut connection.redis).await
+}
+
+fn millis(length: Duration) -> u64 {
+    super::millis(length)
+}
+
+/// Of the form of keys and of what they hold.
+const VERSION: &str = "1";
+/// What the name of a window's buckets ends with; no window's does, because a name has no blank.
+const OLDER: &str = " older";
+const LATE: i64 = 1;
+const TOO_MANY_OPEN: i64 = 2;
+/// How many reservations of one window may be open, as window.lua has it.
+const OPEN_MAX: usize = 8_192;
+const SCAN_COUNT: u32 = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_that_of_one_window() {
+        for (key, name) in [
+            ("account/r/a@shop.example", "p:1:{shop.example}account/r/a@shop.example"),
+            ("tenant/m/shop.example", "p:1:{shop.example}tenant/m/shop.example"),
+            ("client-ip/r/2001:db8::/64", "p:1:{2001:db8::/64}client-ip/r/2001:db8::/64"),
+            ("account/r/a}b@c}d", "p:1:{c}d}account/r/a}b@c}d"),
+        ] {
+            let key: Key = key.parse().unwrap();
+            let [window, older] = names("p", &key);
+            assert_eq!(window, name);
+            assert_eq!(key_of("p", &window), Some(key));
+            assert_eq!((key_of("p", &older), key_of("q", &window)), (None, None));
+        }
+    }
+}

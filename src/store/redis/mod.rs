@@ -1,0 +1,511 @@
+//! The ledger that several nodes share: windows and open reservations in one Redis, decided there by scripts.
+//!
+//! A command group is one call of `reserve.lua`, an end one of `settle.lua`; both are `rules::window` and `store::windows`
+//! once more, in Redis, where all nodes meet, and a test holds their answers equal. What counts is the server's clock, never
+//! below the highest time that a window has seen. An open reservation has a deadline, after which the next call that looks at
+//! its window stamps it as sent; its node sends the final dot only well before ([`Reservation::dot_by`]). Records are not
+//! here: each node has its own. Only this module knows the crate `redis`.
+//!
+//! Redis that does not answer within [`Settings::timeout`] is lost: nothing is granted then. What was decided meanwhile is
+//! kept in [`ends`] and told when it is back.
+
+mod calls;
+mod codec;
+mod ends;
+mod link;
+
+use self::{
+    calls::{Scripts, Times},
+    ends::{End, Ends},
+    link::Link,
+};
+use super::{
+    BoxFuture, StoreError, Whose,
+    ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
+    warned::Warned,
+    windows::{self, State},
+};
+use crate::{
+    clock::{self, Clock},
+    event::{Event, Events, LimitReached, Trouble},
+    rules::limits::WINDOW_MAX,
+    types::{Key, Limit, Scope, Secret, Timestamp},
+};
+use parking_lot::Mutex;
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use tokio::task::JoinHandle;
+
+/// Where Redis is and how long it may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where it listens.
+    pub place: Place,
+    /// The password of the user that [`Place`] names, or of the default user.
+    pub password: Option<Secret>,
+    /// A PEM file of the authorities to believe; none: the system's.
+    pub tls_ca: Option<PathBuf>,
+    /// What all keys begin with, so that several fleets can share a server.
+    pub prefix: String,
+    /// How long a call may take before Redis counts as lost.
+    pub timeout: Duration,
+    /// How long charges are kept: the longest window in the configuration, at least 24 h.
+    pub history: Duration,
+    /// How much later than known an unknown or unsettled charge is stamped.
+    pub unknown_margin: Duration,
+    /// How long a reservation may stay open, from its last recipient on.
+    pub open_time_max: Duration,
+    /// Whose clock counts.
+    pub time: Time,
+}
+
+impl Settings {
+    /// With what follows the plans and the session in other settings, if there are any.
+    #[must_use]
+    pub fn keeping_lengths_of(self, other: &Option<Self>) -> Self {
+        match other {
+            Some(Self { history, open_time_max, .. }) => {
+                Self { history: *history, open_time_max: *open_time_max, ..self }
+            }
+            None => self,
+        }
+    }
+}
+
+/// Whose clock counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Time {
+    /// The server's: nodes need not agree on the time.
+    #[default]
+    Server,
+    /// The caller's, as in the embedded store: for tests that move the time.
+    Caller,
+}
+
+pub use self::link::{Place, PlaceError};
+
+/// The shared ledger.
+pub struct RedisLedger {
+    shared: Arc<Shared>,
+    runner: JoinHandle<()>,
+}
+
+/// What callers and the task that tells ends have in common.
+struct Shared {
+    settings: Settings,
+    link: Link,
+    scripts: Scripts,
+    ends: Ends,
+    warned: Warned,
+    /// How long charges are kept, in milliseconds: what is configured, and the longest window that was asked for.
+    history_configured: AtomicU64,
+    history_asked: AtomicU64,
+    /// The first reservation has this name, the next ones count up from it; drawn, so that no two nodes use the same.
+    next_name: AtomicU64,
+    clock: Clock,
+    events: Events,
+    /// Why the last call failed, until one succeeds.
+    failure: Mutex<Option<String>>,
+}
+
+/// A reservation's part in Redis.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    /// Its name there.
+    name: Name,
+    /// Until when the final dot may be sent, on the ledger's clock.
+    pub(super) dot_by: Timestamp,
+    /// Since when a request for it may be under way, if one may.
+    asked: Option<Instant>,
+    /// How long a request may be under way.
+    timeout: Duration,
+    ends: Ends,
+}
+
+/// The name of a reservation in Redis.
+type Name = [u8; 8];
+
+impl RedisLedger {
+    /// Prepares the connection and starts the task that tells ends; connects at the first call. Must be called within a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if TLS cannot be set up.
+    pub fn start(
+        settings: Settings,
+        clock: Clock,
+        events: Events,
+    ) -> Result<Arc<Self>, StoreError> {
+        let mut first = [0; 8];
+        let no_random = |error| StoreError::Unavailable(format!("draw a name: {error}"));
+        getrandom::fill(&mut first).map_err(no_random)?;
+        let shared = Arc::new(Shared {
+            link: Link::new(&settings)?,
+            scripts: Scripts::default(),
+            ends: Ends::default(),
+            warned: Warned::default(),
+            history_configured: AtomicU64::new(millis(settings.history)),
+            history_asked: AtomicU64::new(0),
+            next_name: AtomicU64::new(u64::from_be_bytes(first)),
+            clock,
+            events,
+            failure: Mutex::new(None),
+            settings,
+        });
+        let runner = tokio::spawn(shared.clone().run_ends());
+        Ok(Arc::new(Self { shared, runner }))
+    }
+
+    /// Waits until Redis was told of every end, at most for the time of one call.
+    pub async fn close(&self) {
+        let told = self.shared.ends.told();
+        if tokio::time::timeout(self.shared.settings.timeout, told).await.is_err() {
+            tracing::warn!(
+                "Redis was not told of every end; what is open there will count as sent"
+            );
+        }
+    }
+
+    /// Keeps charges for this long from now on: the longest window after a reload.
+    pub fn set_history(&self, history: Duration) {
+        self.shared.history_configured.store(millis(history), Relaxed);
+    }
+
+    /// Why Redis cannot be used at present; none if it can.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.shared.failure.lock().clone()
+    }
+}
+
+impl Drop for RedisLedger {
+    fn drop(&mut self) {
+        self.runner.abort();
+    }
+}
+
+impl Ledger for RedisLedger {
+    fn reserve<'a>(
+        &'a self,
+        reservation: &'a mut Reservation,
+        request: Request,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Granted, StoreError>> {
+        Box::pin(self.shared.reserve(reservation, request, now))
+    }
+
+    fn release<'a>(
+        &'a self,
+        reservation: &'a mut Reservation,
+        recipients: u32,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let left = reservation.recipients.saturating_sub(recipients);
+            if left == reservation.recipients {
+                return Ok(());
+            }
+            let end = reservation.shared.as_ref().map(|ticket| End::release(ticket.name, left));
+            let end = end.map(|end| end.of(reservation));
+            reservation.recipients = left;
+            match end {
+                Some(end) => self.shared.end(end, now).await.map(|_| ()),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// It is in Redis since it was made; what remains is whether there is time left to send it on.
+    fn make_durable<'a>(
+        &'a self,
+        reservation: &'a mut Reservation,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let now = self.shared.clock.now();
+            if self.shared.is_by_server() && reservation.dot_by().is_some_and(|by| now >= by) {
+                return Err(StoreError::Unavailable("the reservation has run out".into()));
+            }
+            reservation.durable = true;
+            Ok(())
+        })
+    }
+
+    fn settle<'a>(
+        &'a self,
+        mut reservation: Reservation,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<LimitReached>, StoreError>> {
+        Box::pin(async move {
+            let Some(ticket) = reservation.shared.take() else { return Ok(Vec::new()) };
+            if reservation.recipients == 0 {
+                return Ok(Vec::new());
+            }
+            let end = End::settle(ticket.name, settlement).of(&reservation);
+            let shared = self.shared.clone();
+            // Redis is told although the caller may not wait for it.
+            let told = tokio::spawn(async move { shared.end(end, now).await });
+            let reached = told.await.unwrap_or_else(|_| Err(StoreError::gone()))?;
+            let is_new = |reached: &LimitReached| self.shared.warned.is_new(reached, now);
+            Ok(reached.into_iter().filter(is_new).collect())
+        })
+    }
+
+    fn usage<'a>(
+        &'a self,
+        key: &'a Key,
+        limits: &'a [Limit],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Usage>, StoreError>> {
+        Box::pin(async move {
+            let (state, times) = self.shared.read(key, now).await?;
+            let usage_of = |&limit| {
+                let usage = windows::usage_of(&state, limit, times.counted);
+                Usage { next_slot: usage.next_slot.map(|slot| times.to_caller(slot)), ..usage }
+            };
+            Ok(limits.iter().map(usage_of).collect())
+        })
+    }
+
+    fn knows<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let (state, _) = self.shared.read(key, self.shared.clock.now()).await?;
+            Ok(!state.is_idle())
+        })
+    }
+
+    fn keys<'a>(
+        &'a self,
+        scope: Scope,
+        whose: Whose<'a>,
+        after: Option<&'a Key>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Key>, StoreError>> {
+        Box::pin(self.shared.keys(scope, whose, after, max))
+    }
+}
+
+impl Shared {
+    async fn reserve(
+        &self,
+        reservation: &mut Reservation,
+        request: Request,
+        now: Timestamp,
+    ) -> Result<Granted, StoreError> {
+        if reservation.shared.is_none() {
+            reservation.shared = Some(Box::new(self.ticket()));
+        }
+        let Some(ticket) = &mut reservation.shared else { return Err(StoreError::gone()) };
+        let name = ticket.name;
+        ticket.asked = Some(clock::steady_now());
+        let answer = self.ask_to_reserve(reservation, &request, name, now).await;
+        let Some(ticket) = &mut reservation.shared else { return Err(StoreError::gone()) };
+        match &answer {
+            // It may have been granted all the same, so this name is given back and not used again.
+            Err(StoreError::Unavailable(_)) if reservation.recipients == 0 => {
+                let ticket = reservation.shared.take();
+                ticket.inspect(|ticket| ticket.give_back(reservation));
+            }
+            Err(_) => {}
+            Ok(granted) => {
+                ticket.asked = None;
+                if granted.recipients > 0 {
+                    reservation.recipients += granted.recipients;
+                    reservation.durable = false;
+                    ticket.dot_by = now + self.settings.open_time_max - DOT_MARGIN;
+                }
+            }
+        }
+        answer
+    }
+
+    async fn ask_to_reserve(
+        &self,
+        reservation: &Reservation,
+        request: &Request,
+        name: Name,
+        now: Timestamp,
+    ) -> Result<Granted, StoreError> {
+        for limit in reservation.demands.iter().flat_map(|demand| demand.limits.iter()) {
+            self.history_asked.fetch_max(millis(limit.window.length()), Relaxed);
+        }
+        let work = self.call(async |connection| {
+            let ask = calls::Ask { shared: self, reservation, request, name, now };
+            ask.send(connection).await
+        });
+        let answer = work.await?;
+        answer.granted(&reservation.demands, now)
+    }
+
+    /// Tells Redis of an end, now or later.
+    async fn end(&self, end: End, now: Timestamp) -> Result<Vec<LimitReached>, StoreError> {
+        let work = self.call(async |connection| self.tell(connection, &end, now).await);
+        let told = work.await;
+        if matches!(told, Err(StoreError::Unavailable(_))) {
+            self.ends.push(end);
+        }
+        told
+    }
+
+    /// A window as it stands, and the times that go with it.
+    async fn read(&self, key: &Key, now: Timestamp) -> Result<(State, Times), StoreError> {
+        let names = calls::names(&self.settings.prefix, key);
+        let work = self.call(async |connection| calls::read(connection, &names).await);
+        let (time, text, older) = work.await?;
+        let (window, high) = codec::decode(&text, &older)?;
+        let asked = if self.is_by_server() { time } else { now };
+        Ok((window, Times { caller: now, counted: asked.max(high) }))
+    }
+
+    /// The first `max` keys of a scope after `after`. Walks all keys, some at a time.
+    async fn keys(
+        &self,
+        scope: Scope,
+        whose: Whose<'_>,
+        after: Option<&Key>,
+        max: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        let (mut first, mut cursor) = (BTreeSet::new(), 0);
+        let prefix = &self.settings.prefix;
+        loop {
+            let work =
+                self.call(async |connection| calls::scan(connection, prefix, scope, cursor).await);
+            let (next, names) = work.await?;
+            for key in names.iter().filter_map(|name| calls::key_of(prefix, name)) {
+                let is_wanted =
+                    key.parts().scope == scope && after.is_none_or(|after| key > *after);
+                if is_wanted && whose.has_key(key.as_str()) {
+                    first.insert(key);
+                }
+                if first.len() > max {
+                    first.pop_last();
+                }
+            }
+            if next == 0 {
+                return Ok(first.into_iter().collect());
+            }
+            cursor = next;
+        }
+    }
+
+    /// Tells Redis of the ends that wait, and looks whether it is back when it was lost.
+    async fn run_ends(self: Arc<Self>) {
+        // Whether it can be reached is known before the first mail comes.
+        let mut failures = u32::from(self.tell_next().await.is_err());
+        loop {
+            let is_lost = self.failure.lock().is_some();
+            if is_lost {
+                tokio::time::sleep(link::backoff(failures)).await;
+            } else {
+                self.ends.wait().await;
+            }
+            failures = match self.tell_next().await {
+                Ok(()) => 0,
+                Err(_) => failures.saturating_add(1),
+            };
+        }
+    }
+
+    /// Tells of the oldest end that waits; where there is none, asks for the time.
+    async fn tell_next(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let Some(end) = self.ends.oldest() else {
+            return self.call(async |connection| connection.time().await.map(|_| ())).await;
+        };
+        end.wait().await;
+        let told = self.call(async |connection| self.tell(connection, &end, now).await).await;
+        match told {
+            // What Redis cannot take now it will not take later, and the others must not wait for it.
+            Ok(_) | Err(StoreError::Damaged(_)) => self.ends.done(&end),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Does something with the connection within the time that a call may take, and notes whether Redis works.
+    async fn call<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut link::Connection) -> Result<T, ::redis::RedisError>,
+    ) -> Result<T, StoreError> {
+        let result = self.link.call(work).await;
+        match &result {
+            Ok(_) => self.note_success(),
+            Err(error @ StoreError::Damaged(_)) => {
+                tracing::error!(%error, "a window in Redis cannot be used");
+            }
+            Err(error) => self.note_failure(error),
+        }
+        result
+    }
+
+    fn note_success(&self) {
+        if self.failure.lock().take().is_some() {
+            self.events.tell(self.clock.now(), &Event::StoreRecovered);
+        }
+    }
+
+    fn note_failure(&self, error: &StoreError) {
+        let detail = format!("Redis: {error}");
+        if self.failure.lock().replace(detail.clone()).is_none() {
+            self.ends.wake();
+            self.events.tell(self.clock.now(), &Event::StoreFailed(Trouble { detail }));
+        }
+    }
+
+    fn ticket(&self) -> Ticket {
+        let name = self.next_name.fetch_add(1, Relaxed).to_be_bytes();
+        let (timeout, ends) = (self.settings.timeout, self.ends.clone());
+        Ticket { name, dot_by: Timestamp::EPOCH, asked: None, timeout, ends }
+    }
+
+    fn is_by_server(&self) -> bool {
+        self.settings.time == Time::Server
+    }
+
+    fn history(&self) -> Duration {
+        let asked = self.history_asked.load(Relaxed);
+        Duration::from_millis(self.history_configured.load(Relaxed).max(asked)).min(WINDOW_MAX)
+    }
+
+    /// A key outlives everything that it may have to tell.
+    fn time_to_live(&self) -> Duration {
+        let Settings { open_time_max, unknown_margin, .. } = self.settings;
+        self.history() + open_time_max + unknown_margin + TIME_TO_LIVE_MARGIN
+    }
+}
+
+impl Ticket {
+    /// True if Redis may have granted something that nobody heard of.
+    pub(super) const fn may_hold_more(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Gives a reservation back that was dropped unsettled, once no request for it is under way.
+    pub(super) fn give_back(&self, reservation: &Reservation) {
+        let end = End::settle(self.name, Settlement::Refunded).of(reservation);
+        let ended = self.asked.map(|asked| asked + self.timeout);
+        self.ends.push(end.not_before(ended));
+    }
+}
+
+impl StoreError {
+    fn gone() -> Self {
+        Self::Unavailable("the reservation is gone".into())
+    }
+}
+
+fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// So long before the deadline of its reservation the last final dot is sent.
+const DOT_MARGIN: Duration = Duration::from_secs(60);
+/// For clocks that are slewed and windows that are longer than a node knows.
+const TIME_TO_LIVE_MARGIN: Duration = Duration::from_secs(3_600);

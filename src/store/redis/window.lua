@@ -1,0 +1,365 @@
+-- What the scripts have in common: a window as Redis keeps it, and the questions that rules::window asks of it.
+--
+-- A key's text is: stamps, oldest first, STAMP octets each; open reservations, ENTRY octets each (name, charges, deadline);
+-- zeros; a tail of TAIL octets. It is read from its end, and a long one is written in place, so a long log costs no more than
+-- a short one: Redis hashes every text that a script holds. Charges beyond the newest RECENT_MAX are in buckets under a key of
+-- their own, BUCKET octets each (oldest, newest, charges before it). Times are milliseconds since 2020, in 5 octets until
+-- 2054. codec.rs reads the same form, and a test holds every answer equal to that of rules::window.
+--
+-- Making a function costs as much as using it, so those that are seldom needed are made when they are, by `seldom`.
+
+local EPOCH = 1577836800000
+local VERSION = 1
+local STAMP, ENTRY, BUCKET, TAIL = 5, 17, 16, 42
+local TAIL_FORM = '>I2I5I5I4I4I4I4I4I4I6'
+-- So much is read of each key at once, and so long a key is written as a whole.
+local CHUNK, CHUNK_FROM = 512, '-512'
+-- So many zeros a longer key has when it is written as a whole: room for what comes.
+local ROOM = 256
+local RECENT_MAX, FOLD_MAX = 4096, 256
+local SUB_WINDOWS = 1000
+local COMPACT_MIN = 64
+-- How many reservations of one key may be open.
+local OPEN_MAX = 8192
+-- How long a key without charges is kept, for the time that it has seen; a text, because Redis turns numbers into texts slowly.
+local IDLE_TTL = '3600000'
+
+local call, pack, unpack, sub = redis.call, struct.pack, struct.unpack, string.sub
+
+local time = call('TIME')
+time = time[1] * 1000 + math.floor(time[2] / 1000) - EPOCH
+-- Only tests tell the time.
+local now = time
+if ARGV[1] ~= '' then now = ARGV[1] - EPOCH end
+
+local function stamp(w, place)
+    if place >= w.first then return (unpack('>I5', w.log, (place - w.first) * STAMP + 1)) end
+    local octets = call('GETRANGE', w.key, place * STAMP, place * STAMP + STAMP - 1)
+    return (unpack('>I5', octets))
+end
+
+local made
+local function seldom()
+    if made then return made end
+
+    -- The log from a place on is in memory afterwards.
+    local function load_from(w, place)
+        if place < w.first then
+            w.log = call('GETRANGE', w.key, place * STAMP, w.first * STAMP - 1) .. w.log
+            w.first = place
+        end
+    end
+
+    -- How many of `size` things in their order are not after the cutoff; `at` tells the time of one.
+    local function count_left(size, cutoff, at)
+        if size == 0 or at(0) > cutoff then return 0 end
+        if at(size - 1) <= cutoff then return size end
+        local low, high = 1, size - 1
+        while low < high do
+            local middle = math.floor((low + high) / 2)
+            if at(middle) <= cutoff then low = middle + 1 else high = middle end
+        end
+        return low
+    end
+
+    local function left(w, cutoff)
+        return count_left(w.stamps, cutoff, function(place) return stamp(w, place) end)
+    end
+
+    -- The oldest and newest stamp of a bucket, and how many charges are in those before it.
+    local function bucket(w, place)
+        return unpack('>I5I5I6', call('GETRANGE', w.older, place * BUCKET, place * BUCKET + BUCKET - 1))
+    end
+
+    local function older_used(w, cutoff)
+        local gone = count_left(w.buckets, cutoff, function(place)
+            local _, newest = bucket(w, place)
+            return newest
+        end)
+        if gone == w.buckets then return 0 end
+        local _, _, before = bucket(w, gone)
+        return w.total - before
+    end
+
+    -- Charges after the cutoff.
+    local function used(w, cutoff)
+        local gone = left(w, cutoff)
+        if gone > 0 or w.buckets == 0 then return w.stamps - gone end
+        return w.stamps + older_used(w, cutoff)
+    end
+
+    local function nth_newest(w, n)
+        if n < w.stamps then return stamp(w, w.stamps - 1 - n) end
+        -- It is in the last bucket with fewer charges before it than that.
+        local behind = w.total - (n - w.stamps)
+        local place = count_left(w.buckets, behind - 1, function(place)
+            local _, _, before = bucket(w, place)
+            return before
+        end)
+        if place == 0 then return nil end
+        local _, newest = bucket(w, place - 1)
+        return newest
+    end
+
+    -- When the wanted charges would pass if everything open were settled now; nil if never.
+    local function next_slot(w, limit, open, wanted)
+        local keep = limit.max - wanted
+        if keep < 0 then return nil end
+        local settled = now + 1
+        local later = used(w, settled)
+        local must_leave
+        if keep < later then
+            must_leave = nth_newest(w, keep)
+        elseif keep - later < open then
+            must_leave = settled
+        else
+            must_leave = nth_newest(w, keep - open)
+        end
+        if not must_leave then return now end
+        return math.max(must_leave + limit.window, now)
+    end
+
+    local function pack_bucket(b) return pack('>I5I5I6', b.first, b.newest, b.before) end
+
+    -- A bucket takes the next one if the two together are no wider than a thousandth of their age.
+    local function may_take(b, newest) return (newest - b.first) * SUB_WINDOWS <= math.max(now - newest, 1000) end
+
+    local function read_buckets(w)
+        local text, all = call('GET', w.older) or '', {}
+        for at = 1, #text, BUCKET do
+            local first, newest, before = unpack('>I5I5I6', text, at)
+            if #all > 0 then all[#all].count = before - all[#all].before end
+            all[#all + 1] = { first = first, newest = newest, before = before, count = w.total - before }
+        end
+        return all
+    end
+
+    local function write_buckets(w, all)
+        local texts, before = {}, 0
+        for place, b in ipairs(all) do
+            b.before = before
+            before = before + b.count
+            texts[place] = pack_bucket(b)
+        end
+        w.buckets, w.total = #all, before
+        if #all == 0 then call('DEL', w.older) else call('SET', w.older, table.concat(texts)) end
+    end
+
+    -- Merges buckets that have become old enough, once their number has doubled, and forgets what no window sees.
+    local function compact(w, history)
+        if w.buckets < 2 * w.merged + COMPACT_MIN then return end
+        local all = {}
+        for _, b in ipairs(read_buckets(w)) do
+            local last = all[#all]
+            if b.newest <= now - history then
+                -- It has left.
+            elseif last and may_take(last, b.newest) then
+                last.newest, last.count = b.newest, last.count + b.count
+            else
+                all[#all + 1] = b
+            end
+        end
+        write_buckets(w, all)
+        w.merged = #all
+    end
+
+    -- Forgets what no window sees; the whole log is in memory afterwards.
+    local function prune(w, history)
+        load_from(w, 0)
+        local gone = left(w, now - history)
+        if gone == 0 then return end
+        w.log, w.stamps, w.dirty = sub(w.log, gone * STAMP + 1), w.stamps - gone, 0
+        if w.buckets > 0 then
+            call('DEL', w.older)
+            w.buckets, w.merged, w.total = 0, 0, 0
+        end
+    end
+
+    -- Puts the oldest exact charges into buckets.
+    local function fold(w, history)
+        prune(w, history)
+        local surplus = w.stamps - RECENT_MAX
+        if surplus <= FOLD_MAX then return end
+        local last, kept, texts = nil, w.buckets, {}
+        if w.buckets > 0 then
+            kept = w.buckets - 1
+            local first, newest, before = bucket(w, kept)
+            last = { first = first, newest = newest, before = before }
+        end
+        for place = 0, surplus - 1 do
+            local moment = stamp(w, place)
+            if last and may_take(last, moment) then
+                last.newest = moment
+            else
+                if last then texts[#texts + 1] = pack_bucket(last) end
+                last = { first = moment, newest = moment, before = w.total }
+            end
+            w.total = w.total + 1
+        end
+        texts[#texts + 1] = pack_bucket(last)
+        call('SETRANGE', w.older, kept * BUCKET, table.concat(texts))
+        w.buckets = kept + #texts
+        w.log, w.stamps, w.dirty = sub(w.log, surplus * STAMP + 1), w.stamps - surplus, 0
+        compact(w, history)
+    end
+
+    -- Adds charges that are not newer than the newest bucket.
+    local function add_between(w, moment, count)
+        local all = read_buckets(w)
+        local at = 1
+        while at <= #all and all[at].newest < moment do at = at + 1 end
+        if all[at] and all[at].first <= moment then
+            all[at].count = all[at].count + count
+        else
+            table.insert(all, at, { first = moment, newest = moment, count = count })
+        end
+        write_buckets(w, all)
+    end
+
+    -- Adds charges with one stamp, wherever it belongs.
+    local function record(w, moment, count, history)
+        while count > 0 do
+            local some = math.min(count, FOLD_MAX)
+            local _, newest
+            if w.buckets > 0 then _, newest = bucket(w, w.buckets - 1) end
+            if newest and moment < newest then
+                add_between(w, moment, some)
+            else
+                local place = left(w, moment)
+                load_from(w, place)
+                local at = (place - w.first) * STAMP
+                local new = string.rep(pack('>I5', moment), some)
+                w.log = sub(w.log, 1, at) .. new .. sub(w.log, at + 1)
+                w.stamps, w.dirty = w.stamps + some, math.min(w.dirty, place)
+                if w.stamps > RECENT_MAX + FOLD_MAX then fold(w, history) end
+            end
+            count = count - some
+        end
+    end
+
+    -- Stamps as sent what its node left open beyond the deadline, later by the margin because it may have gone on until then.
+    local function expire(w, margin, history)
+        local kept, earliest = {}, 0
+        for at = 1, #w.entries, ENTRY do
+            local charges, deadline = unpack('>I4I5', w.entries, at + 8)
+            if deadline <= now then
+                record(w, deadline + margin, charges, history)
+                w.open = w.open - charges
+            else
+                kept[#kept + 1] = sub(w.entries, at, at + ENTRY - 1)
+                if earliest == 0 or deadline < earliest then earliest = deadline end
+            end
+        end
+        w.entries, w.earliest, w.changed = table.concat(kept), earliest, true
+    end
+
+    made = { left = left, older_used = older_used, used = used, nth_newest = nth_newest, next_slot = next_slot,
+        prune = prune, record = record, expire = expire }
+    return made
+end
+
+-- Reads a window, or makes an empty one.
+local function load(key, older)
+    local text = call('GETRANGE', key, CHUNK_FROM, '-1')
+    if text == '' then
+        return { key = key, older = older, log = '', first = 0, stamps = 0, entries = '', open = 0, earliest = 0,
+            high = 0, buckets = 0, merged = 0, total = 0, length = 0, dirty = 0 }
+    end
+    local version, high, earliest, open, stamps, entries, zeros, buckets, merged, total =
+        unpack(TAIL_FORM, text, #text - TAIL + 1)
+    if version ~= VERSION then error('a window of version ' .. version) end
+    local behind = entries + zeros + TAIL
+    if behind > #text then text = call('GETRANGE', key, -behind, -1) end
+    local length, body = stamps * STAMP + behind, #text - behind
+    -- What was cut off is not a whole stamp.
+    local cut = body % STAMP
+    return { key = key, older = older, log = sub(text, cut + 1, body), first = stamps - (body - cut) / STAMP,
+        stamps = stamps, entries = sub(text, body + 1, body + entries), open = open, earliest = earliest, high = high,
+        buckets = buckets, merged = merged, total = total, length = length, dirty = stamps }
+end
+
+-- True if the wanted charges fit into the limit.
+local function admits(w, limit, open, wanted)
+    local allowance = limit.max - open - wanted
+    if allowance < 0 then return false end
+    local cutoff = now - limit.window
+    if allowance < w.stamps then return stamp(w, w.stamps - 1 - allowance) <= cutoff end
+    return w.buckets == 0 or seldom().older_used(w, cutoff) <= allowance - w.stamps
+end
+
+-- Adds charges with one stamp, which is rarely before another.
+local function record(w, moment, count, history)
+    local is_last = w.buckets == 0
+    if w.stamps > 0 then is_last = stamp(w, w.stamps - 1) <= moment end
+    if not is_last or w.stamps + count > RECENT_MAX + FOLD_MAX then
+        return seldom().record(w, moment, count, history)
+    end
+    w.log, w.stamps = w.log .. string.rep(pack('>I5', moment), count), w.stamps + count
+end
+
+-- Where the reservation of this name begins among the open ones, with what it has charged and its deadline.
+local function find(w, name)
+    local from = 1
+    while true do
+        local at = string.find(w.entries, name, from, true)
+        if not at then return nil end
+        if (at - 1) % ENTRY == 0 then return at, unpack('>I4I5', w.entries, at + 8) end
+        from = at + 1
+    end
+end
+
+-- Puts another number of charges into the entry at a place that has some, or behind all; none takes it out.
+local function put(w, at, had, name, charges, deadline)
+    local entry = ''
+    if charges > 0 then
+        entry = name .. pack('>I4I5', charges, deadline)
+        if w.earliest == 0 or deadline < w.earliest then w.earliest = deadline end
+    end
+    if at then
+        w.entries = sub(w.entries, 1, at - 1) .. entry .. sub(w.entries, at + ENTRY)
+    else
+        w.entries = w.entries .. entry
+    end
+    if w.entries == '' then w.earliest = 0 end
+    w.open, w.changed = w.open - had + charges, true
+end
+
+-- Writes a window that was changed: a short one as a whole, a long one in place while it has room.
+local function save(w, history, ttl)
+    if not w.changed then return end
+    local size, zeros = w.stamps * STAMP + #w.entries + TAIL, 0
+    if w.length > CHUNK and w.dirty > 0 and size <= w.length then
+        zeros = w.length - size
+    else
+        if w.stamps > 0 and (w.first > 0 or stamp(w, 0) <= now - history) then seldom().prune(w, history) end
+        w.dirty = 0
+        if size > CHUNK then zeros = ROOM end
+    end
+    local text = w.entries .. string.rep('\0', zeros) .. pack(TAIL_FORM, VERSION, now, w.earliest, w.open, w.stamps,
+        #w.entries, zeros, w.buckets, w.merged, w.total)
+    if w.dirty == 0 then
+        if w.stamps == 0 and w.entries == '' and w.buckets == 0 then ttl = IDLE_TTL end
+        call('SET', w.key, w.log .. text, 'PX', ttl)
+    else
+        call('SETRANGE', w.key, w.dirty * STAMP, sub(w.log, (w.dirty - w.first) * STAMP + 1) .. text)
+        call('PEXPIRE', w.key, ttl)
+    end
+    if w.buckets > 0 then call('PEXPIRE', w.older, ttl) end
+end
+
+-- All windows of the call; the time that counts is the latest that any of them has seen.
+local windows = {}
+for place = 1, #KEYS, 2 do
+    local w = load(KEYS[place], KEYS[place + 1])
+    windows[#windows + 1] = w
+    if w.high > now then now = w.high end
+end
+
+-- The limits that stand in the arguments from a place on, behind their number.
+local function read_limits(at)
+    local limits, size = {}, tonumber(ARGV[at])
+    for n = 1, size do
+        limits[n] = { window = tonumber(ARGV[at + 2 * n - 1]), max = tonumber(ARGV[at + 2 * n]) }
+    end
+    return limits, at + 1 + 2 * size
+end

@@ -1,0 +1,355 @@
+//! Several gates that share one Redis have one limit together, whatever happens to them and to it.
+
+use crate::support::{
+    Client, Gate, Settings, Sink, at_once, gate, ports::free_port, postfix::certificate,
+    redis::Redis, sink, wait_for,
+};
+use rustix::process::Signal;
+use std::{
+    collections::HashSet,
+    env, fs, io,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+use tollgate::{
+    clock::Clock,
+    event::Events,
+    store::{
+        ledger::Ledger,
+        redis::{self, RedisLedger},
+    },
+    types::{Secret, Timestamp},
+};
+
+#[test]
+fn three_gates_pass_exactly_the_limit_together() {
+    let (sink, redis) = (sink().run(), Redis::start());
+    let gates = NODES.map(|_| node(&redis, &sink).run());
+    let passed = at_once(300, |n| {
+        let mut client = gates[n % gates.len()].client();
+        client.expect(250, "MAIL FROM:<a@shop.example>");
+        let reply = client.say("RCPT TO:<someone@remote.example>");
+        match reply.code {
+            250 => client.text("Subject: one more\n\ntext\n").code == 250,
+            code => {
+                assert_eq!(code, 450, "{reply}");
+                false
+            }
+        }
+    });
+    assert_eq!((passed.iter().filter(|&&passed| passed).count(), sink.count()), (50, 50));
+    // Every gate says what all of them sent, and gives back what was not sent.
+    for gate in &gates {
+        let used = gate.json(&["usage", "a@shop.example"]).to_string();
+        assert!(used.contains("\"sent\":50") && used.contains("\"open\":0"), "{used}");
+    }
+}
+
+#[test]
+fn one_message_waits_for_redis_twice_and_a_hundred_recipients_three_times() {
+    let (sink, redis) = (sink().refuse("no@remote.example", "550 5.1.1 who").run(), Redis::start());
+    let gate = gate().limit(1_000, "1h").next_hop(&sink).set("store.redis", redis.url());
+    let gate = gate.user("a@shop.example", "secret").run();
+    let mut client = gate.client_offered("PIPELINING");
+    client.expect(235, "AUTH PLAIN AGFAc2hvcC5leGFtcGxlAHNlY3JldA==");
+    assert_eq!(client.send("a@shop.example", &["b@remote.example"], "first\n").code, 250);
+    let calls = |client: &mut Client, recipients: &[String]| {
+        redis.ask(&["CONFIG", "RESETSTAT"]);
+        let rcpt = |name: &String| format!("RCPT TO:<{name}@remote.example>\r\n");
+        let group: String = recipients.iter().map(rcpt).collect();
+        client.write(format!("MAIL FROM:<a@shop.example>\r\n{group}").as_bytes());
+        for _ in 0..=recipients.len() {
+            client.reply();
+        }
+        assert_eq!(client.text("Subject: x\n\ntext\n").code, 250);
+        asked(&redis)
+    };
+    assert_eq!(calls(&mut client, &["b".into()]), 2);
+    let mut many: Vec<String> = (0..99).map(|n| format!("b{n}")).collect();
+    assert_eq!(calls(&mut client, &many), 2);
+    many.push("no".into());
+    assert_eq!(calls(&mut client, &many), 3);
+}
+
+/// How often Redis was asked for something since its figures began.
+fn asked(redis: &Redis) -> u64 {
+    let stats = redis.ask(&["INFO", "commandstats"]);
+    let calls = |line: &str| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        let is_own = !name.starts_with("config") && name != "info";
+        // What a script does itself is counted as well, and is no round trip.
+        let of_script = ["getrange", "set", "setrange", "pexpire", "time", "get", "del"];
+        let count: u64 = rest.split(',').next()?.parse().ok()?;
+        (is_own && !of_script.contains(&name)).then_some(count)
+    };
+    stats.lines().filter_map(calls).sum::<u64>()
+}
+
+#[test]
+fn while_redis_is_lost_clients_hear_451_and_afterwards_mail_passes() {
+    let sink = sink().run();
+    let mut redis = Redis::durable();
+    let gate = node(&redis, &sink).set("store.redis_timeout", "300ms").run();
+    let send = || {
+        let mut client = gate.client();
+        let mail = client.say("MAIL FROM:<a@shop.example>");
+        if mail.code == 250 { client.say("RCPT TO:<b@remote.example>") } else { mail }
+    };
+    assert_eq!(gate.client().send("a@shop.example", &["b@remote.example"], "one\n").code, 250);
+    let frozen = redis.freeze();
+    let reply = send();
+    assert!(reply.code == 451 && reply.text().starts_with("4.3.0"), "{reply}");
+    gate.logged("store-failed", |line| line["detail"].to_string().contains("Redis"));
+    assert_eq!(gate.http("/health/ready").0, 503);
+    drop(frozen);
+    wait_for("mail to pass again", || (send().code == 250).then_some(()));
+    gate.logged("store-recovered", |_| true);
+    redis.kill();
+    assert_eq!(send().code, 451);
+    redis.start_again();
+    wait_for("mail to pass again", || (send().code == 250).then_some(()));
+    wait_for("the gate to be ready", || (gate.http("/health/ready").0 == 200).then_some(()));
+}
+
+#[test]
+fn a_gate_reaches_redis_over_tls_as_a_user_with_a_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = certificate(folder.path(), "localhost");
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let password = folder.path().join("password");
+    fs::write(&password, "swordfish\n").unwrap();
+    let (tls, port) = (free_port(), |address: SocketAddr| address.port().to_string());
+    let redis = Redis::start_with(&[
+        "--tls-cert-file",
+        &text(&files.certificate),
+        "--tls-key-file",
+        &text(&files.key),
+        "--tls-auth-clients",
+        "no",
+        "--tls-port",
+        &port(tls),
+    ]);
+    let commands = COMMANDS.split_whitespace().collect::<Vec<_>>();
+    let user = ["ACL", "SETUSER", "gate", "on", ">swordfish", "~fleet:*"];
+    redis.ask(&[&user[..], &commands].concat());
+    let (sink, url) = (sink().run(), format!("rediss://gate@localhost:{}", port(tls)));
+    let gate = gate()
+        .limit(2, "1h")
+        .next_hop(&sink)
+        .set("store.redis", url.as_str())
+        .set("store.redis_tls_ca", text(&files.authority))
+        .set("store.redis_prefix", "fleet")
+        .set("store.redis_password_file", text(&password))
+        .run();
+    assert_eq!(gate.client().send_until_refused("a@shop.example", 9).0, 2);
+    let keys = redis.ask(&["KEYS", "*"]);
+    assert!(keys.lines().all(|key| key.starts_with("fleet:1:{")), "{keys}");
+    assert!(keys.contains("fleet:1:{shop.example}account/r/a@shop.example"), "{keys}");
+    // Another authority is not believed, and another password opens nothing.
+    let other = certificate(folder.path(), "other").authority;
+    let why = |authority: &Path, password: &[u8], prefix: &str| {
+        let settings = redis::Settings {
+            place: url.parse().unwrap(),
+            password: Some(Secret::new(password)),
+            tls_ca: Some(authority.to_owned()),
+            prefix: prefix.to_owned(),
+            timeout: Duration::from_secs(10),
+            history: Duration::from_secs(3_600),
+            unknown_margin: Duration::ZERO,
+            open_time_max: Duration::from_secs(600),
+            time: redis::Time::Server,
+        };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let clock = Clock::start(Timestamp::EPOCH);
+            let ledger = RedisLedger::start(settings, clock, Events::default()).unwrap();
+            let known = ledger.knows(&"account/r/a@shop.example".parse().unwrap()).await;
+            known.map_or_else(|error| error.to_string(), |known| known.to_string())
+        })
+    };
+    assert_eq!(why(&files.authority, b"swordfish", "fleet"), "true");
+    assert!(fs::read_to_string("docs/redis.md").unwrap().contains(COMMANDS));
+    assert!(why(&other, b"swordfish", "fleet").contains("certificate"));
+    assert!(why(&files.authority, b"guess", "fleet").to_lowercase().contains("password"));
+    assert!(why(&files.authority, b"swordfish", "others").to_lowercase().contains("no permission"));
+}
+
+/// `REDIS_SEEDS=200 cargo test --test gate whatever_is_killed` plays more of them, from `REDIS_FROM` on.
+#[test]
+fn whatever_is_killed_or_stopped_three_gates_never_pass_more_than_the_limit() {
+    let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let from = number("REDIS_FROM").unwrap_or(1);
+    let sink = sink().final_delay(Duration::from_millis(5)).run();
+    let mut fleet = Fleet::start(&sink);
+    for seed in from..from + number("REDIS_SEEDS").unwrap_or(SEEDS) {
+        fleet.play(seed, &sink);
+    }
+}
+
+/// Three gates and their Redis.
+struct Fleet {
+    redis: Redis,
+    gates: Vec<Gate>,
+}
+
+impl Fleet {
+    fn start(sink: &Sink) -> Self {
+        let redis = Redis::durable();
+        let run = |_| node(&redis, sink).set("store.redis_timeout", "300ms").run();
+        let gates = NODES.iter().map(run).collect();
+        Self { redis, gates }
+    }
+
+    /// Lets many clients send for one account while things are killed, until it has used its limit up or the faults are over.
+    fn play(&mut self, seed: u64, sink: &Sink) {
+        let load = Load::new(format!("a{seed}@shop{seed}.example"));
+        let servers: Vec<_> = self.gates.iter().map(Gate::smarthost).collect();
+        thread::scope(|scope| {
+            for client in 0..CLIENTS {
+                let (load, server) = (&load, servers[client % servers.len()]);
+                scope.spawn(move || load.run(server));
+            }
+            let _ended = EndOnDrop(&load.ended);
+            let mut chance = Chance(seed);
+            for _ in 0..FAULTS {
+                thread::sleep(Duration::from_millis(chance.below(120)));
+                self.break_something(&mut chance);
+            }
+            // With everything up again, somebody passes or hears of the limit.
+            let before = load.answers.load(Ordering::Relaxed);
+            wait_for("answers", || {
+                (load.answers.load(Ordering::Relaxed) > before + 20).then_some(())
+            });
+        });
+        let taken = sink.taken();
+        let own: Vec<_> = taken.iter().filter(|taken| taken.mail.contains(&load.sender)).collect();
+        assert!(own.len() <= LIMIT as usize, "seed {seed}: {} of {LIMIT} passed", own.len());
+        assert!(
+            own.len() > LIMIT as usize / 5,
+            "seed {seed}: {} passed, too few to show anything",
+            own.len()
+        );
+        let arrived: HashSet<String> =
+            own.iter().flat_map(|taken| taken.fields("X-Number")).collect();
+        let heard = load.heard.into_inner().unwrap();
+        let missing: Vec<_> = heard.difference(&arrived).collect();
+        assert!(missing.is_empty(), "seed {seed}: 250 was said for {missing:?}, which never came");
+    }
+
+    fn break_something(&mut self, chance: &mut Chance) {
+        let pause = Duration::from_millis(chance.below(600));
+        let which = usize::try_from(chance.below(3)).unwrap();
+        match chance.below(4) {
+            0 => {
+                self.redis.kill();
+                thread::sleep(pause);
+                self.redis.start_again();
+            }
+            1 => {
+                let _frozen = self.redis.freeze();
+                thread::sleep(pause);
+            }
+            2 => {
+                self.gates[which].kill();
+                thread::sleep(pause);
+                self.gates[which].start();
+            }
+            _ => {
+                self.gates[which].signal(Signal::STOP);
+                thread::sleep(pause);
+                self.gates[which].signal(Signal::CONT);
+            }
+        }
+    }
+}
+
+/// Clients that send for one account all the time, whatever happens.
+struct Load {
+    sender: String,
+    number: AtomicU64,
+    answers: AtomicU64,
+    /// The numbers of the messages for which 250 was heard.
+    heard: Mutex<HashSet<String>>,
+    ended: AtomicBool,
+}
+
+impl Load {
+    fn new(sender: String) -> Self {
+        let (number, answers, heard, ended) = Default::default();
+        Self { sender, number, answers, heard, ended }
+    }
+
+    fn run(&self, server: SocketAddr) {
+        while !self.ended.load(Ordering::Relaxed) {
+            // The connection broke, because its gate was killed: the next one.
+            let _ = self.converse(server);
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn converse(&self, server: SocketAddr) -> io::Result<()> {
+        let mut client = Client::try_connect(server, b"")?;
+        client.try_say("EHLO client.example")?;
+        while !self.ended.load(Ordering::Relaxed) {
+            self.send(&mut client)?;
+            self.answers.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(15));
+        }
+        Ok(())
+    }
+
+    fn send(&self, client: &mut Client) -> io::Result<()> {
+        let sender = &self.sender;
+        if client.try_say(&format!("MAIL FROM:<{sender}>"))?.code != 250 {
+            return Ok(());
+        }
+        if client.try_say("RCPT TO:<someone@remote.example>")?.code != 250 {
+            return client.try_say("RSET").map(|_| ());
+        }
+        let number = self.number.fetch_add(1, Ordering::Relaxed).to_string();
+        client.try_say("DATA")?;
+        if client.try_say(&format!("X-Number: {number}\r\n\r\ntext\r\n."))?.code == 250 {
+            self.heard.lock().unwrap().insert(number);
+        }
+        Ok(())
+    }
+}
+
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Chance from a seed (SplitMix64).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+fn node(redis: &Redis, sink: &Sink) -> Settings {
+    gate().limit(LIMIT, "1h").next_hop(sink).set("store.redis", redis.url())
+}
+
+/// What docs/redis.md says that a user needs.
+const COMMANDS: &str = "+evalsha +script|load +time +get +multi +exec +scan +getrange +set +setrange +pexpire +del +select";
+const NODES: [(); 3] = [(); 3];
+const LIMIT: u32 = 50;
+const CLIENTS: usize = 24;
+const FAULTS: usize = 6;
+const SEEDS: u64 = 4;
