@@ -468,7 +468,8 @@ impl CellRef {
     }
 }
 
-fn millis(length: Duration) -> u64 {
+/// A length as stores keep it.
+pub(super) fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 

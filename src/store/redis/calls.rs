@@ -1,6 +1,9 @@
 //! What is said to Redis: names of keys, the arguments of the scripts and their answers.
 
-use super::{End, Name, Shared, link::Connection};
+use super::{
+    End, Name, Shared,
+    link::{self, Connection},
+};
 use crate::{
     event::{LimitHit, LimitReached},
     rules::identity,
@@ -8,11 +11,11 @@ use crate::{
     store::{
         StoreError,
         ledger::{ChargePer, Demand, Grant, Granted, Observed, Request, Reservation, Settlement},
+        windows::millis,
     },
     types::{Key, Limit, Scope, Timestamp},
 };
 use redis::{ErrorKind, RedisError, Script, ScriptInvocation};
-use std::time::Duration;
 
 /// The scripts; Redis is given them when it does not know them.
 pub(super) struct Scripts {
@@ -250,10 +253,9 @@ pub(super) async fn read(
 ) -> Result<(Timestamp, Vec<u8>, Vec<u8>), RedisError> {
     let mut together = redis::pipe();
     together.atomic().cmd("TIME").get(window).get(older);
-    let ((seconds, micros), window, older): ((i64, i64), Vec<u8>, Vec<u8>) =
+    let (time, window, older): ((i64, i64), Vec<u8>, Vec<u8>) =
         together.query_async(&mut connection.redis).await?;
-    let time = Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000));
-    Ok((time, window, older))
+    Ok((Timestamp::from_millis(link::server_millis(time)), window, older))
 }
 
 /// Some of the names of keys of a scope, and where to go on; 0 at the end.
@@ -266,10 +268,6 @@ pub(super) async fn scan(
     let mut call = redis::cmd("SCAN");
     call.arg(cursor).arg("MATCH").arg(format!("{prefix}:{VERSION}:{{*}}{scope}/*"));
     call.arg("COUNT").arg(SCAN_COUNT).query_async(&mut connection.redis).await
-}
-
-fn millis(length: Duration) -> u64 {
-    super::millis(length)
 }
 
 /// Of the form of keys and of what they hold.

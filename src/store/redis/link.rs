@@ -217,14 +217,15 @@ impl ServerTime {
     }
 
     async fn ask(&self, connection: &mut MultiplexedConnection) -> Result<i64, RedisError> {
-        let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(connection).await?;
-        let server = seconds.saturating_mul(1000).saturating_add(micros / 1000);
+        let server = server_millis(redis::cmd("TIME").query_async(connection).await?);
         self.note(server);
         Ok(server)
     }
 
     fn note(&self, server: i64) {
-        self.ahead.store(server.saturating_sub(self.own(clock::steady_now())), Relaxed);
+        // Both are whole milliseconds, so that the difference may be one too many.
+        let ahead = server.saturating_sub(self.own(clock::steady_now())).saturating_sub(1);
+        self.ahead.store(ahead, Relaxed);
     }
 
     fn at(&self, moment: Instant) -> i64 {
@@ -234,6 +235,11 @@ impl ServerTime {
     fn own(&self, moment: Instant) -> i64 {
         i64::try_from(moment.saturating_duration_since(self.began).as_millis()).unwrap_or(i64::MAX)
     }
+}
+
+/// What `TIME` answers, in milliseconds.
+pub(super) const fn server_millis((seconds, micros): (i64, i64)) -> i64 {
+    seconds.saturating_mul(1000).saturating_add(micros / 1000)
 }
 
 /// How long nobody tries again after so many failures in a row: at most [`BACKOFF_MAX`], and somewhere in its upper half, so

@@ -23,7 +23,7 @@ use super::{
     BoxFuture, StoreError, Whose,
     ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
     warned::Warned,
-    windows::{self, State},
+    windows::{self, State, millis},
 };
 use crate::{
     clock::{self, Clock},
@@ -499,10 +499,6 @@ impl StoreError {
     fn gone() -> Self {
         Self::Unavailable("the reservation is gone".into())
     }
-}
-
-fn millis(length: Duration) -> u64 {
-    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// So long before the deadline of its reservation the last final dot is sent.

@@ -8,7 +8,7 @@
 -- done. 2 and the time: too many reservations are open.
 
 local waits_until, name = tonumber(ARGV[2]), ARGV[3]
-if waits_until > 0 and time + EPOCH > waits_until then return { 1, time + EPOCH } end
+if waits_until > 0 and time + EPOCH >= waits_until then return { 1, time + EPOCH } end
 local lifetime, margin = tonumber(ARGV[4]), tonumber(ARGV[5])
 local history, ttl = tonumber(ARGV[6]), ARGV[7]
 local wanted, had, in_order = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10] == 'in-order'
