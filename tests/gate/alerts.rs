@@ -264,7 +264,12 @@ fn ten_thousand_refusals_are_one_alert_and_one_end() {
         (client.say("RCPT TO:<b@remote.example>").code == 250).then(|| client.text("text"))
     });
     assert_eq!(sink.wait_for(1).len(), 1);
-    gate.logged("message", |line| line["outcome"] == "sent");
+    let sent = gate.logged("message", |line| line["outcome"] == "sent");
+    // What is gathered only after the clock was set would be of after that, and too young an end.
+    wait_for("it to be kept", || {
+        let kept = gate.tollgate(&["trace", sent["id"].as_str().unwrap(), "--json"]).well();
+        (!kept.is_empty()).then_some(())
+    });
     faults.set_wall_clock(120_000);
     webhook.wait_for("its end", is("mail-stopped", "resolved", ""));
     let of_kind: Vec<_> = webhook
