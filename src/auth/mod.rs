@@ -304,6 +304,13 @@ impl Authenticator {
         }
     }
 
+    /// How many logins failed lately, of this name or from this network, whichever are more.
+    #[must_use]
+    pub fn failures(&self, attempt: &Attempt<'_>) -> u32 {
+        let Known { login, network, now } = Known::from(attempt);
+        self.failures.count(&login, network, now)
+    }
+
     /// A failure is told after a while. Who waits holds nothing but its session, and only so many wait; the others are put off
     /// at once, and hear nothing about their passwords.
     async fn hold_back(&self, verdict: Verdict, delay: Duration) -> Verdict {
@@ -497,6 +504,10 @@ impl Failures {
     /// How long the answer to a failure that comes now is held back.
     fn delay(&self, login: &AccountId, network: IpPrefix, now: Timestamp) -> Duration {
         self.networks.delay(&network, now).max(self.logins.delay(login, now))
+    }
+
+    fn count(&self, login: &AccountId, network: IpPrefix, now: Timestamp) -> u32 {
+        self.networks.failures(&network, now).max(self.logins.failures(login, now))
     }
 
     fn note(&self, login: &AccountId, network: IpPrefix, now: Timestamp) {

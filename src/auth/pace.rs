@@ -77,11 +77,15 @@ impl<K: Hash + Eq + Clone> Pace<K> {
     /// How long the answer to a failure that comes now is held back: not at all for the first, then for a second, two,
     /// four ….
     pub(super) fn delay(&self, key: &K, now: Timestamp) -> Duration {
-        let failures = self.look(key, now).map_or(0, |trail| trail.failures);
-        match failures.checked_sub(1) {
+        match self.failures(key, now).checked_sub(1) {
             None => Duration::ZERO,
             Some(doublings) => doubled(FIRST_DELAY, doublings).min(self.rules.delay_max),
         }
+    }
+
+    /// How often it failed since it was calm last.
+    pub(super) fn failures(&self, key: &K, now: Timestamp) -> u32 {
+        self.look(key, now).map_or(0, |trail| trail.failures)
     }
 
     /// Takes a token.

@@ -78,6 +78,9 @@ fn check_caps(
         cap(Signal::Origin, "origin", &s.origin),
         cap(Signal::Overrun, "overrun", &s.overrun),
         cap(Signal::EgressListed, "egress_listed", &s.egress_listed),
+        cap(Signal::Greeting, "greeting", &s.greeting),
+        cap(Signal::GuessedLogin, "guessed_login", &s.guessed_login),
+        cap(Signal::Tempo, "tempo", &s.tempo),
     ]
 }
 

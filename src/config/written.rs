@@ -388,6 +388,9 @@ tables! {
         origin: Key<f32>,
         overrun: Key<f32>,
         egress_listed: Key<f32>,
+        greeting: Key<f32>,
+        guessed_login: Key<f32>,
+        tempo: Key<f32>,
     }
     Suspension {
         reply: Key<OnSuspended>,

@@ -233,6 +233,8 @@ impl Sender<'_> {
             client: client.then(|| Client {
                 place: Some(judge.networks.place_of(transaction.client)),
                 is_listed: !known.on_lists.client.is_empty(),
+                greeting: transaction.greeting,
+                failed_logins: transaction.failed_logins,
             }),
             recipients: &recipients,
             over_limit: transaction.limited,

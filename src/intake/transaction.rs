@@ -22,6 +22,7 @@ use crate::{
         identity::{self, Addresses, AtMail, Facts, Identity, Proxied, Shown, TrustRow},
         limits::{Mode, PhpMail},
         policy::{Policy, ReceivedClient},
+        spam,
         verdict::{self, Refusal},
     },
     smtp::{
@@ -47,6 +48,8 @@ pub(super) struct Sender<'a> {
     proxied: Proxied,
     login: Option<AccountId>,
     login_place: Option<LoginPlace>,
+    /// Logins that failed before that one.
+    failed_logins: u32,
     certificate: Option<ClientCertificate>,
     transactions: u32,
     current: Option<Box<Transaction>>,
@@ -97,6 +100,10 @@ pub(super) struct Transaction {
     pub(super) began: Timestamp,
     pub(super) wire: WireFacts,
     pub(super) client: ClientIp,
+    /// What is alike of the names by which the client calls itself.
+    pub(super) greeting: Option<u32>,
+    /// Logins that failed before the one by which it is known.
+    pub(super) failed_logins: u32,
     pub(super) mail: MailRequest,
     pub(super) who: Who,
     hold: Hold,
@@ -136,6 +143,19 @@ pub(super) enum Who {
     WaitsForHeader,
 }
 
+impl WireFacts {
+    /// How the real sender's host calls itself: the name belongs to the address that was shown beside it.
+    fn clients_helo(&self) -> Option<&str> {
+        let claimed =
+            [&self.xforward, &self.xclient].into_iter().find(|claim| claim.addr.is_some());
+        let helo = match claimed {
+            Some(claim) => claim.helo.as_ref().or(claim.name.as_ref()),
+            None => self.helo.as_ref(),
+        };
+        helo.map(String::as_str)
+    }
+}
+
 impl<'a> Sender<'a> {
     pub(super) fn new(
         gate: &'a Arc<Gate>,
@@ -152,6 +172,7 @@ impl<'a> Sender<'a> {
             proxied,
             login: None,
             login_place: None,
+            failed_logins: 0,
             certificate: None,
             transactions: 0,
             current: None,
@@ -175,7 +196,7 @@ impl<'a> Sender<'a> {
     }
 
     fn forget_login(&mut self) {
-        (self.login, self.login_place) = (None, None);
+        (self.login, self.login_place, self.failed_logins) = (None, None, 0);
     }
 
     /// From now on the connection is under TLS, where the client showed this. Nothing that was said before counts (RFC 3207 §4.2).
@@ -236,6 +257,9 @@ impl<'a> Sender<'a> {
             auth::Verdict::Unavailable => (LoginAnswer::Unavailable, "unavailable"),
         };
         self.tell_login(&request.login, request.mechanism, client, result);
+        if result == "ok" {
+            self.failed_logins = authenticator.failures(&attempt);
+        }
         if result == "ok" && self.gate.policy.load().charges_client(client) {
             self.gate.lookups.load().expect(client.address());
         }
@@ -379,6 +403,8 @@ impl<'a> Sender<'a> {
             id,
             policy,
             began: self.gate.clock.now(),
+            greeting: wire.clients_helo().map(spam::form_of),
+            failed_logins: self.failed_logins,
             wire,
             client,
             hop: Some(self.gate.deliverer.load().begin(request.clone())),
@@ -770,14 +796,7 @@ impl<'a> Sender<'a> {
 
     fn received(&self, transaction: &Transaction) -> Vec<u8> {
         let wire = &transaction.wire;
-        // The name belongs to the address that is shown beside it.
-        let claimed =
-            [&wire.xforward, &wire.xclient].into_iter().find(|claim| claim.addr.is_some());
-        let helo = match claimed {
-            Some(claim) => claim.helo.as_ref().or(claim.name.as_ref()),
-            None => wire.helo.as_ref(),
-        };
-        let helo = helo.map_or("unknown", String::as_str);
+        let helo = wire.clients_helo().unwrap_or("unknown");
         let shown = ShownClient { helo, address: transaction.client.address() };
         message::received_field(&ReceivedFacts {
             client: (transaction.policy.received_client == ReceivedClient::Full).then_some(shown),

@@ -3,7 +3,7 @@
 use crate::{
     mail_programs::swaks,
     support::{
-        Client, Gate, Settings, Sink, gate,
+        Client, Faults, Gate, Settings, Sink, gate,
         programs::{Said, run_command},
         sink, wait_for,
         webhook::{Mood, Webhook},
@@ -287,6 +287,11 @@ fn three_stolen_accounts_throttle_their_tenant_and_a_wave_stops_itself() {
 
 /// What swaks says as a login of somebody who sits elsewhere.
 fn from(gate: &Gate, source: &str, password: &str, to: &str, text: &str) -> Said {
+    calling_itself("client.example", gate, source, password, &["--to", to, "--body", text])
+}
+
+/// The same with a name of its own in HELO.
+fn calling_itself(helo: &str, gate: &Gate, source: &str, password: &str, message: &[&str]) -> Said {
     let address: SocketAddr = gate.proxied();
     let head = [
         "--auth",
@@ -296,8 +301,8 @@ fn from(gate: &Gate, source: &str, password: &str, to: &str, text: &str) -> Said
         "--auth-password",
         password,
         "--tls",
-        "--to",
-        to,
+        "--helo",
+        helo,
     ];
     let proxy = [
         "--proxy-version",
@@ -313,8 +318,44 @@ fn from(gate: &Gate, source: &str, password: &str, to: &str, text: &str) -> Said
         "--proxy-dest-port",
         "25",
     ];
-    let body = ["--header", "Subject: LOWEST mortgage rates!", "--body", text];
-    swaks(address, ACCOUNT, &[&head[..], &proxy, &body].concat())
+    let subject = ["--header", "Subject: LOWEST mortgage rates!"];
+    swaks(address, ACCOUNT, &[&head[..], &proxy, &subject, message].concat())
+}
+
+#[test]
+fn a_guessed_login_under_a_new_name_at_an_odd_hour_is_told_as_what_it_is() {
+    const HOUR: i64 = 3_600_000;
+    let (faults, (_sink, settings)) = (Faults::new(), setting());
+    let mut gate = settings
+        .faults(&faults)
+        .user(ACCOUNT, "weak")
+        .set("auth.failures_per_minute", 60)
+        .set("auth.failure_delay_max", "0s")
+        .run();
+    let (home, friend) = ("203.0.113.10", ["--to", "friend@remote.example", "--body", "hello"]);
+    for _ in 0..6 {
+        calling_itself("DESKTOP-1A2B3C", &gate, home, "weak", &friend).well();
+    }
+    // What it is used to is settled after a day; only across a restart the gate believes its clock.
+    for hours in [24 * 7, 24 * 7 + 6] {
+        faults.set_wall_clock(hours * HOUR);
+        gate.restart();
+        calling_itself("desktop-99", &gate, home, "weak", &friend).well();
+    }
+    let thief = "198.51.100.7";
+    for guess in 0..5 {
+        let guess = format!("guess{guess}");
+        calling_itself("ylmf-pc", &gate, thief, &guess, &friend).badly();
+    }
+    let to_stranger = ["--to", "new@remote.example", "--body", "hello"];
+    calling_itself("ylmf-pc", &gate, thief, "weak", &to_stranger).well();
+    let line = gate.logged("message", |line| line["to"][0]["to"] == "new@remote.example");
+    let reasons = line["reasons"].as_str().unwrap();
+    for part in
+        ["first mail with this name in HELO", "5 failed logins before", "never sent at this hour"]
+    {
+        assert!(reasons.contains(part), "{reasons}");
+    }
 }
 
 #[test]

@@ -97,6 +97,9 @@ impl Preparer {
         let client = Client {
             place: self.lists.place_of(address),
             is_listed: self.lists.lists_client(address, trace::moment(event.t)),
+            greeting: event.helo.as_deref().map(spam::form_of),
+            // A trace does not tell of logins.
+            failed_logins: 0,
         };
         Ok(Some((address.prefix(IPV6_PREFIX_BITS), client)))
     }

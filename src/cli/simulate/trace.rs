@@ -57,6 +57,9 @@ pub(super) struct Event<'a> {
     pub(super) t: f64,
     #[serde(borrow)]
     pub(super) ip: Cow<'a, str>,
+    /// What the client called itself.
+    #[serde(borrow, default)]
+    pub(super) helo: Option<Cow<'a, str>>,
     /// The login.
     #[serde(borrow)]
     pub(super) auth: Option<Cow<'a, str>>,

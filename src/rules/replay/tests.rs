@@ -57,7 +57,7 @@ fn step(replay: &mut Replay, mail: &Mail) -> Decision {
     let account: AccountId = mail.account.parse().unwrap();
     let tenant: TenantId = account.domain().unwrap().parse().unwrap();
     let address: crate::types::ClientIp = format!("192.0.2.{}", mail.host).parse().unwrap();
-    let client = Client { place: Some(mail.place), is_listed: false };
+    let client = Client { place: Some(mail.place), ..Client::default() };
     replay.step(&Message {
         at: Timestamp::from_millis(mail.seconds * 1_000),
         account: &account,

@@ -34,10 +34,16 @@ pub enum Signal {
     Overrun,
     /// An address of ours was listed, and this account is the likely cause.
     EgressListed,
+    /// A name in HELO that the account never came with.
+    Greeting,
+    /// A login after many that failed.
+    GuessedLogin,
+    /// An hour, or so many recipients in one, that the account does not have.
+    Tempo,
 }
 
 /// How many signals there are.
-pub const SIGNALS: usize = 11;
+pub const SIGNALS: usize = 14;
 
 impl Signal {
     /// All of them, in the order of their points.
@@ -53,6 +59,9 @@ impl Signal {
         Self::Origin,
         Self::Overrun,
         Self::EgressListed,
+        Self::Greeting,
+        Self::GuessedLogin,
+        Self::Tempo,
     ];
 
     /// The name as it stands in the configuration, in reasons and in reports.
@@ -70,6 +79,9 @@ impl Signal {
             Self::Origin => "origin",
             Self::Overrun => "overrun",
             Self::EgressListed => "egress-listed",
+            Self::Greeting => "greeting",
+            Self::GuessedLogin => "guessed-login",
+            Self::Tempo => "tempo",
         }
     }
 
@@ -145,12 +157,34 @@ pub enum Reason {
         /// One of them was suspended for it.
         is_spam: bool,
     },
+    /// Accounts that sent links to the same new site within a week.
+    SameSite {
+        /// Accounts, this one included.
+        accounts: u32,
+        /// One of them was suspended for it.
+        is_spam: bool,
+    },
     /// A domain in From that is not the account's.
     ForeignFrom,
     /// Recipients that a limit refused.
     OverLimit(u32),
     /// Percent of the blame for a listing of one of our addresses.
     CausedListing(u8),
+    /// A name in HELO that the account never came with.
+    NewGreeting,
+    /// Names in HELO within a day that the account never came with.
+    ManyGreetings(u32),
+    /// Logins that failed before this one.
+    FailedLogins(u32),
+    /// Recipients in this hour.
+    UnusualVolume {
+        /// So far, this message's included.
+        count: u32,
+        /// At such an hour.
+        usual: u32,
+    },
+    /// The account never sent at such an hour.
+    UnusualHour,
 }
 
 impl std::fmt::Display for Reason {
@@ -175,11 +209,24 @@ impl std::fmt::Display for Reason {
                 write!(f, "text like that of {accounts} accounts")
             }
             Self::SameText { is_spam: true, .. } => f.write_str("text of a suspended account"),
+            Self::SameSite { accounts, is_spam: false } => {
+                write!(f, "link to a site like {accounts} accounts")
+            }
+            Self::SameSite { is_spam: true, .. } => {
+                f.write_str("link to a site of a suspended account")
+            }
             Self::ForeignFrom => f.write_str("From is of another domain"),
             Self::OverLimit(count) => write!(f, "{count} recipients over a limit"),
             Self::CausedListing(percent) => {
                 write!(f, "{percent} % of the blame for a listing of our address")
             }
+            Self::NewGreeting => f.write_str("first mail with this name in HELO"),
+            Self::ManyGreetings(count) => write!(f, "{count} new names in HELO in a day"),
+            Self::FailedLogins(count) => write!(f, "{count} failed logins before"),
+            Self::UnusualVolume { count, usual } => {
+                write!(f, "{count} recipients this hour, usually {usual}")
+            }
+            Self::UnusualHour => f.write_str("never sent at this hour"),
         }
     }
 }

@@ -10,6 +10,10 @@ mod answer;
 mod attempt;
 pub mod content;
 mod evidence;
+mod greeting;
+mod guessed;
+mod habits;
+mod hosts;
 mod known;
 mod lists;
 mod novelty;
@@ -24,6 +28,7 @@ mod shared;
 mod spread;
 mod style;
 mod tables;
+mod tempo;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -31,16 +36,20 @@ mod unknown;
 mod verdicts;
 
 pub use answer::{Patterns, Says};
-pub use attempt::{Answers, Attempt, Beside, Client, Recipient, Refused, Text};
+pub use attempt::{Answers, Attempt, Beside, Client, LINKED_MAX, Recipient, Refused, Text};
 pub use evidence::{Evidence, Finding, FindingKind, Reason, SIGNALS, Signal};
+pub use greeting::form_of;
+pub use habits::{HABITS_MAX, Habits};
+pub use hosts::{HOSTS_MAX, Hosts};
 pub use known::{KNOWN_MAX, Known};
-pub use places::{PLACES_MAX, Place, Places};
+pub use places::{Place, Places};
 pub use prints::{PRINTS_MAX, Prints, Spread};
 pub use profile::{FORGOTTEN_AFTER, Profile};
 pub use settings::Settings;
 pub use shared::Shared;
 pub use style::{STYLE_MAX, Style};
 pub use tables::{LineError, Networks, Traps};
+pub use tempo::Tempo;
 
 use crate::types::Timestamp;
 
@@ -64,14 +73,18 @@ pub fn look(
 ) -> Look {
     let new = profile.count_new(attempt);
     let is_own = attempt.text.print.is_some_and(|print| profile.style.is_own(print, attempt.at));
-    let spread = shared.spread(attempt, account, settings).filter(|_| !is_own);
+    let text = shared.spread(attempt, account, settings).filter(|_| !is_own);
+    let site = shared.spread_of_sites(attempt, account);
     let found = [
         place::look(attempt, profile),
+        greeting::look(attempt, profile),
+        guessed::look(attempt, profile),
+        tempo::look(attempt, profile, new),
         novelty::look(attempt, profile, new),
         origin::look(attempt, profile, new),
         lists::traps(attempt),
         lists::listings(attempt, new),
-        spread.and_then(|spread| spread::look(attempt, spread, new)),
+        spread::look(attempt, text, site, new),
         text::look(attempt, new, settings),
         overrun::look(attempt),
     ];

@@ -19,7 +19,7 @@ pub(super) fn look(attempt: &Attempt<'_>, profile: &Profile) -> Option<Finding> 
     }
     let new_country = place.country.filter(|&country| !places.knows_country(country, now));
     let is_odd = place.is_hosting && !places.knows_hosting(now);
-    let networks = places.new_networks(now);
+    let networks = places.count_new(now);
     let mut points = if new_country.is_some() { COUNTRY } else { NETWORK };
     points += if is_odd { HOSTING } else { 0.0 };
     points += if networks >= MANY { SEVERAL } else { 0.0 };

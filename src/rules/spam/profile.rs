@@ -4,11 +4,13 @@
 //! `super::look` and `super::learn` are told and reads no clock.
 
 use super::{
-    attempt::{Answers, Attempt},
+    attempt::{Answers, Attempt, Client},
     evidence::Evidence,
+    habits::Habits,
     known::Known,
     places::Places,
     style::Style,
+    tempo::Tempo,
 };
 use crate::{message::Fingerprint, types::Timestamp};
 use std::{collections::VecDeque, time::Duration};
@@ -28,6 +30,10 @@ pub struct Profile {
     pub new_share: f32,
     /// Where it comes from.
     pub places: Places,
+    /// What its clients call themselves.
+    pub greetings: Habits<u32>,
+    /// When it sends how much.
+    pub tempo: Tempo,
     /// Domains in From that are not its own.
     pub foreign_froms: VecDeque<u32>,
     /// What speaks against it.
@@ -36,6 +42,8 @@ pub struct Profile {
     pub style: Style,
     /// The last texts that it sent while something spoke against it.
     pub prints: VecDeque<Fingerprint>,
+    /// And the domains that they linked to.
+    pub linked: VecDeque<u32>,
 }
 
 impl Profile {
@@ -49,10 +57,13 @@ impl Profile {
             known: Known::default(),
             new_share: NEW_SHARE_FIRST,
             places: Places::default(),
+            greetings: Habits::default(),
+            tempo: Tempo::default(),
             foreign_froms: VecDeque::new(),
             evidence: Evidence::default(),
             style: Style::default(),
             prints: VecDeque::new(),
+            linked: VecDeque::new(),
         }
     }
 
@@ -68,8 +79,10 @@ impl Profile {
         size_of::<Self>()
             + self.known.len() * size_of::<u16>()
             + self.places.size_bytes()
+            + self.greetings.size_bytes()
+            + self.tempo.size_bytes()
             + self.style.size_bytes()
-            + self.foreign_froms.len() * size_of::<u32>()
+            + (self.foreign_froms.len() + self.linked.len()) * size_of::<u32>()
             + self.prints.len() * size_of::<Fingerprint>()
     }
 
@@ -91,18 +104,19 @@ impl Profile {
     /// Takes note of how the account behaved, once the message went on.
     pub fn learn(&mut self, attempt: &Attempt<'_>, answers: &Answers) {
         self.last = attempt.at;
-        if let Some(place) = attempt.client.and_then(|client| client.place) {
-            self.places.visit(place, self.since, attempt.at);
+        if let Some(client) = attempt.client {
+            self.learn_client(client, attempt.at);
         }
         if let Some(domain) = attempt.text.foreign_from {
-            self.learn_from(domain);
+            keep(&mut self.foreign_froms, domain, FOREIGN_FROMS_MAX);
         }
         if answers.taken > 0 {
             self.messages = self.messages.saturating_add(1);
+            self.tempo.learn(answers.taken, attempt.at);
             self.learn_recipients(attempt);
         }
         if let Some(print) = attempt.text.print {
-            self.learn_text(print, attempt.at);
+            self.learn_text(print, attempt);
         }
     }
 
@@ -110,7 +124,18 @@ impl Profile {
     pub fn begin_anew(&mut self, now: Timestamp) {
         self.evidence = Evidence::default();
         self.places.forget_new(now);
+        self.greetings.forget_new(now);
         self.prints.clear();
+        self.linked.clear();
+    }
+
+    fn learn_client(&mut self, client: Client, now: Timestamp) {
+        if let Some(place) = client.place {
+            self.places.learn(place, self.since, now);
+        }
+        if let Some(greeting) = client.greeting {
+            self.greetings.learn(greeting, self.since, now);
+        }
     }
 
     fn learn_recipients(&mut self, attempt: &Attempt<'_>) {
@@ -125,19 +150,9 @@ impl Profile {
         }
     }
 
-    fn learn_from(&mut self, domain: u32) {
-        if self.foreign_froms.contains(&domain) {
-            return;
-        }
-        if self.foreign_froms.len() >= FOREIGN_FROMS_MAX {
-            self.foreign_froms.pop_front();
-        }
-        self.foreign_froms.push_back(domain);
-    }
-
-    fn learn_text(&mut self, print: Fingerprint, now: Timestamp) {
-        let is_own = self.style.is_own(print, now);
-        self.style.learn(print, now);
+    fn learn_text(&mut self, print: Fingerprint, attempt: &Attempt<'_>) {
+        let is_own = self.style.is_own(print, attempt.at);
+        self.style.learn(print, attempt.at);
         if is_own || self.evidence.is_none() {
             return;
         }
@@ -145,7 +160,21 @@ impl Profile {
             self.prints.pop_front();
         }
         self.prints.push_back(print);
+        for domain in attempt.text.linked() {
+            keep(&mut self.linked, domain, KEPT_LINKED_MAX);
+        }
     }
+}
+
+/// Keeps one more, and no more than so many.
+fn keep(list: &mut VecDeque<u32>, one: u32, max: usize) {
+    if list.contains(&one) {
+        return;
+    }
+    if list.len() >= max {
+        list.pop_front();
+    }
+    list.push_back(one);
 }
 
 /// An account that sends nothing for so long begins anew.
@@ -162,3 +191,5 @@ const NEW_SHARE_MEMORY: f32 = 100.0;
 const FOREIGN_FROMS_MAX: usize = 8;
 /// So many texts are kept for the day when the account is suspended for them.
 const KEPT_PRINTS_MAX: usize = 8;
+/// And so many domains that they linked to.
+const KEPT_LINKED_MAX: usize = 8;

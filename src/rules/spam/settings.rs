@@ -59,6 +59,7 @@ const fn cap_of(signal: Signal) -> f32 {
         | Signal::EgressListed => 5.0,
         Signal::Content | Signal::Place | Signal::Novelty | Signal::Listings => 4.0,
         Signal::Origin => 3.0,
+        Signal::Greeting | Signal::GuessedLogin | Signal::Tempo => 2.0,
         Signal::Overrun => 1.0,
     }
 }
