@@ -527,7 +527,9 @@ impl Stage {
         let xclient = if is_own {
             format!("XCLIENT LOGIN={login}")
         } else {
-            format!("XCLIENT ADDR={} LOGIN={login}", event["ip"].as_str().unwrap())
+            let helo =
+                event["helo"].as_str().map_or_else(String::new, |h| format!(" HELO={}", xtext(h)));
+            format!("XCLIENT ADDR={}{helo} LOGIN={login}", event["ip"].as_str().unwrap())
         };
         let said = talk.ask(&xclient).await;
         assert!(said.starts_with("220"), "{xclient}: {said}");
