@@ -1737,7 +1737,9 @@ async fn a_change_is_seen_by_all_nodes_and_stands_in_the_audit_of_each() {
     b.change(account("a@b"), What::resume()).await.unwrap();
     a.agrees_with(&b).await;
     assert!(a.record(&account("a@b")).await.suspension.is_none());
-    let told = async |node: &Node| node.records.changes_waiting(9).await.unwrap();
+    let told = async |node: &Node| {
+        tokio::time::timeout(seconds(10), node.records.changes_waiting(9)).await.unwrap().unwrap()
+    };
     let (of_a, of_b) = (told(&a).await, told(&b).await);
     assert_eq!(of_a, of_b);
     let actions: Vec<_> = of_a.iter().map(|changed| changed.action.as_str()).collect();

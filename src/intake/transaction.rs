@@ -1039,7 +1039,7 @@ struct OutgoingHead {
 }
 
 /// How often records are read for one answer while other nodes change them.
-const READINGS_MAX: usize = 4;
+const READINGS_MAX: usize = 16;
 /// How often a held connection is looked at while others may wait for one.
 const SCARCITY_LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Wait for the disk to take a reservation; with the longest `next_hop.timeout_after_dot` it stays below 9 minutes.

@@ -1,6 +1,7 @@
 //! Several gates have the same records: what is decided at one of them holds at the others, from the next message on.
 
 use crate::{
+    alerts::listed,
     audit::{audit, audit_of},
     operators::limit,
     standings::{spam, wary},
@@ -110,6 +111,8 @@ fn a_message_that_is_charged_as_a_whole_reads_records_again_too() {
     redis.ask(&["SET", "tollgate:1:{records}head", "99:7"]);
     let reply = client.say(&format!("X-Auth-User: {ACCOUNT}\r\n\r\ntext\r\n."));
     assert_eq!(reply.code, 250, "{reply}");
+    // It has read all of them by now, and not when it would have looked by itself.
+    assert!(redis.ask(&["INFO", "commandstats"]).contains("cmdstat_hscan:"));
     let is_told = |line: &Value| line["message"].to_string().contains("all were read anew");
     b.logged("diagnostic", is_told);
     assert_eq!(redis.ask(&["GET", "tollgate:1:{records}head"]), "99:7");
@@ -142,6 +145,20 @@ fn what_rules_suspend_at_one_gate_is_suspended_at_all_and_ends_once() {
     let ended = |gate: &&Gate| gate.log().iter().any(|line| line["event"] == "resumed");
     let told = || Some(gates.iter().filter(ended).count()).filter(|&count| count > 0);
     assert_eq!(wait_for("one to tell of the end", told), 1);
+}
+
+#[test]
+fn an_alert_about_a_suspension_is_over_where_it_was_raised_though_another_gate_lifts_it() {
+    let (sink, redis) = (sink().run(), Redis::start());
+    let [a, b] = two_nodes(&redis, &sink);
+    let alerts = |gate: &Gate| -> Vec<Value> {
+        let lasting = listed(gate, &[]).into_iter();
+        lasting.filter(|alert| alert["kind"] == "suspended").collect()
+    };
+    suspend(&a);
+    wait_for("the alert", || (alerts(&a).len() == 1).then_some(()));
+    resume(&b);
+    wait_for("its end", || alerts(&a).is_empty().then_some(()));
 }
 
 #[test]
