@@ -44,7 +44,7 @@ use crate::{
         ledger::Ledger,
         mailboxes::Mailboxes,
         records::Records,
-        redis::RedisLedger,
+        redis::{RedisLedger, RedisRecords},
         sqlite::{self, SqliteStore},
     },
     telemetry::{self, Telemetry},
@@ -146,7 +146,7 @@ struct App {
     config: Config,
     telemetry: Telemetry,
     store: Arc<SqliteStore>,
-    shared_ledger: Option<Arc<RedisLedger>>,
+    fleet: Option<Fleet>,
     archive: Archive,
     minds: Arc<Minds>,
     keep: Arc<ArcSwap<archive::Keep>>,
@@ -218,12 +218,11 @@ impl App {
         let outfit = build_outfit(&config)?;
         let desk = build_storage(&config, &archive, &clock).await?;
         let mailboxes = desk.mailboxes.clone();
-        let shared_ledger = build_shared_ledger(&config, &clock, &events)?;
-        let ledger: Arc<dyn Ledger> = match &shared_ledger {
-            Some(shared) => shared.clone(),
-            None => store.clone(),
+        let fleet = Fleet::build(&config, (&clock, &events), &store)?;
+        let (ledger, records): (Arc<dyn Ledger>, Arc<dyn Records>) = match &fleet {
+            Some(fleet) => (fleet.ledger.clone(), fleet.records.clone()),
+            None => (store.clone(), store.clone()),
         };
-        let records = store.clone();
         let (network, subjects) = (Network::System, SubjectKey::new(archive.subject_key()));
         let behaviour = minds.clone();
         let ground = Ground {
@@ -257,7 +256,7 @@ impl App {
             config,
             telemetry,
             store,
-            shared_ledger,
+            fleet,
             archive,
             minds,
             collecting: Collecting::of(collector),
@@ -350,8 +349,9 @@ impl App {
             tracing::error!(%error, "what was learnt of senders in the last seconds is lost");
         }
         self.archive.close().await;
-        if let Some(shared) = &self.shared_ledger {
-            shared.close().await;
+        if let Some(fleet) = &self.fleet {
+            fleet.records.close().await;
+            fleet.ledger.close().await;
         }
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store could not be closed in order; what was durable stays so");
@@ -468,7 +468,7 @@ impl App {
         Arc::new(Condition {
             gate: self.gate.clone(),
             store: self.store.clone(),
-            shared_ledger: self.shared_ledger.clone(),
+            fleet: self.fleet.clone(),
             pulse: self.pulse.clone(),
             phase: self.phase.subscribe(),
         })
@@ -651,8 +651,8 @@ impl App {
             self.blocklist.store(Arc::new(blocklist));
         }
         self.store.set_history(config.store.history);
-        if let Some(shared) = &self.shared_ledger {
-            shared.set_history(config.store.history);
+        if let Some(fleet) = &self.fleet {
+            fleet.ledger.set_history(config.store.history);
         }
         self.gate.policy.store(Arc::new(config.policy.clone()));
         self.sla.store(Arc::new(config.sla.clone()));
@@ -894,15 +894,31 @@ fn build_blocklist(config: &Config, clock: &Clock) -> Result<BlocklistSetup, App
     BlocklistSetup::new(config.blocklist.clone(), clock).named("blocklist")
 }
 
-/// The ledger in Redis, where the configuration has one. It need not be there yet.
-fn build_shared_ledger(
-    config: &Config,
-    clock: &Clock,
-    events: &Events,
-) -> Result<Option<Arc<RedisLedger>>, AppError> {
-    let Some(settings) = config.redis.clone() else { return Ok(None) };
-    let name = format!("store.redis {}", settings.place);
-    RedisLedger::start(settings, clock.clone(), events.clone()).named(&name).map(Some)
+/// What this node shares with others.
+#[derive(Clone)]
+struct Fleet {
+    ledger: Arc<RedisLedger>,
+    records: Arc<RedisRecords>,
+}
+
+impl Fleet {
+    /// What is in Redis, where the configuration has one. It need not be there yet.
+    fn build(
+        config: &Config,
+        (clock, events): (&Clock, &Events),
+        copy: &Arc<SqliteStore>,
+    ) -> Result<Option<Self>, AppError> {
+        let Some(settings) = config.redis.clone() else { return Ok(None) };
+        let name = format!("store.redis {}", settings.place);
+        let ledger = RedisLedger::start(settings, clock.clone(), events.clone()).named(&name)?;
+        let records = RedisRecords::start(&ledger, copy.clone()).named(&name)?;
+        Ok(Some(Self { ledger, records }))
+    }
+
+    /// Why it cannot be used at present; none if it can.
+    fn failure(&self) -> Option<String> {
+        self.ledger.failure().or_else(|| self.records.failure())
+    }
 }
 
 fn build_outfit(config: &Config) -> Result<Outfit, AppError> {
@@ -1170,7 +1186,7 @@ impl Collecting {
 struct Condition {
     gate: Arc<Gate>,
     store: Arc<SqliteStore>,
-    shared_ledger: Option<Arc<RedisLedger>>,
+    fleet: Option<Fleet>,
     pulse: Arc<Pulse>,
     phase: watch::Receiver<Phase>,
 }
@@ -1189,7 +1205,7 @@ impl Health for Condition {
             })
             .collect();
         let readiness = Readiness {
-            store_failure: self.store.failure().or_else(|| self.shared_ledger.as_ref()?.failure()),
+            store_failure: self.store.failure().or_else(|| self.fleet.as_ref()?.failure()),
             listening_failure: listening_failure(self.pulse.silent()),
             logins_failure: self.gate.authenticator.dovecot_health().and_then(|(_, why)| why),
             next_hops,

@@ -1,6 +1,6 @@
-//! One contract for every store: what a ledger and its records promise, tried in memory, in a file and, for the ledger, in a
-//! real Redis; for the file, that a restart changes nothing and a crash at any moment admits nothing too much; for Redis, that
-//! it decides as the memory does and what becomes of it while it is lost.
+//! One contract for every store: what a ledger and its records promise, tried in memory, in a file and in a real Redis; for the
+//! file, that a restart changes nothing and a crash at any moment admits nothing too much; for Redis, that it decides as
+//! the memory does, that all nodes have the same records, and what becomes of both while it is lost.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 #![expect(clippy::print_stderr, reason = "a failing test shows the log of Redis")]
@@ -41,8 +41,8 @@ use tollgate::{
             ChargePer, Demand, Grant, Granted, Ledger, Request, Reservation, Settlement, Usage,
         },
         memory::MemoryStore,
-        records::{Change, Choice, Judged, Records, SubjectKind, What},
-        redis::{self, RedisLedger},
+        records::{Change, Choice, Judged, Records, SubjectKind, SubjectRecord, Task, What},
+        redis::{self, RedisLedger, RedisRecords},
         sqlite::{self, Settings, SqliteStore, Synchronous},
     },
     types::{Actor, Key, Limit, Scope, Span, SubjectId, Timestamp, Unit, Via},
@@ -60,6 +60,14 @@ struct Store {
     start: Timestamp,
     redis: Option<(Arc<RedisLedger>, Redis)>,
     _folder: Option<TempDir>,
+}
+
+/// One of several nodes that share their records in a Redis.
+struct Node {
+    ledger: Arc<RedisLedger>,
+    records: Arc<RedisRecords>,
+    start: Timestamp,
+    folder: TempDir,
 }
 
 fn memory() -> Store {
@@ -84,6 +92,20 @@ fn shared() -> Store {
     let redis = Redis::start();
     let ledger = share(redis::Settings { time: redis::Time::Caller, ..shared_settings(&redis) });
     Store { ledger: ledger.clone(), redis: Some((ledger, redis)), ..memory() }
+}
+
+/// The records in a Redis of their own.
+async fn shared_records() -> Store {
+    let redis = Redis::start();
+    let node = Node::start(&redis, tempfile::tempdir().unwrap());
+    node.is_read().await;
+    Store {
+        records: node.records,
+        start: node.start,
+        redis: Some((node.ledger, redis)),
+        _folder: Some(node.folder),
+        ..memory()
+    }
 }
 
 /// The same, with reservations that may stay open as long as those in memory.
@@ -141,6 +163,22 @@ macro_rules! contract {
     )* };
 }
 
+/// Runs a test on every store of records.
+macro_rules! contract_of_records {
+    ($($name:ident)*) => { $(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread")]
+            async fn memory() { super::checks::$name(super::memory()).await; }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn file() { super::checks::$name(super::file().await).await; }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn redis() { super::checks::$name(super::shared_records().await).await; }
+        }
+    )* };
+}
+
 /// Runs a test on every store, and on the shared ledger.
 macro_rules! contract_of_ledgers {
     ($($name:ident)*) => { $(
@@ -173,7 +211,7 @@ contract_of_ledgers! {
     usage_and_keys_tell_what_is_there
 }
 
-contract! {
+contract_of_records! {
     overrides_expire
     records_are_changed_and_listed
     changes_that_do_not_fit_are_refused
@@ -181,6 +219,9 @@ contract! {
     the_last_refusal_is_kept
     a_standing_changes_only_from_what_was_seen
     a_person_holds_what_a_rule_suspended_and_forgives_it
+}
+
+contract! {
     senders_are_remembered_by_one_caller_at_a_time
     groups_are_remembered_and_forgiven
     a_wave_lasts_until_a_person_ends_it
@@ -254,9 +295,78 @@ impl Store {
         what: What,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (reason, actor) = ("asked".into(), Actor::new(Via::ControlSocket, "desk"));
-        let change = Change { subject, what, reason, evidence: None, actor };
-        self.records.change(change, now).await.map(|_| ())
+        change(&*self.records, subject, what, now).await
+    }
+}
+
+async fn change(
+    records: &dyn Records,
+    subject: SubjectId,
+    what: What,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (reason, actor) = ("asked".into(), Actor::new(Via::ControlSocket, "desk"));
+    let change = Change { subject, what, reason, evidence: None, actor };
+    records.change(change, now).await.map(|_| ())
+}
+
+impl Node {
+    /// Starts with what the folder holds.
+    fn start(redis: &Redis, folder: TempDir) -> Self {
+        let (copy, clock) = open(&settings(folder.path())).unwrap();
+        let ledger = share(shared_settings(redis));
+        let records = RedisRecords::start(&ledger, copy).unwrap();
+        Self { ledger, records, start: clock.now(), folder }
+    }
+
+    async fn new(redis: &Redis) -> Self {
+        let node = Self::start(redis, tempfile::tempdir().unwrap());
+        node.is_read().await;
+        node
+    }
+
+    /// Ends as in a crash.
+    async fn end(self) -> TempDir {
+        self.records.close().await;
+        self.folder
+    }
+
+    /// Waits until it knows the records.
+    async fn is_read(&self) {
+        self.comes_to("read the records", async || self.records.failure().is_none()).await;
+    }
+
+    async fn comes_to(&self, what: &str, is_so: impl AsyncFn() -> bool) {
+        let so = async {
+            while !is_so().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        let why = tokio::time::timeout(seconds(20), so).await.err().map(|_| self.records.failure());
+        assert!(why.is_none(), "it does not come to {what}: {why:?}");
+    }
+
+    /// Waits until it has what another has.
+    async fn agrees_with(&self, other: &Self) {
+        let agrees = async || {
+            let revisions = [self, other].map(|node| node.records.revision().ok().flatten());
+            revisions[0].is_some() && revisions[0] == revisions[1]
+        };
+        self.comes_to("what another has", agrees).await;
+    }
+
+    async fn change(&self, subject: SubjectId, what: What) -> Result<(), StoreError> {
+        change(&*self.records, subject, what, self.start).await
+    }
+
+    async fn record(&self, subject: &SubjectId) -> Arc<SubjectRecord> {
+        self.records.subject(subject).await.unwrap()
+    }
+
+    /// The names of the recorded accounts.
+    async fn accounts(&self) -> Vec<String> {
+        let all = self.records.subjects(SubjectKind::Accounts, Whose::All, None, 999).await;
+        all.unwrap().iter().map(|(subject, _)| subject.to_string()).collect()
     }
 }
 
@@ -1609,4 +1719,257 @@ async fn an_account_costs_redis_little() {
         calls.contains("calls=1202,"),
         "one call for each group and each end, one more for each script: {stats}"
     );
+}
+
+// ── the shared records ──
+
+fn suspend() -> What {
+    What::suspend("TG-1".parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_seen_by_all_nodes_and_stands_in_the_audit_of_each() {
+    let redis = Redis::start();
+    let (a, b) = (Node::new(&redis).await, Node::new(&redis).await);
+    a.change(account("a@b"), suspend()).await.unwrap();
+    b.agrees_with(&a).await;
+    assert!(b.record(&account("a@b")).await.suspension.is_some());
+    b.change(account("a@b"), What::resume()).await.unwrap();
+    a.agrees_with(&b).await;
+    assert!(a.record(&account("a@b")).await.suspension.is_none());
+    let told = async |node: &Node| {
+        tokio::time::timeout(seconds(10), node.records.changes_waiting(9)).await.unwrap().unwrap()
+    };
+    let (of_a, of_b) = (told(&a).await, told(&b).await);
+    assert_eq!(of_a, of_b);
+    let actions: Vec<_> = of_a.iter().map(|changed| changed.action.as_str()).collect();
+    assert_eq!(actions, ["suspended", "resumed"]);
+    // What the audit has is not told again by the next process.
+    b.records.cut_changes(of_b[0].number).await.unwrap();
+    let b = Node::start(&redis, b.end().await);
+    b.is_read().await;
+    let waiting = told(&b).await;
+    assert_eq!(waiting, of_b[1..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_granted_on_records_that_another_node_has_changed() {
+    let redis = Redis::start();
+    let (a, b) = (Node::new(&redis).await, Node::new(&redis).await);
+    let demands = [demand("account/r/a@b", &[limit(3_600, 5)])];
+    let take = async |reservation: &mut Reservation| {
+        b.ledger.reserve(reservation, asking(1), b.start).await.map(|granted| granted.recipients)
+    };
+    let read = b.records.revision().unwrap();
+    let mut begun = Reservation::new(demands.to_vec()).following(read);
+    assert_eq!(take(&mut begun).await.unwrap(), 1);
+    a.change(account("a@b"), suspend()).await.unwrap();
+    let mut late = Reservation::new(demands.to_vec()).following(read);
+    let refused = take(&mut late).await;
+    assert!(matches!(refused, Err(StoreError::Outdated)), "{refused:?}");
+    b.records.catch_up(read).await.unwrap();
+    assert!(b.record(&account("a@b")).await.suspension.is_some());
+    // A message that had begun goes on, and so does whoever was not named by any record.
+    assert_eq!(take(&mut begun).await.unwrap(), 1);
+    let read = b.records.revision().unwrap();
+    for follows in [read, None] {
+        let mut next = Reservation::new(demands.to_vec()).following(follows);
+        assert_eq!(take(&mut next).await.unwrap(), 1);
+        b.ledger.settle(next, Settlement::Refunded, b.start).await.unwrap();
+    }
+    let open = b.ledger.usage(&demands[0].key, &demands[0].limits, b.start).await.unwrap()[0].open;
+    assert_eq!(open, 2, "what was refused costs nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_changes_at_once_none_is_lost_and_of_two_that_do_not_fit_one_is_made() {
+    let redis = Redis::start();
+    let nodes = Arc::new([Node::new(&redis).await, Node::new(&redis).await]);
+    let tasks: Vec<_> = (1..=30_usize)
+        .map(|n| {
+            let nodes = nodes.clone();
+            tokio::spawn(async move {
+                let node = &nodes[n % 2];
+                let window = Span::from_secs(3_600 * n as u64);
+                let given = LimitOverride { window, ..given(node.start, Some(7), None) };
+                node.change(account("a@b"), What::SetOverride(given)).await.unwrap();
+                node.change(account(&format!("s{}@b", n / 2)), suspend()).await
+            })
+        })
+        .collect();
+    let mut suspended = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(()) => suspended += 1,
+            Err(error) => assert!(matches!(error, StoreError::Conflict(_)), "{error}"),
+        }
+    }
+    assert_eq!(suspended, 16, "s0 to s15, each once");
+    nodes[0].agrees_with(&nodes[1]).await;
+    for node in &*nodes {
+        assert_eq!(node.record(&account("a@b")).await.overrides.len(), 30);
+        assert_eq!(node.accounts().await.len(), 17);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_missed_changes_reads_everything_anew() {
+    let redis = Redis::start();
+    let (a, b) = (Node::new(&redis).await, Node::new(&redis).await);
+    for name in ["gone@b", "stays@b", "changes@b"] {
+        a.change(account(name), What::Plan(Some("big".parse().unwrap()))).await.unwrap();
+    }
+    b.agrees_with(&a).await;
+    let folder = b.end().await;
+    a.change(account("gone@b"), What::Plan(None)).await.unwrap();
+    a.change(account("changes@b"), suspend()).await.unwrap();
+    for n in 0..700 {
+        a.change(account(&format!("n{n}@b")), What::Register).await.unwrap();
+    }
+    redis.ask(&["XTRIM", "test:1:{records}changes", "MAXLEN", "0"]);
+    let b = Node::start(&redis, folder);
+    b.agrees_with(&a).await;
+    assert!(b.record(&account("changes@b")).await.suspension.is_some());
+    let accounts = b.accounts().await;
+    assert_eq!((accounts.len(), accounts.contains(&"account gone@b".into())), (702, false));
+    // From there on it follows, and so does its file.
+    a.change(account("stays@b"), suspend()).await.unwrap();
+    b.agrees_with(&a).await;
+    let b = Node::start(&redis, b.end().await);
+    assert!(
+        b.record(&account("stays@b")).await.suspension.is_some(),
+        "it is known before Redis is"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_newest_changes_are_kept() {
+    let redis = Redis::start();
+    let old = "for n = 1, 12000 do redis.call('XADD', KEYS[1], '0-' .. n, 'old', n) end";
+    let [head, changes] = ["head", "changes"].map(|what| format!("test:1:{{records}}{what}"));
+    redis.ask(&["EVAL", old, "1", &changes]);
+    redis.ask(&["SET", &head, "6:1"]);
+    let a = Node::new(&redis).await;
+    a.change(account("a@b"), What::Register).await.unwrap();
+    let kept: u64 = redis.ask(&["XLEN", &changes]).parse().unwrap();
+    assert!((10_000..10_200).contains(&kept), "{kept}");
+    let newest = redis.ask(&["XREVRANGE", &changes, "+", "-", "COUNT", "1"]);
+    assert!(newest.starts_with("7-0") && newest.contains("6:1"), "{newest}");
+    assert!(redis.ask(&["GET", &head]).starts_with("7:"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_lost_everything_has_the_records_of_a_node_again() {
+    let mut redis = Redis::start();
+    let (a, b) = (Node::new(&redis).await, Node::new(&redis).await);
+    for n in 0..450 {
+        a.change(account(&format!("n{n}@b")), What::Register).await.unwrap();
+    }
+    a.change(account("n7@b"), suspend()).await.unwrap();
+    b.agrees_with(&a).await;
+    redis.kill();
+    let lost = a.change(account("a@b"), What::Register).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    assert!(a.record(&account("n7@b")).await.suspension.is_some(), "reads go on");
+    let known = b.records.revision().unwrap();
+    redis.start_again();
+    b.comes_to("another history", async || b.records.revision().is_ok_and(|now| now != known))
+        .await;
+    a.agrees_with(&b).await;
+    assert_eq!((a.accounts().await.len(), b.accounts().await.len()), (450, 450));
+    let length = redis.ask(&["HLEN", "test:1:{records}subjects"]);
+    assert_eq!(length, "450");
+    b.change(account("n7@b"), What::resume()).await.unwrap();
+    a.agrees_with(&b).await;
+    assert!(a.record(&account("n7@b")).await.suspension.is_none());
+    // The same without a connection that breaks.
+    redis.ask(&["FLUSHALL"]);
+    let known = a.records.revision().unwrap();
+    a.records.catch_up(known).await.unwrap();
+    b.agrees_with(&a).await;
+    assert_eq!(b.accounts().await.len(), 450);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_nodes_that_find_no_records_one_brings_its_own() {
+    let redis = Redis::start();
+    let folders = [0, 1, 2].map(|_| tempfile::tempdir().unwrap());
+    for (n, folder) in folders.iter().enumerate() {
+        let (store, clock) = open(&settings(folder.path())).unwrap();
+        for own in 0..300 {
+            let who = account(&format!("own{own}@node{n}"));
+            change(&*store, who, What::Register, clock.now()).await.unwrap();
+        }
+        store.close().await.unwrap();
+    }
+    let nodes = folders.map(|folder| Node::start(&redis, folder));
+    for node in &nodes {
+        node.is_read().await;
+    }
+    nodes[0].agrees_with(&nodes[1]).await;
+    nodes[0].agrees_with(&nodes[2]).await;
+    let accounts = nodes[0].accounts().await;
+    let domains: std::collections::BTreeSet<_> =
+        accounts.iter().filter_map(|name| name.split('@').nth(1)).collect();
+    assert_eq!((accounts.len(), domains.len()), (300, 1), "{domains:?}");
+    assert_eq!(nodes[1].accounts().await, accounts);
+    assert_eq!(nodes[2].accounts().await, accounts);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_was_set_back_is_believed_and_followed() {
+    let mut redis = Redis::start();
+    let (a, b) = (Node::new(&redis).await, Node::new(&redis).await);
+    a.change(account("a@b"), What::Register).await.unwrap();
+    redis.ask(&["SAVE"]);
+    a.change(account("a@b"), suspend()).await.unwrap();
+    a.change(account("c@b"), What::Register).await.unwrap();
+    b.agrees_with(&a).await;
+    let known = a.records.revision().unwrap();
+    redis.kill();
+    redis.start_again();
+    // It comes to the same number with other changes before both have looked.
+    while b.change(account("d@b"), What::Register).await.is_err() {}
+    while b.change(account("e@b"), What::Register).await.is_err() {}
+    a.comes_to("another history", async || a.records.revision().is_ok_and(|now| now != known))
+        .await;
+    a.agrees_with(&b).await;
+    for node in [&a, &b] {
+        assert_eq!(node.accounts().await, ["account a@b", "account d@b", "account e@b"]);
+        assert!(node.record(&account("a@b")).await.suspension.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_node_leads_until_its_lease_runs_out() {
+    let redis = Redis::start();
+    let (a, b) = (Node::new(&redis).await, Node::new(&redis).await);
+    let leads = async |node: &Node| node.records.leads(Task::EndSuspensions).await.unwrap();
+    assert!(leads(&a).await && leads(&a).await && !leads(&b).await);
+    let lease = "test:1:{records}lease/suspensions";
+    let (first, lasts) = (redis.ask(&["GET", lease]), redis.ask(&["PTTL", lease]));
+    assert!((1..=10_000).contains(&lasts.parse::<i64>().unwrap()), "{lasts}");
+    redis.ask(&["PEXPIRE", lease, "1"]);
+    b.comes_to("lead", async || leads(&b).await).await;
+    assert!(!leads(&a).await);
+    let second = redis.ask(&["GET", lease]);
+    assert!(second.ends_with("/3") && first.ends_with("/2"), "{first} {second}");
+    let alone = memory();
+    assert!(alone.records.leads(Task::EndSuspensions).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_a_node_changed_alone_are_those_of_no_fleet() {
+    let redis = Redis::start();
+    let (a, b) = (Node::new(&redis).await, Node::new(&redis).await);
+    a.change(account("a@b"), What::Register).await.unwrap();
+    b.agrees_with(&a).await;
+    let folder = b.end().await;
+    let (alone, clock) = open(&settings(folder.path())).unwrap();
+    assert!(alone.subject(&account("a@b")).await.unwrap().registered);
+    change(&*alone, account("own@b"), What::Register, clock.now()).await.unwrap();
+    drop(alone);
+    let b = Node::start(&redis, folder);
+    b.agrees_with(&a).await;
+    assert_eq!(b.accounts().await, ["account a@b"]);
 }

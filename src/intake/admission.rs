@@ -16,9 +16,9 @@ use crate::{
     store::{
         StoreError,
         behaviour::Behaviour,
-        ledger::{ChargePer, Demand, Ledger},
+        ledger::{ChargePer, Demand, Ledger, Reservation},
         mailboxes::Mailboxes,
-        records::{Records, SubjectRecord, Suspension},
+        records::{Records, Revision, SubjectRecord, Suspension},
     },
     types::{
         AccountId, ByteCount, ClientIp, Key, Limit, PeerName, ReversePath, Scope, SessionId,
@@ -59,6 +59,16 @@ pub struct Admission {
     pub senders: Vec<String>,
     /// What is only told and not refused: in observe mode, or a sender mismatch that is flagged.
     pub observed: Vec<Refusal>,
+    /// The last change of shared records that it follows from.
+    pub revision: Option<Revision>,
+}
+
+impl Admission {
+    /// Nothing charged yet in its windows.
+    #[must_use]
+    pub fn reservation(&self) -> Reservation {
+        Reservation::new(self.demands.clone()).following(self.revision)
+    }
 }
 
 /// What is asked about one transaction.
@@ -105,6 +115,8 @@ struct Subject {
 /// [`Denied`] with what the client hears.
 pub async fn admit(books: Books<'_>, question: Question<'_>) -> Result<Admission, Denied> {
     let down = |_| Denied { refusal: verdict::store_down(question.session), charged: None };
+    // Asked first: what is read afterwards is at least as new.
+    let revision = books.records.revision().map_err(down)?;
     let subject = load_subject(books, &question.identity.account).await.map_err(down)?;
     let (of_tenant, of_account) =
         (subject.tenant_record.assigned(), subject.account_record.assigned());
@@ -172,7 +184,8 @@ pub async fn admit(books: Books<'_>, question: Question<'_>) -> Result<Admission
         demands.extend(new_account_demand(&question));
     }
     let senders = subject.account_record.senders.clone();
-    Ok(Admission { charged, plan: account_plan, demands, whole, shut, senders, observed })
+    let plan = account_plan;
+    Ok(Admission { charged, plan, demands, whole, shut, senders, observed, revision })
 }
 
 async fn load_subject(books: Books<'_>, account: &AccountId) -> Result<Subject, StoreError> {

@@ -3,7 +3,7 @@
 use crate::{
     clock::Clock,
     deliver::DotBy,
-    store::ledger::{Demand, Ledger, Reservation, Settlement},
+    store::ledger::{Ledger, Reservation, Settlement},
 };
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    /// Nothing charged yet in these windows.
-    pub(super) fn new(ledger: Arc<dyn Ledger>, clock: Clock, demands: Vec<Demand>) -> Self {
-        Self { ledger, clock, reservation: Some(Reservation::new(demands)), underway: false }
+    /// Holds what this reservation comes to.
+    pub(super) fn new(ledger: Arc<dyn Ledger>, clock: Clock, reservation: Reservation) -> Self {
+        Self { ledger, clock, reservation: Some(reservation), underway: false }
     }
 
     /// Until when the final dot may be sent, where the ledger does not wait for ever.

@@ -31,7 +31,10 @@ use crate::{
         xclient::ClientClaim,
     },
     spool::{Body, BodyWriter, Promise},
-    store::ledger::{Grant, Request, Reservation, Settlement},
+    store::{
+        StoreError,
+        ledger::{Grant, Request, Reservation, Settlement},
+    },
     types::{
         AccountId, ByteCount, ClientCertificate, ClientIp, SessionId, Timestamp, TransactionId,
     },
@@ -393,12 +396,9 @@ impl<'a> Sender<'a> {
         if !self.origin(&policy, &wire).row.is_some_and(|row| row.mail_auth) {
             request.auth = request.auth.map(|_| MailAuth::Unknown);
         }
-        let demands = match &who {
-            Who::Known(admission) => admission.demands.clone(),
-            Who::WaitsForHeader => Vec::new(),
-        };
-        let would_refuse = matches!(&who, Who::Known(admission) if !admission.observed.is_empty());
-        let hold = Hold::new(self.gate.ledger.clone(), self.gate.clock.clone(), demands);
+        let reservation = who.reservation();
+        let would_refuse = who.is_observed();
+        let hold = Hold::new(self.gate.ledger.clone(), self.gate.clock.clone(), reservation);
         self.current = Some(Box::new(Transaction {
             id,
             policy,
@@ -433,12 +433,65 @@ impl<'a> Sender<'a> {
         let Some(mut transaction) = self.current.take() else {
             return requests.iter().map(|_| verdict::store_down(&self.session).reply).collect();
         };
-        let replies = match transaction.shut().cloned() {
-            Some(refusal) => self.add_reachable(&mut transaction, &requests, &refusal).await,
-            None => self.add_recipients(&mut transaction, &requests).await,
-        };
+        let replies = self.answer_recipients(&mut transaction, &requests).await;
         self.current = Some(transaction);
         replies
+    }
+
+    /// Answers by the records as they are: where another node has changed them since MAIL, the sender is admitted anew.
+    async fn answer_recipients(
+        &self,
+        transaction: &mut Transaction,
+        requests: &[RcptRequest],
+    ) -> Vec<Reply> {
+        for _ in 0..READINGS_MAX {
+            let answered = match transaction.shut().cloned() {
+                Some(refusal) => self.add_reachable(transaction, requests, &refusal).await,
+                None => self.add_recipients(transaction, requests).await,
+            };
+            match answered {
+                Ok(replies) => return replies,
+                Err(Outdated) => {
+                    if let Err(refusal) = self.admit_anew(transaction).await {
+                        return self.turn_away(transaction, requests, &refusal);
+                    }
+                }
+            }
+        }
+        self.turn_away(transaction, requests, &verdict::store_down(&self.session))
+    }
+
+    /// Reads the records again that the sender was admitted on.
+    async fn admit_anew(&self, transaction: &mut Transaction) -> Result<(), Refusal> {
+        self.catch_up(transaction).await?;
+        let Transaction { policy, mail, wire, client, id, .. } = &*transaction;
+        let who = self.identify_at_mail(policy, mail, wire, *client, id).await;
+        let who = who.map_err(|denied| denied.refusal)?;
+        transaction.would_refuse |= who.is_observed();
+        transaction.hold.reservation = Some(who.reservation());
+        transaction.who = who;
+        Ok(())
+    }
+
+    /// Waits until records have in them what the sender was not admitted on.
+    async fn catch_up(&self, transaction: &Transaction) -> Result<(), Refusal> {
+        let Who::Known(admission) = &transaction.who else { return Ok(()) };
+        let caught_up = self.gate.records.catch_up(admission.revision).await;
+        caught_up.map_err(|_| verdict::store_down(&self.session))
+    }
+
+    fn turn_away(
+        &self,
+        transaction: &mut Transaction,
+        requests: &[RcptRequest],
+        refusal: &Refusal,
+    ) -> Vec<Reply> {
+        for request in requests {
+            transaction.note(request, &refusal.reply, AnswerBy::Gate);
+        }
+        let recipients = u32::try_from(requests.len()).unwrap_or(u32::MAX);
+        self.refuse_in(transaction, refusal, recipients, Mode::Enforce);
+        requests.iter().map(|_| refusal.reply.clone()).collect()
     }
 
     /// Of a suspended sender only the provider's own people are reached.
@@ -447,13 +500,13 @@ impl<'a> Sender<'a> {
         transaction: &mut Transaction,
         requests: &[RcptRequest],
         refusal: &Refusal,
-    ) -> Vec<Reply> {
+    ) -> Result<Vec<Reply>, Outdated> {
         let shut = &transaction.policy.shut;
         let is_reached: Vec<bool> =
             requests.iter().map(|request| shut.reaches(&request.address)).collect();
         let reached = requests.iter().zip(&is_reached).filter(|(_, is_reached)| **is_reached);
         let reached: Vec<RcptRequest> = reached.map(|(request, _)| request.clone()).collect();
-        let mut answers = self.add_recipients(transaction, &reached).await.into_iter();
+        let mut answers = self.add_recipients(transaction, &reached).await?.into_iter();
         let mut refused = 0;
         let mut replies = Vec::with_capacity(requests.len());
         for (request, is_reached) in requests.iter().zip(is_reached) {
@@ -467,16 +520,16 @@ impl<'a> Sender<'a> {
         if refused > 0 {
             self.refuse_in(transaction, refusal, refused, Mode::Enforce);
         }
-        replies
+        Ok(replies)
     }
 
     async fn add_recipients(
         &self,
         transaction: &mut Transaction,
         requests: &[RcptRequest],
-    ) -> Vec<Reply> {
+    ) -> Result<Vec<Reply>, Outdated> {
         let wanted = u32::try_from(requests.len()).unwrap_or(u32::MAX);
-        let (granted, refusal) = self.reserve(transaction, wanted, Grant::InOrder).await;
+        let (granted, refusal) = self.reserve(transaction, wanted, Grant::InOrder).await?;
         let (first, rest) =
             requests.split_at(usize::try_from(granted).unwrap_or(0).min(requests.len()));
         let mut replies = self.hand_on(transaction, first).await;
@@ -492,7 +545,7 @@ impl<'a> Sender<'a> {
             let recipients = u32::try_from(rest.len()).unwrap_or(u32::MAX);
             self.refuse_in(transaction, &refusal, recipients, Mode::Enforce);
         }
-        replies
+        Ok(replies)
     }
 
     /// Charges recipients, where it is known whom; says how many were granted and why not more.
@@ -501,15 +554,17 @@ impl<'a> Sender<'a> {
         transaction: &mut Transaction,
         wanted: u32,
         grant: Grant,
-    ) -> (u32, Option<Refusal>) {
+    ) -> Result<(u32, Option<Refusal>), Outdated> {
         if matches!(transaction.who, Who::WaitsForHeader) {
-            return (wanted, None);
+            return Ok((wanted, None));
         }
-        let Some(reservation) = transaction.hold.reservation.as_mut() else { return (0, None) };
+        let Some(reservation) = transaction.hold.reservation.as_mut() else { return Ok((0, None)) };
         let request = Request { recipients: wanted, grant };
         let now = self.gate.clock.now();
-        let Ok(granted) = self.gate.ledger.reserve(reservation, request, now).await else {
-            return (0, Some(verdict::store_down(&self.session)));
+        let granted = match self.gate.ledger.reserve(reservation, request, now).await {
+            Ok(granted) => granted,
+            Err(StoreError::Outdated) => return Err(Outdated),
+            Err(_) => return Ok((0, Some(verdict::store_down(&self.session)))),
         };
         let at_once = (grant == Grant::AllOrNothing).then_some(wanted);
         let refusal = |hit: LimitHit| {
@@ -519,7 +574,7 @@ impl<'a> Sender<'a> {
             transaction.would_refuse = true;
             self.refuse_in(transaction, &refusal(observed.hit), observed.recipients, Mode::Observe);
         }
-        (granted.recipients, granted.hit.map(refusal))
+        Ok((granted.recipients, granted.hit.map(refusal)))
     }
 
     /// Gives granted recipients to the next hop, and gives back the charges of those that it refuses.
@@ -716,6 +771,22 @@ impl<'a> Sender<'a> {
         if matches!(transaction.who, Who::Known(_)) {
             return Ok(());
         }
+        for _ in 0..READINGS_MAX {
+            let charged = self.charge_as_a_whole(transaction, evidence, size_bytes).await?;
+            match charged {
+                Ok(()) => return Ok(()),
+                Err(Outdated) => self.catch_up(transaction).await?,
+            }
+        }
+        Err(verdict::store_down(&self.session).into())
+    }
+
+    async fn charge_as_a_whole(
+        &self,
+        transaction: &mut Transaction,
+        evidence: &HeaderEvidence,
+        size_bytes: u64,
+    ) -> Result<Result<(), Outdated>, Denied> {
         let policy = transaction.policy.clone();
         let facts = self.facts(&policy, &transaction.mail, &transaction.wire);
         let decided = identity::decide_at_message(&facts, evidence);
@@ -734,16 +805,17 @@ impl<'a> Sender<'a> {
             return Err(Denied { refusal: refusal.clone(), charged: Some(admission.charged) });
         }
         transaction.would_refuse |= !admission.observed.is_empty();
-        transaction.hold.reservation = Some(Reservation::new(admission.demands.clone()));
+        transaction.hold.reservation = Some(admission.reservation());
         transaction.who = Who::Known(Box::new(admission));
         let wanted = transaction.accepted;
-        let (granted, refusal) = self.reserve(transaction, wanted, Grant::AllOrNothing).await;
+        let reserved = self.reserve(transaction, wanted, Grant::AllOrNothing).await;
+        let Ok((granted, refusal)) = reserved else { return Ok(Err(Outdated)) };
         match refusal.filter(|_| granted < wanted) {
             Some(refusal) => {
                 transaction.limited += wanted;
                 Err(refusal.into())
             }
-            None => Ok(()),
+            None => Ok(Ok(())),
         }
     }
 
@@ -933,6 +1005,21 @@ impl<'a> Sender<'a> {
     }
 }
 
+impl Who {
+    /// Nothing charged yet, in the windows that are known.
+    fn reservation(&self) -> Reservation {
+        match self {
+            Self::Known(admission) => admission.reservation(),
+            Self::WaitsForHeader => Reservation::new(Vec::new()),
+        }
+    }
+
+    /// True if something was only told that is refused elsewhere.
+    fn is_observed(&self) -> bool {
+        matches!(self, Self::Known(admission) if !admission.observed.is_empty())
+    }
+}
+
 impl Transaction {
     /// What recipients hear because the sender is suspended.
     fn shut(&self) -> Option<&Refusal> {
@@ -949,6 +1036,9 @@ impl Transaction {
         is_whole && accepted.into_iter().all(|to| self.policy.shut.reaches(&to.address))
     }
 }
+
+/// The records have changed since the sender was admitted.
+struct Outdated;
 
 /// What a new transaction begins with.
 struct Opening {
@@ -967,6 +1057,8 @@ struct OutgoingHead {
     size_bytes: u64,
 }
 
+/// How often records are read for one answer while other nodes change them.
+const READINGS_MAX: usize = 16;
 /// How often a held connection is looked at while others may wait for one.
 const SCARCITY_LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Wait for the disk to take a reservation; with the longest `next_hop.timeout_after_dot` it stays below 9 minutes.

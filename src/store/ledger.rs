@@ -4,7 +4,7 @@
 //! before the text goes on, and settles it when the next hop has answered. What is open counts in every window and
 //! never ages.
 
-use super::{BoxFuture, StoreError, Whose, redis::Ticket, windows::Cells};
+use super::{BoxFuture, StoreError, Whose, records::Revision, redis::Ticket, windows::Cells};
 use crate::{
     event::{LimitHit, LimitReached},
     rules::limits::Mode,
@@ -96,6 +96,8 @@ pub struct Reservation {
     pub(super) durable: bool,
     /// What stands for it in Redis, while anything may be reserved there.
     pub(super) shared: Option<Box<Ticket>>,
+    /// The last change of shared records that its demands follow from.
+    pub(super) follows: Option<Revision>,
 }
 
 impl Reservation {
@@ -106,7 +108,14 @@ impl Reservation {
         demands.sort_by(|a, b| order(&a.key).cmp(&order(&b.key)));
         demands.dedup_by(|next, kept| kept.key == next.key && kept.absorb(next));
         let cells = Cells::new();
-        Self { demands, recipients: 0, cells, id: 0, durable: false, shared: None }
+        Self { demands, recipients: 0, cells, id: 0, durable: false, shared: None, follows: None }
+    }
+
+    /// The same, where records of this revision were read for it. Its first recipients are granted only while it is the last.
+    #[must_use]
+    pub fn following(mut self, revision: Option<Revision>) -> Self {
+        self.follows = revision;
+        self
     }
 
     /// The windows that are charged.
@@ -195,7 +204,8 @@ pub trait Ledger: Send + Sync {
     /// Adds recipients to a reservation: each is granted in all windows or in none.
     ///
     /// # Errors
-    /// [`StoreError`] if nothing could be decided; nothing is reserved then.
+    /// [`StoreError`] if nothing could be decided; nothing is reserved then. [`StoreError::Outdated`] if what it
+    /// follows from is not the last change of the records.
     fn reserve<'a>(
         &'a self,
         reservation: &'a mut Reservation,

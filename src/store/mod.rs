@@ -87,4 +87,7 @@ pub enum StoreError {
     /// The change does not fit what is recorded: unknown case, nothing to lift.
     #[error("{0}")]
     Conflict(String),
+    /// It was asked on the ground of records that another node has changed since: read them again.
+    #[error("the records have changed since they were read")]
+    Outdated,
 }

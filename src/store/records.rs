@@ -12,7 +12,7 @@ use crate::{
         AccountId, Actor, Address, CaseId, Language, PlanName, Span, SubjectId, TenantId, Timestamp,
     },
 };
-use std::sync::Arc;
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// What is recorded about an account or a tenant.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -176,6 +176,33 @@ pub struct Judged {
     pub password: Option<u64>,
 }
 
+/// The last change that records have in them, where several nodes share them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revision {
+    /// Counts changes.
+    pub(super) number: i64,
+    /// Drawn for the change: where a server has lost some and goes on from an older one, the same number has another mark.
+    pub(super) mark: i64,
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.number, self.mark)
+    }
+}
+
+impl FromStr for Revision {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        let parts = text.split_once(':');
+        let parts = parts.and_then(|(number, mark)| number.parse().ok().zip(mark.parse().ok()));
+        let damaged = || StoreError::Damaged(format!("{text:?} is no revision of the records"));
+        let (number, mark) = parts.ok_or_else(damaged)?;
+        Ok(Self { number, mark })
+    }
+}
+
 /// A subject with its record.
 pub type Recorded = (SubjectId, Arc<SubjectRecord>);
 
@@ -239,6 +266,34 @@ pub trait Records: Send + Sync {
 
     /// The latest moment that the store has seen, for the clock's start.
     fn high_water(&self) -> Timestamp;
+
+    /// The last change that reads have in them; none where nobody else changes the records, so that reads are never behind.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] while it is not known what reads have in them.
+    fn revision(&self) -> Result<Option<Revision>, StoreError> {
+        Ok(None)
+    }
+
+    /// Ends when reads have more in them than this revision.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if that takes too long.
+    fn catch_up(&self, _behind: Option<Revision>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// True if this is the one of all nodes that may do a task now which one of them is enough for.
+    fn leads(&self, _task: Task) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async { Ok(true) })
+    }
+}
+
+/// What one of several nodes does for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// Lets suspensions end whose time is over.
+    EndSuspensions,
 }
 
 /// Accounts or tenants.

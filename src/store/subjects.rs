@@ -15,7 +15,11 @@ use crate::{
     types::{CaseId, Span, SubjectId, Timestamp},
 };
 use dashmap::DashMap;
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 /// All records.
 #[derive(Default)]
@@ -82,6 +86,12 @@ impl Subjects {
             Choice::Suspended | Choice::Flagged => latest(chosen, max),
             Choice::AccountsOf(_) | Choice::OfCase(_) => chosen.take(max).collect(),
         }
+    }
+
+    /// All that are not among these. Walks the records, one shard at a time.
+    pub(super) fn beside(&self, these: &HashSet<SubjectId>) -> Vec<Recorded> {
+        let others = self.records.iter().filter(|entry| !these.contains(entry.key()));
+        others.map(|entry| (entry.key().clone(), entry.value().clone())).collect()
     }
 
     /// Calls `see` with each override.

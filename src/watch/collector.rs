@@ -21,7 +21,7 @@ use crate::{
     store::{
         StoreError,
         archive::{Archive, Batch, Mark, NewEvent, OpenSuspension},
-        records::{Choice, Records, Suspension},
+        records::{Choice, Records, Revision, Suspension},
     },
     telemetry::{self, ClientQuota},
     types::{AccountId, CaseId, Key, Language, Scope, SubjectId, TenantId, Timestamp},
@@ -132,6 +132,35 @@ pub struct Collector {
     alarm: alarm::Book,
     /// Something about suspensions may have been missed: by the process before, or in a gap.
     suspensions: Trust,
+    shared: Shared,
+}
+
+/// How far records have come that other nodes change too.
+#[derive(Default)]
+struct Shared {
+    /// At the last batch.
+    seen: Option<Revision>,
+    /// When it was looked last whether suspensions have ended.
+    compared: Option<Revision>,
+}
+
+impl Shared {
+    fn has_moved(&self, records: &dyn Records) -> bool {
+        self.seen != self.compared || latest(records) != self.seen
+    }
+
+    /// True if other nodes may have lifted suspensions: a batch after records changed, because by then what was done here was
+    /// heard.
+    fn turn(&mut self, records: &dyn Records) -> bool {
+        let is_new = self.seen != self.compared;
+        self.compared = self.seen;
+        self.seen = latest(records);
+        is_new
+    }
+}
+
+fn latest(records: &dyn Records) -> Option<Revision> {
+    records.revision().ok().flatten()
 }
 
 /// Whether what was heard is all that happened.
@@ -172,6 +201,7 @@ pub fn collector(
         own: Vec::new(),
         alarm,
         suspensions: Trust::Doubted,
+        shared: Shared::default(),
     };
     (ear, collector)
 }
@@ -226,7 +256,7 @@ impl Collector {
                 }
                 // What lasts, or is over, becomes known by the passing of time, too.
                 () = tokio::time::sleep(ALARM_TURN_EVERY) => {
-                    if self.is_due() {
+                    if self.is_due() || self.shared.has_moved(&*records) {
                         self.store(&mut heard, &events, &*records).await;
                     }
                 }
@@ -334,6 +364,25 @@ impl Collector {
 
     /// Takes from the records who is suspended, and ends and begins what was not heard of.
     async fn compare_suspensions(&mut self, records: &dyn Records) -> Result<(), StoreError> {
+        let known = self.end_suspensions(records).await?;
+        let now = self.clock.utc();
+        for (subject, record) in records.chosen(Choice::Suspended, SUSPENSIONS_MAX).await? {
+            let Some(present) = record.suspension.clone() else { continue };
+            if !known.contains(&present.case) {
+                let Suspension { case, since, reason, actor, until, .. } = present;
+                let begun = Event::Suspended(Suspended { subject, case, reason, actor, until });
+                self.book.note(since, &begun);
+                self.alarm.note(now, &begun);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends suspensions that the records do not have any more; the cases that were known.
+    async fn end_suspensions(
+        &mut self,
+        records: &dyn Records,
+    ) -> Result<HashSet<CaseId>, StoreError> {
         let rows = self.archive.open_suspensions(SUSPENSIONS_MAX).await?;
         let now = self.clock.utc();
         for row in &rows {
@@ -346,17 +395,7 @@ impl Collector {
                 self.alarm.note(now, &ended(OpenSuspension { case, subject }));
             }
         }
-        let known: HashSet<CaseId> = rows.into_iter().map(|row| row.case).collect();
-        for (subject, record) in records.chosen(Choice::Suspended, SUSPENSIONS_MAX).await? {
-            let Some(present) = record.suspension.clone() else { continue };
-            if !known.contains(&present.case) {
-                let Suspension { case, since, reason, actor, until, .. } = present;
-                let begun = Event::Suspended(Suspended { subject, case, reason, actor, until });
-                self.book.note(since, &begun);
-                self.alarm.note(now, &begun);
-            }
-        }
-        Ok(())
+        Ok(rows.into_iter().map(|row| row.case).collect())
     }
 
     /// Everything that is kept of an event.
@@ -377,6 +416,8 @@ impl Collector {
                 Ok(()) => self.suspensions = Trust::Whole,
                 Err(error) => tracing::warn!(%error, "who is suspended cannot be compared yet"),
             }
+        } else if self.shared.turn(records) && self.end_suspensions(records).await.is_err() {
+            self.shared.compared = None;
         }
         let mut batch = self.batch(heard);
         add_tenants(&mut batch, records).await;

@@ -49,7 +49,7 @@ fn is(kind: &str, why: &str, name: &str) -> impl Fn(&Value) -> bool {
 }
 
 /// The alerts that last, as `tollgate alert list` prints them.
-fn listed(gate: &Gate, options: &[&str]) -> Vec<Value> {
+pub(crate) fn listed(gate: &Gate, options: &[&str]) -> Vec<Value> {
     let text = gate.tollgate(&[&["alert", "list", "--json"], options].concat()).well();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -21,6 +21,7 @@ mod dovecot;
 mod egress;
 mod exim;
 mod faults;
+mod fleet;
 mod harness;
 mod judge;
 mod lifecycle;

@@ -11,7 +11,7 @@ const ACCOUNT: &str = "a@shop.example";
 const TRAP: &str = "trap@remote.example";
 
 /// One spam trap is enough for whatever these thresholds say.
-fn wary(folder: &Path, thresholds: [f64; 3]) -> Settings {
+pub(crate) fn wary(folder: &Path, thresholds: [f64; 3]) -> Settings {
     let traps = folder.join("traps");
     std::fs::write(&traps, format!("{TRAP}\n")).unwrap();
     let [warn, throttle, suspend] = thresholds;
@@ -24,7 +24,7 @@ fn wary(folder: &Path, thresholds: [f64; 3]) -> Settings {
 }
 
 /// The answer to a message to a spam trap.
-fn spam(gate: &Gate) -> u16 {
+pub(crate) fn spam(gate: &Gate) -> u16 {
     gate.client().send(ACCOUNT, &[TRAP, "someone@remote.example"], "text").code
 }
 

@@ -105,6 +105,12 @@ impl Ask<'_> {
                 Grant::InOrder => "in-order",
                 Grant::AllOrNothing => "all",
             });
+        // Of later recipients of a message nothing is compared: it began before the records changed.
+        let first = self.reservation.follows.filter(|_| self.reservation.recipients == 0);
+        match first {
+            Some(revision) => call.arg(&shared.records_head).arg(revision.to_string()),
+            None => call.arg("").arg(""),
+        };
         for demand in demands {
             call.arg(match demand.per {
                 ChargePer::Recipient => "recipient",
@@ -169,7 +175,16 @@ fn add_limits(call: &mut ScriptInvocation<'_>, limits: &[Limit]) {
 pub(super) struct Answer(Vec<i64>);
 
 impl Answer {
-    async fn of(
+    pub(super) fn state(&self) -> i64 {
+        self.0.first().copied().unwrap_or(LATE)
+    }
+
+    /// What follows the state and the time.
+    pub(super) fn rest(&self) -> &[i64] {
+        self.0.get(2..).unwrap_or_default()
+    }
+
+    pub(super) async fn of(
         call: ScriptInvocation<'_>,
         connection: &mut Connection,
     ) -> Result<Self, RedisError> {
@@ -193,6 +208,9 @@ impl Answer {
     ) -> Result<Granted, StoreError> {
         if self.is_late() {
             return Err(StoreError::Unavailable("Redis was asked too late".into()));
+        }
+        if self.0.first() == Some(&OUTDATED) {
+            return Err(StoreError::Outdated);
         }
         if self.0.first() == Some(&TOO_MANY_OPEN) {
             let what = "the list of open reservations of a window";
@@ -271,11 +289,12 @@ pub(super) async fn scan(
 }
 
 /// Of the form of keys and of what they hold.
-const VERSION: &str = "1";
+pub(super) const VERSION: &str = "1";
 /// What the name of a window's buckets ends with; no window's does, because a name has no blank.
 const OLDER: &str = " older";
 const LATE: i64 = 1;
 const TOO_MANY_OPEN: i64 = 2;
+const OUTDATED: i64 = 3;
 /// How many reservations of one window may be open, as window.lua has it.
 const OPEN_MAX: usize = 8_192;
 const SCAN_COUNT: u32 = 1_000;

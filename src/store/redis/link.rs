@@ -4,7 +4,10 @@
 //! calls fail at once, so that a lost server costs its clients no wait and hears no storm when it is back.
 
 use super::Settings;
-use crate::{clock, store::StoreError};
+use crate::{
+    clock,
+    store::{StoreError, windows::millis},
+};
 use parking_lot::Mutex;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError,
@@ -117,8 +120,7 @@ pub(super) struct Connection {
 
 impl Link {
     pub(super) fn new(settings: &Settings) -> Result<Self, StoreError> {
-        let unavailable = |error: &dyn fmt::Display| StoreError::Unavailable(error.to_string());
-        let client = client(settings).map_err(|error| unavailable(&error))?;
+        let client = client(settings).map_err(unavailable)?;
         Ok(Self {
             client,
             timeout: settings.timeout,
@@ -178,12 +180,43 @@ impl Link {
         Ok((connection, state.number))
     }
 
+    /// A connection of its own for waiting, which may be silent for so long and a call's time more.
+    pub(super) async fn ear(&self, wait: Duration) -> Result<Ear, StoreError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(wait + self.timeout));
+        let connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        Ok(Ear { redis: connected.map_err(unavailable)?, wait })
+    }
+
     async fn give_up(&self, number: u64) {
         let mut state = self.state.lock().await;
         if state.number == number {
             state.connection = None;
         }
     }
+}
+
+/// A connection that waits.
+pub(super) struct Ear {
+    redis: MultiplexedConnection,
+    wait: Duration,
+}
+
+impl Ear {
+    /// Ends when a stream has an entry behind this number, or after a while.
+    pub(super) async fn listen(&mut self, stream: &str, after: i64) -> Result<(), StoreError> {
+        let mut call = redis::cmd("XREAD");
+        call.arg("COUNT").arg(1).arg("BLOCK").arg(millis(self.wait));
+        call.arg("STREAMS").arg(stream).arg(after);
+        let heard: Result<redis::Value, _> = call.query_async(&mut self.redis).await;
+        heard.map(|_| ()).map_err(unavailable)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
+fn unavailable(error: RedisError) -> StoreError {
+    StoreError::Unavailable(error.to_string())
 }
 
 impl Connection {

@@ -1,10 +1,10 @@
-//! The ledger that several nodes share: windows and open reservations in one Redis, decided there by scripts.
+//! What several nodes share. The ledger: windows and open reservations in one Redis, decided there by scripts.
 //!
 //! A command group is one call of `reserve.lua`, an end one of `settle.lua`; both are `rules::window` and `store::windows`
 //! once more, in Redis, where all nodes meet, and a test holds their answers equal. What counts is the server's clock, never
 //! below the highest time that a window has seen. An open reservation has a deadline, after which the next call that looks at
-//! its window stamps it as sent; its node sends the final dot only well before ([`Reservation::dot_by`]). Records are not
-//! here: each node has its own. Only this module knows the crate `redis`.
+//! its window stamps it as sent; its node sends the final dot only well before ([`Reservation::dot_by`]). The records of
+//! accounts and tenants are in [`records`]. Only this module knows the crate `redis`.
 //!
 //! Redis that does not answer within [`Settings::timeout`] is lost: nothing is granted then. What was decided meanwhile is
 //! kept in [`ends`] and told when it is back.
@@ -13,6 +13,7 @@ mod calls;
 mod codec;
 mod ends;
 mod link;
+mod records;
 
 use self::{
     calls::{Scripts, Times},
@@ -89,7 +90,10 @@ pub enum Time {
     Caller,
 }
 
-pub use self::link::{Place, PlaceError};
+pub use self::{
+    link::{Place, PlaceError},
+    records::RedisRecords,
+};
 
 /// The shared ledger.
 pub struct RedisLedger {
@@ -102,6 +106,8 @@ struct Shared {
     settings: Settings,
     link: Link,
     scripts: Scripts,
+    /// The name of the last change of records.
+    records_head: String,
     ends: Ends,
     warned: Warned,
     /// How long charges are kept, in milliseconds: what is configured, and the longest window that was asked for.
@@ -149,6 +155,7 @@ impl RedisLedger {
         let shared = Arc::new(Shared {
             link: Link::new(&settings)?,
             scripts: Scripts::default(),
+            records_head: records::calls::head_name(&settings.prefix),
             ends: Ends::default(),
             warned: Warned::default(),
             history_configured: AtomicU64::new(millis(settings.history)),
@@ -313,6 +320,7 @@ impl Shared {
                 let ticket = reservation.shared.take();
                 ticket.inspect(|ticket| ticket.give_back(reservation));
             }
+            Err(StoreError::Outdated) => ticket.asked = None,
             Err(_) => {}
             Ok(granted) => {
                 ticket.asked = None;
@@ -438,7 +446,7 @@ impl Shared {
         match &result {
             Ok(_) => self.note_success(),
             Err(error @ StoreError::Damaged(_)) => {
-                tracing::error!(%error, "a window in Redis cannot be used");
+                tracing::error!(%error, "what Redis holds cannot be used");
             }
             Err(error) => self.note_failure(error),
         }

@@ -11,6 +11,7 @@ use crate::{
     store::{
         StoreError,
         outbox::Outbox,
+        records::Revision,
         refusals::Refusals,
         subjects::Subjects,
         windows::{KEYS_MAX, Locked, State, Windows},
@@ -26,6 +27,7 @@ pub(super) struct Loaded {
     pub(super) subjects: Subjects,
     pub(super) refusals: Refusals,
     pub(super) outbox: Outbox,
+    pub(super) revision: Option<Revision>,
     pub(super) queue: Queue,
     pub(super) first_row: i64,
     pub(super) last_row: i64,
@@ -57,6 +59,7 @@ pub(super) fn load(
     subjects.for_each_override(|given| windows.keep_for(given.window.length()));
     rows::load_refusals(db, &refusals)?;
     let outbox = rows::load_outbox(db)?;
+    let revision = rows::load_revision(db)?;
     rows::load_warned(db, windows.warned(), now)?;
     let last_seq = load_windows(db, &windows)?;
     let mut replay = Replay::new(&windows, last_seq);
@@ -74,6 +77,7 @@ pub(super) fn load(
         subjects,
         refusals,
         outbox,
+        revision,
         queue,
         first_row: first_row.unwrap_or(last_row + 1),
         last_row,

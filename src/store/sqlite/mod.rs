@@ -8,18 +8,23 @@
 mod codec;
 mod load;
 mod queue;
+mod replica;
 mod rows;
 pub(super) mod schema;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+pub(super) use self::replica::Takeover;
+
 use self::queue::{ChangeTask, Cut, Queue};
 use super::{
     BoxFuture, StoreError, Whose,
     ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
     outbox::{Changed, Outbox},
-    records::{Change, Choice, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
+    records::{
+        Change, Choice, LastRefusal, Recorded, Records, Revision, SubjectKind, SubjectRecord,
+    },
     refusals::Refusals,
     subjects::{Subjects, apply},
     windows::{self, Windows},
@@ -120,6 +125,7 @@ impl Opened {
             subjects: loaded.subjects,
             refusals: loaded.refusals,
             outbox: loaded.outbox,
+            revision_at_start: loaded.revision,
             queue: loaded.queue,
             high_water: AtomicI64::new(self.high_water.as_millis()),
             first_row: AtomicI64::new(loaded.first_row),
@@ -163,6 +169,8 @@ struct Shared {
     subjects: Subjects,
     refusals: Refusals,
     outbox: Outbox,
+    /// The last shared change that the file's records had in them when it was opened.
+    revision_at_start: Option<Revision>,
     queue: Queue,
     /// The latest moment that is in the file.
     high_water: AtomicI64,

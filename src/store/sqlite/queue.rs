@@ -10,6 +10,7 @@ use crate::{
         Changed,
         ledger::Reservation,
         records::SubjectRecord,
+        sqlite::Takeover,
         windows::{CellRef, Locked},
     },
     types::Timestamp,
@@ -54,6 +55,8 @@ pub(super) struct Batch {
     pub(super) changes: Vec<ChangeTask>,
     /// Changes that the audit has.
     pub(super) cuts: Vec<Cut>,
+    /// Records that other nodes have changed.
+    pub(super) takeovers: Vec<TakeoverTask>,
     /// Whoever waits for the store to close.
     pub(super) closing: Option<Done>,
 }
@@ -64,6 +67,12 @@ pub(super) struct ChangeTask {
     pub(super) record: Arc<SubjectRecord>,
     pub(super) done: Done,
     pub(super) _one_at_a_time: OwnedMutexGuard<()>,
+}
+
+/// Records of other nodes on their way into the file.
+pub(super) struct TakeoverTask {
+    pub(super) takeover: Takeover,
+    pub(super) done: Done,
 }
 
 /// The changes up to this number leave the file.
@@ -158,6 +167,14 @@ impl Queue {
         Ok(())
     }
 
+    pub(super) fn push_takeover(&self, task: TakeoverTask) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock();
+        inner.check()?;
+        inner.batch.takeovers.push(task);
+        self.wake(&mut inner);
+        Ok(())
+    }
+
     /// Asks the writer to store everything and end.
     pub(super) fn push_closing(&self, done: Done) -> Result<(), StoreError> {
         let mut inner = self.inner.lock();
@@ -236,7 +253,8 @@ impl Inner {
 
     fn is_urgent(&self) -> bool {
         let batch = &self.batch;
-        let records = !batch.changes.is_empty() || !batch.cuts.is_empty();
+        let own = !batch.changes.is_empty() || !batch.cuts.is_empty();
+        let records = own || !batch.takeovers.is_empty();
         self.closed || !batch.waiters.is_empty() || records
     }
 }

@@ -4,12 +4,13 @@ use super::{
     super::{
         StoreError,
         outbox::{Changed, Outbox},
-        records::{LAST_REFUSALS_MAX, LastRefusal, SubjectKind, SubjectRecord},
+        records::{LAST_REFUSALS_MAX, LastRefusal, Revision, SubjectKind, SubjectRecord},
         refusals::Refusals,
         subjects::{Subjects, kind_of, name_of},
         warned::{Report, WARNED_MAX, Warned},
     },
     queue::ChangeTask,
+    replica::Takeover,
     schema::{self, failed},
 };
 use crate::{
@@ -47,14 +48,52 @@ pub(super) fn load_anchor(db: &Connection) -> Result<Option<Anchor>, StoreError>
 }
 
 pub(super) fn save_change(db: &Connection, task: &ChangeTask) -> rusqlite::Result<()> {
-    let changed = &task.changed;
-    let (kind, name) = place(&changed.subject);
-    if *task.record == SubjectRecord::default() {
+    save_subject(db, &task.changed.subject, &task.record)?;
+    add_change(db, &task.changed)
+}
+
+pub(super) fn save_takeover(db: &Connection, takeover: &Takeover) -> rusqlite::Result<()> {
+    for (subject, record) in &takeover.records {
+        save_subject(db, subject, record)?;
+    }
+    for changed in &takeover.changes {
+        add_change(db, changed)?;
+    }
+    let Some(Revision { number, mark }) = takeover.revision else { return cut_revision(db) };
+    let mut put = db.prepare_cached(schema::PUT_META)?;
+    put.execute(params!["shared_number", number])?;
+    put.execute(params!["shared_mark", mark])?;
+    Ok(())
+}
+
+/// Forgets up to which shared change the records have come.
+pub(super) fn cut_revision(db: &Connection) -> rusqlite::Result<()> {
+    db.prepare_cached(schema::CUT_REVISION)?.execute([])?;
+    Ok(())
+}
+
+pub(super) fn load_revision(db: &Connection) -> Result<Option<Revision>, StoreError> {
+    let number = |row: &rusqlite::Row<'_>, at| row.get::<_, Option<i64>>(at);
+    let read = |row: &rusqlite::Row<'_>| Ok(number(row, 0)?.zip(number(row, 1)?));
+    let found = db.query_row(schema::REVISION, [], read).map_err(failed)?;
+    Ok(found.map(|(number, mark)| Revision { number, mark }))
+}
+
+fn save_subject(
+    db: &Connection,
+    subject: &SubjectId,
+    record: &SubjectRecord,
+) -> rusqlite::Result<()> {
+    let (kind, name) = place(subject);
+    if *record == SubjectRecord::default() {
         db.prepare_cached(schema::CUT_SUBJECT)?.execute(params![kind, name])?;
     } else {
-        let record = to_json(&*task.record)?;
-        db.prepare_cached(schema::PUT_SUBJECT)?.execute(params![kind, name, record])?;
+        db.prepare_cached(schema::PUT_SUBJECT)?.execute(params![kind, name, to_json(record)?])?;
     }
+    Ok(())
+}
+
+fn add_change(db: &Connection, changed: &Changed) -> rusqlite::Result<()> {
     db.prepare_cached(schema::ADD_CHANGE)?.execute(params![changed.number, to_json(changed)?])?;
     Ok(())
 }

@@ -133,6 +133,10 @@ pub(super) const HIGH_WATER: &str = "SELECT max(coalesce((SELECT value FROM meta
     'high_water'), 0), coalesce((SELECT max(at) FROM journal), 0))";
 pub(super) const ANCHOR: &str = "SELECT (SELECT value FROM meta WHERE name = 'boot_id'), \
     (SELECT value FROM meta WHERE name = 'boot'), (SELECT value FROM meta WHERE name = 'boot_ledger')";
+pub(super) const REVISION: &str = "SELECT (SELECT value FROM meta WHERE name = 'shared_number'), \
+    (SELECT value FROM meta WHERE name = 'shared_mark')";
+pub(super) const CUT_REVISION: &str =
+    "DELETE FROM meta WHERE name IN ('shared_number', 'shared_mark')";
 pub(super) const ADD_JOURNAL: &str = "INSERT INTO journal (id, at, entries) VALUES (?1, ?2, ?3)";
 pub(super) const CUT_JOURNAL: &str = "DELETE FROM journal WHERE id <= ?1";
 pub(super) const ALL_JOURNAL: &str = "SELECT id, at, entries FROM journal ORDER BY id";

@@ -18,6 +18,7 @@ use crate::{
     event::{Event, Events, Trouble},
     store::{
         records::{LAST_REFUSALS_MAX, LastRefusal},
+        sqlite::Takeover,
         windows::CellRef,
     },
     types::{AccountId, Timestamp},
@@ -311,6 +312,12 @@ impl Writer {
             self.shared.outbox.push(task.changed);
             let _ = task.done.send(Ok(()));
         }
+        for task in batch.takeovers.drain(..) {
+            let Takeover { records, changes, .. } = task.takeover;
+            records.into_iter().for_each(|(who, record)| self.shared.subjects.put(who, record));
+            changes.into_iter().for_each(|changed| self.shared.outbox.push(changed));
+            let _ = task.done.send(Ok(()));
+        }
         for cut in batch.cuts.drain(..) {
             self.shared.outbox.cut(cut.up_to);
             let _ = cut.done.send(Ok(()));
@@ -366,6 +373,9 @@ impl Writer {
         }
         for cut in batch.cuts.drain(..) {
             let _ = cut.done.send(Err(detail.clone()));
+        }
+        for task in batch.takeovers.drain(..) {
+            let _ = task.done.send(Err(detail.clone()));
         }
         self.surplus_pages = 0;
         self.abort_checkpoint(cells, &mut batch);
@@ -426,6 +436,12 @@ fn write_rest(db: &Connection, work: &Work) -> rusqlite::Result<()> {
     for task in &work.batch.changes {
         rows::save_change(db, task)?;
     }
+    if !work.batch.changes.is_empty() {
+        rows::cut_revision(db)?;
+    }
+    for task in &work.batch.takeovers {
+        rows::save_takeover(db, &task.takeover)?;
+    }
     for cut in &work.batch.cuts {
         rows::cut_changes(db, cut.up_to)?;
     }
@@ -462,6 +478,7 @@ impl Work {
         let batch = &self.batch;
         let journal = batch.opened.is_empty() && batch.closed.is_empty() && self.carried.is_empty();
         let changes = batch.changes.is_empty() && batch.cuts.is_empty();
+        let changes = changes && batch.takeovers.is_empty();
         let records = batch.warned.is_empty() && changes && self.refusals.is_empty();
         let upkeep = !self.cells.is_empty() || self.cut_to.is_some() || self.pages > 0;
         journal && records && !upkeep
