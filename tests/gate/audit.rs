@@ -2,7 +2,12 @@
 
 use crate::support::{Gate, gate, programs, sink, wait_for};
 use serde_json::Value;
-use std::{process::Command, thread, time::Duration};
+use std::{
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
 
 /// The audit as `tollgate audit` prints it, the oldest entry first.
 pub(crate) fn audit(gate: &Gate, options: &[&str]) -> Vec<Value> {
@@ -82,13 +87,18 @@ fn kills_between_a_change_and_its_audit_leave_nothing_out_and_double_nothing() {
             command.args(["account", "set", &account, "--socket"]).arg(&socket);
             programs::run_command(&mut command, "").code == 0
         };
-        let changes = thread::scope(|scope| {
-            let changing = scope.spawn(|| (0..).take_while(|&n| register(n)).count());
-            thread::sleep(Duration::from_millis(100 + 40 * round));
+        let done = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while register(done.load(Ordering::Relaxed)) {
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            wait_for("some changes", || (done.load(Ordering::Relaxed) >= 4).then_some(()));
+            thread::sleep(Duration::from_millis(7 * round));
             gate.kill();
-            changing.join().unwrap()
         });
-        answered += changes;
+        answered += done.into_inner();
         gate.start();
     }
     assert!(answered > 20, "only {answered} changes were made");

@@ -69,7 +69,7 @@ impl Tempo {
         let (hour, now) = (of_week(self.hour), Level::of(self.count));
         match self.usual.iter_mut().find(|(other, _)| *other == hour) {
             Some((_, level)) => {
-                *level = now.max(Level::of(u32::midpoint(level.count(), self.count)))
+                *level = now.max(Level::of(u32::midpoint(level.count(), self.count)));
             }
             None => self.usual.push((hour, now)),
         }
