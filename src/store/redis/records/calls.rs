@@ -9,6 +9,7 @@ use crate::{
         Changed, StoreError,
         records::{Recorded, Revision, SubjectKind, SubjectRecord},
         subjects::{kind_of, name_of},
+        windows::millis,
     },
     types::SubjectId,
 };
@@ -252,10 +253,6 @@ pub(super) fn record_of(text: &[u8]) -> Result<SubjectRecord, StoreError> {
 fn json(value: &impl serde::Serialize) -> Result<String, RedisError> {
     let failed = |_| RedisError::from((redis::ErrorKind::Client, "a record cannot be written"));
     serde_json::to_string(value).map_err(failed)
-}
-
-fn millis(length: Duration) -> u64 {
-    crate::store::windows::millis(length)
 }
 
 fn damaged() -> StoreError {
