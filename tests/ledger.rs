@@ -163,9 +163,9 @@ macro_rules! contract {
     )* };
 }
 
-/// Runs a test on every store of records.
-macro_rules! contract_of_records {
-    ($($name:ident)*) => { $(
+/// Runs a test on every store, and on what is shared in Redis.
+macro_rules! contract_of_shared {
+    ($redis:expr => $($name:ident)*) => { $(
         mod $name {
             #[tokio::test(flavor = "multi_thread")]
             async fn memory() { super::checks::$name(super::memory()).await; }
@@ -174,28 +174,12 @@ macro_rules! contract_of_records {
             async fn file() { super::checks::$name(super::file().await).await; }
 
             #[tokio::test(flavor = "multi_thread")]
-            async fn redis() { super::checks::$name(super::shared_records().await).await; }
+            async fn redis() { super::checks::$name($redis).await; }
         }
     )* };
 }
 
-/// Runs a test on every store, and on the shared ledger.
-macro_rules! contract_of_ledgers {
-    ($($name:ident)*) => { $(
-        mod $name {
-            #[tokio::test(flavor = "multi_thread")]
-            async fn memory() { super::checks::$name(super::memory()).await; }
-
-            #[tokio::test(flavor = "multi_thread")]
-            async fn file() { super::checks::$name(super::file().await).await; }
-
-            #[tokio::test(flavor = "multi_thread")]
-            async fn redis() { super::checks::$name(super::shared()).await; }
-        }
-    )* };
-}
-
-contract_of_ledgers! {
+contract_of_shared! { super::shared() =>
     exactly_the_limit_passes_under_many_tasks
     a_recipient_is_granted_in_all_windows_or_in_none
     recipients_are_granted_in_order
@@ -211,7 +195,7 @@ contract_of_ledgers! {
     usage_and_keys_tell_what_is_there
 }
 
-contract_of_records! {
+contract_of_shared! { super::shared_records().await =>
     overrides_expire
     records_are_changed_and_listed
     changes_that_do_not_fit_are_refused
