@@ -195,7 +195,13 @@ fn admin_of(archive: Archive) -> Admin {
     let store = Arc::new(MemoryStore::new(Duration::from_secs(86_400), Duration::from_secs(600)));
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/quickstart.toml");
     let config = config::load(&shipped, &config::Moves::default()).unwrap();
+    let custody = admin::Custody {
+        vault: store.clone(),
+        settings: config.backups,
+        making: tokio::sync::Mutex::default(),
+    };
     Admin {
+        custody: Arc::new(custody),
         ledger: store.clone(),
         records: store,
         behaviour: Arc::new(Minds::default()),

@@ -5,8 +5,8 @@
 
 use crate::{
     admin::{
-        self, Admin, Bell, EgressChoices, Health, NextHopHealth, Readiness, SourceSettings,
-        StorageDesk,
+        self, Admin, Bell, Custody, EgressChoices, Health, NextHopHealth, Readiness,
+        SourceSettings, StorageDesk,
     },
     auth::{self, AuthError, Authenticator, Scheme, dovecot},
     cli::output,
@@ -281,6 +281,7 @@ impl App {
         let mut vital = JoinSet::new();
         let mut connections = JoinSet::new();
         self.collecting.start(&mut vital, &self.gate);
+        self.audit_mismatch().await.named("the archive")?;
         self.start_tasks(&mut vital).await?;
         let mut beats = std::mem::take(&mut self.beats).into_iter();
         for open in std::mem::take(&mut self.doors) {
@@ -306,6 +307,23 @@ impl App {
         let outcome = self.live(&mut signals, &mut vital, &mut connections).await;
         self.stop(&mut signals, connections).await;
         outcome
+    }
+
+    /// An audit that does not end as was noted is told of, and says so itself from here on: the note follows it.
+    async fn audit_mismatch(&self) -> Result<(), StoreError> {
+        let Some(mismatch) = self.archive.take_mismatch() else { return Ok(()) };
+        let (noted, head) = (mismatch.noted.text(), mismatch.head.to_string());
+        tracing::error!(
+            noted,
+            found = head,
+            "the audit does not end as was noted: its end was cut off or added to"
+        );
+        let actor = Actor::automatic("the start");
+        let mut entry = NewEntry::new(self.gate.clock.utc(), &actor, "audit-mismatch");
+        (entry.before, entry.after) = (Some(noted), Some(head));
+        let head = self.archive.append_audit(entry).await?;
+        self.gate.tell(&audited("audit-mismatch", head));
+        Ok(())
     }
 
     /// Waits for signals until one of them, or the end of a vital task, ends the program.
@@ -507,7 +525,13 @@ impl App {
         health: Arc<dyn Health>,
         bell: Arc<dyn Bell>,
     ) -> Result<(), AppError> {
+        let custody = Custody {
+            vault: self.store.clone(),
+            settings: self.config.backups.clone(),
+            making: tokio::sync::Mutex::default(),
+        };
         let admin = Admin {
+            custody: Arc::new(custody),
             ledger: self.gate.ledger.clone(),
             records: self.gate.records.clone(),
             behaviour: self.gate.court.standings.behaviour.clone(),

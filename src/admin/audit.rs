@@ -3,8 +3,11 @@
 use super::{Admin, AdminError, Page, Since};
 use crate::{
     store::archive::{
-        AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry, Order,
-        audit::{audited, chain::Field},
+        AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry, Order, Verdict,
+        audit::{
+            audited,
+            chain::{Field, Head},
+        },
     },
     types::{SubjectId, TenantId, Timestamp, Via},
 };
@@ -143,6 +146,76 @@ fn about(name: Option<&str>) -> Result<Vec<SubjectId>, AdminError> {
     let account = name.parse().map(SubjectId::Account).map_err(invalid)?;
     let tenant = name.parse().map(SubjectId::Tenant).map_err(invalid)?;
     Ok(vec![account, tenant])
+}
+
+/// What was found when the whole audit was followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct VerdictView {
+    /// True if nothing is wrong.
+    pub whole: bool,
+    /// How many entries are whole, from the first on.
+    pub entries: u64,
+    /// The number and the hash of the last of them, as `--head` takes it.
+    pub head: String,
+    /// Values that were erased in order.
+    pub erased: u64,
+    /// The number of the first entry that is wrong.
+    pub first_broken: Option<u64>,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+    /// Where the audit ends as is noted beside the archive; `none` where nothing is, and the end cannot be checked.
+    pub noted: String,
+}
+
+impl From<Verdict> for VerdictView {
+    fn from(found: Verdict) -> Self {
+        Self {
+            whole: found.broken.is_none(),
+            entries: found.head.number,
+            head: found.head.to_string(),
+            erased: found.erased,
+            first_broken: found.broken.map(|broken| broken.entry()),
+            problem: found.broken.map(|broken| broken.to_string()),
+            noted: found.anchor.text(),
+        }
+    }
+}
+
+/// Heads of the audit that were kept elsewhere.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct VerifyRequest {
+    /// A head that was kept: number, colon, hash.
+    pub head: Option<String>,
+}
+
+/// Follows the whole audit.
+///
+/// # Errors
+/// [`AdminError::Store`] if the archive does not answer, [`AdminError::Invalid`] if the head is none.
+pub async fn verify_audit(
+    admin: &Admin,
+    request: &VerifyRequest,
+) -> Result<VerdictView, AdminError> {
+    let known = request.head.as_deref().map(str::parse::<Head>).transpose();
+    let known = known.map_err(|error| AdminError::Invalid(error.to_string()))?;
+    Ok(admin.archive.verify_audit(known.into_iter().collect()).await?.into())
+}
+
+/// Where the audit ends, as it can be kept elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct HeadView {
+    /// Number, colon, hash.
+    pub head: String,
+}
+
+/// Where the audit ends.
+///
+/// # Errors
+/// [`AdminError::Store`] if the archive does not answer.
+pub async fn audit_head(admin: &Admin) -> Result<HeadView, AdminError> {
+    Ok(HeadView { head: admin.archive.audit_head().await?.to_string() })
 }
 
 /// Puts something that changes no record into the audit, and tells it.

@@ -1,8 +1,8 @@
 //! A gate without a network for the tests of `admin`, `http` and `cli`: the store in memory, one plan, recorded events.
 
 use super::{
-    Admin, Bell, CheckedList, Health, ListingsView, Lookout, NextHopHealth, Readiness, SinkTest,
-    SourceSettings, StorageDesk, StorageSettings,
+    Admin, BackupSettings, Bell, CheckedList, Custody, Health, ListingsView, Lookout,
+    NextHopHealth, Readiness, SinkTest, SourceSettings, StorageDesk, StorageSettings,
 };
 use crate::{
     clock::Clock,
@@ -44,7 +44,18 @@ pub(crate) fn gate() -> Gate {
     let archive = archive::open(&settings).unwrap();
     let clock = Clock::start(Timestamp::EPOCH);
     let passwords = Arc::new(Marks::default());
+    let custody = Custody {
+        vault: store.clone(),
+        settings: BackupSettings {
+            folder: folder.path().join("backups"),
+            keep: Duration::from_secs(86_400),
+            disguise: folder.path().join("login-disguise"),
+            erasures: folder.path().join("erasures"),
+        },
+        making: tokio::sync::Mutex::default(),
+    };
     let admin = Admin {
+        custody: Arc::new(custody),
         ledger: store.clone(),
         records: store,
         behaviour: Arc::new(Minds::default()),

@@ -8,6 +8,7 @@
 mod alerts;
 mod audit;
 mod availability;
+mod backup;
 mod board;
 mod cases;
 mod complaint;
@@ -33,11 +34,18 @@ mod traffic;
 mod view;
 
 pub use alerts::{AlertRequest, AlertView, Bell, SinkTest, alerts, alerts_seen_by, test_alerts};
-pub use audit::{AuditRequest, AuditView, audit, audit_of_tenant, note};
+pub use audit::{
+    AuditRequest, AuditView, HeadView, VerdictView, VerifyRequest, audit, audit_head,
+    audit_of_tenant, note, verify_audit,
+};
 pub use availability::{
     AvailabilityView, MaintenancePlan, MaintenanceState, MaintenanceView, MonthView, OutageView,
     PAST_MONTHS_MAX, StretchView, availability, count_month, end_maintenance, maintenance,
     plan_maintenance,
+};
+pub use backup::{
+    BackupRequest, BackupSettings, BackupView, Custody, Files, RestoredView, backup, backup_files,
+    backups, restore,
 };
 pub use board::{FLAGGED_MAX, Flagged, Nearest, SUSPENDED_MAX, flagged, nearest, suspended};
 pub use cases::{CaseView, SampleView, SignalView, case, case_of};
@@ -136,6 +144,8 @@ pub struct Admin {
     pub steering: Steering,
     /// What people decided about the addresses that mail leaves by.
     pub choices: EgressChoices,
+    /// What backups are made of.
+    pub custody: Arc<Custody>,
 }
 
 /// The tenant that an account belongs to, as recorded or by its name.

@@ -29,7 +29,7 @@ pub struct TokenRequest {
 }
 
 /// Why something is done that needs no reason.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Remark {
     /// Why.

@@ -4,6 +4,7 @@ use crate::{
     admin::{Changes, LimitSpec, LimitTarget, Patch, Release, Since, Sought, Until},
     config::Moves,
     rules::blocklist::Subject as BlocklistSubject,
+    store::archive::audit::chain::Head,
     types::{
         AccountId, Address, CaseId, ClientIp, Language, MessageId, Month, PlanName, Role, TenantId,
         TokenName, TransactionId,
@@ -69,6 +70,20 @@ pub(super) enum Command {
         #[command(flatten)]
         gate: Gate,
     },
+    /// Make a backup of the limits' store and the archive, while the gate runs or when it has stopped
+    Backup {
+        #[command(flatten)]
+        wanted: BackupArgs,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Put a backup in the place of files that are not there; the gate must not run
+    Restore {
+        #[command(flatten)]
+        wanted: RestoreArgs,
+        #[command(flatten)]
+        gate: Gate,
+    },
     /// Show how much of a month mail could flow, beside what was promised
     Availability {
         /// The month, such as 2026-11; the present one if left out
@@ -107,6 +122,8 @@ pub(super) enum Command {
     },
     /// Show the audit: every change and automatic decision, the oldest of those shown first
     Audit {
+        #[command(subcommand)]
+        command: Option<AuditCommand>,
         #[command(flatten)]
         wanted: AuditArgs,
         #[command(flatten)]
@@ -583,6 +600,55 @@ pub(super) struct ComplaintArgs {
     /// What is to be remembered of it
     #[arg(long, conflicts_with = "report")]
     pub(super) note: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BackupArgs {
+    /// Where to; a file in the folder for backups if left out
+    pub(super) file: Option<PathBuf>,
+    /// List the backups that are kept, and make none
+    #[arg(long, conflicts_with_all = ["file", "last", "reason"])]
+    pub(super) list: bool,
+    /// The gate has stopped and another goes on from this backup: none starts on these files again
+    #[arg(long)]
+    pub(super) last: bool,
+    /// Why; it is kept and shown
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RestoreArgs {
+    /// The backup
+    pub(super) file: PathBuf,
+    /// What is thought of the time since the backup: "full": anything may have been sent, so every window is full until that has
+    /// left it; "ignore": the windows of then, so that up to twice a limit may go out
+    #[arg(long, value_enum, default_value_t = Gap::Full)]
+    pub(super) gap: Gap,
+    /// Why; it is kept and shown, and needed to ignore the gap
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Gap {
+    Full,
+    Ignore,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// Follow the whole audit, and name the first entry that was changed, removed, moved or added
+    Verify {
+        /// Where the audit once ended, as "audit head" printed it then
+        #[arg(long, value_name = "NUMBER:HASH")]
+        head: Option<Head>,
+        /// Look at this file, an archive's or a backup's, and ask no gate
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Print where the audit ends, to be kept on another host
+    Head,
 }
 
 /// Which entries of the audit.

@@ -1,18 +1,79 @@
-//! `tollgate audit`: the audit as a list.
+//! `tollgate audit`: the audit as a list, and whether it is whole.
 
 use super::{
     CliError,
-    args::{AuditArgs, Gate},
+    args::{AuditArgs, AuditCommand, Gate},
     client::segment,
-    output,
+    links, output,
     remote::{Form, Remote, at_text, json_lines},
     table::Table,
 };
-use crate::admin::{AuditView, Page};
-use std::fmt::Write;
+use crate::{
+    admin::{AuditView, HeadView, Page, VerdictView},
+    store::archive::{audit::chain::Head, verify_file},
+};
+use std::{fmt::Write, path::Path};
 
 /// `tollgate audit …`
-pub(super) fn show(wanted: &AuditArgs, gate: &Gate) -> Result<(), CliError> {
+pub(super) fn run(
+    command: Option<AuditCommand>,
+    wanted: &AuditArgs,
+    gate: &Gate,
+) -> Result<(), CliError> {
+    match command {
+        None => show(wanted, gate),
+        Some(AuditCommand::Head) => {
+            let remote = Remote::new(gate)?;
+            let head: HeadView = remote.client.read("/v1/audit/head")?;
+            remote.print(&head, |head| format!("{}\n", head.head))
+        }
+        Some(AuditCommand::Verify { head, file }) => verify(head, file.as_deref(), gate),
+    }
+}
+
+/// The running gate is asked; where there is none, the archive of its configuration is looked at.
+fn verify(head: Option<Head>, file: Option<&Path>, gate: &Gate) -> Result<(), CliError> {
+    let remote = Remote::patient(gate)?;
+    let found = match (file, &gate.config) {
+        (Some(file), _) => verify_in(file, head)?,
+        (None, config) => {
+            let query = head.map(|head| format!("?head={}", segment(&head.to_string())));
+            let path = format!("/v1/audit/verify{}", query.as_deref().unwrap_or_default());
+            match (remote.client.read(&path), config) {
+                (Err(CliError::Unreachable(_)), Some(config)) => {
+                    verify_in(&links::files(config)?.archive.path, head)?
+                }
+                (answer, _) => answer?,
+            }
+        }
+    };
+    remote.print(&found, verdict_text)?;
+    match found.problem {
+        None => Ok(()),
+        Some(problem) => Err(CliError::Failed(format!("the audit is not whole: {problem}"))),
+    }
+}
+
+fn verify_in(file: &Path, head: Option<Head>) -> Result<VerdictView, CliError> {
+    let failed = |error| CliError::Failed(format!("{}: {error}", file.display()));
+    Ok(verify_file(file, head.into_iter().collect()).map_err(failed)?.into())
+}
+
+fn verdict_text(found: &VerdictView) -> String {
+    let state = match found.first_broken {
+        None => String::from("whole"),
+        Some(entry) => format!("broken at entry {entry}"),
+    };
+    let mut facts = Table::plain();
+    facts.row(["audit".into(), state]);
+    facts.row(["whole entries".into(), found.entries.to_string()]);
+    facts.row(["erased values".into(), found.erased.to_string()]);
+    facts.row(["head".into(), found.head.clone()]);
+    facts.row(["noted head".into(), found.noted.clone()]);
+    facts.render("")
+}
+
+fn show(wanted: &AuditArgs, gate: &Gate) -> Result<(), CliError> {
     let remote = Remote::new(gate)?;
     if wanted.all {
         return show_all(&remote, wanted);

@@ -20,6 +20,7 @@ use tokio::net::UnixStream;
 /// A gate that can be asked.
 pub(super) struct Client {
     socket: PathBuf,
+    patience: Duration,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -27,7 +28,13 @@ impl Client {
     pub(super) fn new(socket: PathBuf) -> Result<Self, CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| CliError::Failed(format!("start: {error}")))?;
-        Ok(Self { socket, runtime })
+        Ok(Self { socket, patience: ANSWER_TIME_MAX, runtime })
+    }
+
+    /// The same, for what may take long.
+    pub(super) const fn patient(mut self) -> Self {
+        self.patience = LONG_ANSWER_TIME_MAX;
+        self
     }
 
     pub(super) fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
@@ -62,7 +69,7 @@ impl Client {
     ) -> Result<T, CliError> {
         // A time-out is made inside the runtime that wakes it.
         let exchange = exchange(&self.socket, method, path, body);
-        let exchange = async { tokio::time::timeout(ANSWER_TIME_MAX, exchange).await };
+        let exchange = async { tokio::time::timeout(self.patience, exchange).await };
         let (status, answer) = self.runtime.block_on(exchange).map_err(|_| {
             CliError::Unreachable(format!("the gate at {} does not answer", self.socket.display()))
         })??;
@@ -148,6 +155,8 @@ pub(super) fn segment(name: &str) -> String {
 
 /// How long the gate may take for an answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+/// The same of what copies or reads all there is.
+const LONG_ANSWER_TIME_MAX: Duration = Duration::from_secs(4 * 3_600);
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 

@@ -2,6 +2,7 @@
 
 use super::{CliError, output};
 use crate::{
+    admin::Files,
     auth::{self, Scheme},
     config::{self, Config, Moves},
     net::descriptors,
@@ -37,6 +38,12 @@ pub(super) fn check_config(path: &Path) -> Result<(), CliError> {
 /// Where a configuration puts the control socket.
 pub(super) fn control_socket(path: &Path) -> Result<PathBuf, CliError> {
     Ok(load(path)?.http.control)
+}
+
+/// The files of a gate, for what works on them.
+pub(super) fn files(path: &Path) -> Result<Files, CliError> {
+    let Config { store, archive, backups, .. } = load(path)?;
+    Ok(Files { store, archive, backups })
 }
 
 /// What a replay is judged by: the limits of the default plan, the thresholds of the signals and standings, the content rules.

@@ -1,6 +1,6 @@
 //! clap: decode, call admin, print.
 //!
-//! `serve`, `check-config`, `simulate` and `passwd` work on files; every other command asks the running gate over its control socket and
+//! `serve`, `check-config`, `simulate`, `restore` and `passwd` work on files, and `backup` and `audit verify` where no gate runs; every other command asks the running gate over its control socket and
 //! prints the answer, as a table for people or as JSON for scripts (`--json`). Exit codes: 0 it worked, 1 it failed,
 //! 2 the command line is wrong, 3 the gate cannot be reached.
 
@@ -8,6 +8,7 @@ mod alert;
 mod args;
 mod audit;
 mod availability;
+mod backup;
 mod blocklist;
 mod client;
 mod complaint;
@@ -54,6 +55,8 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Simulate(simulate) => simulate::simulate(&simulate),
         Command::Account { command, gate } => remote::account(command, &gate),
         Command::Tenant { command, gate } => remote::tenant(command, &gate),
+        Command::Backup { wanted, gate } => backup::backup(wanted, &gate),
+        Command::Restore { wanted, gate } => backup::restore(&wanted, &gate),
         Command::Availability { month, gate } => availability::availability(month, &gate),
         Command::Maintenance { command, gate } => availability::maintenance(command, &gate),
         Command::Blocklist { command, gate } => blocklist::run(command, &gate),
@@ -62,7 +65,7 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Report { wanted, gate } => report::show(&wanted, &gate),
         Command::Usage { account, gate } => remote::usage(account.as_ref(), &gate),
         Command::Alert { command, gate } => alert::run(command, &gate),
-        Command::Audit { wanted, gate } => audit::show(&wanted, &gate),
+        Command::Audit { command, wanted, gate } => audit::run(command, &wanted, &gate),
         Command::Trace { of, since, until, max, gate } => {
             trace::show(&TraceRequest { since, until, ..TraceRequest::new(of) }, max, &gate)
         }

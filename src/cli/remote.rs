@@ -155,6 +155,12 @@ impl Remote {
         Ok(Self { client: Client::new(socket_of(gate)?)?, form })
     }
 
+    /// The same, for what may take long.
+    pub(super) fn patient(gate: &Gate) -> Result<Self, CliError> {
+        let Self { client, form } = Self::new(gate)?;
+        Ok(Self { client: client.patient(), form })
+    }
+
     fn show(&self, path: &str) -> Result<(), CliError> {
         let view: SubjectView = self.client.read(path)?;
         self.print(&view, subject_text)

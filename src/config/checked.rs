@@ -10,11 +10,12 @@ use super::{
     parties::{self, Parties},
     redis, scan, spam as signals, storage,
     written::{
-        self, Api, Archive, Auth, File, Given, OrNone, Parsed, Reports, Section, Server, Session,
-        Spool, Store, Tls,
+        self, Api, Archive, Auth, Backup, File, Given, OrNone, Parsed, Reports, Section, Server,
+        Session, Spool, Store, Tls,
     },
 };
 use crate::{
+    admin::BackupSettings,
     auth,
     intake::{ListenerKind, ListenerSettings},
     message, net,
@@ -36,6 +37,9 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+
+/// Where unknown logins are disguised by, in the state directory.
+const DISGUISE_FILE: &str = "login-disguise";
 
 /// Makes a configuration out of what is written.
 pub(super) fn check(mut written: Section<File>, moves: &Moves) -> Result<Config, Vec<Problem>> {
@@ -95,6 +99,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         store,
         redis,
         archive,
+        backups: check_backup(root, &file.backup, &server.state_dir),
         scan,
         storage: storage::check(root, &file.storage),
         alerts,
@@ -359,7 +364,7 @@ fn check_auth(
     let settings = auth::Settings {
         passwd_file: check_passwd_file(&mut at, s, listeners).or(beside_state),
         dovecot: check_dovecot(&mut at, s),
-        disguise_file: Some(server.state_dir.join("login-disguise")),
+        disguise_file: Some(server.state_dir.join(DISGUISE_FILE)),
         cache_entries_max: to_usize(at.within("cache_entries_max", cached, 10_000, 0..=10_000_000)),
         cache_ttl: length(at.within("cache_ttl", &s.cache_ttl, seconds(300), seconds(0)..=DAY)),
         hashing: auth::Hashing::default(),
@@ -546,6 +551,18 @@ fn check_archive(
     let events = at.within("keep_events", &s.keep_events, days(30), times.clone()).length();
     let usage = at.within("keep_usage", &s.keep_usage, days(1_100), times).length();
     (settings, archive::Keep { events, usage })
+}
+
+fn check_backup(root: &mut At<'_>, section: &Section<Backup>, state_dir: &Path) -> BackupSettings {
+    let mut at = root.inside("backup");
+    let s = at.open(section);
+    let day = |n: u64| Span::from_secs(n * 86_400);
+    BackupSettings {
+        folder: at.or("folder", &s.folder, state_dir.join("backups")),
+        keep: at.within("keep", &s.keep, day(30), Span::from_secs(1)..=day(3_660)).length(),
+        disguise: state_dir.join(DISGUISE_FILE),
+        erasures: state_dir.join("erasures"),
+    }
 }
 
 fn check_sla(root: &mut At<'_>, section: &Section<written::Sla>, zone: &Zone) -> Sla {

@@ -27,7 +27,7 @@ pub use descriptors::{Budget, budget};
 pub use warnings::warnings;
 
 use crate::{
-    admin::StorageSettings,
+    admin::{BackupSettings, StorageSettings},
     auth, deliver,
     intake::{ListenerKind, ListenerSettings},
     net,
@@ -97,6 +97,8 @@ pub struct Config {
     pub redis: Option<store::redis::Settings>,
     /// What is told later.
     pub archive: store::archive::Settings,
+    /// Backups.
+    pub backups: BackupSettings,
     /// Who hears of alerts.
     pub alerts: AlertSettings,
     /// Blocklists, and what is watched on them.
@@ -266,6 +268,7 @@ impl Config {
         let redis = running.redis.clone().map(|running| running.keeping_lengths_of(&self.redis));
         keep(&mut self.redis, &redis, "store.redis, limits.unknown_margin", &mut kept);
         keep(&mut self.archive, &running.archive, "archive.path", &mut kept);
+        keep(&mut self.backups, &running.backups, "backup", &mut kept);
         keep(&mut self.reports, &running.reports, "reports", &mut kept);
         self.sla.zone.clone_from(&running.sla.zone);
         if self.tls.is_some() != running.tls.is_some() {

@@ -82,6 +82,7 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("next_hop.hosts", field_names::<written::Host>()),
         ("store", field_names::<written::Store>()),
         ("archive", field_names::<written::Archive>()),
+        ("backup", field_names::<written::Backup>()),
         ("alerts", field_names::<written::Alerts>()),
         ("alerts.webhook", field_names::<written::AlertWebhook>()),
         ("alerts.email", field_names::<written::AlertEmail>()),

@@ -78,6 +78,7 @@ tables! {
         next_hop: Section<NextHop>,
         store: Section<Store>,
         archive: Section<Archive>,
+        backup: Section<Backup>,
         alerts: Section<Alerts>,
         sla: Section<Sla>,
         suspension: Section<Suspension>,
@@ -292,6 +293,10 @@ tables! {
         path: Key<PathBuf>,
         keep_events: Key<Span>,
         keep_usage: Key<Span>,
+    }
+    Backup {
+        folder: Key<PathBuf>,
+        keep: Key<Span>,
     }
     Alerts {
         quiet_hours: Key<Parsed<QuietHours>>,

@@ -18,10 +18,15 @@ impl Caller {
 impl Connected<IncomingStream<'_, Bounded<UnixListener>>> for Caller {
     fn connect_info(stream: IncomingStream<'_, Bounded<UnixListener>>) -> Self {
         let credentials = stream.io().get().peer_cred();
-        let text =
-            credentials.map_or_else(|_| "unknown".into(), |peer| actor(peer.uid(), &passwd()));
+        let text = credentials.map_or_else(|_| "unknown".into(), |peer| user_name(peer.uid()));
         Self(Actor::new(Via::ControlSocket, &text))
     }
+}
+
+/// `alice (uid 1000)`, or `uid 1000` for a user without a name.
+#[must_use]
+pub fn user_name(uid: u32) -> String {
+    actor(uid, &passwd())
 }
 
 fn passwd() -> String {

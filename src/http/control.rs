@@ -1,14 +1,14 @@
 //! The control socket's routes, `/v1/…`: decode, call admin, encode.
 
 use super::{
-    availability, bounded::Bounded, caller::Caller, listings, problem::Problem,
+    availability, backups, bounded::Bounded, caller::Caller, listings, problem::Problem,
     socket::ControlSocket, standings, storage,
 };
 use crate::{
     admin::{
         self, Admin, AdminError, AlertRequest, AuditRequest, Changes, ComplaintRequest,
         ComplaintsRequest, PageRequest, Reader, Release, Remark, TokenRequest, TokenView,
-        TraceRequest, Who, Why,
+        TraceRequest, VerifyRequest, Who, Why,
     },
     store::records::SubjectKind,
     types::ClientIp,
@@ -42,12 +42,15 @@ fn router(admin: Admin) -> Router {
     Router::new()
         .route("/v1/health", get(health))
         .merge(availability::routes())
+        .merge(backups::routes())
         .merge(standings::routes())
         .merge(listings::routes())
         .merge(storage::routes())
         .route("/v1/tokens", get(tokens).post(create_token))
         .route("/v1/tokens/{name}/revoke", post(revoke_token))
         .route("/v1/audit", get(audit))
+        .route("/v1/audit/verify", get(verify_audit))
+        .route("/v1/audit/head", get(audit_head))
         .route("/v1/reports", get(reports))
         .route("/v1/reports/{name}", get(report))
         .route("/v1/alerts", get(alerts))
@@ -102,6 +105,15 @@ async fn audit(
 ) -> Answer {
     let Query(request) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
     answer(admin::audit(&admin, &request).await)
+}
+
+async fn verify_audit(State(admin): State<Admin>, query: Asked<VerifyRequest>) -> Answer {
+    let Query(request) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    answer(admin::verify_audit(&admin, &request).await)
+}
+
+async fn audit_head(State(admin): State<Admin>) -> Answer {
+    answer(admin::audit_head(&admin).await)
 }
 
 /// What report is asked for.

@@ -7,6 +7,7 @@
 
 mod api;
 mod availability;
+mod backups;
 mod bounded;
 mod caller;
 mod control;
@@ -23,6 +24,7 @@ mod tests;
 mod web;
 
 pub use api::{ApiState, serve_api};
+pub use caller::user_name;
 pub use control::serve_control;
 pub use public::{PublicState, serve_public};
 pub use secure::{ApiListener, ApiStream};

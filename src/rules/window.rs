@@ -106,6 +106,30 @@ pub fn next_slot(log: &Log, limit: Limit, question: Question) -> Option<Timestam
     Some(opens.map_or(question.now, |opens| opens.max(question.now)))
 }
 
+/// A time of which it is not known what was charged: from a backup to its restoration. Whatever window reaches into it may be full,
+/// so it counts as full, until all that can have been charged has left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Gap(Option<Timestamp>);
+
+impl Gap {
+    /// Everything is known.
+    pub const NONE: Self = Self(None);
+
+    /// Nothing is known of charges up to this stamp.
+    #[must_use]
+    pub const fn until(stamp: Timestamp) -> Self {
+        Self(Some(stamp))
+    }
+
+    /// When a window of this length sees nothing of the gap any more; none: it does not now.
+    #[must_use]
+    pub fn shuts(self, window: Span, now: Timestamp) -> Option<Timestamp> {
+        let opens = self.0? + window.length();
+        // A charge at the end of the gap leaves the window exactly then.
+        (now < opens).then_some(opens)
+    }
+}
+
 /// The stamp of a charge that is settled now: rounded up to the next millisecond, so that no slot opens early.
 #[must_use]
 pub fn stamp_of(now: Timestamp) -> Timestamp {
@@ -417,6 +441,26 @@ const COMPACT_MIN: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gap_shuts_a_window_for_as_long_as_a_charge_at_its_end_would_be_in_it() {
+        let at = |seconds| Timestamp::from_millis(1_000 * seconds);
+        let gap = Gap::until(at(100));
+        for window in [60, 3_600] {
+            let span = Span::from_secs(window);
+            let mut log = Log::default();
+            log.record(1, at(100), at(100), span.length());
+            let limit = Limit { window: span, max: 1 };
+            let seconds = i64::try_from(window).unwrap();
+            for now in [0, 99, 100, 101, 99 + seconds, 100 + seconds, 101 + seconds] {
+                let question = Question { open: 0, wanted: 1, now: at(now) };
+                let shut = gap.shuts(span, at(now));
+                assert_eq!(shut.is_none(), admit(&log, limit, question), "{window} s at {now}");
+                assert!(shut.is_none_or(|opens| opens == at(100 + seconds)));
+                assert_eq!(Gap::NONE.shuts(span, at(now)), None);
+            }
+        }
+    }
     use proptest::prelude::*;
 
     const HISTORY: Duration = Duration::from_secs(86_400);

@@ -7,6 +7,7 @@ use super::{
     records::{Change, Choice, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
     refusals::Refusals,
     subjects::{Subjects, apply},
+    vault::Vault,
     windows::{self, KEYS_MAX, Windows},
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     types::{AccountId, Key, Limit, Scope, SubjectId, Timestamp},
 };
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// Ledger and records in memory only.
 pub struct MemoryStore {
@@ -71,6 +72,13 @@ impl MemoryStore {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl Vault for MemoryStore {
+    fn copy_to(&self, _: PathBuf) -> BoxFuture<'_, Result<(), StoreError>> {
+        let text = "the store is in memory only".to_owned();
+        Box::pin(async { Err(StoreError::Unavailable(text)) })
     }
 }
 

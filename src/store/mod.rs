@@ -5,6 +5,7 @@
 //! rusqlite, only `redis` knows the crate of its name. [`archive`] keeps what is told later. The store decides nothing: whether there is room is `rules::window`'s to say.
 
 pub mod archive;
+pub mod backup;
 pub mod behaviour;
 pub mod ledger;
 pub mod mailboxes;
@@ -12,6 +13,7 @@ pub mod memory;
 pub mod records;
 pub mod redis;
 pub mod sqlite;
+pub mod vault;
 
 mod name;
 mod outbox;

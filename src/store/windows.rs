@@ -15,7 +15,7 @@ use crate::{
     event::{LimitHit, LimitReached},
     rules::{
         limits::{Mode, WINDOW_MAX},
-        window::{self, Log, Question},
+        window::{self, Gap, Log, Question},
     },
     types::{Key, Limit, Scope, Timestamp},
 };
@@ -73,6 +73,8 @@ pub(super) struct Windows {
     history_asked: AtomicU64,
     /// The latest moment that any call came with.
     latest: AtomicI64,
+    /// The time since a backup that was restored.
+    gap: Gap,
 }
 
 impl Windows {
@@ -86,7 +88,14 @@ impl Windows {
             history_configured: AtomicU64::new(millis(history)),
             history_asked: AtomicU64::new(0),
             latest: AtomicI64::new(0),
+            gap: Gap::NONE,
         }
+    }
+
+    /// The same, where it is not known what was charged in some time.
+    pub(super) const fn with_gap(mut self, gap: Gap) -> Self {
+        self.gap = gap;
+        self
     }
 
     /// Adds recipients to a reservation as far as all its windows have room.
@@ -103,7 +112,7 @@ impl Windows {
             }
             if let Some(mut states) = lock_all(&reservation.cells) {
                 let (demands, had) = (&reservation.demands, reservation.recipients);
-                let granted = decide(demands, &states, had, request, now);
+                let granted = decide(demands, &states, had, request, (now, self.gap));
                 for (demand, state) in demands.iter().zip(&mut states) {
                     let cost = demand.cost(had, granted.recipients);
                     state.open = state.open.saturating_add(cost);
@@ -155,10 +164,13 @@ impl Windows {
     pub(super) fn usage(&self, key: &Key, limits: &[Limit], now: Timestamp) -> Vec<Usage> {
         self.note_time(now);
         let Some(cell) = self.find(key.as_str()) else {
-            return limits.iter().map(|&limit| usage_of(&State::default(), limit, now)).collect();
+            return limits
+                .iter()
+                .map(|&limit| usage_of(&State::default(), limit, now, self.gap))
+                .collect();
         };
         let state = cell.state().lock();
-        limits.iter().map(|&limit| usage_of(&state, limit, now)).collect()
+        limits.iter().map(|&limit| usage_of(&state, limit, now, self.gap)).collect()
     }
 
     pub(super) fn knows(&self, key: &Key) -> bool {
@@ -314,18 +326,19 @@ fn decide(
     states: &Locked<'_>,
     had: u32,
     request: &Request,
-    now: Timestamp,
+    (now, gap): (Timestamp, Gap),
 ) -> Granted {
     let wanted = request.recipients;
     let fitting =
-        |which| fitting(demands, states, which, Step { had, before: 0, asked: wanted, now });
+        |which| fitting(demands, states, which, Step { had, before: 0, asked: wanted, now, gap });
     let recipients = match (fitting(Which::Enforced), request.grant) {
         (fits, _) if fits == wanted => wanted,
         (fits, Grant::InOrder) => fits,
         (_, Grant::AllOrNothing) => 0,
     };
     let asked = if request.grant == Grant::InOrder { 1 } else { wanted };
-    let hit = |which, before| latest_hit(demands, states, which, Step { had, before, asked, now });
+    let hit =
+        |which, before| latest_hit(demands, states, which, Step { had, before, asked, now, gap });
     let refused = if recipients < wanted { hit(Which::Enforced, recipients) } else { None };
     let fits = fitting(Which::Observed).min(recipients);
     let observed = (fits < recipients).then(|| hit(Which::Observed, fits)).flatten();
@@ -348,16 +361,22 @@ impl Which {
 
 /// How many of the asked recipients fit into all of these windows.
 fn fitting(demands: &[Demand], states: &Locked<'_>, which: Which, step: Step) -> u32 {
-    let Step { had, asked, now, .. } = step;
+    let Step { had, asked, now, gap, .. } = step;
     let fits = |demand: &Demand, state: &State| {
         let cost = demand.cost(had, asked);
         if cost == 0 {
             return asked;
         }
         let question = Question { open: state.open, wanted: cost, now };
-        let full =
-            demand.limits.iter().filter(|&&limit| !window::admit(&state.log, limit, question));
-        let room = |limit: &Limit| window::room(&state.log, state.open, *limit, now);
+        let is_shut = |limit: &Limit| gap.shuts(limit.window, now).is_some();
+        let full = demand
+            .limits
+            .iter()
+            .filter(|limit| is_shut(limit) || !window::admit(&state.log, **limit, question));
+        let room = |limit: &Limit| match is_shut(limit) {
+            true => 0,
+            false => window::room(&state.log, state.open, *limit, now),
+        };
         full.map(room).min().unwrap_or(asked)
     };
     let looked_at = demands.iter().zip(states).filter(|(demand, _)| which.covers(demand));
@@ -371,6 +390,7 @@ struct Step {
     before: u32,
     asked: u32,
     now: Timestamp,
+    gap: Gap,
 }
 
 /// Of the limits that have no room, the one that opens last.
@@ -392,11 +412,13 @@ fn hit_of(demand: &Demand, limit: Limit, state: &State, step: Step) -> Option<Li
     let open = state.open.saturating_add(demand.cost(step.had, step.before));
     let wanted = demand.cost(step.had.saturating_add(step.before), step.asked);
     let question = Question { open, wanted, now: step.now };
-    if wanted == 0 || window::admit(&state.log, limit, question) {
+    let shut = step.gap.shuts(limit.window, step.now);
+    if wanted == 0 || shut.is_none() && window::admit(&state.log, limit, question) {
         return None;
     }
     let used = window::used(&state.log, limit.window, step.now).saturating_add(open);
-    let next_slot = window::next_slot(&state.log, limit, question);
+    let used = if shut.is_some() { used.max(limit.max) } else { used };
+    let next_slot = window::next_slot(&state.log, limit, question).map(|slot| later(slot, shut));
     Some(LimitHit { key: demand.key.clone(), limit, used, next_slot })
 }
 
@@ -417,13 +439,21 @@ fn near_limit(
     Some(LimitReached { key: demand.key.clone(), unit, limit, used, percent })
 }
 
+fn later(slot: Timestamp, shut: Option<Timestamp>) -> Timestamp {
+    shut.map_or(slot, |opens| opens.max(slot))
+}
+
 /// The use of a window under a limit.
-pub(super) fn usage_of(state: &State, limit: Limit, now: Timestamp) -> Usage {
+pub(super) fn usage_of(state: &State, limit: Limit, now: Timestamp, gap: Gap) -> Usage {
     let (sent, open) = (window::used(&state.log, limit.window, now), state.open);
-    let remaining = window::room(&state.log, open, limit, now);
+    let shut = gap.shuts(limit.window, now);
+    let sent = if shut.is_some() { sent.max(limit.max.saturating_sub(open)) } else { sent };
+    let remaining = if shut.is_some() { 0 } else { window::room(&state.log, open, limit, now) };
     let question = Question { open, wanted: 1, now };
-    let next_slot =
-        if remaining > 0 { None } else { window::next_slot(&state.log, limit, question) };
+    let next_slot = match remaining {
+        0 => window::next_slot(&state.log, limit, question).map(|slot| later(slot, shut)),
+        _ => None,
+    };
     Usage { limit, sent, open, remaining, next_slot }
 }
 
@@ -483,6 +513,7 @@ const UNKNOWN_MARGIN_MAX: Duration = Duration::from_secs(86_400);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Span;
 
     fn key(n: usize) -> String {
         format!("account/r/user{n}")
@@ -511,6 +542,39 @@ mod tests {
         windows.find_or_make(&key(2)).unwrap();
         assert!(matches!(windows.find_or_make(&key(3)), Err(StoreError::Full { max: 2, .. })));
         assert!(windows.find_or_make(&key(1)).is_ok());
+    }
+
+    /// Nothing is known of a sender who is not in the file, nor of one whose window is empty there.
+    #[test]
+    fn after_a_gap_everything_that_reaches_into_it_is_full_and_then_as_ever() {
+        let at = |seconds: i64| Timestamp::from_millis(1_000 * seconds);
+        let (hour, day) = (Span::from_secs(3_600), Span::from_secs(86_400));
+        let windows = Windows::new(Duration::from_secs(86_400), Duration::ZERO, 10)
+            .with_gap(Gap::until(at(1_000)));
+        let key: Key = "account/r/new".parse().unwrap();
+        let limits: Arc<[Limit]> =
+            [Limit { window: hour, max: 50 }, Limit { window: day, max: 600 }].into();
+        let reserve = |limits: &Arc<[Limit]>, seconds: i64| {
+            let (per, mode) = (super::super::ledger::ChargePer::Recipient, Mode::Enforce);
+            let demand = Demand { key: key.clone(), limits: limits.clone(), per, mode };
+            let mut reservation = Reservation::new(vec![demand]);
+            let request = Request { recipients: 60, grant: Grant::InOrder };
+            windows.reserve(&mut reservation, &request, at(seconds)).unwrap()
+        };
+        let hourly: Arc<[Limit]> = [limits[0]].into();
+        for seconds in [0, 1_000, 4_599] {
+            let granted = reserve(&hourly, seconds);
+            let hit = granted.hit.unwrap();
+            assert_eq!((granted.recipients, hit.used), (0, 50), "at {seconds} s");
+            assert_eq!(hit.next_slot, Some(at(4_600)));
+            let usage = windows.usage(&key, &limits, at(seconds));
+            assert_eq!([usage[0].remaining, usage[1].remaining], [0, 0]);
+            assert_eq!(usage[1].next_slot, Some(at(87_400)));
+        }
+        assert_eq!(reserve(&hourly, 4_600).recipients, 50);
+        let granted = reserve(&limits, 87_399);
+        assert_eq!((granted.recipients, granted.hit.unwrap().next_slot), (0, Some(at(87_400))));
+        assert_eq!(reserve(&limits, 87_400).recipients, 50);
     }
 
     #[test]

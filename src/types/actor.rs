@@ -24,6 +24,8 @@ pub enum Via {
     Dashboard,
     /// The configuration file.
     Config,
+    /// A command that works on the files of a gate that does not run: a user of this machine.
+    CommandLine,
     /// Nobody's: the program decided by a rule.
     Automatic,
 }
@@ -71,6 +73,7 @@ impl Via {
             Self::Api => "api",
             Self::Dashboard => "dashboard",
             Self::Config => "config",
+            Self::CommandLine => "command-line",
             Self::Automatic => "automatic",
         }
     }
@@ -80,11 +83,20 @@ impl FromStr for Via {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        const ALL: [Via; 5] =
-            [Via::ControlSocket, Via::Api, Via::Dashboard, Via::Config, Via::Automatic];
+        const ALL: [Via; 6] = [
+            Via::ControlSocket,
+            Via::Api,
+            Via::Dashboard,
+            Via::Config,
+            Via::CommandLine,
+            Via::Automatic,
+        ];
         let known = ALL.into_iter().find(|via| via.name() == text);
         known.ok_or_else(|| {
-            ParseError::new(text, "control-socket, api, dashboard, config or automatic")
+            ParseError::new(
+                text,
+                "control-socket, api, dashboard, config, command-line or automatic",
+            )
         })
     }
 }

@@ -6,8 +6,12 @@ use crate::{
     rules::tally::calendar::{Hour, Zone},
     store::{
         StoreError,
-        archive::{Archive, HOURS_KEPT, Keep},
+        archive::{
+            Archive, HOURS_KEPT, Keep,
+            audit::{audited, chain::VALUES_ERASED},
+        },
     },
+    types::Timestamp,
 };
 use arc_swap::ArcSwap;
 use std::{sync::Arc, time::Duration};
@@ -48,7 +52,8 @@ impl Retention {
         let (mut rows, mut octets) = (0, 0);
         loop {
             let step = self.archive.forget(keep, now).await?
-                + self.archive.forget_usage(hours, days).await?;
+                + self.archive.forget_usage(hours, days).await?
+                + self.forget_looks(now - keep.events, now).await?;
             rows += step as u64;
             if step == 0 {
                 break;
@@ -63,6 +68,14 @@ impl Retention {
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    async fn forget_looks(&self, before: Timestamp, now: Timestamp) -> Result<usize, StoreError> {
+        let (looks, heads) = self.archive.forget_looks(before, now).await?;
+        for head in heads {
+            self.events.tell(self.clock.now(), &audited(VALUES_ERASED, head));
+        }
+        Ok(looks)
     }
 }
 

@@ -12,6 +12,7 @@ mod alerts;
 mod api;
 mod audit;
 mod availability;
+mod backup;
 mod blocklists;
 mod browser;
 mod clock;

@@ -225,6 +225,14 @@ impl Gate {
         .ok_or_else(|| self.log_text().split_off(before))
     }
 
+    /// The same gate in a folder with nothing in it but its configuration, not running.
+    pub(crate) fn in_another_folder(&self) -> Gate {
+        let folder = tempfile::Builder::new().prefix("gate-").tempdir().unwrap();
+        self.settings.write_to(folder.path());
+        let child = Command::new("true").stdin(Stdio::null()).spawn().unwrap();
+        Gate { settings: self.settings.clone(), folder, child }
+    }
+
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()

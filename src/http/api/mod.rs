@@ -21,6 +21,7 @@ mod accounts;
 mod alerts;
 mod answers;
 mod availability;
+mod backups;
 mod events;
 mod input;
 mod listings;
@@ -143,6 +144,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(reports::routes())
         .merge(records::routes())
         .merge(availability::routes())
+        .merge(backups::routes())
         .merge(alerts::routes())
         .merge(standings::routes())
         .merge(listings::routes())

@@ -3,14 +3,14 @@
 use super::{
     super::{control::REPORT_BYTES_MAX, problem::Problem},
     ApiState,
-    access::{Anyone, Operator, own_account, own_tenant},
+    access::{Anyone, Operator, Staff, own_account, own_tenant},
     answers::{Answer, ChangeRefusals, Refusals},
     input::{Body, Params},
 };
 use crate::{
     admin::{
-        self, AuditRequest, AuditView, ComplaintRequest, ComplaintView, ComplaintsRequest, Page,
-        Reader, TraceRequest, Traced,
+        self, AuditRequest, AuditView, ComplaintRequest, ComplaintView, ComplaintsRequest,
+        HeadView, Page, Reader, TraceRequest, Traced, VerdictView, VerifyRequest,
     },
     types::Via,
 };
@@ -27,6 +27,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .layer(DefaultBodyLimit::max(REPORT_BYTES_MAX));
     OpenApiRouter::new()
         .routes(routes!(audit))
+        .routes(routes!(verify_audit))
+        .routes(routes!(audit_head))
         .routes(routes!(trace))
         .routes(routes!(complaints, add_complaint))
         .merge(reports)
@@ -53,6 +55,37 @@ async fn audit(
         None => admin::audit(&state.admin, &request).await?,
     };
     Ok(Json(page))
+}
+
+/// Follow the whole audit: whether any entry was changed, removed, moved or added. It takes some seconds for a million entries.
+#[utoipa::path(
+    get,
+    path = "/audit/verify",
+    operation_id = "verify_audit",
+    tag = "records",
+    params(VerifyRequest),
+    responses((status = 200, description = "What was found", body = VerdictView), Refusals),
+    security(("token" = ["operator", "read-only"])),
+)]
+async fn verify_audit(
+    _staff: Staff,
+    State(state): State<ApiState>,
+    Params(request): Params<VerifyRequest>,
+) -> Answer<VerdictView> {
+    Ok(Json(admin::verify_audit(&state.admin, &request).await?))
+}
+
+/// Where the audit ends: to be kept elsewhere, and held against a later audit.
+#[utoipa::path(
+    get,
+    path = "/audit/head",
+    operation_id = "audit_head",
+    tag = "records",
+    responses((status = 200, description = "The head", body = HeadView), Refusals),
+    security(("token" = ["operator", "read-only"])),
+)]
+async fn audit_head(_staff: Staff, State(state): State<ApiState>) -> Answer<HeadView> {
+    Ok(Json(admin::audit_head(&state.admin).await?))
 }
 
 /// What happened to messages, found by our id, a Message-ID, an account or a recipient; the newest first, in pages. It changes

@@ -8,6 +8,7 @@
 mod alerts;
 pub mod audit;
 mod availability;
+mod backups;
 mod complaints;
 mod egress;
 mod events;
@@ -26,8 +27,11 @@ mod usage;
 mod writer;
 
 pub use alerts::{ALERTS_PAGE_MAX, AlertFilter, AlertRow, Ending, Owed, Pending, Route, Unrouted};
-pub use audit::{AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry};
+pub use audit::{
+    AUDIT_PAGE_MAX, AnchorState, AuditEntry, AuditFilter, NewEntry, Verdict, verify_file,
+};
 pub use availability::{MAINTENANCE_ROWS_MAX, MaintenanceRow, NewMaintenance};
+pub use backups::{BACKUPS_MAX, BackupRow, copy_file, prepare_restored};
 pub use complaints::{Added, COMPLAINTS_PAGE_MAX, ComplaintFilter, ComplaintRow, NewComplaint};
 pub use egress::{EGRESS_USERS_MAX, EgressChoice, EgressUsage};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
@@ -53,7 +57,11 @@ use crate::{
 };
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use std::{path::PathBuf, sync::Arc, thread::JoinHandle};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+};
 use tokio::sync::broadcast;
 
 /// The archive's file.
@@ -68,6 +76,9 @@ pub struct Settings {
 pub struct Archive(Arc<Inner>);
 
 struct Inner {
+    path: PathBuf,
+    /// What stood beside the file about the end of the audit, where that was wrong.
+    mismatch: Mutex<Option<Mismatch>>,
     writes: Writes,
     marks: MarkKey,
     subject_key: [u8; 32],
@@ -99,6 +110,16 @@ pub struct Batch {
     pub alarm: alarm::Changes,
 }
 
+/// The audit does not end as was noted beside the archive: its end was cut off, something was added, or the files are of different
+/// times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mismatch {
+    /// What was noted.
+    pub noted: AnchorState,
+    /// Where the audit ends.
+    pub head: audit::chain::Head,
+}
+
 /// Opens the archive, made if it is missing, and starts its writer.
 ///
 /// # Errors
@@ -110,10 +131,17 @@ pub fn open(settings: &Settings) -> Result<Archive, StoreError> {
     let secret = |name| messages::secret(&db, name).map_err(failed);
     let (marks, subject_key) = (MarkKey::new(&secret("marks")?), secret("subjects")?);
     let readers = Readers::new(&settings.path);
-    let (writes, writer) = writer::start(db)?;
+    let (anchor, noted) = audit::Anchor::open(&settings.path).map_err(|error| {
+        StoreError::Unavailable(format!("{}.head: {error}", settings.path.display()))
+    })?;
+    let head = audit::head(&db).map_err(failed)?;
+    let mismatch = (!noted.fits(head)).then_some(Mismatch { noted, head });
+    let (writes, writer) = writer::start(db, anchor)?;
     let (writer, live) = (Mutex::new(Some(writer)), broadcast::Sender::new(LIVE_BACKLOG_MAX));
     let token_changes = tokio::sync::Mutex::default();
     Ok(Archive(Arc::new(Inner {
+        path: settings.path.clone(),
+        mismatch: Mutex::new(mismatch),
         writes,
         readers,
         marks,
@@ -140,6 +168,16 @@ impl Archive {
         let first = first.await?;
         self.tell(first, &batch);
         Ok(())
+    }
+
+    /// What was wrong about the end of the audit when the archive was opened. It is told once: the caller puts it into the audit.
+    #[must_use]
+    pub fn take_mismatch(&self) -> Option<Mismatch> {
+        self.0.mismatch.lock().take()
+    }
+
+    fn path(&self) -> &Path {
+        &self.0.path
     }
 
     /// The key that subjects are hashed under, drawn when the file was made.

@@ -3,7 +3,7 @@
 //! Each topic has a row in [`KEPT`]: how long it is kept, and what deletes a few of its oldest rows. The audit has none, because
 //! it is kept for good; but what somebody looked for goes when the messages go.
 
-use super::{Archive, Lasting, alerts, audit, complaints, events, memory, storage, usage};
+use super::{Archive, Lasting, alerts, backups, complaints, events, memory, storage, usage};
 use crate::{rules::spam::FORGOTTEN_AFTER, store::StoreError, types::Timestamp};
 use rusqlite::Connection;
 use std::time::Duration;
@@ -30,9 +30,9 @@ const KEPT: [Kept; 7] = [
     Kept { keep: |keep| keep.events, cut: alerts::cut },
     Kept { keep: |_| LETTERS_KEPT, cut: usage::cut_letters },
     Kept { keep: |keep| keep.events, cut: complaints::cut },
-    Kept { keep: |keep| keep.events, cut: audit::cut_looks },
     Kept { keep: |keep| keep.usage, cut: storage::cut },
     Kept { keep: |_| FORGOTTEN_AFTER, cut: memory::cut },
+    Kept { keep: |_| Duration::ZERO, cut: backups::cut },
 ];
 
 impl Archive {
@@ -214,10 +214,13 @@ mod tests {
             entry.subject = Some("b@there.example".into());
             archive.append_audit(entry).await.unwrap();
         }
-        assert_eq!(forget_all(&archive, day(30)).await, 0);
-        assert_eq!(forget_all(&archive, day(32)).await, 1);
-        let entries =
+        assert_eq!(archive.forget_looks(day(1), day(31)).await.unwrap(), (0, vec![]));
+        let (looks, told) = archive.forget_looks(day(2), day(32)).await.unwrap();
+        assert_eq!((looks, told[0].number), (1, 3));
+        let mut entries =
             archive.audit(AuditFilter { max: 9, ..AuditFilter::default() }).await.unwrap();
+        assert_eq!(entries.remove(0).value(Field::After), Some("1:subject"));
+        assert!(archive.verify_audit(Vec::new()).await.unwrap().broken.is_none());
         assert_eq!(entries[1].erased().collect::<Vec<_>>(), [Field::Subject]);
         assert_eq!(entries[1].value(Field::Actor), Some("token 3"));
         assert_eq!(entries[0].value(Field::Subject), Some("b@there.example"));

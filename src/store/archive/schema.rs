@@ -1,8 +1,8 @@
 //! The file, its version, and the tables of all topics.
 
 use super::{
-    super::StoreError, alerts, audit, availability, complaints, egress, events, listings, memory,
-    messages, names, storage, tokens, usage,
+    super::StoreError, alerts, audit, availability, backups, complaints, egress, events, listings,
+    memory, messages, names, storage, tokens, usage,
 };
 use crate::store::sqlite::schema::failed;
 use rusqlite::{Connection, OpenFlags};
@@ -42,6 +42,39 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     set(&db, "cache_size", "-4096")?;
     set(&db, "temp_store", "MEMORY")?;
     Ok(db)
+}
+
+/// Opens a file that may be a copy, to look at it. Where its log lies beside it, that has to be read with it, and only whoever may
+/// write can do so; else nothing is written, not even a lock.
+pub(super) fn open_copy(path: &Path) -> Result<Connection, StoreError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let db = if Path::new(&log).exists() {
+        Connection::open_with_flags(path, flags() | OpenFlags::SQLITE_OPEN_READ_WRITE)
+    } else {
+        let only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        Connection::open_with_flags(immutable(path), flags() | only)
+    };
+    let db = db.map_err(failed)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    db.busy_timeout(READER_PATIENCE).map_err(failed)?;
+    match number(&db, "application_id")? {
+        APPLICATION_ID => Ok(db),
+        _ => Err(StoreError::Damaged("it is not an archive of this program".into())),
+    }
+}
+
+/// The name of a file that nobody changes (<https://sqlite.org/uri.html>).
+fn immutable(path: &Path) -> String {
+    let mut name = String::from("file:");
+    for octet in path.as_os_str().as_encoded_bytes() {
+        match octet {
+            b'/' | b'.' | b'-' | b'_' => name.push(char::from(*octet)),
+            octet if octet.is_ascii_alphanumeric() => name.push(char::from(*octet)),
+            octet => name.push_str(&format!("%{octet:02x}")),
+        }
+    }
+    name + "?immutable=1"
 }
 
 fn flags() -> OpenFlags {
@@ -91,7 +124,7 @@ fn number(db: &Connection, name: &str) -> Result<i64, StoreError> {
 }
 
 /// The tables, topic by topic.
-const TOPICS: [&str; 13] = [
+const TOPICS: [&str; 14] = [
     names::CREATE,
     egress::CREATE,
     alerts::CREATE,
@@ -105,8 +138,9 @@ const TOPICS: [&str; 13] = [
     storage::CREATE,
     tokens::CREATE,
     usage::CREATE,
+    backups::CREATE,
 ];
-const VERSION: i64 = 7;
+const VERSION: i64 = 8;
 /// `Tolh`, the history of a `Toll`.
 const APPLICATION_ID: i64 = 0x546f_6c68;
 const STATEMENTS_MAX: usize = 128;

@@ -1,7 +1,11 @@
 //! The one thread that writes the archive: it takes the jobs that have gathered, runs them in one transaction, each in a
 //! savepoint unless it is the only one, commits, and then tells those who wait.
 
-use super::{super::StoreError, Lasting};
+use super::{
+    super::StoreError,
+    Lasting,
+    audit::{self, Anchor, chain::Head},
+};
 use crate::store::sqlite::schema::{explain, failed};
 use rusqlite::Connection;
 use std::{
@@ -40,9 +44,13 @@ impl Answer {
 type Give = Box<dyn FnOnce(Option<&str>) + Send>;
 
 /// Starts the thread.
-pub(super) fn start(db: Connection) -> Result<(Writes, JoinHandle<()>), StoreError> {
+pub(super) fn start(
+    db: Connection,
+    anchor: Anchor,
+) -> Result<(Writes, JoinHandle<()>), StoreError> {
     let (jobs, queue) = mpsc::channel(JOBS_MAX);
-    let writer = Writer { db, queue };
+    let head = audit::head(&db).map_err(failed)?;
+    let writer = Writer { db, queue, anchor, head };
     let thread = std::thread::Builder::new().name("archive-writer".into());
     let thread = thread.spawn(move || writer.run());
     let thread = thread.map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -87,6 +95,10 @@ fn closed() -> StoreError {
 struct Writer {
     db: Connection,
     queue: mpsc::Receiver<Job>,
+    /// Where the end of the audit is noted.
+    anchor: Anchor,
+    /// The end of the audit as it is in the file.
+    head: Head,
 }
 
 impl Writer {
@@ -105,21 +117,22 @@ impl Writer {
 
     /// A job without an answer was not begun; whoever waits for it hears that the archive is closed.
     fn transact(
-        &self,
+        &mut self,
         lasting: Lasting,
         jobs: &mut Vec<Job>,
         answers: &mut Vec<Answer>,
     ) -> rusqlite::Result<()> {
         let level = if lasting == Lasting::Power { "FULL" } else { "NORMAL" };
         self.db.pragma_update(None, "synchronous", level)?;
-        let transaction = self.db.unchecked_transaction()?;
+        let db = &self.db;
+        let transaction = db.unchecked_transaction()?;
         // What is written within a savepoint takes a time that grows with the square of it, so a job that is alone has none.
         let is_alone = jobs.len() == 1;
         for job in jobs.drain(..) {
             if !is_alone {
-                self.db.execute_batch("SAVEPOINT job")?;
+                db.execute_batch("SAVEPOINT job")?;
             }
-            let answer = catch_unwind(AssertUnwindSafe(|| (job.work)(&self.db)));
+            let answer = catch_unwind(AssertUnwindSafe(|| (job.work)(db)));
             let answer = answer.unwrap_or_else(|_| Answer::of_panic());
             let is_failed = answer.is_failed;
             answers.push(answer);
@@ -128,10 +141,21 @@ impl Writer {
             }
             if !is_alone {
                 let back = if is_failed { "ROLLBACK TO job; " } else { "" };
-                self.db.execute_batch(&format!("{back}RELEASE job"))?;
+                db.execute_batch(&format!("{back}RELEASE job"))?;
             }
         }
-        transaction.commit()
+        let head = audit::head(db)?;
+        if head != self.head {
+            let noted = self.anchor.note([self.head, head], lasting);
+            noted.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        }
+        transaction.commit()?;
+        if head != self.head {
+            self.head = head;
+            // What is noted already fits as well, so it is no matter if this is lost.
+            let _ = self.anchor.note([head, head], Lasting::Process);
+        }
+        Ok(())
     }
 }
 

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     clock::{self, Clock},
     event::{Event, Events, LimitReached, Trouble},
-    rules::limits::WINDOW_MAX,
+    rules::{limits::WINDOW_MAX, window::Gap},
     types::{Key, Limit, Scope, Secret, Timestamp},
 };
 use parking_lot::Mutex;
@@ -274,7 +274,7 @@ impl Ledger for RedisLedger {
         Box::pin(async move {
             let (state, times) = self.shared.read(key, now).await?;
             let usage_of = |&limit| {
-                let usage = windows::usage_of(&state, limit, times.counted);
+                let usage = windows::usage_of(&state, limit, times.counted, Gap::NONE);
                 Usage { next_slot: usage.next_slot.map(|slot| times.to_caller(slot)), ..usage }
             };
             Ok(limits.iter().map(usage_of).collect())

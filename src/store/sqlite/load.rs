@@ -4,10 +4,12 @@ use super::{
     Settings,
     codec::{self, Entry},
     queue::Queue,
+    restored,
     rows::{self, each, unreadable},
     schema,
 };
 use crate::{
+    rules::window::Gap,
     store::{
         StoreError,
         outbox::Outbox,
@@ -53,7 +55,9 @@ pub(super) fn load(
     settings: &Settings,
     now: Timestamp,
 ) -> Result<Loaded, StoreError> {
-    let windows = Windows::new(settings.history, settings.unknown_margin, KEYS_MAX);
+    let gap = rows::load_meta(db, restored::GAP)?.map(Timestamp::from_millis);
+    let gap = gap.map_or(Gap::NONE, Gap::until);
+    let windows = Windows::new(settings.history, settings.unknown_margin, KEYS_MAX).with_gap(gap);
     let (subjects, refusals) = (Subjects::default(), Refusals::default());
     rows::load_subjects(db, &subjects)?;
     subjects.for_each_override(|given| windows.keep_for(given.window.length()));

@@ -6,9 +6,11 @@
 //! [`Opened::start`] loads everything. Only this module knows rusqlite.
 
 mod codec;
+mod copy;
 mod load;
 mod queue;
 mod replica;
+mod restored;
 mod rows;
 pub(super) mod schema;
 #[cfg(test)]
@@ -16,6 +18,9 @@ mod tests;
 mod writer;
 
 pub(super) use self::replica::Takeover;
+pub use self::restored::{GapChoice, Restored};
+
+use self::queue::CopyTask;
 
 use self::queue::{ChangeTask, Cut, Queue};
 use super::{
@@ -27,6 +32,7 @@ use super::{
     },
     refusals::Refusals,
     subjects::{Subjects, apply},
+    vault::Vault,
     windows::{self, Windows},
 };
 use crate::{
@@ -86,6 +92,13 @@ pub fn open(settings: &Settings) -> Result<Opened, StoreError> {
         db.query_row(schema::HIGH_WATER, [], |row| row.get(0)).map_err(schema::failed)?;
     let high_water = Timestamp::from_millis(high_water);
     let anchor = rows::load_anchor(&db)?;
+    if let Some(at) = rows::load_meta(&db, restored::HANDED_OVER)? {
+        let at = Timestamp::from_millis(at);
+        return Err(StoreError::Unavailable(format!(
+            "{}: its last backup was made at {at}, and another gate may go on from it; to go on here, move the file away and restore that backup",
+            settings.path.display()
+        )));
+    }
     Ok(Opened { db, lock, high_water, anchor, settings: settings.clone() })
 }
 
@@ -137,12 +150,13 @@ impl Opened {
             fault: Mutex::new(Fault::None),
         });
         let medium = Medium(self.settings.path);
-        let writer = writer::Writer::new(self.db, medium, shared.clone(), clock, events.clone())
+        let writer = writer::Writer::new(medium, shared.clone(), clock, events.clone())
             .after_row(loaded.last_row, loaded.journal_bytes);
+        let db = self.db;
         let (sweeping, time) = (shared.clone(), clock.clone());
         let guard = |name| Guard { name, shared: shared.clone(), clock: clock.clone() };
         let threads = vec![
-            guard("store-writer").spawn(events.clone(), move || writer.run())?,
+            guard("store-writer").spawn(events.clone(), move || writer.run(&db))?,
             guard("store-sweeper").spawn(events, move || sweeping.run_sweeps(&time))?,
         ];
         Ok(Arc::new(SqliteStore {
@@ -204,6 +218,14 @@ impl SqliteStore {
         let (done, closed) = oneshot::channel();
         self.shared.queue.push_closing(done)?;
         heard(closed.await)
+    }
+
+    async fn copy_file_to(&self, path: PathBuf) -> Result<(), StoreError> {
+        let (done, copied) = oneshot::channel();
+        self.shared.queue.push_copy(CopyTask { path: path.clone(), done })?;
+        heard(copied.await)?;
+        let tidied = tokio::task::spawn_blocking(move || copy::tidy(&path)).await;
+        tidied.map_err(|error| StoreError::Unavailable(error.to_string()))?.map_err(schema::failed)
     }
 
     /// Keeps charges for this long from now on: the longest window after a reload.
@@ -286,6 +308,12 @@ impl Shared {
             Fault::Error => Err(rusqlite::Error::InvalidQuery),
             Fault::Panic => panic!("a test wants it"),
         }
+    }
+}
+
+impl Vault for SqliteStore {
+    fn copy_to(&self, path: PathBuf) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.copy_file_to(path))
     }
 }
 

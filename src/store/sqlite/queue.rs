@@ -16,7 +16,7 @@ use crate::{
     types::Timestamp,
 };
 use parking_lot::{Condvar, Mutex};
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 /// Tells a waiter whether its work is in the file.
@@ -57,6 +57,8 @@ pub(super) struct Batch {
     pub(super) cuts: Vec<Cut>,
     /// Records that other nodes have changed.
     pub(super) takeovers: Vec<TakeoverTask>,
+    /// Copies of the file that are asked for.
+    pub(super) copies: VecDeque<CopyTask>,
     /// Whoever waits for the store to close.
     pub(super) closing: Option<Done>,
 }
@@ -72,6 +74,12 @@ pub(super) struct ChangeTask {
 /// Records of other nodes on their way into the file.
 pub(super) struct TakeoverTask {
     pub(super) takeover: Takeover,
+    pub(super) done: Done,
+}
+
+/// A copy of the file, as it is when the copy ends.
+pub(super) struct CopyTask {
+    pub(super) path: PathBuf,
     pub(super) done: Done,
 }
 
@@ -175,6 +183,14 @@ impl Queue {
         Ok(())
     }
 
+    pub(super) fn push_copy(&self, task: CopyTask) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock();
+        inner.check()?;
+        inner.batch.copies.push_back(task);
+        self.wake(&mut inner);
+        Ok(())
+    }
+
     /// Asks the writer to store everything and end.
     pub(super) fn push_closing(&self, done: Done) -> Result<(), StoreError> {
         let mut inner = self.inner.lock();
@@ -254,7 +270,7 @@ impl Inner {
     fn is_urgent(&self) -> bool {
         let batch = &self.batch;
         let own = !batch.changes.is_empty() || !batch.cuts.is_empty();
-        let records = own || !batch.takeovers.is_empty();
+        let records = own || !batch.takeovers.is_empty() || !batch.copies.is_empty();
         self.closed || !batch.waiters.is_empty() || records
     }
 }

@@ -47,6 +47,16 @@ pub(super) fn load_anchor(db: &Connection) -> Result<Option<Anchor>, StoreError>
     .map_err(failed)
 }
 
+/// A number that is noted under a name.
+pub(super) fn load_meta(db: &Connection, name: &str) -> Result<Option<i64>, StoreError> {
+    let mut found = None;
+    each(db, schema::META, params![name], |row| {
+        found = Some(row.get(0)?);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 pub(super) fn save_change(db: &Connection, task: &ChangeTask) -> rusqlite::Result<()> {
     save_subject(db, &task.changed.subject, &task.record)?;
     add_change(db, &task.changed)

@@ -129,6 +129,7 @@ PRAGMA user_version = 1;
 COMMIT;";
 
 pub(super) const PUT_META: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
+pub(super) const META: &str = "SELECT value FROM meta WHERE name = ?1";
 pub(super) const HIGH_WATER: &str = "SELECT max(coalesce((SELECT value FROM meta WHERE name = \
     'high_water'), 0), coalesce((SELECT max(at) FROM journal), 0))";
 pub(super) const ANCHOR: &str = "SELECT (SELECT value FROM meta WHERE name = 'boot_id'), \

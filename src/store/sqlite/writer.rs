@@ -10,7 +10,8 @@
 use super::{
     Medium, Shared,
     codec::{self, Entry},
-    queue::{Batch, Done, Queue},
+    copy,
+    queue::{Batch, CopyTask, Done, Queue},
     rows, schema,
 };
 use crate::{
@@ -25,14 +26,13 @@ use crate::{
 };
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 /// The writer's own state.
 pub(super) struct Writer {
-    db: Connection,
     medium: Medium,
     shared: Arc<Shared>,
     clock: Clock,
@@ -53,6 +53,17 @@ pub(super) struct Writer {
     ending: Ending,
     /// Refusals saved since the table was last trimmed.
     refusals_saved: usize,
+    /// Copies that are asked for.
+    copies: VecDeque<CopyTask>,
+    /// One is being made.
+    copying: bool,
+}
+
+/// Whether the writer goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    More,
+    Last,
 }
 
 /// How far the end of the store has come.
@@ -97,16 +108,9 @@ struct Stored {
 }
 
 impl Writer {
-    pub(super) fn new(
-        db: Connection,
-        medium: Medium,
-        shared: Arc<Shared>,
-        clock: &Clock,
-        events: Events,
-    ) -> Self {
+    pub(super) fn new(medium: Medium, shared: Arc<Shared>, clock: &Clock, events: Events) -> Self {
         let now = steady_now();
         Self {
-            db,
             medium,
             shared,
             clock: clock.clone(),
@@ -122,6 +126,8 @@ impl Writer {
             time_noted: false,
             ending: Ending::No,
             refusals_saved: 0,
+            copies: VecDeque::new(),
+            copying: false,
         }
     }
 
@@ -132,20 +138,43 @@ impl Writer {
     }
 
     /// Writes until the store is closed or dropped.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self, db: &Connection) {
         let _closes = CloseOnExit(self.shared.clone());
         loop {
-            let abandoned = self.queue().wait(self.patience());
-            if abandoned && matches!(self.ending, Ending::No) {
+            if self.turn(db) == Turn::Last {
                 return;
             }
-            self.pace();
-            let work = self.gather();
-            self.write(work);
-            if self.may_end() {
-                return;
+            while let Some(task) = self.copies.pop_front() {
+                if self.copy(db, task) == Turn::Last {
+                    return;
+                }
             }
         }
+    }
+
+    /// One transaction with what has gathered.
+    fn turn(&mut self, db: &Connection) -> Turn {
+        let abandoned = self.queue().wait(self.patience());
+        if abandoned && matches!(self.ending, Ending::No) {
+            return Turn::Last;
+        }
+        self.pace();
+        let work = self.gather();
+        self.write(db, work);
+        if self.may_end() { Turn::Last } else { Turn::More }
+    }
+
+    /// Copies the file, some pages after each transaction, so that nobody waits for it.
+    fn copy(&mut self, db: &Connection, task: CopyTask) -> Turn {
+        self.copying = true;
+        let mut turn = Turn::More;
+        let copied = copy::copy(db, &task.path, || {
+            turn = self.turn(db);
+            turn == Turn::More
+        });
+        self.copying = false;
+        let _ = task.done.send(copied);
+        turn
     }
 
     fn queue(&self) -> &Queue {
@@ -154,7 +183,7 @@ impl Writer {
 
     /// How long to wait for somebody who waits.
     fn patience(&self) -> Duration {
-        let working = self.checkpoint.is_some() || self.surplus_pages > 0;
+        let working = self.checkpoint.is_some() || self.surplus_pages > 0 || self.copying;
         let busy = working || !matches!(self.ending, Ending::No);
         if busy && !self.failing { Duration::ZERO } else { TICK }
     }
@@ -182,6 +211,7 @@ impl Writer {
             let todo = std::mem::take(&mut batch.dirty);
             self.start_checkpoint(todo, &batch);
         }
+        self.copies.append(&mut batch.copies);
         if let Some(done) = batch.closing.take() {
             self.ending = Ending::Asked(done);
         }
@@ -249,15 +279,15 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, work: Work) {
-        match self.transact(&work) {
-            Ok(last_row) => self.succeed(work, last_row),
+    fn write(&mut self, db: &Connection, work: Work) {
+        match self.transact(db, &work) {
+            Ok(last_row) => self.succeed(db, work, last_row),
             Err(error) => self.fail(work, &error),
         }
         self.committed = steady_now();
     }
 
-    fn transact(&mut self, work: &Work) -> rusqlite::Result<i64> {
+    fn transact(&self, db: &Connection, work: &Work) -> rusqlite::Result<i64> {
         let mut row = self.last_row;
         if work.is_empty() && !work.notes_time {
             return Ok(row);
@@ -265,7 +295,7 @@ impl Writer {
         #[cfg(test)]
         self.shared.fault()?;
         let behavior = TransactionBehavior::Immediate;
-        let transaction = Transaction::new(&mut self.db, behavior)?;
+        let transaction = Transaction::new_unchecked(db, behavior)?;
         for entries in [&[work.carried.as_slice()][..], &[&work.batch.opened, &work.batch.closed]] {
             if entries.iter().any(|some| !some.is_empty()) {
                 row += 1;
@@ -289,7 +319,7 @@ impl Writer {
         !self.time_noted || now.since(self.shared.high_water()) >= HIGH_WATER_IDLE
     }
 
-    fn succeed(&mut self, work: Work, last_row: i64) {
+    fn succeed(&mut self, db: &Connection, work: Work, last_row: i64) {
         let Work { mut batch, carried, cut_to, now, notes_time, refusals, pages, .. } = work;
         self.surplus_pages -= pages;
         self.refusals_saved = self.refusals_saved % (LAST_REFUSALS_MAX + 1) + refusals.len();
@@ -322,7 +352,7 @@ impl Writer {
             self.shared.outbox.cut(cut.up_to);
             let _ = cut.done.send(Ok(()));
         }
-        self.advance_checkpoint(cut_to);
+        self.advance_checkpoint(db, cut_to);
     }
 
     /// Keeps the list of open reservations in step with the journal.
@@ -341,20 +371,15 @@ impl Writer {
         }
     }
 
-    fn advance_checkpoint(&mut self, cut_to: Option<i64>) {
+    fn advance_checkpoint(&mut self, db: &Connection, cut_to: Option<i64>) {
         let (Some(checkpoint), Some(cut_to)) = (&mut self.checkpoint, cut_to) else { return };
         // The first cut begins just before the oldest row there is; rows are numbered without gaps.
         checkpoint.cut = Some(cut_to.max(self.shared.first_row() - 1));
         if cut_to >= checkpoint.covers {
             self.shared.set_first_row(checkpoint.covers + 1);
             self.checkpoint = None;
-            self.surplus_pages = self.free_pages().unwrap_or(0) - FREE_PAGES_MAX;
+            self.surplus_pages = free_pages(db).unwrap_or(0) - FREE_PAGES_MAX;
         }
-    }
-
-    /// The pages of the file that hold nothing.
-    fn free_pages(&self) -> rusqlite::Result<i64> {
-        self.db.pragma_query_value(None, "freelist_count", |row| row.get(0))
     }
 
     fn fail(&mut self, work: Work, error: &rusqlite::Error) {
@@ -413,6 +438,11 @@ impl Writer {
             }
         }
     }
+}
+
+/// The pages of the file that hold nothing.
+fn free_pages(db: &Connection) -> rusqlite::Result<i64> {
+    db.pragma_query_value(None, "freelist_count", |row| row.get(0))
 }
 
 fn tell_end(done: Done, result: Result<(), String>) -> bool {

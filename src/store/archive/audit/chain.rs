@@ -9,7 +9,7 @@
 
 use crate::types::{Timestamp, Via};
 use ring::{digest, hmac};
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 /// SHA-256.
 pub const HASH_BYTES: usize = 32;
@@ -104,6 +104,25 @@ impl Head {
     pub const NONE: Self = Self { number: 0, hash: Hash([0; HASH_BYTES]) };
 }
 
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.number, self.hash)
+    }
+}
+
+impl FromStr for Head {
+    type Err = crate::types::ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || {
+            let wanted = "a number, a colon and a hash, as `tollgate audit head` prints them";
+            crate::types::ParseError::new(text, wanted)
+        };
+        let (number, hash) = text.split_once([':', ' ']).ok_or_else(wrong)?;
+        Ok(Self { number: number.parse().map_err(|_| wrong())?, hash: hash.parse()? })
+    }
+}
+
 /// The commitment to a value: HMAC-SHA-256 under its salt of the field's name, a zero octet and the value.
 #[must_use]
 pub fn commit(field: Field, value: &str, salt: &Salt) -> Commitment {
@@ -168,6 +187,23 @@ pub enum Broken {
         /// The value.
         field: Field,
     },
+    /// A value is gone, and no entry says that it was erased.
+    #[error("the {} of entry {number} is gone, and no entry says that it was erased", field.name())]
+    Gone {
+        /// The entry.
+        number: u64,
+        /// The value.
+        field: Field,
+    },
+    /// There are values of an entry that there is not.
+    #[error("there are values of an entry {0}, which is not in the chain")]
+    Stray(u64),
+    /// What stands in the place of an entry cannot be read as one.
+    #[error("entry {0} or its values cannot be read: they are not what the program writes")]
+    Unreadable(u64),
+    /// The chain goes on behind the head that the program noted last.
+    #[error("entry {0} was added by something else than this program")]
+    Beyond(u64),
     /// The chain is whole, and another one than that of the known head.
     #[error("entry {0} is not the one whose hash was kept: the chain was made anew")]
     Other(u64),
@@ -181,18 +217,40 @@ pub enum Broken {
     },
 }
 
+impl Broken {
+    /// The number of the first entry that is wrong.
+    #[must_use]
+    pub const fn entry(&self) -> u64 {
+        match self {
+            Self::Number { wanted, .. } => *wanted,
+            Self::Short { last, .. } => *last + 1,
+            Self::Value { number, .. } | Self::Gone { number, .. } => *number,
+            Self::Prev(number)
+            | Self::Hash(number)
+            | Self::Stray(number)
+            | Self::Unreadable(number)
+            | Self::Beyond(number)
+            | Self::Other(number) => *number,
+        }
+    }
+}
+
 /// Follows a chain from its first entry, in as many pieces as one likes.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     head: Head,
-    known: Head,
+    known: Vec<Head>,
+    /// Values that are gone, and of which no entry has said yet that they were erased.
+    gone: BTreeMap<u64, Fields>,
+    erased: u64,
 }
 
 impl Verifier {
-    /// Follows a chain that is known to have reached `known`; [`Head::NONE`] if nothing is known.
+    /// Follows a chain that is known to have reached these heads; none if nothing is known.
     #[must_use]
-    pub const fn new(known: Head) -> Self {
-        Self { head: Head::NONE, known }
+    pub fn new(known: impl IntoIterator<Item = Head>) -> Self {
+        let known = known.into_iter().filter(|known| *known != Head::NONE).collect();
+        Self { head: Head::NONE, known, gone: BTreeMap::new(), erased: 0 }
     }
 
     /// Takes the next entry with the hash that stands beside it and those of its values that were not erased.
@@ -200,6 +258,17 @@ impl Verifier {
     /// # Errors
     /// [`Broken`] by the first thing that is wrong.
     pub fn follow(&mut self, link: &Link, hash: Hash, values: &[Opening]) -> Result<(), Broken> {
+        self.take(link, hash, values, check(link, hash, values))
+    }
+
+    /// The same, where [`check`] was asked already.
+    pub(super) fn take(
+        &mut self,
+        link: &Link,
+        hash: Hash,
+        values: &[Opening],
+        checked: Result<Fields, Broken>,
+    ) -> Result<(), Broken> {
         let number = self.head.number + 1;
         if link.number != number {
             return Err(Broken::Number { wanted: number, found: link.number });
@@ -207,33 +276,166 @@ impl Verifier {
         if link.prev != self.head.hash {
             return Err(Broken::Prev(number));
         }
-        if link.hash() != hash {
-            return Err(Broken::Hash(number));
-        }
-        if number == self.known.number && hash != self.known.hash {
+        let gone = checked?;
+        if self.known.iter().any(|known| known.number == number && known.hash != hash) {
             return Err(Broken::Other(number));
         }
-        for Opening { field, value, salt } in values {
-            let commitment = link.commitments[*field as usize];
-            if commitment != Some(commit(*field, value, salt)) {
-                return Err(Broken::Value { number, field: *field });
-            }
+        if gone != Fields::default() {
+            self.gone.insert(number, gone);
+        }
+        if link.action == VALUES_ERASED {
+            let told = values.iter().find(|opening| opening.field == Field::After);
+            self.account_for(told.map_or("", |told| &told.value));
         }
         self.head = Head { number, hash };
         Ok(())
     }
 
+    /// How far the chain has been followed.
+    #[must_use]
+    pub const fn head(&self) -> Head {
+        self.head
+    }
+
+    /// How many values were erased in order.
+    #[must_use]
+    pub const fn erased(&self) -> u64 {
+        self.erased
+    }
+
     /// How far the chain went.
     ///
     /// # Errors
-    /// [`Broken::Short`] if that is not as far as the known head.
-    pub const fn finish(self) -> Result<Head, Broken> {
-        if self.head.number < self.known.number {
-            return Err(Broken::Short { last: self.head.number, known: self.known.number });
+    /// [`Broken::Gone`] by the first value that is gone without having been erased, [`Broken::Short`] if the chain did not go as
+    /// far as a known head.
+    pub fn finish(self) -> Result<Head, Broken> {
+        if let Some((&number, gone)) = self.gone.first_key_value()
+            && let Some(field) = gone.iter().next()
+        {
+            return Err(Broken::Gone { number, field });
+        }
+        let known = self.known.iter().map(|known| known.number).max().unwrap_or(0);
+        if self.head.number < known {
+            return Err(Broken::Short { last: self.head.number, known });
         }
         Ok(self.head)
     }
+
+    /// An entry says which values were erased before it.
+    fn account_for(&mut self, told: &str) {
+        for (first, last, fields) in read_erased(told) {
+            let last = last.min(self.head.number);
+            if first > last {
+                continue;
+            }
+            let mut done = Vec::new();
+            for (number, gone) in self.gone.range_mut(first..=last) {
+                self.erased += gone.take(fields);
+                if *gone == Fields::default() {
+                    done.push(*number);
+                }
+            }
+            for number in &done {
+                self.gone.remove(number);
+            }
+        }
+    }
 }
+
+/// Whether an entry is what its hash and its commitments say; returns which of its values are gone.
+pub(super) fn check(link: &Link, hash: Hash, values: &[Opening]) -> Result<Fields, Broken> {
+    let number = link.number;
+    if link.hash() != hash {
+        return Err(Broken::Hash(number));
+    }
+    let mut gone = Fields::default();
+    for field in Field::ALL {
+        if link.commitments[field as usize].is_some() {
+            gone.add(field);
+        }
+    }
+    for Opening { field, value, salt } in values {
+        let commitment = link.commitments[*field as usize];
+        if commitment != Some(commit(*field, value, salt)) {
+            return Err(Broken::Value { number, field: *field });
+        }
+        gone.take(Fields::of(*field));
+    }
+    Ok(gone)
+}
+
+/// Some of the values of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::store::archive) struct Fields(u8);
+
+impl Fields {
+    pub(in crate::store::archive) const fn of(field: Field) -> Self {
+        Self(1 << field as u8)
+    }
+
+    pub(in crate::store::archive) const fn add(&mut self, field: Field) {
+        self.0 |= Self::of(field).0;
+    }
+
+    /// Takes others out of these; returns how many that were.
+    fn take(&mut self, others: Self) -> u64 {
+        let taken = self.0 & others.0;
+        self.0 &= !taken;
+        u64::from(taken.count_ones())
+    }
+
+    pub(super) fn iter(self) -> impl Iterator<Item = Field> {
+        Field::ALL.into_iter().filter(move |field| self.0 & Self::of(*field).0 != 0)
+    }
+
+    fn name(self) -> String {
+        self.iter().map(Field::name).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// What an entry says of values that were erased, in their order: `3:subject 7-9:subject,actor`. In as many texts as fit into a
+/// value each.
+pub(super) fn write_erased(erased: &[(u64, Fields)]) -> Vec<String> {
+    let mut texts = vec![String::new()];
+    let mut rest = erased;
+    while let Some(&(first, fields)) = rest.first() {
+        let follows =
+            |(place, other): &(usize, &(u64, Fields))| **other == (first + *place as u64, fields);
+        let count = rest.iter().enumerate().take_while(follows).count();
+        let last = rest[count - 1].0;
+        let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        let piece = format!("{range}:{}", fields.name());
+        let full = texts.last().is_none_or(|text| text.len() + piece.len() >= ERASED_BYTES_MAX);
+        if full {
+            texts.push(String::new());
+        }
+        if let Some(text) = texts.last_mut() {
+            let blank = if text.is_empty() { "" } else { " " };
+            text.push_str(blank);
+            text.push_str(&piece);
+        }
+        rest = &rest[count..];
+    }
+    texts
+}
+
+/// What such a text says: from which entry to which, and which values. What cannot be read says nothing.
+fn read_erased(text: &str) -> impl Iterator<Item = (u64, u64, Fields)> {
+    text.split_whitespace().filter_map(|piece| {
+        let (range, names) = piece.split_once(':')?;
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let mut fields = Fields::default();
+        for name in names.split(',') {
+            fields.add(Field::ALL.into_iter().find(|field| field.name() == name)?);
+        }
+        Some((first.parse().ok()?, last.parse().ok()?, fields))
+    })
+}
+
+/// The action of an entry that says which values of entries before it were erased.
+pub const VALUES_ERASED: &str = "values-erased";
+/// What one such entry says; less than a value may have.
+const ERASED_BYTES_MAX: usize = 8 * 1024;
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -312,7 +514,7 @@ mod tests {
     }
 
     fn verify(entries: &[Entry], known: Head) -> Result<Head, Broken> {
-        let mut verifier = Verifier::new(known);
+        let mut verifier = Verifier::new([known]);
         for (link, hash, values) in entries {
             verifier.follow(link, *hash, values)?;
         }
@@ -351,25 +553,70 @@ mod tests {
         assert_eq!(verify(&[], Head::NONE), Ok(Head::NONE));
     }
 
-    #[test]
-    fn erased_values_leave_the_chain_whole() {
-        let whole = chain();
-        let known = head(&whole);
-        for erased in 0..3 {
-            let mut entries = whole.clone();
-            entries[erased].2.clear();
-            assert_eq!(verify(&entries, known), Ok(known));
+    fn erased(chain: &mut Vec<Entry>, texts: Vec<String>) {
+        for text in texts {
+            let next = entry(head(chain), VALUES_ERASED, &[(Field::After, text.as_str())]);
+            chain.push(next);
         }
-        let mut entries = whole;
+    }
+
+    #[test]
+    fn erased_values_leave_the_chain_whole_where_an_entry_says_so() {
+        for gone in [vec![0], vec![2], vec![0, 1], vec![0, 2], vec![0, 1, 2]] {
+            let mut entries = chain();
+            let mut all = Fields::default();
+            for field in [Field::Subject, Field::Actor, Field::After, Field::Reason] {
+                all.add(field);
+            }
+            gone.iter().for_each(|at| entries[*at].2.clear());
+            let first = u64::try_from(gone[0]).unwrap() + 1;
+            let broken = Broken::Gone { number: first, field: Field::Subject };
+            assert_eq!(verify(&entries, Head::NONE), Err(broken));
+            let list: Vec<_> =
+                gone.iter().map(|at| (u64::try_from(*at).unwrap() + 1, all)).collect();
+            erased(&mut entries, write_erased(&list));
+            assert_eq!(verify(&entries, head(&entries)), Ok(head(&entries)), "{gone:?}");
+        }
+        let mut entries = chain();
         entries.iter_mut().for_each(|(_, _, values)| values.retain(|o| o.field == Field::After));
-        assert_eq!(verify(&entries, known), Ok(known));
+        erased(&mut entries, vec!["1-3:subject,actor 2:reason 3:reason nonsense 9-1:actor".into()]);
+        let broken = Broken::Gone { number: 1, field: Field::Reason };
+        assert_eq!(verify(&entries, Head::NONE), Err(broken));
+    }
+
+    /// Nobody erases in advance, and nobody the entry that says what was erased.
+    #[test]
+    fn an_entry_accounts_for_what_stands_before_it_and_not_for_itself() {
+        let mut entries = chain();
+        erased(&mut entries, vec!["1-99:subject,actor,after,reason".into()]);
+        let next = entry(head(&entries), "resumed", &[(Field::Actor, "bob")]);
+        entries.push(next);
+        entries[4].2.clear();
+        let broken = Broken::Gone { number: 5, field: Field::Actor };
+        assert_eq!(verify(&entries, Head::NONE), Err(broken));
+        entries.pop();
+        entries[3].2.clear();
+        let broken = Broken::Gone { number: 4, field: Field::After };
+        assert_eq!(verify(&entries, Head::NONE), Err(broken));
+    }
+
+    #[test]
+    fn a_long_list_of_what_was_erased_is_cut_into_texts_that_fit() {
+        let subject = Fields::of(Field::Subject);
+        let list: Vec<_> = (1..9_000).step_by(2).map(|number| (number, subject)).collect();
+        let texts = write_erased(&list);
+        assert!(texts.len() > 4 && texts.iter().all(|text| text.len() <= ERASED_BYTES_MAX));
+        let read: Vec<_> = texts.iter().flat_map(|text| read_erased(text)).collect();
+        let wanted: Vec<_> = list.iter().map(|(number, f)| (*number, *number, *f)).collect();
+        assert_eq!(read, wanted);
+        assert_eq!(write_erased(&[(1, subject), (2, subject), (3, subject)]), ["1-3:subject"]);
     }
 
     #[test]
     fn whatever_is_tampered_with_is_found() {
         type Tamper = fn(&mut Vec<Entry>);
         let known = head(&chain());
-        let cases: [(Tamper, Broken); 16] = [
+        let cases: [(Tamper, Broken); 17] = [
             (|e| e[1].0.action = "resumed".into(), Broken::Hash(2)),
             (|e| e[1].0.at = Timestamp::from_millis(5), Broken::Hash(2)),
             (|e| e[1].0.via = Via::Api, Broken::Hash(2)),
@@ -385,6 +632,7 @@ mod tests {
                 |e| e[1].2[0].field = Field::Before,
                 Broken::Value { number: 2, field: Field::Before },
             ),
+            (|e| drop(e[1].2.remove(0)), Broken::Gone { number: 2, field: Field::Subject }),
             (|e| drop(e.remove(0)), Broken::Number { wanted: 1, found: 2 }),
             (|e| drop(e.remove(1)), Broken::Number { wanted: 2, found: 3 }),
             (|e| e.swap(0, 1), Broken::Number { wanted: 1, found: 2 }),
@@ -394,6 +642,7 @@ mod tests {
             let mut entries = chain();
             tamper(&mut entries);
             assert_eq!(verify(&entries, known), Err(broken), "case {number}");
+            assert!((1..=3).contains(&broken.entry()));
         }
     }
 

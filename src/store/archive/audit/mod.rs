@@ -8,9 +8,19 @@
 //! Whatever else is to be audited calls [`Archive::append_audit`], or, where it is itself a write to the archive, [`append`] in
 //! the same job, so that neither is there without the other. Both survive power loss before they return.
 
+mod anchor;
 pub mod chain;
+mod verify;
 
-use self::chain::{Commitment, Field, Hash, Head, Link, Opening, Salt, commit};
+pub(super) use self::anchor::{Anchor, plant};
+pub use self::{
+    anchor::AnchorState,
+    verify::{Verdict, verify_file},
+};
+
+use self::chain::{
+    Commitment, Field, Fields, Hash, Head, Link, Opening, Salt, VALUES_ERASED, commit, write_erased,
+};
 use super::{Archive, Lasting, Order, events::Wanted, names, stored};
 use crate::{
     event::{Audited, Event},
@@ -176,6 +186,19 @@ impl Archive {
         .await
     }
 
+    /// Forgets some of what was sought in looks of before a moment. Returns how many looks that were, and the heads of the
+    /// entries that say so.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be written.
+    pub async fn forget_looks(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<(usize, Vec<Head>), StoreError> {
+        self.write(Lasting::Power, move |db| cut_looks(db, before, now)).await
+    }
+
     /// One page of entries.
     ///
     /// # Errors
@@ -282,17 +305,52 @@ pub fn audited(action: &str, head: Head) -> Event {
 }
 
 /// Forgets what was sought in looks of before a moment, a few at a time. Their entries stay.
-pub(super) fn cut_looks(db: &Connection, before: Timestamp, max: usize) -> rusqlite::Result<usize> {
-    let sql = format!("SELECT number FROM audit_looks WHERE at < ?1 ORDER BY number LIMIT {max}");
+fn cut_looks(
+    db: &Connection,
+    before: Timestamp,
+    at: Timestamp,
+) -> rusqlite::Result<(usize, Vec<Head>)> {
+    let sql = format!(
+        "SELECT number FROM audit_looks WHERE at < ?1 ORDER BY number LIMIT {LOOKS_STEP_MAX}"
+    );
     let mut select = db.prepare_cached(&sql)?;
     let numbers: Vec<i64> =
         select.query_map(params![stored(before)], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut erased = Vec::new();
     for number in &numbers {
-        let erase = "DELETE FROM audit_values WHERE number = ?1 AND field = ?2";
-        db.prepare_cached(erase)?.execute(params![number, Field::Subject as i64])?;
         db.prepare_cached("DELETE FROM audit_looks WHERE number = ?1")?.execute(params![number])?;
+        erased.push((unsigned(*number), Fields::of(Field::Subject)));
     }
-    Ok(numbers.len())
+    let actor = Actor::automatic("retention");
+    let heads = erase_values(db, &erased, &NewEntry::new(at, &actor, VALUES_ERASED))?;
+    Ok((numbers.len(), heads))
+}
+
+/// Erases values of entries, which come in their order, and adds the entries that say so, made from this one.
+pub(super) fn erase_values(
+    db: &Connection,
+    wanted: &[(u64, Fields)],
+    entry: &NewEntry,
+) -> rusqlite::Result<Vec<Head>> {
+    let mut erased = Vec::new();
+    for (number, fields) in wanted {
+        let mut gone = Fields::default();
+        for field in fields.iter() {
+            let delete = "DELETE FROM audit_values WHERE number = ?1 AND field = ?2";
+            let place = params![signed(*number), field as i64];
+            if db.prepare_cached(delete)?.execute(place)? > 0 {
+                gone.add(field);
+            }
+        }
+        if gone != Fields::default() {
+            erased.push((*number, gone));
+        }
+    }
+    if erased.is_empty() {
+        return Ok(Vec::new());
+    }
+    let told = |text| append(db, &NewEntry { after: Some(text), ..entry.clone() });
+    write_erased(&erased).into_iter().map(told).collect()
 }
 
 /// Where the chain ends.
@@ -426,6 +484,8 @@ fn unsigned(number: i64) -> u64 {
 /// The action of a look for messages: what was sought is a recipient's matter, and goes when the messages go.
 pub const TRACED: &str = "traced";
 const VALUE_BYTES_MAX: usize = 16 * 1024;
+/// Looks that are forgotten in one step.
+const LOOKS_STEP_MAX: usize = 500;
 
 pub(super) const CREATE: &str = "
 CREATE TABLE audit (number INTEGER PRIMARY KEY, at INTEGER NOT NULL, action TEXT NOT NULL, via TEXT NOT NULL,
@@ -480,7 +540,7 @@ mod tests {
     }
 
     fn verify(entries: &[AuditEntry], known: Head) -> Result<Head, chain::Broken> {
-        let mut verifier = Verifier::new(known);
+        let mut verifier = Verifier::new([known]);
         for entry in entries {
             verifier.follow(&entry.link, entry.hash, &entry.values)?;
         }
@@ -573,10 +633,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn erasing_values_keeps_the_chain_and_tampering_breaks_it() {
+    async fn tampering_breaks_the_chain() {
         for (sql, whole) in [
-            ("DELETE FROM audit_values WHERE number = 2", true),
-            ("DELETE FROM audit_values", true),
+            ("DELETE FROM audit_values WHERE number = 2", false),
+            ("DELETE FROM audit_values", false),
             ("DELETE FROM audit_about; DELETE FROM names", true),
             ("UPDATE audit_values SET value = 'bob' WHERE number = 2 AND field = 1", false),
             ("UPDATE audit_values SET salt = zeroblob(32) WHERE number = 1 AND field = 0", false),

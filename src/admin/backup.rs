@@ -1,0 +1,453 @@
+//! Backups: of a running gate, of one that has stopped, and back again.
+//!
+//! The limits' store is copied first and the archive after it: a change of a record that waits for the audit in the copy of the store
+//! may be in the copy of the archive already, which knows it by its key; the other way round it would be in neither. Texts in the
+//! spool are of transactions that nobody was told are done, so they are no part of a backup.
+
+use super::{Admin, AdminError, subjects::check_remark};
+use crate::{
+    clock::Clock,
+    store::{
+        StoreError,
+        archive::{self, BackupRow, NewEntry, audit::audited, copy_file, prepare_restored},
+        backup::{
+            ARCHIVE, BackupError, DISGUISE, ERASURES, Manifest, Measured, Place, STORE, pack,
+            unpack,
+        },
+        sqlite::{self, GapChoice, Restored},
+        vault::Vault,
+    },
+    types::{Actor, Timestamp},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Where backups go and what belongs to them beside the two databases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupSettings {
+    /// Where a backup goes for which no file is named.
+    pub folder: PathBuf,
+    /// How long a backup is kept.
+    pub keep: Duration,
+    /// The secret that unknown logins are disguised by.
+    pub disguise: PathBuf,
+    /// Who was erased, by keyed hashes.
+    pub erasures: PathBuf,
+}
+
+/// What backups are made of and by.
+pub struct Custody {
+    /// Whoever holds the file of the limits.
+    pub vault: Arc<dyn Vault>,
+    /// Where they go.
+    pub settings: BackupSettings,
+    /// One at a time.
+    pub making: tokio::sync::Mutex<()>,
+}
+
+/// A backup that is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackupRequest {
+    /// The file, by its whole path; none: one with the time in its name, in the folder for backups.
+    pub file: Option<PathBuf>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// A backup that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BackupView {
+    /// The file.
+    pub file: String,
+    /// When it was finished.
+    pub made: Timestamp,
+    /// Its octets.
+    pub bytes: u64,
+    /// Its SHA-256.
+    pub sha256: String,
+    /// Until when it is kept; whoever put it elsewhere than into the folder for backups deletes it then.
+    pub expires: Timestamp,
+}
+
+/// Makes a backup of the running gate.
+///
+/// # Errors
+/// [`AdminError::Invalid`] if the file cannot be named so, [`AdminError::Conflict`] if there is one already or a backup is being
+/// made, [`AdminError::Store`] if something cannot be read or written.
+pub async fn backup(
+    admin: &Admin,
+    request: &BackupRequest,
+    actor: &Actor,
+) -> Result<BackupView, AdminError> {
+    let custody = &admin.custody;
+    let reason = check_remark(request.reason.as_deref())?.to_owned();
+    let Ok(_one_at_a_time) = custody.making.try_lock() else {
+        return Err(AdminError::Conflict("a backup is being made".into()));
+    };
+    let target = target_of(&custody.settings, request.file.as_deref(), admin.utc())?;
+    let parts = Parts::beside(&target);
+    let copied = async {
+        custody.vault.copy_to(parts.store.clone()).await?;
+        Ok::<_, AdminError>(admin.archive.copy_to(parts.archive.clone()).await?.to_string())
+    };
+    let head = copied.await?;
+    let (made, settings) = (admin.utc(), custody.settings.clone());
+    let packing = tokio::task::spawn_blocking(move || {
+        let packed = pack(&target, (made, false), head, &parts.places(&settings));
+        packed.map(|whole| (target, whole))
+    });
+    let (target, whole) = packing.await.map_err(|error| lost(&error))?.map_err(of_backup)?;
+    let view = view_of(&target, made, &whole, custody.settings.keep);
+    let (row, entry) = note_of(&view, &reason, actor);
+    let head = admin.archive.note_backup(row, entry).await?;
+    admin.tell(&audited(MADE, head));
+    tracing::info!(file = view.file, bytes = view.bytes, sha256 = view.sha256, "a backup was made");
+    Ok(view)
+}
+
+/// The backups that are kept, the newest first.
+///
+/// # Errors
+/// [`AdminError::Store`] if the archive does not answer.
+pub async fn backups(admin: &Admin) -> Result<Vec<BackupView>, AdminError> {
+    let rows = admin.archive.backups(admin.utc()).await?;
+    let view = |row: BackupRow| BackupView {
+        file: row.file,
+        made: row.at,
+        bytes: row.bytes,
+        sha256: row.sha256,
+        expires: row.expires,
+    };
+    Ok(rows.into_iter().map(view).collect())
+}
+
+/// The files of a gate that does not run.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// The limits' store.
+    pub store: sqlite::Settings,
+    /// The archive.
+    pub archive: archive::Settings,
+    /// The rest.
+    pub backups: BackupSettings,
+}
+
+/// Makes a backup of a gate that does not run. After the last one none starts on these files again, because another may go on from
+/// the backup.
+///
+/// # Errors
+/// As [`backup`]; [`AdminError::Store`] if a gate runs on the files.
+pub async fn backup_files(
+    files: &Files,
+    request: &BackupRequest,
+    is_last: bool,
+    actor: &Actor,
+) -> Result<BackupView, AdminError> {
+    let reason = check_remark(request.reason.as_deref())?.to_owned();
+    let opened = sqlite::open(&files.store)?;
+    let made = Clock::start(Timestamp::EPOCH).utc();
+    let target = target_of(&files.backups, request.file.as_deref(), made)?;
+    let parts = Parts::beside(&target);
+    opened.copy_to(&parts.store)?;
+    let head = copy_file(&files.archive.path, &parts.archive)?.to_string();
+    let whole = pack(&target, (made, is_last), head, &parts.places(&files.backups));
+    let whole = whole.map_err(of_backup)?;
+    if is_last {
+        opened.hand_over(made)?;
+    }
+    let view = view_of(&target, made, &whole, files.backups.keep);
+    let (row, mut entry) = note_of(&view, &reason, actor);
+    if is_last {
+        entry.action = HANDED_OVER.into();
+    }
+    let archive = archive::open(&files.archive)?;
+    archive.note_backup(row, entry).await?;
+    archive.close().await;
+    Ok(view)
+}
+
+/// What was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RestoredView {
+    /// When the backup was made.
+    pub made: Timestamp,
+    /// True if nothing was sent after it.
+    pub last: bool,
+    /// A window of length W is full until W after this moment; none: no window is full for what came after the backup.
+    pub full_until: Option<Timestamp>,
+    /// Where the audit ends.
+    pub audit: String,
+}
+
+/// Restores a backup to files that are not there yet.
+///
+/// # Errors
+/// [`AdminError::Conflict`] if one of the files is there, [`AdminError::Invalid`] if the backup is none, truncated or altered,
+/// [`AdminError::Store`] if something cannot be written. Nothing is left of a restoration that failed.
+pub fn restore(
+    files: &Files,
+    backup: &Path,
+    (gap, reason): (GapChoice, Option<&str>),
+    actor: &Actor,
+) -> Result<RestoredView, AdminError> {
+    let reason = check_remark(reason)?;
+    if gap == GapChoice::Ignored && reason.is_empty() {
+        return Err(AdminError::Invalid("to ignore the gap, a reason is needed".into()));
+    }
+    check_vacant(files)?;
+    let draft = Draft::beside(files);
+    for path in [&files.store.path, &files.archive.path] {
+        make_folder(path.parent().unwrap_or(Path::new(".")))?;
+    }
+    let manifest = unpack(backup, &draft.places()).map_err(of_backup)?;
+    for (name, path) in [(STORE, &draft.store), (ARCHIVE, &draft.archive)] {
+        if !path.exists() {
+            return Err(AdminError::Invalid(format!("the backup has no {name}")));
+        }
+    }
+    // A gate that stopped before its last backup, and does not start again, has sent nothing since.
+    let choice = if manifest.last { GapChoice::Ignored } else { gap };
+    let wall = Clock::start(Timestamp::EPOCH).utc();
+    let store = sqlite::Settings { path: draft.store.clone(), ..files.store.clone() };
+    let restored = Restored::prepare(&store, choice, wall)?;
+    let entry = entry_of(&manifest, (gap, restored), reason, wall, actor);
+    let head = prepare_restored(&draft.archive, &files.archive.path, &entry)?;
+    draft.put_in_place(files)?;
+    Ok(RestoredView {
+        made: manifest.made,
+        last: manifest.last,
+        full_until: restored.full_until,
+        audit: head.to_string(),
+    })
+}
+
+fn entry_of(
+    manifest: &Manifest,
+    (gap, restored): (GapChoice, Restored),
+    reason: &str,
+    at: Timestamp,
+    actor: &Actor,
+) -> NewEntry {
+    let mut entry = NewEntry::new(at, actor, RESTORED);
+    let gap = match (manifest.last, gap, restored.full_until) {
+        (true, ..) => "it was the last backup".to_owned(),
+        (false, _, Some(until)) => {
+            format!("a window of length W is full until W after {until}")
+        }
+        (false, ..) => "the gap is ignored: up to twice a limit may have been sent".to_owned(),
+    };
+    entry.before = Some(format!("audit {}", manifest.audit));
+    entry.after = Some(format!("backup of {}; {gap}", manifest.made));
+    entry.reason = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
+    entry
+}
+
+fn check_vacant(files: &Files) -> Result<(), AdminError> {
+    for path in [&files.store.path, &files.archive.path] {
+        for ending in ["", "-wal", "-journal"] {
+            let path = with_ending(path, ending);
+            if path.exists() {
+                let text = format!(
+                    "{} is there, and nothing is overwritten: move it away first",
+                    path.display()
+                );
+                return Err(AdminError::Conflict(text));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The parts on their way out of a backup. What is left of them goes when it is dropped.
+struct Draft {
+    store: PathBuf,
+    archive: PathBuf,
+    disguise: PathBuf,
+    erasures: PathBuf,
+}
+
+impl Draft {
+    fn beside(files: &Files) -> Self {
+        let draft = Self {
+            store: with_ending(&files.store.path, DRAFT),
+            archive: with_ending(&files.archive.path, DRAFT),
+            disguise: with_ending(&files.backups.disguise, DRAFT),
+            erasures: with_ending(&files.backups.erasures, DRAFT),
+        };
+        draft.clear();
+        draft
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let places = [
+            (STORE, &self.store),
+            (ARCHIVE, &self.archive),
+            (DISGUISE, &self.disguise),
+            (ERASURES, &self.erasures),
+        ];
+        places.map(|(name, path)| Place { name, path: path.clone() }).into()
+    }
+
+    /// The store last: until it is there no gate takes these files for its own.
+    fn put_in_place(&self, files: &Files) -> Result<(), AdminError> {
+        if self.disguise.exists() && !files.backups.disguise.exists() {
+            rename(&self.disguise, &files.backups.disguise)?;
+        }
+        rename(&self.archive, &files.archive.path)?;
+        rename(&self.store, &files.store.path)
+    }
+
+    fn clear(&self) {
+        for path in [&self.store, &self.archive, &self.disguise, &self.erasures] {
+            for ending in ["", "-wal", "-shm", "-journal"] {
+                // Most are not there.
+                let _ = fs::remove_file(with_ending(path, ending));
+            }
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// The parts on their way into a backup, which go when that is done.
+struct Parts {
+    store: PathBuf,
+    archive: PathBuf,
+}
+
+impl Parts {
+    fn beside(target: &Path) -> Self {
+        let parts = Self {
+            store: with_ending(target, ".store-part"),
+            archive: with_ending(target, ".archive-part"),
+        };
+        parts.clear();
+        parts
+    }
+
+    fn places(&self, settings: &BackupSettings) -> Vec<Place> {
+        let place = |name, path: &Path| Place { name, path: path.to_owned() };
+        let mut places = vec![place(STORE, &self.store), place(ARCHIVE, &self.archive)];
+        for (name, path) in [(DISGUISE, &settings.disguise), (ERASURES, &settings.erasures)] {
+            if path.exists() {
+                places.push(place(name, path));
+            }
+        }
+        places
+    }
+
+    fn clear(&self) {
+        for path in [&self.store, &self.archive] {
+            for ending in ["", "-wal", "-shm", "-journal"] {
+                // Most are not there.
+                let _ = fs::remove_file(with_ending(path, ending));
+            }
+        }
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn target_of(
+    settings: &BackupSettings,
+    wanted: Option<&Path>,
+    now: Timestamp,
+) -> Result<PathBuf, AdminError> {
+    let target = if let Some(file) = wanted {
+        file.to_owned()
+    } else {
+        make_folder(&settings.folder)?;
+        let time = now.to_string().replace(':', "");
+        settings.folder.join(format!("tollgate-{time}.tar"))
+    };
+    if !target.is_absolute() && wanted.is_some() {
+        return Err(AdminError::Invalid(format!("{} is no whole path", target.display())));
+    }
+    if target.exists() {
+        let text = format!("{} is there, and nothing is overwritten", target.display());
+        return Err(AdminError::Conflict(text));
+    }
+    if !target.parent().is_some_and(Path::is_dir) {
+        return Err(AdminError::Invalid(format!("there is no folder for {}", target.display())));
+    }
+    Ok(target)
+}
+
+fn make_folder(folder: &Path) -> Result<(), AdminError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| unavailable(folder, &error))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), AdminError> {
+    let moved = fs::rename(from, to)
+        .and_then(|()| fs::File::open(to.parent().unwrap_or(Path::new(".")))?.sync_all());
+    moved.map_err(|error| unavailable(to, &error))
+}
+
+fn unavailable(path: &Path, error: &std::io::Error) -> AdminError {
+    AdminError::Store(StoreError::Unavailable(format!("{}: {error}", path.display())))
+}
+
+fn lost(error: &tokio::task::JoinError) -> AdminError {
+    AdminError::Store(StoreError::Unavailable(error.to_string()))
+}
+
+fn of_backup(error: BackupError) -> AdminError {
+    match error {
+        BackupError::Io { path, source } => unavailable(&path, &source),
+        other => AdminError::Invalid(format!("the backup cannot be used: {other}")),
+    }
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+fn view_of(target: &Path, made: Timestamp, whole: &Measured, keep: Duration) -> BackupView {
+    BackupView {
+        file: target.display().to_string(),
+        made,
+        bytes: whole.bytes,
+        sha256: whole.sha256.clone(),
+        expires: made + keep,
+    }
+}
+
+fn note_of(view: &BackupView, reason: &str, actor: &Actor) -> (BackupRow, NewEntry) {
+    let row = BackupRow {
+        at: view.made,
+        file: view.file.clone(),
+        sha256: view.sha256.clone(),
+        bytes: view.bytes,
+        expires: view.expires,
+    };
+    let mut entry = NewEntry::new(view.made, actor, MADE);
+    entry.after = Some(format!("{} SHA-256 {}", view.file, view.sha256));
+    entry.reason = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
+    (row, entry)
+}
+
+/// What the audit calls a backup.
+const MADE: &str = "backup-made";
+/// The same of the last one.
+const HANDED_OVER: &str = "handed-over";
+/// What it calls its own coming back.
+const RESTORED: &str = "restored";
+const DRAFT: &str = ".restoring";
