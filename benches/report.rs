@@ -198,6 +198,8 @@ fn admin_of(archive: Archive) -> Admin {
     let custody = admin::Custody {
         vault: store.clone(),
         settings: config.backups,
+        conduct: config.conduct,
+        waiting: Box::new(|| 0),
         making: tokio::sync::Mutex::default(),
     };
     Admin {

@@ -51,8 +51,9 @@ use crate::{
     types::{Actor, Secret, Via},
     watch::{
         self as watchers, Auditor, Availability, Backlog, BlocklistDesk, BlocklistSetup,
-        BlocklistView, Blocklists, Collector, Courier, CourierGround, Egress, MailboxRounds,
-        Outfit, Post, Reaction, Reports, Retention, Scribe, Siren, Suspensions, Vitals,
+        BlocklistView, Blocklists, Collector, Courier, CourierGround, Departures, Egress,
+        MailboxRounds, Outfit, Post, Reaction, Reports, Retention, Scribe, Siren, Suspensions,
+        Vitals,
     },
 };
 use arc_swap::ArcSwap;
@@ -205,7 +206,7 @@ impl App {
         let (ear, collector) = watchers::collector(archive.clone(), clock.clone(), lines, book);
         let backlog = ear.backlog();
         let (siren_ear, siren) = watchers::siren();
-        let mut listeners = telemetry.listeners(&clock);
+        let mut listeners = telemetry.listeners(&clock, archive.subject_key());
         listeners.push(siren_ear);
         listeners.push(Box::new(ear));
         let events = Events::new(listeners);
@@ -402,6 +403,7 @@ impl App {
         };
         spawn(vital, "audit", auditor.run());
         let retention = Retention {
+            vault: self.store.clone(),
             archive: self.archive.clone(),
             keep: self.keep.clone(),
             clock: gate.clock.clone(),
@@ -528,6 +530,11 @@ impl App {
         let custody = Custody {
             vault: self.store.clone(),
             settings: self.config.backups.clone(),
+            conduct: self.config.conduct,
+            waiting: {
+                let backlog = self.backlog.clone();
+                Box::new(move || backlog.waiting().0)
+            },
             making: tokio::sync::Mutex::default(),
         };
         let admin = Admin {
@@ -552,6 +559,8 @@ impl App {
         self.start_reports(vital, &admin);
         let rounds = MailboxRounds { admin: admin.clone(), metrics: self.telemetry.metrics() };
         spawn(vital, "storage", rounds.run());
+        let departures = Departures { admin: admin.clone() };
+        spawn(vital, "departures", departures.run());
         self.start_api(vital, &admin)?;
         let path = &self.config.http.control;
         let socket =

@@ -62,6 +62,8 @@ pub enum Event {
     Complaint(Box<Complaint>),
     /// What was kept long enough left the archive.
     Forgotten(Forgotten),
+    /// An account was erased; whoever remembers it forgets it.
+    AccountErased(AccountErased),
     /// An entry was added to the audit.
     Audited(Audited),
     /// A next hop became usable again.
@@ -171,6 +173,7 @@ impl Event {
             Self::TokenRefused(_) => "token-refused",
             Self::Complaint(_) => "complaint",
             Self::Forgotten(_) => "forgotten",
+            Self::AccountErased(_) => "account-erased",
             Self::Audited(_) => "audited",
             Self::NextHopUp(_) => "next-hop-up",
             Self::NextHopDown(_) => "next-hop-down",
@@ -841,6 +844,13 @@ impl Attribution {
             Self::Operator => "operator",
         }
     }
+}
+
+/// An account that was erased. Its name goes to whoever forgets it, and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountErased {
+    /// The account.
+    pub account: AccountId,
 }
 
 /// What left the archive.

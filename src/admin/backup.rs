@@ -4,15 +4,22 @@
 //! may be in the copy of the archive already, which knows it by its key; the other way round it would be in neither. Texts in the
 //! spool are of transactions that nobody was told are done, so they are no part of a backup.
 
-use super::{Admin, AdminError, subjects::check_remark};
+use super::{
+    Admin, AdminError, ConductSettings,
+    privacy::{erase_again, note_in_file, read_file},
+    subjects::check_remark,
+};
 use crate::{
     clock::Clock,
+    event::Events,
     store::{
         StoreError,
-        archive::{self, BackupRow, NewEntry, audit::audited, copy_file, prepare_restored},
+        archive::{
+            self, BackupRow, Erasure, NewEntry, audit::audited, copy_file, prepare_restored,
+        },
         backup::{
             ARCHIVE, BackupError, DISGUISE, ERASURES, Manifest, Measured, Place, STORE, pack,
-            unpack,
+            read_manifest, unpack,
         },
         sqlite::{self, GapChoice, Restored},
         vault::Vault,
@@ -47,6 +54,10 @@ pub struct Custody {
     pub vault: Arc<dyn Vault>,
     /// Where they go.
     pub settings: BackupSettings,
+    /// How long offences count, and who leaves is kept.
+    pub conduct: ConductSettings,
+    /// How many events wait to be written to the archive.
+    pub waiting: Box<dyn Fn() -> u64 + Send + Sync>,
     /// One at a time.
     pub making: tokio::sync::Mutex<()>,
 }
@@ -110,6 +121,28 @@ pub async fn backup(
     admin.tell(&audited(MADE, head));
     tracing::info!(file = view.file, bytes = view.bytes, sha256 = view.sha256, "a backup was made");
     Ok(view)
+}
+
+/// Deletes the backups in the folder for them that were kept long enough; returns how many.
+///
+/// # Errors
+/// [`AdminError::Store`] if the folder cannot be read.
+pub fn delete_old_backups(settings: &BackupSettings, now: Timestamp) -> Result<usize, AdminError> {
+    let entries = match fs::read_dir(&settings.folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(unavailable(&settings.folder, &error)),
+    };
+    let mut deleted = 0;
+    for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
+        // What is no backup of ours is left alone.
+        let Ok(manifest) = read_manifest(&path) else { continue };
+        if manifest.made + settings.keep <= now {
+            fs::remove_file(&path).map_err(|error| unavailable(&path, &error))?;
+            deleted += 1;
+        }
+    }
+    Ok(deleted)
 }
 
 /// The backups that are kept, the newest first.
@@ -184,6 +217,8 @@ pub struct RestoredView {
     pub full_until: Option<Timestamp>,
     /// Where the audit ends.
     pub audit: String,
+    /// Accounts that were erased after the backup, and again now.
+    pub erased_again: usize,
 }
 
 /// Restores a backup to files that are not there yet.
@@ -191,10 +226,10 @@ pub struct RestoredView {
 /// # Errors
 /// [`AdminError::Conflict`] if one of the files is there, [`AdminError::Invalid`] if the backup is none, truncated or altered,
 /// [`AdminError::Store`] if something cannot be written. Nothing is left of a restoration that failed.
-pub fn restore(
+pub async fn restore(
     files: &Files,
     backup: &Path,
-    (gap, reason): (GapChoice, Option<&str>),
+    (gap, reason, later): (GapChoice, Option<&str>, &[PathBuf]),
     actor: &Actor,
 ) -> Result<RestoredView, AdminError> {
     let reason = check_remark(reason)?;
@@ -216,16 +251,62 @@ pub fn restore(
     let choice = if manifest.last { GapChoice::Ignored } else { gap };
     let wall = Clock::start(Timestamp::EPOCH).utc();
     let store = sqlite::Settings { path: draft.store.clone(), ..files.store.clone() };
+    let erasures = gather_erasures(files, &draft, later)?;
+    let erased = erase_in(&store, &draft, &erasures, wall).await?;
     let restored = Restored::prepare(&store, choice, wall)?;
-    let entry = entry_of(&manifest, (gap, restored), reason, wall, actor);
+    let mut entry = entry_of(&manifest, (gap, restored), reason, wall, actor);
+    if erased > 0 {
+        entry.evidence = Some(format!("{erased} accounts were erased again"));
+    }
     let head = prepare_restored(&draft.archive, &files.archive.path, &entry)?;
+    note_in_file(&files.backups.erasures, &erasures)?;
     draft.put_in_place(files)?;
     Ok(RestoredView {
+        erased_again: erased,
         made: manifest.made,
         last: manifest.last,
         full_until: restored.full_until,
         audit: head.to_string(),
     })
+}
+
+/// Who was erased: as the backup knows, as is noted where the files go, and as further files say.
+fn gather_erasures(
+    files: &Files,
+    draft: &Draft,
+    later: &[PathBuf],
+) -> Result<Vec<Erasure>, AdminError> {
+    let mut erasures = Vec::new();
+    for path in later {
+        if !path.exists() {
+            return Err(AdminError::Invalid(format!("there is no {}", path.display())));
+        }
+    }
+    let places = [&draft.erasures, &files.backups.erasures];
+    for path in places.into_iter().chain(later) {
+        erasures.extend(read_file(path)?);
+    }
+    Ok(erasures)
+}
+
+/// Erases in what came out of a backup whoever was erased since.
+async fn erase_in(
+    store: &sqlite::Settings,
+    draft: &Draft,
+    erasures: &[Erasure],
+    now: Timestamp,
+) -> Result<usize, AdminError> {
+    if erasures.is_empty() {
+        return Ok(0);
+    }
+    let opened = sqlite::open(store)?;
+    let clock = Clock::start(opened.high_water());
+    let vault = opened.start(&clock, Events::default())?;
+    let archive = archive::open(&archive::Settings { path: draft.archive.clone() })?;
+    let erased = erase_again(&*vault, &archive, erasures, now).await;
+    archive.close().await;
+    vault.close().await?;
+    erased
 }
 
 fn entry_of(
@@ -306,7 +387,7 @@ impl Draft {
 
     fn clear(&self) {
         for path in [&self.store, &self.archive, &self.disguise, &self.erasures] {
-            for ending in ["", "-wal", "-shm", "-journal"] {
+            for ending in ["", "-wal", "-shm", "-journal", ".head", ".lock"] {
                 // Most are not there.
                 let _ = fs::remove_file(with_ending(path, ending));
             }

@@ -1,8 +1,8 @@
 //! A gate without a network for the tests of `admin`, `http` and `cli`: the store in memory, one plan, recorded events.
 
 use super::{
-    Admin, BackupSettings, Bell, CheckedList, Custody, Health, ListingsView, Lookout,
-    NextHopHealth, Readiness, SinkTest, SourceSettings, StorageDesk, StorageSettings,
+    Admin, BackupSettings, Bell, CheckedList, ConductSettings, Custody, Health, ListingsView,
+    Lookout, NextHopHealth, Readiness, SinkTest, SourceSettings, StorageDesk, StorageSettings,
 };
 use crate::{
     clock::Clock,
@@ -52,6 +52,12 @@ pub(crate) fn gate() -> Gate {
             disguise: folder.path().join("login-disguise"),
             erasures: folder.path().join("erasures"),
         },
+        conduct: ConductSettings {
+            keep_offences: Duration::from_secs(365 * 86_400),
+            repeated: 3,
+            keep_closed: Duration::from_secs(30 * 86_400),
+        },
+        waiting: Box::new(|| 0),
         making: tokio::sync::Mutex::default(),
     };
     let admin = Admin {

@@ -20,7 +20,9 @@ mod explain;
 pub(crate) mod fixture;
 mod list;
 mod listings;
+mod offences;
 mod plans;
+mod privacy;
 mod report;
 mod spec;
 mod standings;
@@ -45,7 +47,7 @@ pub use availability::{
 };
 pub use backup::{
     BackupRequest, BackupSettings, BackupView, Custody, Files, RestoredView, backup, backup_files,
-    backups, restore,
+    backups, delete_old_backups, restore,
 };
 pub use board::{FLAGGED_MAX, Flagged, Nearest, SUSPENDED_MAX, flagged, nearest, suspended};
 pub use cases::{CaseView, SampleView, SignalView, case, case_of};
@@ -63,7 +65,15 @@ pub use listings::{
     CheckView, CheckedList, ListHealth, ListUse, ListView, ListingView, ListingsView, Lookout,
     RowState, SubjectListings, check_listings, listings, listings_of,
 };
+pub use offences::{
+    ClosingView, ConductSettings, OffencesView, close, closings, erase_closed, offences, stay,
+    tenant_named, withdraw_offence,
+};
 pub use plans::{PlanView, plans};
+pub use privacy::{
+    Disclosure, EraseRequest, ErasedView, ExportRequest, ExportView, HoldView, PrivacyRequest,
+    erase, export, finish_erasures, hold, holds, release,
+};
 pub use report::{
     AccountLine, DayLine, DomainLine, Gap, NetworkLine, PeakView, REPORT_PAGE_MAX, ReportHead,
     ReportPage, SuspensionLine, TenantDocument, TenantReport, csv_heading, csv_rows,

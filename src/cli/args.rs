@@ -84,6 +84,26 @@ pub(super) enum Command {
         #[command(flatten)]
         gate: Gate,
     },
+    /// Hand out, erase and hold what is stored about somebody
+    Privacy {
+        #[command(subcommand)]
+        command: PrivacyCommand,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Show what spoke against the accounts of a tenant, and whether it should be cancelled
+    Offences {
+        /// The tenant
+        tenant: TenantId,
+        /// That this offence was a mistake; it counts no more
+        #[arg(long, value_name = "NUMBER", requires = "reason")]
+        withdraw: Option<i64>,
+        /// Why it was a mistake
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        gate: Gate,
+    },
     /// Show how much of a month mail could flow, beside what was promised
     Availability {
         /// The month, such as 2026-11; the present one if left out
@@ -357,6 +377,17 @@ pub(super) enum AccountCommand {
         #[arg(long)]
         reason: String,
     },
+    /// Let an account leave: suspended now, and erased after privacy.keep_closed
+    Close {
+        /// The account
+        account: AccountId,
+        /// Why; it is kept and shown
+        #[arg(long)]
+        reason: String,
+        /// It stays after all: nothing is erased; lift the suspension with "resume"
+        #[arg(long)]
+        undo: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -397,6 +428,17 @@ pub(super) enum TenantCommand {
         /// Why; it is kept and shown
         #[arg(long)]
         reason: String,
+    },
+    /// Let a tenant with its accounts leave: suspended now, and erased after privacy.keep_closed
+    Close {
+        /// The tenant
+        tenant: TenantId,
+        /// Why; it is kept and shown
+        #[arg(long)]
+        reason: String,
+        /// It stays after all: nothing is erased; lift the suspension with "resume"
+        #[arg(long)]
+        undo: bool,
     },
 }
 
@@ -602,6 +644,84 @@ pub(super) struct ComplaintArgs {
     pub(super) note: Option<String>,
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum PrivacyCommand {
+    /// Write all that is stored about an account or a tenant to a file, as JSON
+    Export {
+        #[command(flatten)]
+        whom: Whom,
+        /// The file; it must not be there
+        file: PathBuf,
+        /// Why, such as the date of the request
+        #[arg(long)]
+        reason: String,
+    },
+    /// Erase an account: all that names it goes; windows and a suspension stay under a keyed hash until they are over
+    Erase {
+        /// The account
+        account: AccountId,
+        /// Why; it is kept, so it must not name the account
+        #[arg(long)]
+        reason: String,
+        /// That it is meant: it cannot be taken back
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Place a legal hold: nothing is erased until it is released
+    Hold {
+        #[command(flatten)]
+        whom: Whom,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+    /// Release a legal hold
+    Release {
+        #[command(flatten)]
+        whom: Whom,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+    /// List legal holds
+    Holds,
+    /// Write what is stored of a period to a file, for an authority; the audit has what was handed out to whom
+    Disclose {
+        #[command(flatten)]
+        whom: Whom,
+        /// The file; it must not be there
+        file: PathBuf,
+        /// Which authority
+        #[arg(long)]
+        authority: String,
+        /// The reference of its order
+        #[arg(long)]
+        reference: String,
+        /// Who releases it
+        #[arg(long, value_name = "NAME")]
+        released_by: String,
+        /// From then on
+        #[arg(long, value_name = "TIME")]
+        since: Since,
+        /// Until before then
+        #[arg(long, value_name = "TIME")]
+        until: Since,
+        /// On what ground
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// An account or a tenant.
+#[derive(Debug, clap::Args)]
+pub(super) struct Whom {
+    /// The account, or with --tenant the tenant
+    pub(super) name: String,
+    /// It is a tenant
+    #[arg(long)]
+    pub(super) tenant: bool,
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct BackupArgs {
     /// Where to; a file in the folder for backups if left out
@@ -625,6 +745,9 @@ pub(super) struct RestoreArgs {
     /// left it; "ignore": the windows of then, so that up to twice a limit may go out
     #[arg(long, value_enum, default_value_t = Gap::Full)]
     pub(super) gap: Gap,
+    /// A list of accounts that were erased after the backup, such as the "erasures" of a newer one; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(super) erasures: Vec<PathBuf>,
     /// Why; it is kept and shown, and needed to ignore the gap
     #[arg(long)]
     pub(super) reason: Option<String>,

@@ -59,9 +59,8 @@ pub(super) fn restore(wanted: &RestoreArgs, gate: &Gate) -> Result<(), CliError>
         Gap::Full => GapChoice::Full,
         Gap::Ignore => GapChoice::Ignored,
     };
-    let how = (gap, wanted.reason.as_deref());
-    let restored = admin::restore(&files, &wanted.file, how, &actor());
-    let restored = restored.map_err(|error| failed(&error))?;
+    let how = (gap, wanted.reason.as_deref(), wanted.erasures.as_slice());
+    let restored = wait(admin::restore(&files, &wanted.file, how, &actor()))?;
     Remote::new(gate)?.print(&restored, restored_text)
 }
 
@@ -78,6 +77,7 @@ fn restored_text(restored: &RestoredView) -> String {
     };
     facts.row(["windows".into(), windows]);
     facts.row(["audit".into(), restored.audit.clone()]);
+    facts.row(["erased again".into(), restored.erased_again.to_string()]);
     facts.render("")
 }
 

@@ -15,6 +15,7 @@ mod complaint;
 mod links;
 pub(crate) mod output;
 mod passwd;
+mod privacy;
 mod remote;
 mod report;
 mod simulate;
@@ -57,6 +58,10 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Tenant { command, gate } => remote::tenant(command, &gate),
         Command::Backup { wanted, gate } => backup::backup(wanted, &gate),
         Command::Restore { wanted, gate } => backup::restore(&wanted, &gate),
+        Command::Privacy { command, gate } => privacy::run(command, &gate),
+        Command::Offences { tenant, withdraw, reason, gate } => {
+            privacy::offences(&tenant, withdraw.zip(reason), &gate)
+        }
         Command::Availability { month, gate } => availability::availability(month, &gate),
         Command::Maintenance { command, gate } => availability::maintenance(command, &gate),
         Command::Blocklist { command, gate } => blocklist::run(command, &gate),

@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     admin::{
-        Changes, Explanation, LimitView, PAGE_MAX, Page, PasswordView, PlanSource, ReductionView,
-        Release, Remark, StandingView, State, StorageView, SubjectUsage, SubjectView, TenantSource,
-        TokenMade, TokenRequest, TokenView, Why,
+        Changes, ClosingView, Explanation, LimitView, PAGE_MAX, Page, PasswordView, PlanSource,
+        ReductionView, Release, Remark, StandingView, State, StorageView, SubjectUsage,
+        SubjectView, TenantSource, TokenMade, TokenRequest, TokenView, Why,
     },
     rules::limits::Mode,
     types::{AccountId, ClientIp, Timestamp},
@@ -37,6 +37,12 @@ pub(super) fn account(command: AccountCommand, gate: &Gate) -> Result<(), CliErr
         AccountCommand::Resume { account, release } => {
             remote.act(&path_of("accounts", account.as_str()), "resume", &Release::from(release))
         }
+        AccountCommand::Close { account, reason, undo } => {
+            let action = if undo { "stay" } else { "close" };
+            let path = format!("{}/{action}", path_of("accounts", account.as_str()));
+            let view: ClosingView = remote.client.send(Method::POST, &path, &Why { reason })?;
+            remote.print(&view, closing_text)
+        }
         AccountCommand::Cancel { account, reason } => {
             remote.act(&path_of("accounts", account.as_str()), "cancel", &Why { reason })
         }
@@ -57,6 +63,12 @@ pub(super) fn tenant(command: TenantCommand, gate: &Gate) -> Result<(), CliError
         }
         TenantCommand::Resume { tenant, release } => {
             remote.act(&path_of("tenants", tenant.as_str()), "resume", &Release::from(release))
+        }
+        TenantCommand::Close { tenant, reason, undo } => {
+            let action = if undo { "stay" } else { "close" };
+            let path = format!("{}/{action}", path_of("tenants", tenant.as_str()));
+            let view: ClosingView = remote.client.send(Method::POST, &path, &Why { reason })?;
+            remote.print(&view, closing_text)
         }
         TenantCommand::Cancel { tenant, reason } => {
             remote.act(&path_of("tenants", tenant.as_str()), "cancel", &Why { reason })
@@ -131,6 +143,13 @@ fn tokens_table(tokens: &[TokenView]) -> String {
         ]);
     }
     table.render("")
+}
+
+fn closing_text(view: &ClosingView) -> String {
+    match view.due {
+        Some(due) => format!("{}: suspended, erased after {}\n", view.subject, at_text(due)),
+        None => format!("{}: stays\n", view.subject),
+    }
 }
 
 fn path_of(kind: &str, name: &str) -> String {

@@ -10,12 +10,12 @@ use super::{
     parties::{self, Parties},
     redis, scan, spam as signals, storage,
     written::{
-        self, Api, Archive, Auth, Backup, File, Given, OrNone, Parsed, Reports, Section, Server,
-        Session, Spool, Store, Tls,
+        self, Api, Archive, Auth, Backup, File, Given, Offences, OrNone, Parsed, Privacy, Reports,
+        Section, Server, Session, Spool, Store, Tls,
     },
 };
 use crate::{
-    admin::BackupSettings,
+    admin::{BackupSettings, ConductSettings},
     auth,
     intake::{ListenerKind, ListenerSettings},
     message, net,
@@ -27,7 +27,7 @@ use crate::{
     smtp::server::Mechanism,
     spool,
     store::{archive, sqlite},
-    telemetry,
+    telemetry::{self, LogRecipients},
     types::{AccountId, ByteCount, Domain, Span},
     watch::{Letters, ReportLetters},
 };
@@ -71,7 +71,10 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let egress = next_hop.egress();
     let store = check_store(root, &file.store, &server.state_dir, &parties);
     let redis = redis::check(root, &file.store, &parties, session_limits.transaction_time_max);
-    let (archive, keep) = check_archive(root, &file.archive, &server.state_dir);
+    let (conduct, keep_audit, recipients) = check_conduct(root, &file.privacy, &file.offences);
+    let keep_offences = conduct.keep_offences;
+    let (archive, keep) =
+        check_archive(root, &file.archive, &server.state_dir, (keep_audit, keep_offences));
     let alerts = alerts::check(root, &file.alerts, &server.hostname);
     let reports = check_reports(root, &file.reports, &server.hostname);
     let sla = check_sla(root, &file.sla, &reports.zone);
@@ -79,7 +82,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     let standings = signals::check_suspension(root, &file.suspension);
     let shut = signals::check_shut(root, &file.suspension, &server.contact);
     Config {
-        log: check_log(root, file),
+        log: telemetry::Settings { recipients, ..check_log(root, file) },
         http: check_http(root, file, &server.state_dir),
         api: check_api(root, &file.api, tls.is_some()),
         spool: check_spool(root, &file.spool, &server.state_dir),
@@ -99,6 +102,7 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
         store,
         redis,
         archive,
+        conduct,
         backups: check_backup(root, &file.backup, &server.state_dir),
         scan,
         storage: storage::check(root, &file.storage),
@@ -231,6 +235,7 @@ fn check_log(root: &mut At<'_>, file: &File) -> telemetry::Settings {
             0..=1_000_000,
         ),
         file: at.value("file", &s.file),
+        recipients: LogRecipients::default(),
     }
 }
 
@@ -542,6 +547,7 @@ fn check_archive(
     root: &mut At<'_>,
     section: &Section<Archive>,
     state_dir: &Path,
+    (audit, offences): (Duration, Duration),
 ) -> (archive::Settings, archive::Keep) {
     let mut at = root.inside("archive");
     let s = at.open(section);
@@ -550,7 +556,26 @@ fn check_archive(
     let times = Span::from_secs(1)..=days(3_660);
     let events = at.within("keep_events", &s.keep_events, days(30), times.clone()).length();
     let usage = at.within("keep_usage", &s.keep_usage, days(1_100), times).length();
-    (settings, archive::Keep { events, usage })
+    (settings, archive::Keep { events, usage, audit, offences })
+}
+
+fn check_conduct(
+    root: &mut At<'_>,
+    privacy: &Section<Privacy>,
+    offences: &Section<Offences>,
+) -> (ConductSettings, Duration, LogRecipients) {
+    let day = |n: u64| Span::from_secs(n * 86_400);
+    let times = Span::from_secs(1)..=day(36_600);
+    let mut at = root.inside("privacy");
+    let s = at.open(privacy);
+    let audit = at.within("keep_audit", &s.keep_audit, day(1_826), times.clone()).length();
+    let keep_closed = at.within("keep_closed", &s.keep_closed, day(30), times.clone()).length();
+    let recipients = at.or("log_recipients", &s.log_recipients, LogRecipients::default());
+    let mut at = root.inside("offences");
+    let s = at.open(offences);
+    let keep_offences = at.within("keep", &s.keep, day(365), times).length();
+    let repeated = at.within("repeated", &s.repeated, 3, 1..=1_000);
+    (ConductSettings { keep_offences, repeated, keep_closed }, audit, recipients)
 }
 
 fn check_backup(root: &mut At<'_>, section: &Section<Backup>, state_dir: &Path) -> BackupSettings {

@@ -27,7 +27,7 @@ pub use descriptors::{Budget, budget};
 pub use warnings::warnings;
 
 use crate::{
-    admin::{BackupSettings, StorageSettings},
+    admin::{BackupSettings, ConductSettings, StorageSettings},
     auth, deliver,
     intake::{ListenerKind, ListenerSettings},
     net,
@@ -97,6 +97,8 @@ pub struct Config {
     pub redis: Option<store::redis::Settings>,
     /// What is told later.
     pub archive: store::archive::Settings,
+    /// How long offences count, and who leaves is kept.
+    pub conduct: ConductSettings,
     /// Backups.
     pub backups: BackupSettings,
     /// Who hears of alerts.
@@ -268,6 +270,7 @@ impl Config {
         let redis = running.redis.clone().map(|running| running.keeping_lengths_of(&self.redis));
         keep(&mut self.redis, &redis, "store.redis, limits.unknown_margin", &mut kept);
         keep(&mut self.archive, &running.archive, "archive.path", &mut kept);
+        keep(&mut self.conduct, &running.conduct, "offences, privacy.keep_closed", &mut kept);
         keep(&mut self.backups, &running.backups, "backup", &mut kept);
         keep(&mut self.reports, &running.reports, "reports", &mut kept);
         self.sla.zone.clone_from(&running.sla.zone);

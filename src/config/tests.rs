@@ -83,6 +83,8 @@ fn schema() -> Vec<(&'static str, &'static [&'static str])> {
         ("store", field_names::<written::Store>()),
         ("archive", field_names::<written::Archive>()),
         ("backup", field_names::<written::Backup>()),
+        ("privacy", field_names::<written::Privacy>()),
+        ("offences", field_names::<written::Offences>()),
         ("alerts", field_names::<written::Alerts>()),
         ("alerts.webhook", field_names::<written::AlertWebhook>()),
         ("alerts.email", field_names::<written::AlertEmail>()),

@@ -24,7 +24,7 @@ use crate::{
     rules::{blocklist::Subject, egress::OnListing},
     smtp::{data::LineEndings, server::Mechanism},
     store::sqlite::Synchronous,
-    telemetry::LogFormat,
+    telemetry::{LogFormat, LogRecipients},
     types::{
         AccountId, Address, ByteCount, Domain, Fingerprint, PeerName, PlanName, Scope, Secret,
         ServicePlace, Span, TenantId, Unit,
@@ -79,6 +79,8 @@ tables! {
         store: Section<Store>,
         archive: Section<Archive>,
         backup: Section<Backup>,
+        privacy: Section<Privacy>,
+        offences: Section<Offences>,
         alerts: Section<Alerts>,
         sla: Section<Sla>,
         suspension: Section<Suspension>,
@@ -297,6 +299,15 @@ tables! {
     Backup {
         folder: Key<PathBuf>,
         keep: Key<Span>,
+    }
+    Privacy {
+        keep_audit: Key<Span>,
+        keep_closed: Key<Span>,
+        log_recipients: Key<LogRecipients>,
+    }
+    Offences {
+        keep: Key<Span>,
+        repeated: Key<u32>,
     }
     Alerts {
         quiet_hours: Key<Parsed<QuietHours>>,

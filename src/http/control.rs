@@ -1,7 +1,7 @@
 //! The control socket's routes, `/v1/…`: decode, call admin, encode.
 
 use super::{
-    availability, backups, bounded::Bounded, caller::Caller, listings, problem::Problem,
+    availability, backups, bounded::Bounded, caller::Caller, listings, privacy, problem::Problem,
     socket::ControlSocket, standings, storage,
 };
 use crate::{
@@ -43,6 +43,7 @@ fn router(admin: Admin) -> Router {
         .route("/v1/health", get(health))
         .merge(availability::routes())
         .merge(backups::routes())
+        .merge(privacy::routes())
         .merge(standings::routes())
         .merge(listings::routes())
         .merge(storage::routes())

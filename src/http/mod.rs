@@ -13,6 +13,7 @@ mod caller;
 mod control;
 mod listings;
 mod live;
+mod privacy;
 mod problem;
 mod public;
 mod secure;

@@ -188,6 +188,7 @@ async fn public(readiness: Readiness, path: &str) -> Answer {
         format: telemetry::LogFormat::Text,
         level: tracing::Level::INFO,
         file: Some(folder.path().join("log")),
+        recipients: telemetry::LogRecipients::Clear,
     };
     let telemetry = telemetry::start(&settings).unwrap();
     let state = PublicState { metrics: telemetry.metrics(), health: Arc::new(Is(readiness)) };

@@ -417,7 +417,8 @@ fn because(opinion: &Opinion) -> String {
 /// Less is shown as nothing.
 const SHOWN_POINTS_MIN: f32 = 0.05;
 /// Who acts here, as it stands in the audit.
-const RULE: &str = "spam rules";
+/// Who suspends by a rule.
+pub const RULE: &str = "spam rules";
 const LIFTED: &str = "the time of the suspension is over";
 const GROUP: &str = "another account was suspended:";
 /// A record that changes so often meanwhile is left for the next message.

@@ -85,6 +85,9 @@ pub trait Behaviour: Send + Sync {
 
     /// About how many accounts are remembered, of all that there are.
     fn count(&self) -> usize;
+
+    /// Forgets an account.
+    fn forget<'a>(&'a self, account: &'a AccountId) -> BoxFuture<'a, Result<(), StoreError>>;
 }
 
 /// The memory of the embedded store.
@@ -358,6 +361,19 @@ impl Behaviour for Minds {
             common.common.breaker.close();
             common.has_changed = true;
             Ok(had_stopped)
+        })
+    }
+
+    fn forget<'a>(&'a self, account: &'a AccountId) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.changed.remove(account);
+            self.accounts.remove(account);
+            match &self.file {
+                None => Ok(()),
+                Some(file) => {
+                    file.keep_memory(vec![(name_of(account), Timestamp::EPOCH, None)]).await
+                }
+            }
         })
     }
 

@@ -80,6 +80,20 @@ impl Vault for MemoryStore {
         let text = "the store is in memory only".to_owned();
         Box::pin(async { Err(StoreError::Unavailable(text)) })
     }
+
+    fn erase<'a>(&'a self, account: &'a AccountId) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.refusals.forget(account);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn forget_refusals(&self, before: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
+        let gone = self.refusals.forget_old(before, usize::MAX).len();
+        Box::pin(async move { Ok(gone) })
+    }
+
+    fn accounts(&self) -> Vec<AccountId> {
+        Vec::new()
+    }
 }
 
 impl Ledger for MemoryStore {

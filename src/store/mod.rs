@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod backup;
 pub mod behaviour;
+pub mod inventory;
 pub mod ledger;
 pub mod mailboxes;
 pub mod memory;
@@ -15,6 +16,7 @@ pub mod redis;
 pub mod sqlite;
 pub mod vault;
 
+mod disguise;
 mod name;
 mod outbox;
 mod refusals;

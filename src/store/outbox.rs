@@ -194,6 +194,11 @@ impl Outbox {
         self.more.notify_one();
     }
 
+    /// True while a change of this subject waits.
+    pub(super) fn waits_for(&self, subject: &SubjectId) -> bool {
+        self.inner.lock().waiting.iter().any(|changed| changed.subject == *subject)
+    }
+
     /// The oldest, up to `max`; waits for one if there is none. For one caller at a time.
     pub(super) async fn oldest(&self, max: usize) -> Vec<Changed> {
         loop {

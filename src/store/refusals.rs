@@ -44,6 +44,29 @@ impl Refusals {
         self.0.lock().put(account, LastRefusal { count: 0, ..refusal });
     }
 
+    /// Forgets an account.
+    pub(super) fn forget(&self, account: &AccountId) {
+        let mut generations = self.0.lock();
+        generations.young.remove(account);
+        generations.old.remove(account);
+        generations.unsaved.remove(account);
+    }
+
+    /// Forgets up to `max` of before a moment; returns whose they were.
+    pub(super) fn forget_old(&self, before: Timestamp, max: usize) -> Vec<AccountId> {
+        let mut generations = self.0.lock();
+        let Generations { young, old, .. } = &*generations;
+        let all = young.iter().chain(old);
+        let gone = all.filter(|(_, last)| last.at < before).take(max);
+        let gone: Vec<AccountId> = gone.map(|(account, _)| account.clone()).collect();
+        for account in &gone {
+            generations.young.remove(account);
+            generations.old.remove(account);
+            generations.unsaved.remove(account);
+        }
+        gone
+    }
+
     /// Takes up to `max` refusals that are not yet in the file.
     pub(super) fn take_unsaved(&self, max: usize) -> Vec<(AccountId, LastRefusal)> {
         let mut generations = self.0.lock();

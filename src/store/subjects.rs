@@ -4,6 +4,7 @@
 
 use super::{
     StoreError, Whose,
+    disguise::{Disguise, ERASED_ACCOUNT},
     records::{Change, Choice, Judged, Recorded, SubjectKind, SubjectRecord, Suspension, What},
 };
 use crate::{
@@ -12,13 +13,16 @@ use crate::{
         limits::{LimitOverride, check_override},
         suspension::{Conduct, Standing},
     },
-    types::{CaseId, Span, SubjectId, Timestamp},
+    types::{CaseId, Span, SubjectId, TenantId, Timestamp},
 };
 use dashmap::DashMap;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 /// All records.
@@ -27,15 +31,45 @@ pub(super) struct Subjects {
     records: DashMap<SubjectId, Arc<SubjectRecord>>,
     /// Shared by all subjects that have no record.
     absent: Arc<SubjectRecord>,
+    /// What suspensions of erased accounts are found by; none: there are none.
+    disguise: Option<Disguise>,
+    has_erased: AtomicBool,
 }
 
 impl Subjects {
+    /// The same, with a key for accounts that are erased.
+    pub(super) fn with_disguise(disguise: Disguise) -> Self {
+        Self { disguise: Some(disguise), ..Self::default() }
+    }
+
     pub(super) fn find(&self, subject: &SubjectId) -> Arc<SubjectRecord> {
-        self.records.get(subject).map_or_else(|| self.absent.clone(), |found| found.clone())
+        if let Some(found) = self.records.get(subject) {
+            return found.clone();
+        }
+        let erased = self.erased(subject);
+        let erased = erased.and_then(|alias| self.records.get(&alias).map(|found| found.clone()));
+        erased.unwrap_or_else(|| self.absent.clone())
+    }
+
+    /// The name under which the suspension of an erased account is kept, if it has one; not if the account has a record of its own.
+    pub(super) fn erased(&self, subject: &SubjectId) -> Option<SubjectId> {
+        if !self.has_erased.load(Relaxed) || self.records.contains_key(subject) {
+            return None;
+        }
+        let alias = self.disguise.as_ref()?.of_subject(subject)?;
+        self.records.contains_key(&alias).then_some(alias)
+    }
+
+    /// The name under which what is left of an account stays.
+    pub(super) fn alias_of(&self, subject: &SubjectId) -> Option<SubjectId> {
+        self.disguise.as_ref()?.of_subject(subject)
     }
 
     /// Puts a record in; one that says nothing is taken out.
     pub(super) fn put(&self, subject: SubjectId, record: Arc<SubjectRecord>) {
+        if is_erased(&subject) {
+            self.has_erased.store(true, Relaxed);
+        }
         if *record == *self.absent {
             self.records.remove(&subject);
         } else {
@@ -99,6 +133,30 @@ impl Subjects {
         for entry in &self.records {
             entry.overrides.iter().for_each(&mut see);
         }
+    }
+}
+
+fn is_erased(subject: &SubjectId) -> bool {
+    matches!(subject, SubjectId::Account(account) if account.as_str().starts_with(ERASED_ACCOUNT))
+}
+
+/// What is kept of the record of an account that is erased: a suspension, with nothing in it that was said of the account.
+pub(super) fn left_of(record: &SubjectRecord, tenant: TenantId) -> SubjectRecord {
+    let Some(suspension) = &record.suspension else { return SubjectRecord::default() };
+    let erased = || "erased".to_owned();
+    SubjectRecord {
+        tenant: Some(tenant),
+        suspension: Some(Suspension {
+            case: suspension.case.clone(),
+            since: suspension.since,
+            reason: erased(),
+            actor: erased(),
+            until: suspension.until,
+            evidence: None,
+            password: None,
+        }),
+        conduct: record.conduct.clone(),
+        ..SubjectRecord::default()
     }
 }
 

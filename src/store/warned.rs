@@ -44,6 +44,11 @@ impl Warned {
         self.0.lock().insert((key, window), report);
     }
 
+    /// Forgets all reports of a key.
+    pub(super) fn forget(&self, key: &Key) {
+        self.0.lock().retain(|(other, _), _| other != key);
+    }
+
     /// Forgets reports that are older than their window.
     pub(super) fn sweep(&self, now: Timestamp) {
         self.0.lock().retain(|(_, window), report| report.at > now - window.length());

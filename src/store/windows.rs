@@ -6,6 +6,7 @@
 
 use super::{
     StoreError, Whose,
+    disguise::{Disguise, ERASED_WINDOW},
     ledger::{Demand, Grant, Granted, Observed, Request, Reservation, Settlement, Usage},
     name::Name,
     table::Table,
@@ -17,7 +18,7 @@ use crate::{
         limits::{Mode, WINDOW_MAX},
         window::{self, Gap, Log, Question},
     },
-    types::{Key, Limit, Scope, Timestamp},
+    types::{AccountId, Key, KeyRef, Limit, Scope, Timestamp},
 };
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
@@ -25,7 +26,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -75,6 +76,10 @@ pub(super) struct Windows {
     latest: AtomicI64,
     /// The time since a backup that was restored.
     gap: Gap,
+    /// What erased windows are found by; none: there are none.
+    disguise: Option<Disguise>,
+    /// There may be erased windows.
+    has_erased: AtomicBool,
 }
 
 impl Windows {
@@ -89,7 +94,65 @@ impl Windows {
             history_asked: AtomicU64::new(0),
             latest: AtomicI64::new(0),
             gap: Gap::NONE,
+            disguise: None,
+            has_erased: AtomicBool::new(false),
         }
+    }
+
+    /// The same, with a key for windows that are erased.
+    pub(super) fn with_disguise(mut self, disguise: Disguise) -> Self {
+        self.disguise = Some(disguise);
+        self
+    }
+
+    /// Puts a window under the keyed hash of its name, so that its charges count on; returns the cells that were and are, if there was one.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] while something is open in it.
+    pub(super) fn erase(&self, key: &str) -> Result<Option<(CellRef, CellRef)>, StoreError> {
+        let Some(disguise) = &self.disguise else { return Ok(None) };
+        let (mut taken, mut is_busy) = (None, false);
+        // Also what was erased before under this name: the present window has its charges.
+        let alias = disguise.of_window(key);
+        self.cells.retain(|cell| {
+            if cell.name() != key {
+                return true;
+            }
+            let Some(mut state) = cell.state().try_lock().filter(|state| state.open == 0) else {
+                is_busy = true;
+                return true;
+            };
+            state.dead = true;
+            taken = Some((cell.clone(), state.log.clone(), state.journal_seq));
+            false
+        });
+        if is_busy {
+            return Err(StoreError::Conflict("mail of the account is under way".into()));
+        }
+        let Some((old, log, seq)) = taken else { return Ok(None) };
+        self.cells.retain(|cell| {
+            let is_older = cell.name() == alias;
+            if is_older {
+                cell.state().lock().dead = true;
+                self.count.fetch_sub(1, Relaxed);
+            }
+            !is_older
+        });
+        let cell = CellRef(Arc::new(Cell {
+            name: Name::new(&alias),
+            state: Mutex::new(State { dirty: true, ..State::restored(log, seq) }),
+        }));
+        self.cells.insert(cell.clone());
+        self.has_erased.store(true, Relaxed);
+        Ok(Some((old, cell)))
+    }
+
+    /// What is left of an erased window.
+    fn find_erased(&self, key: &str) -> Option<CellRef> {
+        if !self.has_erased.load(Relaxed) || key.starts_with(ERASED_WINDOW) {
+            return None;
+        }
+        self.cells.find(&self.disguise.as_ref()?.of_window(key))
     }
 
     /// The same, where it is not known what was charged in some time.
@@ -163,7 +226,8 @@ impl Windows {
 
     pub(super) fn usage(&self, key: &Key, limits: &[Limit], now: Timestamp) -> Vec<Usage> {
         self.note_time(now);
-        let Some(cell) = self.find(key.as_str()) else {
+        let cell = self.find(key.as_str()).or_else(|| self.find_erased(key.as_str()));
+        let Some(cell) = cell else {
             return limits
                 .iter()
                 .map(|&limit| usage_of(&State::default(), limit, now, self.gap))
@@ -203,6 +267,17 @@ impl Windows {
         first.iter().filter_map(|name| name.parse().ok()).collect()
     }
 
+    /// Calls `see` with each account that has a window.
+    pub(super) fn for_each_account(&self, mut see: impl FnMut(AccountId)) {
+        self.cells.for_each(|cell| {
+            let Ok(key) = cell.name().parse::<Key>() else { return };
+            let KeyRef { scope, name, .. } = key.parts();
+            if let (Scope::Account, Ok(account)) = (scope, name.parse()) {
+                see(account);
+            }
+        });
+    }
+
     /// Forgets what no window sees and evicts cells that are empty; tells each evicted one.
     pub(super) fn sweep(&self, now: Timestamp, mut evicted: impl FnMut(&CellRef)) {
         let history = self.history();
@@ -235,12 +310,19 @@ impl Windows {
         if self.count.load(Relaxed) >= self.keys_max {
             return Err(StoreError::Full { what: "the table of windows", max: self.keys_max });
         }
-        self.insert(key, State::default());
+        let erased = self.find_erased(key).map(|cell| {
+            let state = cell.state().lock();
+            State::restored(state.log.clone(), state.journal_seq)
+        });
+        self.insert(key, erased.unwrap_or_default());
         self.find(key).map_or_else(|| self.find_or_make(key), Ok)
     }
 
     /// Puts a window in, unless the key has one.
     pub(super) fn insert(&self, key: &str, state: State) {
+        if key.starts_with(ERASED_WINDOW) {
+            self.has_erased.store(true, Relaxed);
+        }
         let name = Name::new(key);
         let cell = CellRef(Arc::new(Cell { name, state: Mutex::new(state) }));
         if self.cells.insert(cell) {
@@ -575,6 +657,34 @@ mod tests {
         let granted = reserve(&limits, 87_399);
         assert_eq!((granted.recipients, granted.hit.unwrap().next_slot), (0, Some(at(87_400))));
         assert_eq!(reserve(&limits, 87_400).recipients, 50);
+    }
+
+    #[test]
+    fn an_erased_window_is_found_by_whoever_comes_back_under_its_name() {
+        let now = Timestamp::from_millis(1_000_000);
+        let windows = windows(10).with_disguise(Disguise::new(&[7; 32]));
+        let limits = [Limit { window: Span::from_secs(3_600), max: 50 }];
+        let name: Key = "account/r/a@shop.example".parse().unwrap();
+        for (round, charges) in [(1, 30), (2, 5)] {
+            let cell = windows.find_or_make(name.as_str()).unwrap();
+            let mut state = cell.state().lock();
+            state.log.record(charges, now, now, Duration::from_secs(3_600));
+            state.journal_seq = round;
+            state.open = 1;
+            drop(state);
+            assert!(matches!(windows.erase(name.as_str()), Err(StoreError::Conflict(_))));
+            cell.state().lock().open = 0;
+            let (old, erased) = windows.erase(name.as_str()).unwrap().unwrap();
+            assert!(lock_all(&[old]).is_none());
+            assert!(!erased.name().contains("shop"), "{}", erased.name());
+            assert_eq!((windows.len(), windows.find(name.as_str()).is_none()), (1, true));
+            let used = 30 + if round == 2 { 5 } else { 0 };
+            assert_eq!(windows.usage(&name, &limits, now)[0].sent, used);
+            assert!(windows.keys(Scope::Account, Whose::All, None, 9).is_empty());
+        }
+        let other: Key = "account/r/b@shop.example".parse().unwrap();
+        assert_eq!(windows.usage(&other, &limits, now)[0].sent, 0);
+        assert_eq!(windows.erase(other.as_str()).unwrap().map(drop), None);
     }
 
     #[test]

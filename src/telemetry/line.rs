@@ -5,7 +5,8 @@
 
 use super::LogFormat;
 use crate::types::Timestamp;
-use std::{fmt, io::Write};
+use ring::hmac;
+use std::{fmt, io::Write, sync::Arc};
 
 /// A line that is being written.
 pub(super) struct Line<'a> {
@@ -13,6 +14,27 @@ pub(super) struct Line<'a> {
     second: &'a mut SecondText,
     format: LogFormat,
     first: bool,
+    mask: Option<Arc<Mask>>,
+}
+
+/// Stands for addresses of recipients: the same for the same one, and nobody can read it back without the key and a guess.
+pub struct Mask(hmac::Key);
+
+impl Mask {
+    /// Hashes under this key.
+    #[must_use]
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    fn of(&self, address: &str) -> String {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(b"logged recipient\0");
+        context.update(address.to_lowercase().as_bytes());
+        let mut bits = [0; 8];
+        bits.copy_from_slice(&context.sign().as_ref()[..8]);
+        format!("{:016x}", u64::from_be_bytes(bits))
+    }
 }
 
 impl<'a> Line<'a> {
@@ -23,12 +45,25 @@ impl<'a> Line<'a> {
         second: &'a mut SecondText,
         at: Timestamp,
     ) -> Self {
-        let mut line = Self { out, second, format, first: true };
+        let mut line = Self { out, second, format, first: true, mask: None };
         if format == LogFormat::Json {
             line.out.push(b'{');
         }
         line.moment("time", at);
         line
+    }
+
+    /// From here on recipients are hashed.
+    pub(super) fn hide_recipients(&mut self, mask: Option<Arc<Mask>>) {
+        self.mask = mask;
+    }
+
+    /// A recipient's address, or what stands for it, if there is one.
+    pub(super) fn address_if(&mut self, key: &'static str, address: Option<&str>) {
+        match (address, &self.mask) {
+            (Some(address), Some(mask)) => self.text(key, &mask.clone().of(address)),
+            (address, _) => self.text_if(key, address),
+        }
     }
 
     /// Ends the line.
@@ -122,7 +157,10 @@ impl<'a> Line<'a> {
             if index > 0 {
                 self.out.extend_from_slice(between);
             }
-            element(&mut Element { out: self.out, format: self.format }, value);
+            element(
+                &mut Element { out: self.out, format: self.format, mask: self.mask.as_deref() },
+                value,
+            );
         }
         self.out.extend_from_slice(close);
     }
@@ -182,6 +220,7 @@ impl From<bool> for Flag {
 pub(super) struct Element<'a> {
     out: &'a mut Vec<u8>,
     format: LogFormat,
+    mask: Option<&'a Mask>,
 }
 
 impl Element<'_> {
@@ -204,7 +243,10 @@ impl Element<'_> {
             LogFormat::Text => ("", "=", "/"),
         };
         self.out.extend_from_slice(before.as_bytes());
-        push_escaped(self.out, address);
+        match self.mask {
+            Some(mask) => self.out.extend_from_slice(mask.of(address).as_bytes()),
+            None => push_escaped(self.out, address),
+        }
         self.out.extend_from_slice(middle.as_bytes());
         push_number(self.out, u64::from(code));
         self.out.extend_from_slice(after.as_bytes());

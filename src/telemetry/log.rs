@@ -5,7 +5,7 @@
 use super::{
     LogFormat, Settings,
     diagnostics::level_name,
-    line::{Flag, Line, SecondText},
+    line::{Flag, Line, Mask, SecondText},
     quota::{Quota, Suppressed},
     sink::Sink,
 };
@@ -25,7 +25,7 @@ use crate::{
         TenantId, Timestamp, TransactionId,
     },
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tracing::Level;
 
 /// Writes a line for each event of at least its level.
@@ -35,13 +35,21 @@ pub struct Log {
     level: Level,
     quota: Quota,
     clock: Clock,
+    mask: Option<Arc<Mask>>,
 }
 
 impl Log {
-    /// Events come with the ledger's time; the clock knows what that is in UTC.
-    pub(super) fn new(sink: Sink, settings: &Settings, clock: Clock) -> Self {
+    /// Events come with the ledger's time; the clock knows what that is in UTC. With a mask recipients are hashed.
+    pub(super) fn new(sink: Sink, settings: &Settings, clock: Clock, mask: Option<Mask>) -> Self {
         let quota = Quota::new(settings.lines_per_client_minute);
-        Self { sink, format: settings.format, level: settings.level, quota, clock }
+        Self {
+            sink,
+            format: settings.format,
+            level: settings.level,
+            quota,
+            clock,
+            mask: mask.map(Arc::new),
+        }
     }
 
     fn tell_suppressed(&self, utc: Timestamp, suppressed: &Suppressed) {
@@ -72,6 +80,7 @@ impl Listener for Log {
         self.sink.write_line(self.format, moment.utc, |line| {
             line.word("level", level_name(level));
             line.word("event", event.name());
+            line.hide_recipients(self.mask.clone());
             write_event(line, event, moment);
         });
     }
@@ -144,6 +153,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::Audited(_)
         | Event::Complaint(_)
         | Event::Forgotten(_)
+        | Event::AccountErased(_)
         | Event::NextHopUp(_)
         | Event::PlacesAmple
         | Event::LoginBackendUp(_)
@@ -230,6 +240,8 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
             line.number("rows", forgotten.rows);
             line.number("octets", forgotten.octets);
         }
+        // Who it was is what must not be known any more.
+        Event::AccountErased(_) => {}
         Event::Audited(audited) => {
             line.number("number", audited.number);
             line.text("action", &audited.action);
@@ -517,7 +529,7 @@ fn write_complaint(line: &mut Line<'_>, complaint: &Complaint) {
     line.text_if("attributed_by", complaint.by.map(Attribution::name));
     line.text_if("id", complaint.transaction.as_ref().map(TransactionId::as_str));
     line.text_if("message_id", complaint.message_id.as_ref().map(MessageId::as_str));
-    line.text_if("recipient", complaint.recipient.as_ref().map(Address::as_str));
+    line.address_if("recipient", complaint.recipient.as_ref().map(Address::as_str));
     line.number("incidents", u64::from(complaint.incidents));
     line.text_if("reporter", complaint.reporter.as_deref());
 }
@@ -634,6 +646,7 @@ fn millis(length: Duration) -> u64 {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::LogRecipients;
     use super::*;
     use crate::{
         event::{Evidence, Outcome, RecipientReport, RefusalReason},
@@ -712,9 +725,15 @@ pub(super) mod tests {
         let path = folder.path().join("log");
         let writer = Writer::start(Some(&path)).unwrap();
         let at = "2026-11-22T09:14:07.042Z".parse().unwrap();
-        let settings = Settings { format, level, lines_per_client_minute: 0, file: None };
+        let settings = Settings {
+            format,
+            level,
+            lines_per_client_minute: 0,
+            file: None,
+            recipients: LogRecipients::Clear,
+        };
         let (clock, _) = Clock::by_hand(at);
-        Log::new(writer.sink(), &settings, clock).notice(at, event);
+        Log::new(writer.sink(), &settings, clock, None).notice(at, event);
         drop(writer);
         assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
     }
@@ -769,9 +788,15 @@ pub(super) mod tests {
         let path = folder.path().join("log");
         let writer = Writer::start(Some(&path)).unwrap();
         let (format, level) = (LogFormat::Text, Level::INFO);
-        let settings = Settings { format, level, lines_per_client_minute: 5, file: None };
+        let settings = Settings {
+            format,
+            level,
+            lines_per_client_minute: 5,
+            file: None,
+            recipients: LogRecipients::Clear,
+        };
         let (clock, _) = Clock::by_hand(Timestamp::EPOCH);
-        let log = Log::new(writer.sink(), &settings, clock);
+        let log = Log::new(writer.sink(), &settings, clock, None);
         let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
         for _ in 0..100 {
             log.notice(at(61), &Event::Refused(Box::new(refusal())));

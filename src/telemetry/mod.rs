@@ -12,6 +12,7 @@ mod metrics;
 mod quota;
 mod sink;
 
+pub use line::Mask;
 pub use log::{ClientQuota, Log, json};
 pub use metrics::{Availability, BlocklistFigures, Blocklists, Metrics, Storage, Vitals};
 pub use sink::LogCounts;
@@ -30,6 +31,19 @@ pub struct Settings {
     pub lines_per_client_minute: u32,
     /// The file that is appended to (opened again at SIGHUP); none: standard error.
     pub file: Option<PathBuf>,
+    /// How recipients stand there.
+    pub recipients: LogRecipients,
+}
+
+/// How recipients stand in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogRecipients {
+    /// As addresses.
+    #[default]
+    Clear,
+    /// As keyed hashes.
+    Hashed,
 }
 
 /// The form of log lines.
@@ -67,10 +81,13 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// The listeners for [`crate::event::Events::new`]: the log, which shows this clock's moments in UTC, and the metrics.
+    /// The listeners for [`crate::event::Events::new`]: the log, which shows this clock's moments in UTC, and the metrics. The key is for
+    /// recipients, where they are hashed.
     #[must_use]
-    pub fn listeners(&self, clock: &Clock) -> Vec<Box<dyn Listener>> {
-        let log = Log::new(self.writer.sink(), &self.settings, clock.clone());
+    pub fn listeners(&self, clock: &Clock, key: &[u8; 32]) -> Vec<Box<dyn Listener>> {
+        let is_hashed = self.settings.recipients == LogRecipients::Hashed;
+        let mask = is_hashed.then(|| Mask::new(key));
+        let log = Log::new(self.writer.sink(), &self.settings, clock.clone(), mask);
         vec![Box::new(log), Box::new(Arc::clone(&self.metrics))]
     }
 
@@ -118,6 +135,7 @@ mod tests {
             level: tracing::Level::INFO,
             lines_per_client_minute: 0,
             file: Some(path),
+            recipients: LogRecipients::Clear,
         }
     }
 
@@ -127,7 +145,7 @@ mod tests {
         let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
         let telemetry = start(&to_file(path.clone())).unwrap();
         let (clock, _) = Clock::by_hand(Timestamp::EPOCH);
-        let events = crate::event::Events::new(telemetry.listeners(&clock));
+        let events = crate::event::Events::new(telemetry.listeners(&clock, &[7; 32]));
         events.tell(Timestamp::EPOCH, &Event::ConfigReloaded);
         telemetry.flush();
         std::fs::rename(&path, &moved).unwrap();

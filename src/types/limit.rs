@@ -75,6 +75,10 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::Recipients, Self::Messages, Self::NullSender, Self::NewAccounts];
+
     /// The name as it stands in replies: `50 of 50 recipients in 1 h`.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -18,9 +18,10 @@ use crate::{
         tally::Book,
         verdict::Moment,
     },
+    standing,
     store::{
         StoreError,
-        archive::{Archive, Batch, Mark, NewEvent, OpenSuspension},
+        archive::{Archive, Batch, Mark, NewEvent, NewOffence, OpenSuspension, Severity},
         records::{Choice, Records, Revision, Suspension},
     },
     telemetry::{self, ClientQuota},
@@ -400,9 +401,14 @@ impl Collector {
 
     /// Everything that is kept of an event.
     fn note(&mut self, batch: &mut Batch, at: Timestamp, event: &Event) {
+        if let Event::AccountErased(erased) = event {
+            self.alarm.forget_account(&erased.account);
+            return;
+        }
         let moment = Moment { ledger: at, utc: self.clock.to_utc(at) };
         self.book.note(moment.utc, event);
         self.alarm.note(moment.utc, event);
+        batch.offences.extend(offence(moment.utc, event));
         // What one client can cause at will is bounded here as it is in the log.
         if self.quota.admits(at, event) {
             batch.events.push(new_event(moment, event));
@@ -421,6 +427,7 @@ impl Collector {
         }
         let mut batch = self.batch(heard);
         add_tenants(&mut batch, records).await;
+        set_tenants(&mut batch, records).await;
         let batch = Arc::new(batch);
         heard.clear();
         loop {
@@ -490,6 +497,47 @@ async fn add_tenants(batch: &mut Batch, records: &dyn Records) {
     }
 }
 
+/// What of an event counts against a tenant: suspensions, and what a rule thought of before it came to that.
+fn offence(at: Timestamp, event: &Event) -> Option<NewOffence> {
+    match event {
+        Event::Suspended(suspended) => {
+            let (tenant, account) = tenant_and_account(&suspended.subject);
+            let waits = suspended.until.is_none() && suspended.actor == standing::RULE;
+            Some(NewOffence {
+                at,
+                tenant,
+                account,
+                severity: if waits { Severity::Serious } else { Severity::Medium },
+                kind: "suspended",
+                case: Some(suspended.case.to_string()),
+                detail: suspended.reason.clone(),
+            })
+        }
+        Event::StandingChanged(changed) if !changed.observed_only => {
+            let kind = ["warned", "throttled"].into_iter().find(|kind| *kind == changed.to)?;
+            let Suspect::Subject(subject) = &changed.who else { return None };
+            let (by_name, account) = tenant_and_account(subject);
+            Some(NewOffence {
+                at,
+                tenant: changed.tenant.clone().unwrap_or(by_name),
+                account,
+                severity: Severity::Minor,
+                kind,
+                case: None,
+                detail: changed.reasons.join("; "),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn tenant_and_account(subject: &SubjectId) -> (TenantId, Option<AccountId>) {
+    match subject {
+        SubjectId::Account(account) => (identity::tenant_of(account), Some(account.clone())),
+        SubjectId::Tenant(tenant) => (tenant.clone(), None),
+    }
+}
+
 fn told(notice: &Notice) -> AlertTold {
     let alert = &notice.alert;
     AlertTold {
@@ -501,6 +549,18 @@ fn told(notice: &Notice) -> AlertTold {
         account: alert.facts.account.clone(),
         tenant: alert.tenant.clone(),
         title: alarm::words(alert, Language::English).title,
+    }
+}
+
+/// The tenant that an account of an offence belongs to, where that is another than its name says.
+async fn set_tenants(batch: &mut Batch, records: &dyn Records) {
+    for offence in &mut batch.offences {
+        let Some(account) = &offence.account else { continue };
+        let subject = SubjectId::Account(account.clone());
+        let record = records.subject(&subject).await.unwrap_or_default();
+        if let Some(tenant) = &record.tenant {
+            offence.tenant.clone_from(tenant);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod availability;
 mod behaviour;
 mod blocklist;
 mod collector;
+mod departures;
 mod egress;
 mod quota;
 mod reports;
@@ -24,6 +25,7 @@ pub use blocklist::{
     BlocklistDesk, BlocklistSettings, BlocklistSetup, BlocklistView, Blocklists, blocklist_desk,
 };
 pub use collector::{Backlog, Collector, Ear, collector};
+pub use departures::Departures;
 pub use egress::{Egress, Reaction};
 pub use quota::MailboxRounds;
 pub use reports::{Letters, ReportLetters, Reports};

@@ -8,8 +8,12 @@ use crate::{
         StoreError,
         archive::{
             Archive, HOURS_KEPT, Keep,
-            audit::{audited, chain::VALUES_ERASED},
+            audit::{
+                audited,
+                chain::{Head, VALUES_ERASED},
+            },
         },
+        vault::Vault,
     },
     types::Timestamp,
 };
@@ -20,6 +24,8 @@ use std::{sync::Arc, time::Duration};
 pub struct Retention {
     /// What is forgotten.
     pub archive: Archive,
+    /// And what the limits' store keeps beside limits.
+    pub vault: Arc<dyn Vault>,
     /// After how long; read afresh each time.
     pub keep: Arc<ArcSwap<Keep>>,
     /// The present moment.
@@ -53,7 +59,9 @@ impl Retention {
         loop {
             let step = self.archive.forget(keep, now).await?
                 + self.archive.forget_usage(hours, days).await?
-                + self.forget_looks(now - keep.events, now).await?;
+                + self.forget_looks(now - keep.events, now).await?
+                + self.forget_values(now - keep.audit, now).await?
+                + self.vault.forget_refusals(now - keep.events).await?;
             rows += step as u64;
             if step == 0 {
                 break;
@@ -72,10 +80,20 @@ impl Retention {
 
     async fn forget_looks(&self, before: Timestamp, now: Timestamp) -> Result<usize, StoreError> {
         let (looks, heads) = self.archive.forget_looks(before, now).await?;
+        self.tell(heads);
+        Ok(looks)
+    }
+
+    async fn forget_values(&self, before: Timestamp, now: Timestamp) -> Result<usize, StoreError> {
+        let (entries, heads) = self.archive.forget_values(before, now).await?;
+        self.tell(heads);
+        Ok(entries)
+    }
+
+    fn tell(&self, heads: Vec<Head>) {
         for head in heads {
             self.events.tell(self.clock.now(), &audited(VALUES_ERASED, head));
         }
-        Ok(looks)
     }
 }
 

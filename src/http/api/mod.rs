@@ -29,6 +29,7 @@ mod me;
 mod next_hops;
 mod pace;
 mod plans;
+mod privacy;
 mod records;
 mod reports;
 mod standings;
@@ -139,6 +140,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(accounts::routes())
         .merge(tenants::routes())
         .merge(plans::routes())
+        .merge(privacy::routes())
         .merge(events::routes())
         .merge(next_hops::routes())
         .merge(reports::routes())

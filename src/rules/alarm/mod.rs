@@ -25,7 +25,7 @@ pub use volume::{VOLUME_ACCOUNTS_MAX, VolumeRow};
 
 use crate::{
     event::Event,
-    types::{CaseId, SubjectId, TenantId, Timestamp},
+    types::{AccountId, CaseId, SubjectId, TenantId, Timestamp},
 };
 use condition::Sign;
 use refusals::Refusals;
@@ -222,6 +222,25 @@ impl Book {
                 Sign::Clear(key) => self.clear(at, &key),
             }
         }
+    }
+
+    /// Forgets an account, with all alerts about it: nobody is told of them any more.
+    pub fn forget_account(&mut self, account: &AccountId) {
+        let is_about = |alert: &&Alert| {
+            let about = alert.about.scope == "account" && alert.about.name == account.as_str();
+            about || alert.facts.account.as_ref() == Some(account)
+        };
+        let gone: Vec<(String, String)> = self
+            .open
+            .values()
+            .filter(is_about)
+            .map(|alert| (alert.key.clone(), alert.id.clone()))
+            .collect();
+        for (key, id) in gone {
+            self.forget(&key);
+            self.out.dropped.push(id);
+        }
+        self.volume.forget(account);
     }
 
     /// Lets time pass: alerts that have lasted long enough are told, those that are over end.

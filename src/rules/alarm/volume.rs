@@ -59,6 +59,11 @@ impl Volume {
         }
     }
 
+    /// Forgets an account.
+    pub(super) fn forget(&mut self, account: &AccountId) {
+        self.accounts.remove(account);
+    }
+
     /// Counts what was sent; says so if that is sudden.
     pub(super) fn note(&mut self, at: Timestamp, report: &MessageReport) -> Option<Condition> {
         let charged = report.charged.as_ref()?;

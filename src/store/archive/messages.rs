@@ -202,6 +202,11 @@ pub(super) fn cut_marks(
     db.prepare_cached(&sql)?.execute(params![stored(before)])
 }
 
+/// Forgets a mark wherever it stands: nothing is found by it any more.
+pub(super) fn cut_marks_of(db: &Connection, key: &MarkKey, mark: &Mark) -> rusqlite::Result<usize> {
+    db.prepare_cached("DELETE FROM marks WHERE bits = ?1")?.execute(params![key.bits(mark)])
+}
+
 pub(super) const CREATE: &str = "
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 INSERT INTO secrets (name, value) VALUES ('marks', randomblob(32)), ('subjects', randomblob(32));

@@ -9,13 +9,18 @@ mod alerts;
 pub mod audit;
 mod availability;
 mod backups;
+mod closings;
 mod complaints;
 mod egress;
+mod erase;
 mod events;
+mod export;
+mod holds;
 mod listings;
 mod memory;
 mod messages;
 mod names;
+mod offences;
 mod reader;
 mod retention;
 mod schema;
@@ -32,11 +37,16 @@ pub use audit::{
 };
 pub use availability::{MAINTENANCE_ROWS_MAX, MaintenanceRow, NewMaintenance};
 pub use backups::{BACKUPS_MAX, BackupRow, copy_file, prepare_restored};
+pub use closings::Closing;
 pub use complaints::{Added, COMPLAINTS_PAGE_MAX, ComplaintFilter, ComplaintRow, NewComplaint};
 pub use egress::{EGRESS_USERS_MAX, EgressChoice, EgressUsage};
+pub use erase::{ErasedRows, Erasure};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
+pub use export::{Stretch, export};
+pub use holds::HoldRow;
 pub use listings::{LISTING_ROWS_MAX, ListingRow};
 pub use messages::{Mark, TRACE_PAGE_MAX, TraceFilter};
+pub use offences::{NewOffence, OFFENCES_MAX, OffenceRow, Severity};
 pub use retention::Keep;
 pub use storage::{STORAGE_DAYS_MAX, StorageDays, StoragePast, StorageRow};
 pub use tokens::{NewToken, TOKENS_MAX, TokenDigest, TokenRecord};
@@ -108,6 +118,8 @@ pub struct Batch {
     pub usage: Tally,
     /// What they changed about alerts, and the messages about it.
     pub alarm: alarm::Changes,
+    /// What of them counts against a tenant.
+    pub offences: Vec<NewOffence>,
 }
 
 /// The audit does not end as was noted beside the archive: its end was cut off, something was added, or the files are of different
@@ -163,6 +175,7 @@ impl Archive {
         let first = self.write(Lasting::Process, move |db| {
             usage::add(db, &written.usage)?;
             alerts::keep(db, &written.alarm)?;
+            offences::add(db, &written.offences)?;
             events::insert(db, &marks, &written.events)
         });
         let first = first.await?;
@@ -176,7 +189,9 @@ impl Archive {
         self.0.mismatch.lock().take()
     }
 
-    fn path(&self) -> &Path {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.0.path
     }
 
@@ -241,6 +256,14 @@ impl Archive {
     ) -> Result<T, StoreError> {
         self.0.readers.run(Asker::Program, job).await
     }
+}
+
+/// The columns of all tables of a new file.
+#[cfg(test)]
+pub(super) fn columns(folder: &Path) -> std::collections::BTreeSet<(String, String)> {
+    let path = folder.join("archive.db");
+    drop(open(&Settings { path: path.clone() }).unwrap());
+    super::sqlite::schema::columns(&Connection::open(&path).unwrap())
 }
 
 /// Events that a slow watcher may be behind.

@@ -3,7 +3,9 @@
 //! Each topic has a row in [`KEPT`]: how long it is kept, and what deletes a few of its oldest rows. The audit has none, because
 //! it is kept for good; but what somebody looked for goes when the messages go.
 
-use super::{Archive, Lasting, alerts, backups, complaints, events, memory, storage, usage};
+use super::{
+    Archive, Lasting, alerts, backups, complaints, events, memory, offences, storage, tokens, usage,
+};
 use crate::{rules::spam::FORGOTTEN_AFTER, store::StoreError, types::Timestamp};
 use rusqlite::Connection;
 use std::time::Duration;
@@ -15,6 +17,10 @@ pub struct Keep {
     pub events: Duration,
     /// What was used on a day; the use of hours is kept for [`super::HOURS_KEPT`].
     pub usage: Duration,
+    /// The values of the audit; its entries are kept for good.
+    pub audit: Duration,
+    /// Offences.
+    pub offences: Duration,
 }
 
 /// A topic whose rows are forgotten.
@@ -25,7 +31,7 @@ struct Kept {
 }
 
 /// Every topic that is not kept for good.
-const KEPT: [Kept; 7] = [
+const KEPT: [Kept; 9] = [
     Kept { keep: |keep| keep.events, cut: events::cut },
     Kept { keep: |keep| keep.events, cut: alerts::cut },
     Kept { keep: |_| LETTERS_KEPT, cut: usage::cut_letters },
@@ -33,6 +39,8 @@ const KEPT: [Kept; 7] = [
     Kept { keep: |keep| keep.usage, cut: storage::cut },
     Kept { keep: |_| FORGOTTEN_AFTER, cut: memory::cut },
     Kept { keep: |_| Duration::ZERO, cut: backups::cut },
+    Kept { keep: |keep| keep.offences, cut: offences::cut },
+    Kept { keep: |keep| keep.events, cut: tokens::cut_ended },
 ];
 
 impl Archive {
@@ -97,7 +105,12 @@ mod tests {
     use std::sync::Arc;
 
     const DAY: i64 = 86_400_000;
-    const KEEP: Keep = Keep { events: Duration::from_secs(30 * 86_400), usage: Duration::MAX };
+    const KEEP: Keep = Keep {
+        events: Duration::from_secs(30 * 86_400),
+        usage: Duration::MAX,
+        audit: Duration::MAX,
+        offences: Duration::MAX,
+    };
 
     fn day(n: i64) -> Timestamp {
         Timestamp::from_millis(n * DAY)

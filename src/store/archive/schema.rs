@@ -1,8 +1,8 @@
 //! The file, its version, and the tables of all topics.
 
 use super::{
-    super::StoreError, alerts, audit, availability, backups, complaints, egress, events, listings,
-    memory, messages, names, storage, tokens, usage,
+    super::StoreError, alerts, audit, availability, backups, closings, complaints, egress, erase,
+    events, holds, listings, memory, messages, names, offences, storage, tokens, usage,
 };
 use crate::store::sqlite::schema::failed;
 use rusqlite::{Connection, OpenFlags};
@@ -26,6 +26,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
         ("cache_size", "-16384"),
         ("temp_store", "MEMORY"),
         ("foreign_keys", "OFF"),
+        // What is deleted is overwritten where that writes no page more.
+        ("secure_delete", "FAST"),
     ] {
         set(&db, name, value)?;
     }
@@ -124,7 +126,7 @@ fn number(db: &Connection, name: &str) -> Result<i64, StoreError> {
 }
 
 /// The tables, topic by topic.
-const TOPICS: [&str; 14] = [
+const TOPICS: [&str; 18] = [
     names::CREATE,
     egress::CREATE,
     alerts::CREATE,
@@ -139,6 +141,10 @@ const TOPICS: [&str; 14] = [
     tokens::CREATE,
     usage::CREATE,
     backups::CREATE,
+    erase::CREATE,
+    holds::CREATE,
+    closings::CREATE,
+    offences::CREATE,
 ];
 const VERSION: i64 = 8;
 /// `Tolh`, the history of a `Toll`.

@@ -310,7 +310,8 @@ mod tests {
         let end = found[0].unwrap();
         assert_eq!((end.last.bytes, end.peak_bytes, found[1]), (400, 900, None));
 
-        let keep = Keep { events: Duration::MAX, usage: Duration::from_secs(10 * 86_400) };
+        let (events, audit, offences) = (Duration::MAX, Duration::MAX, Duration::MAX);
+        let keep = Keep { events, usage: Duration::from_secs(10 * 86_400), audit, offences };
         let now = Timestamp::from_millis(101 * MILLIS_PER_DAY);
         while archive.forget(keep, now).await.unwrap() > 0 {}
         assert_eq!(past("shop.example").await, [(95, 200, 200)]);

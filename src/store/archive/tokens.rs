@@ -224,6 +224,14 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Option<TokenRecord>> {
 pub const TOKENS_MAX: usize = 1_000;
 const USE_NOTED_EVERY_MILLIS: i64 = 60_000;
 
+/// Forgets tokens that ended before a moment, a few at a time.
+pub(super) fn cut_ended(db: &Connection, before: Timestamp, max: usize) -> rusqlite::Result<usize> {
+    let sql = format!(
+        "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE expires < ?1 LIMIT {max})"
+    );
+    db.prepare_cached(&sql)?.execute([stored(before)])
+}
+
 pub(super) const CREATE: &str = "
 CREATE TABLE tokens (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL, tenant INTEGER,
     digest BLOB NOT NULL UNIQUE, created INTEGER NOT NULL, creator TEXT NOT NULL, expires INTEGER,

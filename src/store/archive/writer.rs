@@ -20,6 +20,8 @@ pub(super) struct Writes {
 }
 
 struct Job {
+    /// It is done outside of transactions, between those of others.
+    is_outside: bool,
     lasting: Lasting,
     work: Work,
 }
@@ -64,6 +66,23 @@ impl Writes {
         lasting: Lasting,
         job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.push(false, lasting, job).await
+    }
+
+    /// Runs a job between two transactions, outside of any.
+    pub(super) async fn run_outside<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.push(true, Lasting::Power, job).await
+    }
+
+    async fn push<T: Send + 'static>(
+        &self,
+        is_outside: bool,
+        lasting: Lasting,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (told, heard) = oneshot::channel();
         let work: Work = Box::new(move |db| {
             let result = job(db).map_err(failed);
@@ -78,7 +97,7 @@ impl Writes {
             Answer { is_failed, give }
         });
         let jobs = self.jobs.lock().clone().ok_or_else(closed)?;
-        jobs.send(Job { lasting, work }).await.map_err(|_| closed())?;
+        jobs.send(Job { is_outside, lasting, work }).await.map_err(|_| closed())?;
         heard.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -103,15 +122,31 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        let mut jobs = Vec::new();
-        while self.queue.blocking_recv_many(&mut jobs, JOBS_PER_TRANSACTION_MAX) > 0 {
-            let lasting = jobs.iter().map(|job| job.lasting).max().unwrap_or(Lasting::Process);
-            let mut answers = Vec::with_capacity(jobs.len());
-            let ended = self.transact(lasting, &mut jobs, &mut answers);
-            let lost = ended.err().map(|error| explain(&error));
-            for answer in answers {
-                (answer.give)(lost.as_deref());
+        let mut taken = Vec::new();
+        while self.queue.blocking_recv_many(&mut taken, JOBS_PER_TRANSACTION_MAX) > 0 {
+            while !taken.is_empty() {
+                if taken[0].is_outside {
+                    self.step_outside(taken.remove(0));
+                    continue;
+                }
+                let inside = taken.iter().take_while(|job| !job.is_outside).count();
+                self.step(taken.drain(..inside).collect());
             }
+        }
+    }
+
+    fn step_outside(&self, job: Job) {
+        let answer = catch_unwind(AssertUnwindSafe(|| (job.work)(&self.db)));
+        (answer.unwrap_or_else(|_| Answer::of_panic()).give)(None);
+    }
+
+    fn step(&mut self, mut jobs: Vec<Job>) {
+        let lasting = jobs.iter().map(|job| job.lasting).max().unwrap_or(Lasting::Process);
+        let mut answers = Vec::with_capacity(jobs.len());
+        let ended = self.transact(lasting, &mut jobs, &mut answers);
+        let lost = ended.err().map(|error| explain(&error));
+        for answer in answers {
+            (answer.give)(lost.as_deref());
         }
     }
 

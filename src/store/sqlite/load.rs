@@ -12,6 +12,7 @@ use crate::{
     rules::window::Gap,
     store::{
         StoreError,
+        disguise::Disguise,
         outbox::Outbox,
         records::Revision,
         refusals::Refusals,
@@ -57,8 +58,12 @@ pub(super) fn load(
 ) -> Result<Loaded, StoreError> {
     let gap = rows::load_meta(db, restored::GAP)?.map(Timestamp::from_millis);
     let gap = gap.map_or(Gap::NONE, Gap::until);
-    let windows = Windows::new(settings.history, settings.unknown_margin, KEYS_MAX).with_gap(gap);
-    let (subjects, refusals) = (Subjects::default(), Refusals::default());
+    let key = rows::disguise_key(db)?;
+    let windows = Windows::new(settings.history, settings.unknown_margin, KEYS_MAX)
+        .with_gap(gap)
+        .with_disguise(Disguise::new(&key));
+    let subjects = Subjects::with_disguise(Disguise::new(&key));
+    let refusals = Refusals::default();
     rows::load_subjects(db, &subjects)?;
     subjects.for_each_override(|given| windows.keep_for(given.window.length()));
     rows::load_refusals(db, &refusals)?;

@@ -20,7 +20,7 @@ mod writer;
 pub(super) use self::replica::Takeover;
 pub use self::restored::{GapChoice, Restored};
 
-use self::queue::CopyTask;
+use self::queue::{CopyTask, EraseTask};
 
 use self::queue::{ChangeTask, Cut, Queue};
 use super::{
@@ -31,17 +31,19 @@ use super::{
         Change, Choice, LastRefusal, Recorded, Records, Revision, SubjectKind, SubjectRecord,
     },
     refusals::Refusals,
-    subjects::{Subjects, apply},
+    subjects::{Subjects, apply, left_of},
     vault::Vault,
     windows::{self, Windows},
 };
 use crate::{
     clock::{Anchor, Clock},
     event::{Event, Events, LimitHit, LimitReached, Trouble},
-    types::{AccountId, Key, Limit, Scope, SubjectId, Timestamp},
+    rules::identity,
+    types::{AccountId, Key, Limit, Scope, SubjectId, Timestamp, Unit},
 };
 use parking_lot::{Condvar, Mutex};
 use std::{
+    collections::HashSet,
     fs::File,
     os::unix::fs::{FileExt, OpenOptionsExt},
     panic::AssertUnwindSafe,
@@ -175,6 +177,15 @@ pub struct SqliteStore {
     changes: Arc<tokio::sync::Mutex<()>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: File,
+}
+
+/// The columns of all tables of a new file.
+#[cfg(test)]
+pub(super) fn columns() -> std::collections::BTreeSet<(String, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    schema::make(&path).unwrap();
+    schema::columns(&rusqlite::Connection::open(&path).unwrap())
 }
 
 /// What callers and the threads share.
@@ -315,6 +326,58 @@ impl Vault for SqliteStore {
     fn copy_to(&self, path: PathBuf) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.copy_file_to(path))
     }
+
+    fn erase<'a>(&'a self, account: &'a AccountId) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.erase_account(account))
+    }
+
+    fn forget_refusals(&self, before: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
+        let gone = self.shared.refusals.forget_old(before, REFUSALS_STEP_MAX);
+        let count = gone.len();
+        self.shared.queue.push_forgotten(gone);
+        Box::pin(async move { Ok(count) })
+    }
+
+    fn accounts(&self) -> Vec<AccountId> {
+        let mut accounts = Vec::new();
+        self.shared.windows.for_each_account(|account| accounts.push(account));
+        let recorded = self.shared.subjects.beside(&HashSet::new());
+        accounts.extend(recorded.into_iter().filter_map(|(subject, _)| match subject {
+            SubjectId::Account(account) => Some(account),
+            SubjectId::Tenant(_) => None,
+        }));
+        accounts
+    }
+}
+
+impl SqliteStore {
+    async fn erase_account(&self, account: &AccountId) -> Result<(), StoreError> {
+        let _one_at_a_time = self.changes.clone().lock_owned().await;
+        let subject = SubjectId::Account(account.clone());
+        let shared = &self.shared;
+        let record = shared.subjects.find(&subject);
+        let tenant = record.tenant.clone().unwrap_or_else(|| identity::tenant_of(account));
+        if shared.outbox.waits_for(&subject) {
+            let text = "a change of the account is not in the audit yet; try again";
+            return Err(StoreError::Conflict(text.into()));
+        }
+        for unit in Unit::ALL {
+            let key = Key::of_subject(&subject, unit);
+            if let Some((was, is)) = shared.windows.erase(key.as_str())? {
+                shared.queue.push_dirty(was);
+                shared.queue.push_dirty(is);
+            }
+            shared.windows.warned().forget(&key);
+        }
+        shared.refusals.forget(account);
+        let alias = shared.subjects.alias_of(&subject);
+        let alias = alias.ok_or_else(|| StoreError::Damaged("there is no key".into()))?;
+        let left = Arc::new(left_of(&record, tenant));
+        let (done, erased) = oneshot::channel();
+        let task = EraseTask { account: account.clone(), alias, left, done };
+        shared.queue.push_erasure(task)?;
+        heard(erased.await)
+    }
 }
 
 impl Ledger for SqliteStore {
@@ -433,6 +496,7 @@ impl Records for SqliteStore {
             let one_at_a_time = self.changes.clone().lock_owned().await;
             let subjects = &self.shared.subjects;
             let before = subjects.find(&change.subject);
+            let replaces = subjects.erased(&change.subject);
             let record = Arc::new(apply(&before, &change, now)?);
             subjects.check_room(&change.subject)?;
             let number = self.shared.outbox.next_number()?;
@@ -442,6 +506,7 @@ impl Records for SqliteStore {
                 changed,
                 record: record.clone(),
                 done,
+                replaces,
                 _one_at_a_time: one_at_a_time,
             })?;
             heard(written.await)?;
@@ -613,4 +678,6 @@ impl Guard {
 
 /// What the lock's name adds to the file's.
 const LOCK: &str = ".lock";
+/// Last refusals that are forgotten in one step.
+const REFUSALS_STEP_MAX: usize = 500;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);

@@ -13,7 +13,7 @@ use crate::{
         sqlite::Takeover,
         windows::{CellRef, Locked},
     },
-    types::Timestamp,
+    types::{AccountId, SubjectId, Timestamp},
 };
 use parking_lot::{Condvar, Mutex};
 use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
@@ -59,6 +59,10 @@ pub(super) struct Batch {
     pub(super) takeovers: Vec<TakeoverTask>,
     /// Copies of the file that are asked for.
     pub(super) copies: VecDeque<CopyTask>,
+    /// Accounts whose last refusal is forgotten.
+    pub(super) forgotten: Vec<AccountId>,
+    /// Accounts that are erased.
+    pub(super) erasures: Vec<EraseTask>,
     /// Whoever waits for the store to close.
     pub(super) closing: Option<Done>,
 }
@@ -68,12 +72,24 @@ pub(super) struct ChangeTask {
     pub(super) changed: Changed,
     pub(super) record: Arc<SubjectRecord>,
     pub(super) done: Done,
+    /// What was left of the account when it was erased, which is in the record now.
+    pub(super) replaces: Option<SubjectId>,
     pub(super) _one_at_a_time: OwnedMutexGuard<()>,
 }
 
 /// Records of other nodes on their way into the file.
 pub(super) struct TakeoverTask {
     pub(super) takeover: Takeover,
+    pub(super) done: Done,
+}
+
+/// An account on its way out of the file.
+pub(super) struct EraseTask {
+    pub(super) account: AccountId,
+    /// The name under which what is left of its record stays.
+    pub(super) alias: SubjectId,
+    pub(super) left: Arc<SubjectRecord>,
+    /// Hears when no octet of it is in the file any more.
     pub(super) done: Done,
 }
 
@@ -191,6 +207,19 @@ impl Queue {
         Ok(())
     }
 
+    pub(super) fn push_erasure(&self, task: EraseTask) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock();
+        inner.check()?;
+        inner.batch.erasures.push(task);
+        self.wake(&mut inner);
+        Ok(())
+    }
+
+    /// Notes accounts whose last refusal leaves the file.
+    pub(super) fn push_forgotten(&self, mut accounts: Vec<AccountId>) {
+        self.inner.lock().batch.forgotten.append(&mut accounts);
+    }
+
     /// Asks the writer to store everything and end.
     pub(super) fn push_closing(&self, done: Done) -> Result<(), StoreError> {
         let mut inner = self.inner.lock();
@@ -241,6 +270,7 @@ impl Queue {
         batch.closed.append(&mut inner.batch.closed);
         inner.batch.closed = batch.closed;
         inner.batch.dirty.append(&mut batch.dirty);
+        inner.batch.forgotten.append(&mut batch.forgotten);
     }
 }
 
@@ -271,6 +301,7 @@ impl Inner {
         let batch = &self.batch;
         let own = !batch.changes.is_empty() || !batch.cuts.is_empty();
         let records = own || !batch.takeovers.is_empty() || !batch.copies.is_empty();
+        let records = records || !batch.erasures.is_empty();
         self.closed || !batch.waiters.is_empty() || records
     }
 }

@@ -3,20 +3,21 @@
 use super::{
     super::{
         StoreError,
+        disguise::KEY_BYTES,
         outbox::{Changed, Outbox},
         records::{LAST_REFUSALS_MAX, LastRefusal, Revision, SubjectKind, SubjectRecord},
         refusals::Refusals,
         subjects::{Subjects, kind_of, name_of},
         warned::{Report, WARNED_MAX, Warned},
     },
-    queue::ChangeTask,
+    queue::{ChangeTask, EraseTask},
     replica::Takeover,
     schema::{self, failed},
 };
 use crate::{
     clock::Anchor,
     event::{LimitHit, LimitReached},
-    types::{AccountId, Key, Limit, Span, SubjectId, Timestamp},
+    types::{AccountId, Key, Limit, Span, SubjectId, Timestamp, Unit},
 };
 use rusqlite::{Connection, params};
 use std::{sync::Arc, time::Duration};
@@ -58,8 +59,32 @@ pub(super) fn load_meta(db: &Connection, name: &str) -> Result<Option<i64>, Stor
 }
 
 pub(super) fn save_change(db: &Connection, task: &ChangeTask) -> rusqlite::Result<()> {
+    if let Some(left) = &task.replaces {
+        save_subject(db, left, &SubjectRecord::default())?;
+    }
     save_subject(db, &task.changed.subject, &task.record)?;
     add_change(db, &task.changed)
+}
+
+/// Deletes what names an account, but for its windows, which the next checkpoint stores under another name.
+pub(super) fn erase(db: &Connection, task: &EraseTask) -> rusqlite::Result<()> {
+    let account = SubjectId::Account(task.account.clone());
+    save_subject(db, &account, &SubjectRecord::default())?;
+    if *task.left != SubjectRecord::default() {
+        save_subject(db, &task.alias, &task.left)?;
+    }
+    db.prepare_cached(schema::CUT_REFUSAL)?.execute(params![task.account.as_str()])?;
+    for unit in Unit::ALL {
+        let key = Key::of_subject(&account, unit);
+        db.prepare_cached(schema::CUT_WARNED_OF)?.execute(params![key.as_str()])?;
+    }
+    Ok(())
+}
+
+/// The key of names of what is erased, drawn the first time.
+pub(super) fn disguise_key(db: &Connection) -> Result<[u8; KEY_BYTES], StoreError> {
+    db.execute(schema::DRAW_KEY, []).map_err(failed)?;
+    db.query_row(schema::META, params!["erasure_key"], |row| row.get(0)).map_err(failed)
 }
 
 pub(super) fn save_takeover(db: &Connection, takeover: &Takeover) -> rusqlite::Result<()> {
@@ -110,10 +135,11 @@ fn add_change(db: &Connection, changed: &Changed) -> rusqlite::Result<()> {
 
 /// Deletes the changes up to a number, and overwrites what they said: names must not stay here once the audit has them.
 pub(super) fn cut_changes(db: &Connection, up_to: i64) -> rusqlite::Result<()> {
-    let overwrite = |wanted| db.pragma_update_and_check(None, "secure_delete", wanted, |_| Ok(()));
-    overwrite(true)?;
+    let overwrite =
+        |wanted: &str| db.pragma_update_and_check(None, "secure_delete", wanted, |_| Ok(()));
+    overwrite("ON")?;
     let cut = db.prepare_cached(schema::CUT_CHANGES)?.execute(params![up_to]);
-    overwrite(false)?;
+    overwrite("FAST")?;
     cut.map(|_| ())
 }
 

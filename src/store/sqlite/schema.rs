@@ -28,10 +28,37 @@ pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, 
         ("journal_size_limit", "33554432"),
         ("cache_size", "-8192"),
         ("temp_store", "MEMORY"),
+        // What is deleted is overwritten where that writes no page more.
+        ("secure_delete", "FAST"),
     ] {
         set(&connection, name, value)?;
     }
     Ok(connection)
+}
+
+/// Writes the file anew, without a page or a part of one that holds what was deleted, and its log, too.
+pub(in crate::store) fn rewrite(db: &Connection) -> rusqlite::Result<()> {
+    // What it is written to on the way is as large as the file, so not in memory.
+    let on_disk = |wanted: &str| {
+        db.pragma_update_and_check(None, "temp_store", wanted, |_| Ok(()))
+            .or_else(|error| if no_row(&error) { Ok(()) } else { Err(error) })
+    };
+    on_disk("FILE")?;
+    let vacuumed = db.execute_batch("VACUUM");
+    on_disk("MEMORY")?;
+    vacuumed?;
+    let busy: i64 = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy == 0 { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
+}
+
+/// The columns of all tables but SQLite's own.
+#[cfg(test)]
+pub(in crate::store) fn columns(db: &Connection) -> std::collections::BTreeSet<(String, String)> {
+    let sql = "SELECT m.name, c.name FROM sqlite_schema AS m JOIN pragma_table_info(m.name) AS c \
+        WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%'";
+    let mut select = db.prepare(sql).unwrap();
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
 }
 
 fn set(connection: &Connection, name: &str, value: &str) -> Result<(), StoreError> {
@@ -130,6 +157,10 @@ COMMIT;";
 
 pub(super) const PUT_META: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
 pub(super) const META: &str = "SELECT value FROM meta WHERE name = ?1";
+pub(super) const DRAW_KEY: &str =
+    "INSERT OR IGNORE INTO meta (name, value) VALUES ('erasure_key', randomblob(32))";
+pub(super) const CUT_REFUSAL: &str = "DELETE FROM refusals WHERE account = ?1";
+pub(super) const CUT_WARNED_OF: &str = "DELETE FROM warned WHERE key = ?1";
 pub(super) const HIGH_WATER: &str = "SELECT max(coalesce((SELECT value FROM meta WHERE name = \
     'high_water'), 0), coalesce((SELECT max(at) FROM journal), 0))";
 pub(super) const ANCHOR: &str = "SELECT (SELECT value FROM meta WHERE name = 'boot_id'), \

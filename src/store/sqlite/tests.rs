@@ -293,3 +293,59 @@ async fn an_override_until_the_farthest_moment_is_there_after_a_restart() {
     let again = open_at(folder.path(), Events::default());
     assert_eq!(again.subject(&subject).await.unwrap(), written);
 }
+
+/// No octet of the name is in the file or its log, and what it sent still counts, also after a kill at any point and under the name again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_account_is_in_no_octet_and_what_it_sent_counts_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path(), Events::default());
+    let mut expected = vec![0; 12];
+    for step in 0_usize..200 {
+        let n = step % 12;
+        let mut reservation = reserve(&store, n, 2).await;
+        store.make_durable(&mut reservation).await.unwrap();
+        store.settle(reservation, Settlement::Sent, now()).await.unwrap();
+        expected[n] += 2;
+    }
+    let account: AccountId = "user7@shop.example".parse().unwrap();
+    let subject = SubjectId::Account(account.clone());
+    let change = |what| Change {
+        subject: subject.clone(),
+        what,
+        reason: "user7@shop.example asked".into(),
+        evidence: None,
+        actor: Actor::new(Via::Api, "op"),
+    };
+    store.change(change(What::suspend("TG-1".parse().unwrap())), now()).await.unwrap();
+    store.note_refusal(&account, now(), "450 account user7@shop.example", None);
+    let open = reserve(&store, 7, 1).await;
+    let busy = store.erase(&account).await.unwrap_err();
+    assert!(matches!(busy, StoreError::Conflict(_)), "{busy}");
+    drop(open);
+    // The audit has not taken the change yet.
+    assert!(matches!(store.erase(&account).await.unwrap_err(), StoreError::Conflict(_)));
+    store.cut_changes(i64::MAX).await.unwrap();
+    store.erase(&account).await.unwrap();
+    for name in ["state.sqlite", "state.sqlite-wal"] {
+        let octets = std::fs::read(folder.path().join(name)).unwrap();
+        let has = |needle: &[u8]| octets.windows(needle.len()).any(|part| part == needle);
+        assert!(!has(b"user7@"), "{name}");
+        assert!(name.ends_with("-wal") || has(b"user8@"), "{name} holds nothing at all");
+    }
+    check_copy(folder.path(), &expected).await;
+    let kept = store.subject(&subject).await.unwrap();
+    let suspension = kept.suspension.as_ref().unwrap();
+    assert_eq!((suspension.case.as_str(), suspension.reason.as_str()), ("TG-1", "erased"));
+    // It comes back, sends, and a kill comes.
+    let mut reservation = reserve(&store, 7, 3).await;
+    store.make_durable(&mut reservation).await.unwrap();
+    store.settle(reservation, Settlement::Sent, now()).await.unwrap();
+    expected[7] += 3;
+    check_copy(folder.path(), &expected).await;
+    store.change(change(What::resume()), now()).await.unwrap();
+    assert!(store.subject(&subject).await.unwrap().suspension.is_none());
+    drop(store);
+    let again = open_at(folder.path(), Events::default());
+    assert!(again.subject(&subject).await.unwrap().suspension.is_none());
+    assert_eq!(used(&again, &key(7)).await, expected[7]);
+}

@@ -18,11 +18,11 @@ use crate::{
     clock::{Anchor, Clock, steady_now},
     event::{Event, Events, Trouble},
     store::{
-        records::{LAST_REFUSALS_MAX, LastRefusal},
+        records::{LAST_REFUSALS_MAX, LastRefusal, SubjectRecord},
         sqlite::Takeover,
         windows::CellRef,
     },
-    types::{AccountId, Timestamp},
+    types::{AccountId, SubjectId, Timestamp},
 };
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use std::{
@@ -57,6 +57,7 @@ pub(super) struct Writer {
     copies: VecDeque<CopyTask>,
     /// One is being made.
     copying: bool,
+    cleaning: Cleaning,
 }
 
 /// Whether the writer goes on.
@@ -64,6 +65,15 @@ pub(super) struct Writer {
 enum Turn {
     More,
     Last,
+}
+
+/// Who waits for the file to hold nothing any more that was deleted.
+#[derive(Default)]
+struct Cleaning {
+    /// For a checkpoint that has not begun.
+    wanted: Vec<Done>,
+    /// For the one that goes on.
+    begun: Vec<Done>,
 }
 
 /// How far the end of the store has come.
@@ -128,6 +138,7 @@ impl Writer {
             refusals_saved: 0,
             copies: VecDeque::new(),
             copying: false,
+            cleaning: Cleaning::default(),
         }
     }
 
@@ -161,7 +172,20 @@ impl Writer {
         self.pace();
         let work = self.gather();
         self.write(db, work);
+        self.clean(db);
         if self.may_end() { Turn::Last } else { Turn::More }
+    }
+
+    /// When the checkpoint that was wanted has ended the journal has nothing of before: then the file is written anew, so that no
+    /// page holds anything that was deleted, and so is its log. Whoever is about to hand on a message waits for that.
+    fn clean(&mut self, db: &Connection) {
+        if self.cleaning.begun.is_empty() || self.checkpoint.is_some() || self.failing {
+            return;
+        }
+        let cleaned = schema::rewrite(db).map_err(|error| self.medium.explain(&error));
+        for done in self.cleaning.begun.drain(..) {
+            let _ = done.send(cleaned.clone());
+        }
     }
 
     /// Copies the file, some pages after each transaction, so that nobody waits for it.
@@ -184,6 +208,7 @@ impl Writer {
     /// How long to wait for somebody who waits.
     fn patience(&self) -> Duration {
         let working = self.checkpoint.is_some() || self.surplus_pages > 0 || self.copying;
+        let working = working || !self.cleaning.wanted.is_empty();
         let busy = working || !matches!(self.ending, Ending::No);
         if busy && !self.failing { Duration::ZERO } else { TICK }
     }
@@ -230,7 +255,8 @@ impl Writer {
     fn is_checkpoint_due(&self) -> bool {
         let age = steady_now().saturating_duration_since(self.checkpointed);
         let old = age >= CHECKPOINT_INTERVAL && self.journal_bytes > 0;
-        self.journal_bytes >= CHECKPOINT_BYTES || old || matches!(self.ending, Ending::Asked(_))
+        let is_wanted = matches!(self.ending, Ending::Asked(_)) || !self.cleaning.wanted.is_empty();
+        self.journal_bytes >= CHECKPOINT_BYTES || old || is_wanted
     }
 
     fn start_checkpoint(&mut self, todo: Vec<CellRef>, batch: &Batch) {
@@ -238,6 +264,7 @@ impl Writer {
         let covers = self.last_row + i64::from(adds_row);
         self.checkpoint = Some(Checkpoint { todo, covers, cut: None });
         self.checkpointed = steady_now();
+        self.cleaning.begun.append(&mut self.cleaning.wanted);
         self.journal_bytes = 0;
         self.ending = match std::mem::replace(&mut self.ending, Ending::No) {
             Ending::Asked(done) => Ending::Last(done),
@@ -337,7 +364,18 @@ impl Writer {
         for waiter in batch.waiters.drain(..) {
             let _ = waiter.send(Ok(()));
         }
+        for task in batch.erasures.drain(..) {
+            let account = SubjectId::Account(task.account);
+            self.shared.subjects.put(account, Arc::default());
+            if *task.left != SubjectRecord::default() {
+                self.shared.subjects.put(task.alias, task.left);
+            }
+            self.cleaning.wanted.push(task.done);
+        }
         for task in batch.changes.drain(..) {
+            if let Some(left) = task.replaces {
+                self.shared.subjects.put(left, Arc::default());
+            }
             self.shared.subjects.put(task.changed.subject.clone(), task.record);
             self.shared.outbox.push(task.changed);
             let _ = task.done.send(Ok(()));
@@ -395,6 +433,12 @@ impl Writer {
         }
         for task in batch.changes.drain(..) {
             let _ = task.done.send(Err(detail.clone()));
+        }
+        for task in batch.erasures.drain(..) {
+            let _ = task.done.send(Err(detail.clone()));
+        }
+        for done in self.cleaning.wanted.drain(..).chain(self.cleaning.begun.drain(..)) {
+            let _ = done.send(Err(detail.clone()));
         }
         for cut in batch.cuts.drain(..) {
             let _ = cut.done.send(Err(detail.clone()));
@@ -472,6 +516,12 @@ fn write_rest(db: &Connection, work: &Work) -> rusqlite::Result<()> {
     for task in &work.batch.takeovers {
         rows::save_takeover(db, &task.takeover)?;
     }
+    for account in &work.batch.forgotten {
+        db.prepare_cached(schema::CUT_REFUSAL)?.execute(params![account.as_str()])?;
+    }
+    for task in &work.batch.erasures {
+        rows::erase(db, task)?;
+    }
     for cut in &work.batch.cuts {
         rows::cut_changes(db, cut.up_to)?;
     }
@@ -508,7 +558,8 @@ impl Work {
         let batch = &self.batch;
         let journal = batch.opened.is_empty() && batch.closed.is_empty() && self.carried.is_empty();
         let changes = batch.changes.is_empty() && batch.cuts.is_empty();
-        let changes = changes && batch.takeovers.is_empty();
+        let changes = changes && batch.takeovers.is_empty() && batch.erasures.is_empty();
+        let changes = changes && batch.forgotten.is_empty();
         let records = batch.warned.is_empty() && changes && self.refusals.is_empty();
         let upkeep = !self.cells.is_empty() || self.cut_to.is_some() || self.pages > 0;
         journal && records && !upkeep

@@ -199,6 +199,18 @@ impl Archive {
         self.write(Lasting::Power, move |db| cut_looks(db, before, now)).await
     }
 
+    /// Forgets the values of some entries of before a moment. Returns how many entries that were, and the heads of the entries that say so.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be written.
+    pub async fn forget_values(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<(usize, Vec<Head>), StoreError> {
+        self.write(Lasting::Power, move |db| cut_values(db, before, now)).await
+    }
+
     /// One page of entries.
     ///
     /// # Errors
@@ -320,6 +332,32 @@ fn cut_looks(
     for number in &numbers {
         db.prepare_cached("DELETE FROM audit_looks WHERE number = ?1")?.execute(params![number])?;
         erased.push((unsigned(*number), Fields::of(Field::Subject)));
+    }
+    let actor = Actor::automatic("retention");
+    let heads = erase_values(db, &erased, &NewEntry::new(at, &actor, VALUES_ERASED))?;
+    Ok((numbers.len(), heads))
+}
+
+/// Forgets the values of entries of before a moment, a few at a time, but for those that say what was erased.
+fn cut_values(
+    db: &Connection,
+    before: Timestamp,
+    at: Timestamp,
+) -> rusqlite::Result<(usize, Vec<Head>)> {
+    let sql = format!(
+        "SELECT DISTINCT v.number FROM audit_values AS v JOIN audit USING (number) \
+         WHERE audit.at < ?1 AND audit.action <> '{VALUES_ERASED}' \
+         AND v.number <= (SELECT coalesce(max(number), 0) FROM audit WHERE at < ?1) \
+         ORDER BY v.number LIMIT {LOOKS_STEP_MAX}"
+    );
+    let mut select = db.prepare_cached(&sql)?;
+    let numbers: Vec<i64> =
+        select.query_map(params![stored(before)], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut all = Fields::default();
+    Field::ALL.into_iter().for_each(|field| all.add(field));
+    let erased: Vec<_> = numbers.iter().map(|number| (unsigned(*number), all)).collect();
+    for number in &numbers {
+        db.prepare_cached("DELETE FROM audit_about WHERE number = ?1")?.execute([number])?;
     }
     let actor = Actor::automatic("retention");
     let heads = erase_values(db, &erased, &NewEntry::new(at, &actor, VALUES_ERASED))?;

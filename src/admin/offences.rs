@@ -1,0 +1,240 @@
+//! The offences of a tenant, what they propose, and leaving: by whoever closes an account or a tenant.
+//!
+//! A proposal is a sentence and never an act: a tenant is cancelled by a person.
+
+use super::{
+    Admin, AdminError, Who,
+    privacy::{self, EraseRequest},
+    standings::cancel,
+    subjects::check_reason,
+};
+use crate::{
+    store::{
+        archive::{Closing, NewEntry, OffenceRow, Severity, audit::audited},
+        records::{Choice, SubjectKind},
+    },
+    types::{Actor, SubjectId, TenantId, Timestamp},
+};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How long what counts, and how long who leaves is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConductSettings {
+    /// How long an offence counts.
+    pub keep_offences: Duration,
+    /// So many suspensions within that time are repeated.
+    pub repeated: u32,
+    /// From closing to erasing.
+    pub keep_closed: Duration,
+}
+
+/// The offences of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct OffencesView {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Those that count, and those that were withdrawn, the newest first.
+    pub offences: Vec<OffenceRow>,
+    /// For how many seconds one counts.
+    pub keep_seconds: u64,
+    /// Suspensions that count.
+    pub suspensions: u64,
+    /// Why the tenant should be cancelled; none: it should not. A person decides.
+    pub proposal: Option<String>,
+}
+
+impl OffencesView {
+    /// How long an offence counts.
+    #[must_use]
+    pub const fn keep(&self) -> Duration {
+        Duration::from_secs(self.keep_seconds)
+    }
+}
+
+/// What spoke against the accounts of a tenant, and what that proposes.
+///
+/// # Errors
+/// [`AdminError::Store`] if the archive does not answer.
+pub async fn offences(admin: &Admin, tenant: &TenantId) -> Result<OffencesView, AdminError> {
+    let settings = admin.custody.conduct;
+    let since = admin.utc() - settings.keep_offences;
+    let offences = admin.archive.offences(tenant.clone(), since).await?;
+    let counts = || offences.iter().filter(|one| !one.withdrawn);
+    let suspensions = counts().filter(|one| one.severity >= Severity::Medium).count();
+    let serious = counts().filter(|one| one.severity == Severity::Serious).count();
+    let proposal = if serious > 0 {
+        Some(format!("{serious} offences are serious"))
+    } else if suspensions >= settings.repeated as usize {
+        Some(format!("{suspensions} suspensions count, and {} are repeated", settings.repeated))
+    } else {
+        None
+    };
+    let record = admin.records.subject(&SubjectId::Tenant(tenant.clone())).await?;
+    let is_cancelled = record.suspension.is_some();
+    Ok(OffencesView {
+        tenant: tenant.clone(),
+        keep_seconds: settings.keep_offences.as_secs(),
+        suspensions: suspensions as u64,
+        // Of whoever is suspended as a whole nothing more is proposed.
+        proposal: proposal.filter(|_| !is_cancelled),
+        offences,
+    })
+}
+
+/// Notes that an offence was a mistake; it counts no more.
+///
+/// # Errors
+/// [`AdminError::NotFound`] if the tenant has no such offence, [`AdminError::Invalid`] without a reason.
+pub async fn withdraw_offence(
+    admin: &Admin,
+    tenant: &TenantId,
+    number: i64,
+    (reason, actor): (&str, &Actor),
+) -> Result<OffencesView, AdminError> {
+    let reason = check_reason(Some(reason))?.to_owned();
+    let mut entry = NewEntry::new(admin.utc(), actor, WITHDRAWN);
+    (entry.subject, entry.tenant) = (Some(format!("offence {number}")), Some(tenant.clone()));
+    entry.reason = Some(reason);
+    let head = admin.archive.withdraw_offence(tenant.clone(), number, entry).await?;
+    let none = || AdminError::NotFound(format!("tenant {tenant} has no offence {number}"));
+    admin.tell(&audited(WITHDRAWN, head.ok_or_else(none)?));
+    offences(admin, tenant).await
+}
+
+/// Somebody who leaves, or stays after all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ClosingView {
+    /// `account a@shop.example`, `tenant shop.example`.
+    pub subject: String,
+    /// After when what is stored is erased; none: it stays.
+    pub due: Option<Timestamp>,
+}
+
+/// Lets an account or tenant leave: suspended now, and erased when its time has come.
+///
+/// # Errors
+/// [`AdminError::Invalid`] without a reason, [`AdminError::Store`] if something cannot be written.
+pub async fn close(
+    admin: &Admin,
+    who: &Who,
+    reason: &str,
+    actor: &Actor,
+) -> Result<ClosingView, AdminError> {
+    let reason = check_reason(Some(reason))?;
+    match cancel(admin, who, reason, actor).await {
+        // It is cancelled already.
+        Ok(_) | Err(AdminError::Conflict(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let at = admin.utc();
+    let due = at + admin.custody.conduct.keep_closed;
+    let subject = who.subject().clone();
+    let mut entry = privacy::entry_of(admin, &subject, reason, actor, CLOSED).await?;
+    entry.after = Some(format!("erased after {due}"));
+    let closing = Closing { subject: subject.clone(), at, due, reason: reason.to_owned() };
+    let head = admin.archive.close_subject(closing, entry).await?;
+    admin.tell(&audited(CLOSED, head));
+    Ok(ClosingView { subject: subject.to_string(), due: Some(due) })
+}
+
+/// Lets an account or tenant stay that was to leave. It stays suspended until it is resumed.
+///
+/// # Errors
+/// [`AdminError::NotFound`] if it was not to leave, [`AdminError::Invalid`] without a reason.
+pub async fn stay(
+    admin: &Admin,
+    who: &Who,
+    reason: &str,
+    actor: &Actor,
+) -> Result<ClosingView, AdminError> {
+    let reason = check_reason(Some(reason))?;
+    let subject = who.subject().clone();
+    let entry = privacy::entry_of(admin, &subject, reason, actor, STAYS).await?;
+    let head = admin.archive.end_closing(subject.clone(), entry).await?;
+    let none = || AdminError::NotFound(format!("{subject} is not closed"));
+    admin.tell(&audited(STAYS, head.ok_or_else(none)?));
+    Ok(ClosingView { subject: subject.to_string(), due: None })
+}
+
+/// All who leave, the soonest first.
+///
+/// # Errors
+/// [`AdminError::Store`] if the archive does not answer.
+pub async fn closings(admin: &Admin) -> Result<Vec<ClosingView>, AdminError> {
+    let all = admin.archive.closings().await?;
+    let view = |one: Closing| ClosingView { subject: one.subject.to_string(), due: Some(one.due) };
+    Ok(all.into_iter().map(view).collect())
+}
+
+/// Erases those whose time has come; returns how many accounts. Whoever is under a legal hold stays, and is tried again later.
+///
+/// # Errors
+/// [`AdminError::Store`] if something cannot be read or written.
+pub async fn erase_closed(admin: &Admin) -> Result<usize, AdminError> {
+    let actor = Actor::automatic("closing");
+    let mut erased = 0;
+    for closing in admin.archive.closings_due(admin.utc()).await? {
+        let accounts = match &closing.subject {
+            SubjectId::Account(account) => vec![account.clone()],
+            SubjectId::Tenant(tenant) => accounts_of(admin, tenant).await?,
+        };
+        let request = EraseRequest { reason: "closed, and the time is over".into(), yes: true };
+        let mut is_whole = true;
+        for account in accounts {
+            match privacy::erase(admin, &account, &request, &actor).await {
+                Ok(_) => erased += 1,
+                Err(AdminError::Conflict(_)) => is_whole = false,
+                Err(error) => return Err(error),
+            }
+        }
+        if is_whole {
+            let entry = NewEntry::new(admin.utc(), &actor, LEFT);
+            if let Some(head) = admin.archive.end_closing(closing.subject, entry).await? {
+                admin.tell(&audited(LEFT, head));
+            }
+        }
+    }
+    Ok(erased)
+}
+
+/// The accounts of a tenant, recorded or seen.
+async fn accounts_of(
+    admin: &Admin,
+    tenant: &TenantId,
+) -> Result<Vec<crate::types::AccountId>, AdminError> {
+    let recorded = admin.records.chosen(Choice::AccountsOf(tenant), usize::MAX).await?;
+    let mut accounts: Vec<_> = recorded
+        .into_iter()
+        .filter_map(|(subject, _)| match subject {
+            SubjectId::Account(account) => Some(account),
+            SubjectId::Tenant(_) => None,
+        })
+        .collect();
+    for account in admin.archive.accounts().await? {
+        if super::tenant_of(admin, &account).await? == *tenant {
+            accounts.push(account);
+        }
+    }
+    accounts.sort_unstable();
+    accounts.dedup();
+    accounts.retain(|account| !account.as_str().starts_with("erased:"));
+    Ok(accounts)
+}
+
+/// Whom a name is of.
+///
+/// # Errors
+/// [`AdminError::Invalid`] if it is no name.
+pub fn tenant_named(name: &str) -> Result<TenantId, AdminError> {
+    let who = Who::new(SubjectKind::Tenants, name)?;
+    match who.subject() {
+        SubjectId::Tenant(tenant) => Ok(tenant.clone()),
+        SubjectId::Account(_) => Err(AdminError::Invalid("that is no tenant".into())),
+    }
+}
+
+const WITHDRAWN: &str = "offence-withdrawn";
+const CLOSED: &str = "closed";
+const STAYS: &str = "stays";
+const LEFT: &str = "left";

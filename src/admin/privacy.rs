@@ -1,0 +1,518 @@
+//! What the law asks for: a copy of what is stored, its erasure, and that neither happens to what somebody has to keep.
+//!
+//! An account is erased in the order memory, limits' store, archive; then both files are written anew, so that no page holds what was deleted.
+//! Before it begins, a keyed hash of the name is noted, in the archive and in a file beside it: an erasure that was cut short is finished
+//! at the next start, and a backup of before is brought up to date when it is restored.
+
+use super::{Admin, AdminError, BackupView, backups, effective, subjects::check_reason};
+use crate::{
+    event::{AccountErased, Event},
+    store::{
+        StoreError,
+        archive::{
+            self, Archive, ErasedRows, Erasure, HoldRow, NewEntry, Stretch,
+            audit::{audited, chain::VALUES_ERASED},
+        },
+        backup::{Measured, measure},
+        vault::Vault,
+    },
+    types::{AccountId, Actor, SubjectId, Timestamp},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::Write,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Whom it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrivacyRequest {
+    /// The account or tenant.
+    #[serde(flatten)]
+    pub subject: SubjectId,
+    /// Why.
+    pub reason: String,
+}
+
+/// An account that is to be erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EraseRequest {
+    /// Why. It must not name the account, because it is kept.
+    pub reason: String,
+    /// That it is meant: erasing cannot be taken back.
+    pub yes: bool,
+}
+
+/// What was erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ErasedView {
+    /// Rows of the archive that were the account's own.
+    pub rows_gone: u64,
+    /// Rows about others in which the name stood.
+    pub rows_changed: u64,
+    /// Values of the audit.
+    pub audit_values: u64,
+    /// The keyed hash by which the erasure is known.
+    pub digest: String,
+    /// Backups of before, which hold it until they are deleted; one that is restored is erased again.
+    pub backups: Vec<BackupView>,
+}
+
+/// Erases an account.
+///
+/// # Errors
+/// [`AdminError::Conflict`] under a legal hold, or while mail of the account is under way; [`AdminError::Invalid`] without a reason, or if the
+/// account stands for a server; [`AdminError::Store`] if something cannot be written: then it is finished later.
+pub async fn erase(
+    admin: &Admin,
+    account: &AccountId,
+    request: &EraseRequest,
+    actor: &Actor,
+) -> Result<ErasedView, AdminError> {
+    let reason = check_reason(Some(&request.reason))?;
+    if !request.yes {
+        return Err(AdminError::Invalid("erasing cannot be taken back: say yes to it".into()));
+    }
+    if account.is_peer() {
+        return Err(AdminError::Invalid("that is a server and not a person".into()));
+    }
+    if reason.to_lowercase().contains(account.as_str()) {
+        return Err(AdminError::Invalid(
+            "the reason is kept, so it must not name the account".into(),
+        ));
+    }
+    let subject = SubjectId::Account(account.clone());
+    let record = admin.records.subject(&subject).await?;
+    let tenant = effective::tenant_of(account, &record).0;
+    let held = admin.archive.hold_on(vec![subject.clone(), SubjectId::Tenant(tenant)]).await?;
+    if let Some(hold) = held {
+        let mut entry = NewEntry::new(admin.utc(), actor, REFUSED);
+        (entry.subject, entry.account) = (Some(subject.to_string()), Some(account.clone()));
+        entry.reason = Some(reason.to_owned());
+        entry.after = Some(format!("a legal hold on {}", hold.subject));
+        super::note(admin, entry).await?;
+        let text = format!("there is a legal hold on {}: {}", hold.subject, hold.reason);
+        return Err(AdminError::Conflict(text));
+    }
+    let digest = admin.archive.erasure_digest(account).await?;
+    let erasure = Erasure { at: admin.utc(), digest: digest.clone() };
+    admin.archive.begin_erasure(erasure.clone()).await?;
+    note_in_file(&admin.custody.settings.erasures, &[erasure])?;
+    let rows = erase_everywhere(admin, account, actor).await?;
+    let mut entry = NewEntry::new(admin.utc(), actor, ERASED);
+    entry.after = Some(format!(
+        "{digest}: {} rows, {} values of the audit",
+        rows.gone + rows.changed,
+        rows.audit_values
+    ));
+    entry.reason = Some(reason.to_owned());
+    let head = admin.archive.finish_erasure(digest.clone(), entry).await?;
+    admin.tell(&audited(ERASED, head));
+    rewrite(&admin.archive).await?;
+    Ok(ErasedView {
+        rows_gone: rows.gone,
+        rows_changed: rows.changed,
+        audit_values: rows.audit_values,
+        digest,
+        backups: backups(admin).await?,
+    })
+}
+
+async fn erase_everywhere(
+    admin: &Admin,
+    account: &AccountId,
+    actor: &Actor,
+) -> Result<ErasedRows, AdminError> {
+    // Alerts that last are in a memory from which they would be written again.
+    admin.tell(&Event::AccountErased(AccountErased { account: account.clone() }));
+    admin.behaviour.forget(account).await?;
+    admin.storage.mailboxes.forget(account);
+    erase_from_store(&*admin.custody.vault, account).await?;
+    settle(admin).await;
+    let (rows, heads) = admin.archive.erase_account(account, actor, admin.utc()).await?;
+    for head in heads {
+        admin.tell(&audited(VALUES_ERASED, head));
+    }
+    Ok(rows)
+}
+
+/// What was heard before is written, so that it is erased with the rest.
+async fn settle(admin: &Admin) {
+    for _ in 0..SETTLE_LOOKS_MAX {
+        if (admin.custody.waiting)() == 0 {
+            break;
+        }
+        tokio::time::sleep(SETTLE_EVERY).await;
+    }
+    // What has been taken from the queue is written within this time.
+    tokio::time::sleep(SETTLE_EVERY * 10).await;
+}
+
+/// Tries for a while, because mail may be under way and a change may be on its way into the audit.
+async fn erase_from_store(vault: &dyn Vault, account: &AccountId) -> Result<(), StoreError> {
+    for _ in 0..ATTEMPTS_MAX {
+        match vault.erase(account).await {
+            Err(StoreError::Conflict(_)) => tokio::time::sleep(SETTLE_EVERY).await,
+            done => return done,
+        }
+    }
+    vault.erase(account).await
+}
+
+/// Readers may hold the file's log for some seconds.
+async fn rewrite(archive: &Archive) -> Result<(), StoreError> {
+    for _ in 0..ATTEMPTS_MAX {
+        if archive.rewrite().await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(SETTLE_EVERY).await;
+    }
+    archive.rewrite().await
+}
+
+/// Erases again whoever was erased since a backup was made, in files that no gate has open. Returns how many accounts that were.
+///
+/// # Errors
+/// [`AdminError::Store`] if one of them cannot be written.
+pub(super) async fn erase_again(
+    vault: &dyn Vault,
+    archive: &Archive,
+    erasures: &[Erasure],
+    now: Timestamp,
+) -> Result<usize, AdminError> {
+    if erasures.is_empty() {
+        return Ok(0);
+    }
+    let erased: HashSet<&str> = erasures.iter().map(|one| one.digest.as_str()).collect();
+    let mut accounts: HashSet<AccountId> = vault.accounts().into_iter().collect();
+    accounts.extend(archive.accounts().await?);
+    let actor = Actor::automatic("an erasure of before");
+    let mut count = 0;
+    for account in accounts {
+        let digest = archive.erasure_digest(&account).await?;
+        if !erased.contains(digest.as_str()) {
+            continue;
+        }
+        erase_from_store(vault, &account).await?;
+        archive.erase_account(&account, &actor, now).await?;
+        let mut entry = NewEntry::new(now, &actor, ERASED);
+        entry.after = Some(digest.clone());
+        archive.finish_erasure(digest, entry).await?;
+        count += 1;
+    }
+    if count > 0 {
+        rewrite(archive).await?;
+    }
+    Ok(count)
+}
+
+/// Finishes, at the start, what was begun and cut short.
+///
+/// # Errors
+/// [`AdminError::Store`] if something cannot be written.
+pub async fn finish_erasures(admin: &Admin) -> Result<usize, AdminError> {
+    let open = admin.archive.erasures_open().await?;
+    let archive = &admin.archive;
+    let erased = erase_again(&*admin.custody.vault, archive, &open, admin.utc()).await?;
+    archive.close_erasures(admin.utc()).await?;
+    Ok(erased)
+}
+
+/// Adds erasures to the file of them that are not in it yet.
+pub(super) fn note_in_file(path: &Path, erasures: &[Erasure]) -> Result<(), AdminError> {
+    let wrong = |error: std::io::Error| {
+        AdminError::Store(StoreError::Unavailable(format!("{}: {error}", path.display())))
+    };
+    let known: HashSet<String> =
+        read_file(path)?.into_iter().map(|erasure| erasure.digest).collect();
+    let mut file =
+        File::options().create(true).append(true).mode(0o600).open(path).map_err(wrong)?;
+    for erasure in erasures.iter().filter(|erasure| !known.contains(&erasure.digest)) {
+        let line = serde_json::to_string(erasure).map_err(|error| wrong(error.into()))?;
+        writeln!(file, "{line}").map_err(wrong)?;
+    }
+    file.sync_all().map_err(wrong)
+}
+
+/// The erasures that a file of them has; none if there is no file. What cannot be read of it is an error, because somebody would not be erased.
+pub(super) fn read_file(path: &Path) -> Result<Vec<Erasure>, AdminError> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        AdminError::Store(StoreError::Unavailable(format!("{}: {error}", path.display())))
+    };
+    match std::fs::read_to_string(path) {
+        Ok(text) => text
+            .lines()
+            .map(|line| serde_json::from_str(line).map_err(|error| wrong(&error)))
+            .collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(wrong(&error)),
+    }
+}
+
+/// A legal hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct HoldView {
+    /// `account a@shop.example`, `tenant shop.example`.
+    pub subject: String,
+    /// Since when.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// Who placed it.
+    pub actor: String,
+}
+
+impl From<HoldRow> for HoldView {
+    fn from(row: HoldRow) -> Self {
+        Self { subject: row.subject.to_string(), at: row.at, reason: row.reason, actor: row.actor }
+    }
+}
+
+/// All legal holds.
+///
+/// # Errors
+/// [`AdminError::Store`] if the archive does not answer.
+pub async fn holds(admin: &Admin) -> Result<Vec<HoldView>, AdminError> {
+    Ok(admin.archive.holds().await?.into_iter().map(HoldView::from).collect())
+}
+
+/// Places a legal hold: nothing of the subject is erased until it is released.
+///
+/// # Errors
+/// [`AdminError::Invalid`] without a reason, [`AdminError::Store`] if the archive does not answer.
+pub async fn hold(
+    admin: &Admin,
+    request: &PrivacyRequest,
+    actor: &Actor,
+) -> Result<HoldView, AdminError> {
+    let reason = check_reason(Some(&request.reason))?.to_owned();
+    let entry = entry_of(admin, &request.subject, &reason, actor, HELD).await?;
+    let hold = HoldRow {
+        subject: request.subject.clone(),
+        at: admin.utc(),
+        reason,
+        actor: actor.name().to_owned(),
+    };
+    let head = admin.archive.hold(hold.clone(), entry).await?;
+    admin.tell(&audited(HELD, head));
+    Ok(hold.into())
+}
+
+/// Releases a legal hold.
+///
+/// # Errors
+/// [`AdminError::NotFound`] if there is none, [`AdminError::Invalid`] without a reason, [`AdminError::Store`] if the archive does not answer.
+pub async fn release(
+    admin: &Admin,
+    request: &PrivacyRequest,
+    actor: &Actor,
+) -> Result<HoldView, AdminError> {
+    let reason = check_reason(Some(&request.reason))?.to_owned();
+    let held = admin.archive.hold_on(vec![request.subject.clone()]).await?;
+    let none = || AdminError::NotFound(format!("there is no legal hold on {}", request.subject));
+    let held = held.ok_or_else(none)?;
+    let entry = entry_of(admin, &request.subject, &reason, actor, RELEASED).await?;
+    let head = admin.archive.release(request.subject.clone(), entry).await?;
+    admin.tell(&audited(RELEASED, head.ok_or_else(none)?));
+    Ok(held.into())
+}
+
+/// A copy that is wanted of what is stored about somebody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportRequest {
+    /// The account or tenant.
+    pub subject: SubjectId,
+    /// Where to, by its whole path; the file must not be there.
+    pub file: PathBuf,
+    /// Why.
+    pub reason: String,
+    /// It is for an authority.
+    #[serde(default)]
+    pub disclosure: Option<Disclosure>,
+}
+
+/// What is handed to an authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disclosure {
+    /// Which authority.
+    pub authority: String,
+    /// The reference of its order.
+    pub reference: String,
+    /// Who releases it.
+    pub released_by: String,
+    /// The period, from …
+    pub since: Timestamp,
+    /// … until before.
+    pub until: Timestamp,
+}
+
+/// A copy that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ExportView {
+    /// The file.
+    pub file: String,
+    /// Its octets.
+    pub bytes: u64,
+    /// Its SHA-256.
+    pub sha256: String,
+}
+
+/// Writes all that is stored about an account or a tenant to a file: for whoever asks what is stored, or, of a period, for an authority.
+///
+/// # Errors
+/// [`AdminError::Invalid`] if something is missing, [`AdminError::Conflict`] if the file is there, [`AdminError::Store`] if something cannot
+/// be read or written.
+pub async fn export(
+    admin: &Admin,
+    request: &ExportRequest,
+    actor: &Actor,
+) -> Result<ExportView, AdminError> {
+    let reason = check_reason(Some(&request.reason))?.to_owned();
+    if let Some(wanted) = &request.disclosure {
+        for (name, value) in [
+            ("authority", &wanted.authority),
+            ("reference", &wanted.reference),
+            ("released-by", &wanted.released_by),
+        ] {
+            check_reason(Some(value)).map_err(|error| {
+                AdminError::Invalid(format!(
+                    "{name}: {}",
+                    error.to_string().replace("a reason", "it")
+                ))
+            })?;
+        }
+    }
+    let path = &request.file;
+    if !path.is_absolute() {
+        return Err(AdminError::Invalid(format!("{} is no whole path", path.display())));
+    }
+    let head = head_of(admin, request).await?;
+    let (source, target, subject) =
+        (admin.archive.path().to_owned(), path.clone(), request.subject.clone());
+    let stretch = request.disclosure.as_ref();
+    let stretch = stretch.map(|wanted| Stretch { since: wanted.since, until: wanted.until });
+    let written = tokio::task::spawn_blocking(move || {
+        let written = write_export(&source, &target, &head, (&subject, stretch));
+        if written.is_err() {
+            // A file that was there is left alone.
+            if !matches!(written, Err(AdminError::Conflict(_))) {
+                let _ = std::fs::remove_file(&target);
+            }
+        }
+        written
+    });
+    let whole = written.await.map_err(|error| unavailable(&error))??;
+    let action = if request.disclosure.is_some() { DISCLOSED } else { EXPORTED };
+    let mut entry = entry_of(admin, &request.subject, &reason, actor, action).await?;
+    entry.after = Some(match &request.disclosure {
+        None => format!("SHA-256 {}", whole.sha256),
+        Some(wanted) => format!(
+            "to {}, {}, from {} until {}, released by {}, SHA-256 {}",
+            wanted.authority,
+            wanted.reference,
+            wanted.since,
+            wanted.until,
+            wanted.released_by,
+            whole.sha256
+        ),
+    });
+    super::note(admin, entry).await?;
+    Ok(ExportView { file: path.display().to_string(), bytes: whole.bytes, sha256: whole.sha256 })
+}
+
+/// Everything of a copy that is not in the archive.
+async fn head_of(admin: &Admin, request: &ExportRequest) -> Result<String, AdminError> {
+    let subject = &request.subject;
+    let record = admin.records.subject(subject).await?;
+    let kind = match subject {
+        SubjectId::Account(_) => crate::store::records::SubjectKind::Accounts,
+        SubjectId::Tenant(_) => crate::store::records::SubjectKind::Tenants,
+    };
+    let name = match subject {
+        SubjectId::Account(account) => account.as_str(),
+        SubjectId::Tenant(tenant) => tenant.as_str(),
+    };
+    let view = super::show(admin, &super::Who::new(kind, name)?).await?;
+    let refusal = match subject {
+        SubjectId::Account(account) => admin.records.last_refusal(account).await?,
+        SubjectId::Tenant(_) => None,
+    };
+    let head = serde_json::json!({
+        "format": "tollgate export 1",
+        "made": admin.utc(),
+        "subject": subject,
+        "disclosure": request.disclosure,
+        "record": &*record,
+        "limits": view,
+        "last_refusal": refusal,
+    });
+    serde_json::to_string_pretty(&head).map_err(|error| unavailable(&error))
+}
+
+fn write_export(
+    source: &Path,
+    target: &Path,
+    head: &str,
+    (subject, stretch): (&SubjectId, Option<Stretch>),
+) -> Result<Measured, AdminError> {
+    let file = File::options().write(true).create_new(true).mode(0o600).open(target);
+    let file = file.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => AdminError::Conflict(format!(
+            "{} is there, and nothing is overwritten",
+            target.display()
+        )),
+        _ => unavailable(&format!("{}: {error}", target.display())),
+    })?;
+    let mut out = std::io::BufWriter::new(file);
+    let open = head.trim_end().trim_end_matches('}').trim_end();
+    write!(out, "{open},\n  \"archive\": ").map_err(|error| unavailable(&error))?;
+    archive::export(source, subject, stretch, &mut out)?;
+    writeln!(out, "\n}}").map_err(|error| unavailable(&error))?;
+    out.flush().map_err(|error| unavailable(&error))?;
+    out.get_ref().sync_all().map_err(|error| unavailable(&error))?;
+    measure(target).map_err(|error| unavailable(&error))
+}
+
+pub(super) async fn entry_of(
+    admin: &Admin,
+    subject: &SubjectId,
+    reason: &str,
+    actor: &Actor,
+    action: &'static str,
+) -> Result<NewEntry, AdminError> {
+    let mut entry = NewEntry::new(admin.utc(), actor, action);
+    entry.subject = Some(subject.to_string());
+    match subject {
+        SubjectId::Account(account) => {
+            entry.account = Some(account.clone());
+            entry.tenant = Some(super::tenant_of(admin, account).await?);
+        }
+        SubjectId::Tenant(tenant) => entry.tenant = Some(tenant.clone()),
+    }
+    entry.reason = Some(reason.to_owned());
+    Ok(entry)
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> AdminError {
+    AdminError::Store(StoreError::Unavailable(error.to_string()))
+}
+
+const ERASED: &str = "erased";
+const REFUSED: &str = "erase-refused";
+const HELD: &str = "held";
+const RELEASED: &str = "hold-released";
+const EXPORTED: &str = "exported";
+const DISCLOSED: &str = "disclosed";
+/// How often it is looked whether what was heard is written, and for how long at most: half a minute.
+const SETTLE_EVERY: Duration = Duration::from_millis(100);
+const SETTLE_LOOKS_MAX: u32 = 300;
+/// The same of what is in the way for a moment.
+const ATTEMPTS_MAX: u32 = 150;

@@ -1,0 +1,107 @@
+//! Accounts and tenants that leave: suspended now, and what is stored of them is erased when their time has come.
+
+use super::{
+    Archive, Lasting,
+    audit::{NewEntry, append, chain::Head},
+    names, stored,
+};
+use crate::{
+    store::StoreError,
+    types::{SubjectId, Timestamp},
+};
+use rusqlite::{Connection, Row, params};
+
+/// Somebody who leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closing {
+    /// Who.
+    pub subject: SubjectId,
+    /// Since when, in UTC.
+    pub at: Timestamp,
+    /// When what is stored is erased, in UTC.
+    pub due: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+impl Archive {
+    /// Notes that somebody leaves, with its entry in the audit.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be written.
+    pub async fn close_subject(
+        &self,
+        closing: Closing,
+        entry: NewEntry,
+    ) -> Result<Head, StoreError> {
+        self.write(Lasting::Power, move |db| {
+            let number = names::number_of(db, &closing.subject)?;
+            db.execute(
+                "INSERT OR REPLACE INTO closings (subject, at, due, reason) VALUES (?1, ?2, ?3, ?4)",
+                params![number, stored(closing.at), stored(closing.due), closing.reason],
+            )?;
+            append(db, &entry)
+        })
+        .await
+    }
+
+    /// Notes that somebody stays after all, or has left, with its entry in the audit; none if nobody knew of a leaving.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be written.
+    pub async fn end_closing(
+        &self,
+        subject: SubjectId,
+        entry: NewEntry,
+    ) -> Result<Option<Head>, StoreError> {
+        self.write(Lasting::Power, move |db| {
+            let Some(number) = names::find(db, &subject)? else { return Ok(None) };
+            match db.execute("DELETE FROM closings WHERE subject = ?1", [number])? {
+                0 => Ok(None),
+                _ => append(db, &entry).map(Some),
+            }
+        })
+        .await
+    }
+
+    /// Those whose time has come, the longest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn closings_due(&self, now: Timestamp) -> Result<Vec<Closing>, StoreError> {
+        self.read_own(move |db| select(db, "due <= ?1 ORDER BY due", stored(now))).await
+    }
+
+    /// All who leave, the soonest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn closings(&self) -> Result<Vec<Closing>, StoreError> {
+        self.read(|db| select(db, "due <= ?1 ORDER BY due", i64::MAX)).await
+    }
+}
+
+fn select(db: &Connection, wanted: &str, value: i64) -> rusqlite::Result<Vec<Closing>> {
+    let mut select = db.prepare_cached(&format!(
+        "SELECT kind, name, at, due, reason FROM closings JOIN names ON names.id = closings.subject \
+         WHERE {wanted} LIMIT {CLOSINGS_MAX}"
+    ))?;
+    let found = select.query_map([value], closing)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn closing(row: &Row<'_>) -> rusqlite::Result<Option<Closing>> {
+    let name: String = row.get(1)?;
+    // A name in the archive was a valid one when it was stored.
+    let Some(subject) = names::subject_of(row.get(0)?, &name) else { return Ok(None) };
+    let (at, due) = (Timestamp::from_millis(row.get(2)?), Timestamp::from_millis(row.get(3)?));
+    Ok(Some(Closing { subject, at, due, reason: row.get(4)? }))
+}
+
+/// Those who leave, of one answer.
+const CLOSINGS_MAX: i64 = 1_000;
+
+pub(super) const CREATE: &str = "
+CREATE TABLE closings (subject INTEGER PRIMARY KEY, at INTEGER NOT NULL, due INTEGER NOT NULL, reason TEXT NOT NULL);
+CREATE INDEX closings_due ON closings (due);
+";

@@ -1,0 +1,284 @@
+//! What the law asks for, of a gate that works: nothing of an erased person is in any file that it owns, and nothing else changed.
+
+use crate::{
+    audit::{audit, audit_of},
+    support::{Client, Gate, Reply, gate, sink, wait_for},
+};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::{fs, path::Path, thread, time::Duration};
+
+const PERSON: &str = "anneliese@shop.example";
+/// Somebody whose address ends with the other's.
+const OTHER: &str = "x-anneliese@shop.example";
+const FRIEND: &str = "friend-of-anneliese@remote.example";
+
+/// All places in the files of a folder where one of the texts stands, whatever the case of its letters; not as a part of the other's name.
+fn places(folder: &Path, needle: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(places(&path, needle));
+            continue;
+        }
+        // Sockets cannot be read.
+        let Ok(octets) = fs::read(&path) else { continue };
+        let lower = octets.to_ascii_lowercase();
+        let needle = needle.as_bytes();
+        for at in 0..lower.len().saturating_sub(needle.len() - 1) {
+            let is_here = &lower[at..at + needle.len()] == needle;
+            let is_other = at >= 2 && &lower[at - 2..at] == b"x-";
+            if is_here && !is_other {
+                let from = at.saturating_sub(40);
+                let to = (at + needle.len() + 20).min(lower.len());
+                let around = String::from_utf8_lossy(&octets[from..to]).into_owned();
+                found.push(format!("{} at {at}: {around:?}", path.display()));
+            }
+        }
+    }
+    found
+}
+
+fn send(client: &mut Client, from: &str, to: &str) {
+    assert_eq!(client.send(from, &[to], "Subject: hello\n\ntext\n").code, 250);
+}
+
+/// What a sender hears of a recipient.
+fn recipient(client: &mut Client, from: &str) -> Reply {
+    client.expect(250, &format!("MAIL FROM:<{from}>"));
+    client.say("RCPT TO:<d@remote.example>")
+}
+
+/// The sums of a tenant, without what names its accounts.
+fn totals(gate: &Gate) -> Value {
+    let report = gate.json(&["report", "--tenant", "shop.example", "--period", "today"]);
+    let mut totals = report.as_object().unwrap().clone();
+    totals.retain(|key, value| !key.contains("account") && value.is_number());
+    totals.into()
+}
+
+#[test]
+fn an_erased_person_is_in_no_file_and_the_windows_the_suspension_and_the_sums_stay() {
+    let sink = sink().run();
+    let settings = gate().limit(5, "1h").next_hop(&sink);
+    let mut gate = settings.run();
+    let mut client = gate.client();
+    (0..3).for_each(|_| send(&mut client, PERSON, FRIEND));
+    // In other letters; and in somebody else's record; and refused.
+    send(&mut client, "Anneliese@Shop.Example", "b@remote.example");
+    send(&mut client, OTHER, PERSON);
+    send(&mut client, OTHER, "b@remote.example");
+    send(&mut client, PERSON, FRIEND);
+    client.expect(250, &format!("MAIL FROM:<{PERSON}>"));
+    client.expect(450, "RCPT TO:<c@remote.example>");
+    client.expect(250, "RSET");
+    gate.tollgate(&["account", "set", PERSON, "--contact", "anneliese.private@mail.example"])
+        .well();
+    gate.tollgate(&[
+        "complaint",
+        "add",
+        "--account",
+        PERSON,
+        "--note",
+        "anneliese@shop.example shouts",
+    ])
+    .well();
+    gate.tollgate(&["account", "suspend", PERSON, "--reason", "anneliese@shop.example asked"])
+        .well();
+    gate.tollgate(&["trace", PERSON]).well();
+    wait_for("what happened to be kept", || {
+        let found = gate.tollgate(&["trace", PERSON, "--json"]).well();
+        (found.lines().count() >= 6).then_some(())
+    });
+    audit_of(&gate, 6);
+    let before = totals(&gate);
+    let old = gate.file("old.tar");
+    gate.tollgate(&["backup", old.to_str().unwrap()]).well();
+
+    // A copy of everything first, machine-readable.
+    let copy = gate.file("copy.json");
+    gate.tollgate(&[
+        "privacy",
+        "export",
+        PERSON,
+        copy.to_str().unwrap(),
+        "--reason",
+        "asked on 2026-11-28",
+    ])
+    .well();
+    let copied: Value = serde_json::from_slice(&fs::read(&copy).unwrap()).unwrap();
+    assert!(copied["archive"]["events"].as_array().unwrap().len() >= 6, "{copied}");
+    assert_eq!(copied["record"]["contact"], "anneliese.private@mail.example");
+    assert!(
+        copied["record"]["suspension"]["case"].is_string() && copied["last_refusal"].is_object()
+    );
+    fs::remove_file(&copy).unwrap();
+
+    let refused = gate.tollgate(&["privacy", "erase", PERSON, "--reason", "asked"]);
+    assert!(refused.code == 1 && refused.err.contains("say yes"), "{refused:?}");
+    gate.tollgate(&["privacy", "hold", "shop.example", "--tenant", "--reason", "court order 7"])
+        .well();
+    let refused = gate.tollgate(&["privacy", "erase", PERSON, "--reason", "asked", "--yes"]);
+    assert!(refused.code == 1 && refused.err.contains("legal hold"), "{refused:?}");
+    assert_eq!(audit(&gate, &["--action", "erase-refused"]).len(), 1);
+    gate.tollgate(&["privacy", "release", "shop.example", "--tenant", "--reason", "over"]).well();
+    assert!(!places(&gate.file("var"), PERSON).is_empty(), "the search finds nothing at all");
+
+    let said = gate
+        .tollgate(&["privacy", "erase", PERSON, "--reason", "asked on 2026-11-28", "--yes"])
+        .well();
+    assert!(said.contains("old.tar"), "{said}");
+    let gone = |what: &str, gate: &Gate| {
+        for needle in [PERSON, FRIEND, "anneliese.private"] {
+            let found = places(&gate.file("var"), needle);
+            assert!(found.is_empty(), "{what}: {found:#?}");
+        }
+    };
+    let fresh = gate.file("var/fresh.tar");
+    gate.tollgate(&["backup", fresh.to_str().unwrap()]).well();
+    gone("while it runs, and in a backup that is made after it", &gate);
+    fs::remove_file(&fresh).unwrap();
+    let verdict = gate.json(&["audit", "verify"]);
+    assert_eq!(verdict["whole"], true, "{verdict}");
+    assert!(verdict["erased"].as_u64().unwrap() > 10, "{verdict}");
+    assert_eq!(totals(&gate), before);
+    let listed = gate.tollgate(&["account", "list", "--json"]).well();
+    assert!(listed.contains(OTHER) && !listed.contains(&format!("\"{PERSON}\"")), "{listed}");
+    // The suspension holds for whoever comes back, and the window behind it.
+    let mut client = gate.client();
+    let suspended = recipient(&mut client, PERSON);
+    assert!(suspended.code == 550 && suspended.lines[0].contains("TG-"), "{suspended}");
+    drop(client);
+    gate.signal(Signal::TERM);
+    assert!(gate.wait().success());
+    // What came back is what was done after the erasure: one refused MAIL.
+    gate.start();
+    gate.tollgate(&["privacy", "erase", PERSON, "--reason", "again", "--yes"]).well();
+    gate.restart();
+    gone("after a restart", &gate);
+    gate.tollgate(&["account", "resume", PERSON, "--reason", "it was her", "--no-probation"])
+        .well();
+    let mut client = gate.client();
+    let full = recipient(&mut client, PERSON);
+    assert!(
+        full.code == 450 && full.lines[0].contains("5 of 5"),
+        "erasing was a fresh limit: {full}"
+    );
+    drop(client);
+
+    // A backup of before is brought up to date when it is restored.
+    gate.signal(Signal::TERM);
+    assert!(gate.wait().success());
+    for name in ["tollgate.db", "tollgate.db-wal", "archive.db", "archive.db-wal", "archive.db-shm"]
+    {
+        // Not all of them are there.
+        let _ = fs::remove_file(gate.file(&format!("var/{name}")));
+    }
+    let said = gate
+        .tollgate(&["restore", old.to_str().unwrap(), "--gap", "ignore", "--reason", "test"])
+        .well();
+    assert!(said.contains("erased again") && said.contains('1'), "{said}");
+    gone("after restoring a backup of before", &gate);
+    gate.start();
+    assert_eq!(gate.json(&["audit", "verify"])["whole"], true);
+    let mut client = gate.client();
+    assert_eq!(recipient(&mut client, PERSON).code, 550);
+}
+
+#[test]
+fn what_an_authority_gets_is_of_its_period_and_stands_in_the_audit_with_its_hash() {
+    let sink = sink().run();
+    let gate = gate().next_hop(&sink).run();
+    let mut client = gate.client();
+    send(&mut client, PERSON, FRIEND);
+    wait_for("the event", || {
+        gate.tollgate(&["trace", PERSON, "--json"]).well().lines().next().map(drop)
+    });
+    let disclose = |name: &str, since: &str, until: &str| {
+        let file = gate.file(name);
+        let arguments = [
+            "privacy",
+            "disclose",
+            PERSON,
+            file.to_str().unwrap(),
+            "--authority",
+            "Polda Metro Jaya",
+            "--reference",
+            "B/123/XI/2026",
+            "--released-by",
+            "Legal: D. Putri",
+            "--since",
+            since,
+            "--until",
+            until,
+            "--reason",
+            "order of 2026-11-20",
+        ];
+        let made = gate.json(&arguments);
+        let copied: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        (made, copied)
+    };
+    let (made, copied) = disclose("in.json", "1h", "2036-01-01T00:00:00Z");
+    assert!(
+        copied["archive"]["events"].as_array().unwrap().iter().any(|e| e["name"] == "message"),
+        "{copied}"
+    );
+    assert_eq!(copied["disclosure"]["authority"], "Polda Metro Jaya");
+    let (_, before) = disclose("before.json", "2h", "1h");
+    assert_eq!(before["archive"]["events"].as_array().unwrap().len(), 0);
+    let entry = audit(&gate, &["--action", "disclosed"]).remove(0);
+    let after = entry["after"].as_str().unwrap();
+    for wanted in
+        ["Polda Metro Jaya", "B/123/XI/2026", "D. Putri", made["sha256"].as_str().unwrap()]
+    {
+        assert!(after.contains(wanted), "{after}");
+    }
+}
+
+#[test]
+fn who_leaves_is_suspended_now_and_erased_when_the_time_is_over() {
+    let sink = sink().run();
+    let mut gate = gate().set("privacy.keep_closed", "1s").next_hop(&sink).run();
+    let mut client = gate.client();
+    send(&mut client, PERSON, FRIEND);
+    send(&mut client, OTHER, "b@remote.example");
+    drop(client);
+    let said =
+        gate.tollgate(&["tenant", "close", "shop.example", "--reason", "contract ended"]).well();
+    assert!(said.contains("erased after"), "{said}");
+    let mut client = gate.client();
+    assert_eq!(recipient(&mut client, OTHER).code, 550);
+    drop(client);
+    // It looks soon after its start.
+    thread::sleep(Duration::from_secs(1));
+    gate.restart();
+    let left = wait_for("the tenant to have left", || audit(&gate, &["--action", "left"]).pop());
+    assert_eq!(left["via"], "automatic");
+    for needle in [PERSON, FRIEND, OTHER] {
+        let found = places(&gate.file("var"), needle);
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+#[test]
+fn recipients_can_stand_in_the_log_as_hashes_and_are_found_in_the_archive_all_the_same() {
+    let sink = sink().run();
+    let gate = gate().set("privacy.log_recipients", "hashed").next_hop(&sink).run();
+    let mut client = gate.client();
+    send(&mut client, PERSON, FRIEND);
+    send(&mut client, OTHER, FRIEND);
+    wait_for("two lines", || {
+        (gate.log_text().matches("event\":\"message\"").count() == 2).then_some(())
+    });
+    assert!(!gate.log_text().contains(FRIEND), "{}", gate.log_text());
+    let to = |line: &Value| line["to"][0]["to"].as_str().unwrap().to_owned();
+    let lines: Vec<Value> =
+        gate.log().into_iter().filter(|line| line["event"] == "message").collect();
+    assert_eq!(to(&lines[0]), to(&lines[1]));
+    assert_eq!(to(&lines[0]).len(), 16);
+    wait_for("the messages", || {
+        let found = gate.tollgate(&["trace", FRIEND, "--json"]).well();
+        (found.lines().count() == 2 && found.contains(FRIEND)).then_some(())
+    });
+}
