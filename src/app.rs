@@ -46,6 +46,7 @@ use crate::{
         records::Records,
         redis::{RedisLedger, RedisRecords},
         sqlite::{self, SqliteStore},
+        vault::Vault,
     },
     telemetry::{self, Telemetry},
     types::{Actor, Secret, Via},
@@ -210,6 +211,10 @@ impl App {
         listeners.push(siren_ear);
         listeners.push(Box::new(ear));
         let events = Events::new(listeners);
+        let opened = match &config.redis {
+            Some(redis) => opened.shared_as(&redis.prefix),
+            None => opened,
+        };
         let store = opened
             .start(&clock, events.clone())
             .map_err(|error| advised(&error))
@@ -403,7 +408,7 @@ impl App {
         };
         spawn(vital, "audit", auditor.run());
         let retention = Retention {
-            vault: self.store.clone(),
+            vault: self.vault(),
             archive: self.archive.clone(),
             keep: self.keep.clone(),
             clock: gate.clock.clone(),
@@ -484,6 +489,14 @@ impl App {
         Ok(())
     }
 
+    /// Whoever holds the limits and records.
+    fn vault(&self) -> Arc<dyn Vault> {
+        match &self.fleet {
+            Some(fleet) => fleet.records.clone(),
+            None => self.store.clone(),
+        }
+    }
+
     fn health(&self) -> Arc<dyn Health> {
         Arc::new(Condition {
             gate: self.gate.clone(),
@@ -528,7 +541,7 @@ impl App {
         bell: Arc<dyn Bell>,
     ) -> Result<(), AppError> {
         let custody = Custody {
-            vault: self.store.clone(),
+            vault: self.vault(),
             settings: self.config.backups.clone(),
             conduct: self.config.conduct,
             waiting: {

@@ -13,7 +13,7 @@ use crate::{
         limits::{LimitOverride, check_override},
         suspension::{Conduct, Standing},
     },
-    types::{CaseId, Span, SubjectId, TenantId, Timestamp},
+    types::{CaseId, Key, Span, SubjectId, TenantId, Timestamp},
 };
 use dashmap::DashMap;
 use std::{
@@ -58,6 +58,23 @@ impl Subjects {
         }
         let alias = self.disguise.as_ref()?.of_subject(subject)?;
         self.records.contains_key(&alias).then_some(alias)
+    }
+
+    /// The name under which what is left of an account stands, if it was erased.
+    pub(super) fn known_alias(&self, subject: &SubjectId) -> Option<SubjectId> {
+        if !self.may_have_erased() {
+            return None;
+        }
+        self.alias_of(subject).filter(|alias| self.records.contains_key(alias))
+    }
+
+    pub(super) fn may_have_erased(&self) -> bool {
+        self.has_erased.load(Relaxed)
+    }
+
+    /// The name of an erased window.
+    pub(super) fn window_alias(&self, key: &Key) -> Option<String> {
+        Some(self.disguise.as_ref()?.of_window(key.as_str()))
     }
 
     /// The name under which what is left of an account stays.

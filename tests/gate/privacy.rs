@@ -2,7 +2,7 @@
 
 use crate::{
     audit::{audit, audit_of},
-    support::{Client, Gate, Reply, gate, sink, wait_for},
+    support::{Client, Gate, Reply, gate, redis::Redis, sink, wait_for},
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -281,4 +281,70 @@ fn recipients_can_stand_in_the_log_as_hashes_and_are_found_in_the_archive_all_th
         let found = gate.tollgate(&["trace", FRIEND, "--json"]).well();
         (found.lines().count() == 2 && found.contains(FRIEND)).then_some(())
     });
+}
+
+/// Everything that Redis holds, as text.
+fn dump(redis: &Redis) -> String {
+    let mut text = String::new();
+    for key in redis.ask(&["KEYS", "*"]).lines().filter(|key| !key.is_empty()) {
+        text.push_str(key);
+        let read: &[&str] = match redis.ask(&["TYPE", key]).as_str() {
+            "string" => &["GET", key],
+            "hash" => &["HGETALL", key],
+            "stream" => &["XRANGE", key, "-", "+"],
+            other => panic!("{key} is a {other}"),
+        };
+        text.push_str(&redis.ask(read));
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn an_account_that_gates_share_is_erased_from_redis_and_its_window_and_suspension_hold_at_every_gate()
+ {
+    let (sink, redis) = (sink().run(), Redis::start());
+    let [one, two] = [(); 2]
+        .map(|()| gate().limit(5, "1h").next_hop(&sink).set("store.redis", redis.url()).run());
+    let mut client = one.client();
+    (0..5).for_each(|_| send(&mut client, PERSON, FRIEND));
+    drop(client);
+    send(&mut two.client(), OTHER, FRIEND);
+    one.tollgate(&["account", "suspend", PERSON, "--reason", "anneliese asked"]).well();
+    wait_for("the other gate to know", || {
+        two.tollgate(&["account", "show", PERSON]).well().contains("TG-").then_some(())
+    });
+    assert!(dump(&redis).replace(OTHER, "").contains(PERSON), "{}", dump(&redis));
+    one.tollgate(&["privacy", "erase", PERSON, "--reason", "asked on 2026-11-28", "--yes"]).well();
+    let left = dump(&redis).replace(OTHER, "");
+    assert!(!left.to_lowercase().contains("anneliese"), "{left}");
+    // What was under way in the other gate's records is not asked for under the old name.
+    for gate in [&two, &one] {
+        let heard = recipient(&mut gate.client(), PERSON);
+        assert!(heard.code == 550 && heard.lines[0].contains("TG-"), "{heard}");
+    }
+    two.tollgate(&["account", "resume", PERSON, "--reason", "it was her", "--no-probation"]).well();
+    for gate in [&one, &two] {
+        let full = wait_for("the suspension to be over", || {
+            let heard = recipient(&mut gate.client(), PERSON);
+            (heard.code != 550).then_some(heard)
+        });
+        assert!(
+            full.code == 450 && full.lines[0].contains("5 of 5"),
+            "erasing was a fresh limit: {full}"
+        );
+    }
+    // Somebody else's is as it was.
+    send(&mut one.client(), OTHER, FRIEND);
+    // The other gate's own files are its own to erase.
+    for gate in [&two, &one] {
+        gate.tollgate(&["privacy", "erase", PERSON, "--reason", "asked on 2026-11-28", "--yes"])
+            .well();
+        let found = places(&gate.file("var"), PERSON);
+        assert!(found.is_empty(), "{found:#?}");
+        assert_eq!(gate.json(&["audit", "verify"])["whole"], true);
+    }
+    let left = dump(&redis).replace(OTHER, "");
+    assert!(!left.to_lowercase().contains("anneliese"), "{left}");
+    assert_eq!(recipient(&mut two.client(), PERSON).code, 450);
 }

@@ -56,6 +56,17 @@ pub(super) fn names(prefix: &str, key: &Key) -> [String; 2] {
     ]
 }
 
+/// The names of a window whose account was erased: in the same slot, and none that a window has.
+pub(super) fn names_of_erased(prefix: &str, key: &Key, alias: &str) -> [String; 2] {
+    let tag = tag_of(key);
+    // An account that is no address is its own tenant.
+    let tag = if tag == key.parts().name { "erased".to_owned() } else { tag };
+    [
+        format!("{prefix}:{VERSION}:{{{tag}}}{alias}"),
+        format!("{prefix}:{VERSION}:{{{tag}}}{alias}{OLDER}"),
+    ]
+}
+
 /// The window that has this name, if it is one of ours and no buckets.
 pub(super) fn key_of(prefix: &str, name: &str) -> Option<Key> {
     let ours = name.strip_prefix(prefix)?.strip_prefix(':')?.strip_prefix(VERSION)?;
@@ -152,7 +163,7 @@ impl Shared {
     fn invoke<'a>(&self, script: &'a Script, demands: &[Demand]) -> ScriptInvocation<'a> {
         let mut call = script.prepare_invoke();
         for demand in demands {
-            let [window, older] = names(&self.settings.prefix, &demand.key);
+            let [window, older] = self.names(&demand.key);
             call.key(window).key(older);
         }
         call

@@ -23,6 +23,7 @@ use self::{
 use super::{
     BoxFuture, StoreError, Whose,
     ledger::{Granted, Ledger, Request, Reservation, Settlement, Usage},
+    sqlite::SqliteStore,
     warned::Warned,
     windows::{self, State, millis},
 };
@@ -37,7 +38,7 @@ use std::{
     collections::BTreeSet,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -119,6 +120,8 @@ struct Shared {
     events: Events,
     /// Why the last call failed, until one succeeds.
     failure: Mutex<Option<String>>,
+    /// This node's copy of the records, which knows who was erased.
+    copy: OnceLock<Arc<SqliteStore>>,
 }
 
 /// A reservation's part in Redis.
@@ -164,6 +167,7 @@ impl RedisLedger {
             clock,
             events,
             failure: Mutex::new(None),
+            copy: OnceLock::new(),
             settings,
         });
         let runner = tokio::spawn(shared.clone().run_ends());
@@ -364,7 +368,7 @@ impl Shared {
 
     /// A window as it stands, and the times that go with it.
     async fn read(&self, key: &Key, now: Timestamp) -> Result<(State, Times), StoreError> {
-        let names = calls::names(&self.settings.prefix, key);
+        let names = self.names(key);
         let work = self.call(async |connection| calls::read(connection, &names).await);
         let (time, text, older) = work.await?;
         let (window, high) = codec::decode(&text, &older)?;
@@ -471,6 +475,18 @@ impl Shared {
         let name = self.next_name.fetch_add(1, Relaxed).to_be_bytes();
         let (timeout, ends) = (self.settings.timeout, self.ends.clone());
         Ticket { name, dot_by: Timestamp::EPOCH, asked: None, timeout, ends }
+    }
+
+    /// The names of a window: others once its account was erased.
+    fn names(&self, key: &Key) -> [String; 2] {
+        let copy = self.copy.get().filter(|copy| copy.has_erased(key));
+        match copy {
+            None => calls::names(&self.settings.prefix, key),
+            Some(copy) => {
+                let alias = copy.window_alias(key);
+                calls::names_of_erased(&self.settings.prefix, key, &alias)
+            }
+        }
     }
 
     fn is_by_server(&self) -> bool {

@@ -53,12 +53,13 @@ struct Replay<'w> {
 
 pub(super) fn load(
     db: &Connection,
-    settings: &Settings,
+    (settings, shared_key): (&Settings, Option<[u8; 32]>),
     now: Timestamp,
 ) -> Result<Loaded, StoreError> {
     let gap = rows::load_meta(db, restored::GAP)?.map(Timestamp::from_millis);
     let gap = gap.map_or(Gap::NONE, Gap::until);
-    let key = rows::disguise_key(db)?;
+    let own_key = rows::disguise_key(db)?;
+    let key = shared_key.unwrap_or(own_key);
     let windows = Windows::new(settings.history, settings.unknown_margin, KEYS_MAX)
         .with_gap(gap)
         .with_disguise(Disguise::new(&key));

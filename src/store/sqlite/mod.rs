@@ -101,7 +101,7 @@ pub fn open(settings: &Settings) -> Result<Opened, StoreError> {
             settings.path.display()
         )));
     }
-    Ok(Opened { db, lock, high_water, anchor, settings: settings.clone() })
+    Ok(Opened { db, lock, high_water, anchor, settings: settings.clone(), shared_key: None })
 }
 
 /// A file that is opened but not loaded, because loading needs a clock and the clock needs [`Opened::high_water`].
@@ -112,6 +112,8 @@ pub struct Opened {
     high_water: Timestamp,
     anchor: Option<Anchor>,
     settings: Settings,
+    /// What names of erased accounts are made with, where several nodes must make the same.
+    shared_key: Option<[u8; 32]>,
 }
 
 impl Opened {
@@ -127,6 +129,15 @@ impl Opened {
         self.anchor
     }
 
+    /// Makes names of erased accounts as all nodes do that share what is under this name.
+    #[must_use]
+    pub fn shared_as(mut self, name: &str) -> Self {
+        let text = format!("tollgate names of erased accounts {name}");
+        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        self.shared_key = digest.as_ref().try_into().ok();
+        self
+    }
+
     /// Loads everything and starts the writer. Reservations that had not ended count as sent, stamped with the present
     /// moment and the safety margin.
     ///
@@ -134,7 +145,7 @@ impl Opened {
     /// [`StoreError`] if the file cannot be read.
     pub fn start(self, clock: &Clock, events: Events) -> Result<Arc<SqliteStore>, StoreError> {
         let now = clock.now().max(self.high_water);
-        let loaded = load::load(&self.db, &self.settings, now)?;
+        let loaded = load::load(&self.db, (&self.settings, self.shared_key), now)?;
         let shared = Arc::new(Shared {
             windows: loaded.windows,
             subjects: loaded.subjects,
@@ -351,6 +362,30 @@ impl Vault for SqliteStore {
 }
 
 impl SqliteStore {
+    /// The name under which what is left of an account stands.
+    pub(in crate::store) fn alias_of(&self, subject: &SubjectId) -> Option<SubjectId> {
+        self.shared.subjects.alias_of(subject)
+    }
+
+    /// The same, if the account was erased.
+    pub(in crate::store) fn known_alias(&self, subject: &SubjectId) -> Option<SubjectId> {
+        self.shared.subjects.known_alias(subject)
+    }
+
+    /// The name of an erased window.
+    pub(in crate::store) fn window_alias(&self, key: &Key) -> String {
+        self.shared.subjects.window_alias(key).unwrap_or_else(|| key.to_string())
+    }
+
+    /// True of windows of accounts that were erased.
+    pub(in crate::store) fn has_erased(&self, key: &Key) -> bool {
+        if !self.shared.subjects.may_have_erased() || key.parts().scope != Scope::Account {
+            return false;
+        }
+        let account = key.parts().name.parse().map(SubjectId::Account);
+        account.is_ok_and(|account| self.known_alias(&account).is_some())
+    }
+
     async fn erase_account(&self, account: &AccountId) -> Result<(), StoreError> {
         let _one_at_a_time = self.changes.clone().lock_owned().await;
         let subject = SubjectId::Account(account.clone());
@@ -372,7 +407,11 @@ impl SqliteStore {
         shared.refusals.forget(account);
         let alias = shared.subjects.alias_of(&subject);
         let alias = alias.ok_or_else(|| StoreError::Damaged("there is no key".into()))?;
-        let left = Arc::new(left_of(&record, tenant));
+        // What is left of an erasure of before is as it was.
+        let left = match shared.subjects.known_alias(&subject) {
+            Some(alias) => shared.subjects.find(&alias),
+            None => Arc::new(left_of(&record, tenant)),
+        };
         let (done, erased) = oneshot::channel();
         let task = EraseTask { account: account.clone(), alias, left, done };
         shared.queue.push_erasure(task)?;

@@ -21,6 +21,7 @@ pub(super) struct Scripts {
     pub(super) change: Script,
     lease: Script,
     restore: Script,
+    erase: Script,
 }
 
 impl Default for Scripts {
@@ -29,6 +30,7 @@ impl Default for Scripts {
             change: Script::new(include_str!("change.lua")),
             lease: Script::new(include_str!("lease.lua")),
             restore: Script::new(include_str!("restore.lua")),
+            erase: Script::new(include_str!("erase.lua")),
         }
     }
 }
@@ -174,6 +176,75 @@ impl Write<'_> {
     }
 }
 
+/// An account that is to be erased.
+pub(super) struct Erasure<'a> {
+    pub(super) subject: &'a SubjectId,
+    /// The name under which what is left stands.
+    pub(super) alias: &'a SubjectId,
+    pub(super) left: &'a SubjectRecord,
+    pub(super) changed: &'a Changed,
+    pub(super) marks: [i64; 2],
+    /// Each window, its buckets, and the new names of both.
+    pub(super) windows: &'a [[String; 4]],
+}
+
+impl Erasure<'_> {
+    /// Asks, and once more if Redis found by a wrong guess at its clock that the caller had given up.
+    pub(super) async fn send(
+        &self,
+        connection: &mut Connection,
+        (scripts, names): (&Scripts, &Names),
+    ) -> Result<Answer, RedisError> {
+        let first = self.send_once(connection, (scripts, names)).await?;
+        if first.state() != LATE {
+            return Ok(first);
+        }
+        self.send_once(connection, (scripts, names)).await
+    }
+
+    async fn send_once(
+        &self,
+        connection: &mut Connection,
+        (scripts, names): (&Scripts, &Names),
+    ) -> Result<Answer, RedisError> {
+        let mut call = scripts.erase.prepare_invoke();
+        call.key(&names.records).key(&names.head).key(&names.changes);
+        for name in self.windows.iter().flatten() {
+            call.key(name);
+        }
+        call.arg(connection.waits_until()).arg(field_of(self.subject)).arg(field_of(self.alias));
+        call.arg(text_of(self.left)?).arg(json(self.changed)?);
+        call.arg(self.marks[0]).arg(self.marks[1]).arg(CHANGES_KEPT);
+        Answer::of(call, connection).await
+    }
+}
+
+/// Takes those of some changes out of the stream that name an account; returns the last that was looked at, or none at the end.
+pub(super) async fn forget_changes(
+    connection: &mut Connection,
+    names: &Names,
+    after: &str,
+    account: &str,
+) -> Result<Option<String>, RedisError> {
+    let mut read = redis::cmd("XRANGE");
+    read.arg(&names.changes).arg(after).arg("+").arg("COUNT").arg(ENTRIES_MAX);
+    let entries: Vec<(String, Fields)> = read.query_async(&mut connection.redis).await?;
+    let names_it = |fields: &Fields| {
+        fields.values().any(|value| {
+            let text = String::from_utf8_lossy(value).to_ascii_lowercase();
+            text.contains(account)
+        })
+    };
+    let ids: Vec<&String> =
+        entries.iter().filter(|(_, fields)| names_it(fields)).map(|(id, _)| id).collect();
+    if !ids.is_empty() {
+        let mut delete = redis::cmd("XDEL");
+        delete.arg(&names.changes).arg(&ids);
+        let _gone: i64 = delete.query_async(&mut connection.redis).await?;
+    }
+    Ok(entries.last().map(|(id, _)| id.clone()))
+}
+
 /// A lease as it stands in Redis while it holds.
 pub(super) struct Lease(String);
 
@@ -263,6 +334,8 @@ fn damaged() -> StoreError {
 pub(super) const DONE: i64 = 0;
 pub(super) const LATE: i64 = 1;
 pub(super) const NO_RECORDS: i64 = 2;
+/// A window of an account that is to be erased has open reservations.
+pub(super) const BUSY: i64 = 4;
 /// The task of a lease for writing records into a server that has none.
 pub(super) const RESTORE: &str = "restore";
 /// In the names' hash tag. A tenant may have this name; its windows have other names behind it.

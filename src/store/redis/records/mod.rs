@@ -9,6 +9,7 @@
 //! What one node is enough for is done by whoever has the lease for it ([`Records::leads`]).
 
 pub(super) mod calls;
+mod erase;
 mod follower;
 
 use self::calls::{Names, Scripts, Write};
@@ -65,6 +66,8 @@ impl RedisRecords {
     /// # Errors
     /// [`StoreError::Unavailable`] if the system has no random numbers.
     pub fn start(ledger: &RedisLedger, copy: Arc<SqliteStore>) -> Result<Arc<Self>, StoreError> {
+        // It is set once: a ledger has one copy.
+        let _ = ledger.shared.copy.set(copy.clone());
         let revision = watch::Sender::new(copy.revision_at_start());
         let inner = Arc::new(Inner {
             shared: ledger.shared.clone(),
@@ -127,6 +130,10 @@ impl Inner {
         now: Timestamp,
     ) -> Result<(i64, SubjectRecord), StoreError> {
         let _one_at_a_time = self.changes.lock().await;
+        // Of an account that was erased everything stands under its other name, also if it comes back.
+        let of_erased = self.copy.known_alias(&change.subject);
+        let of_erased = of_erased.map(|subject| Change { subject, ..change.clone() });
+        let change = of_erased.as_ref().unwrap_or(change);
         for _ in 0..ATTEMPTS_MAX {
             if let Some(written) = self.try_to_write(change, now).await? {
                 return Ok(written);
