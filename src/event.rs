@@ -62,6 +62,8 @@ pub enum Event {
     Complaint(Box<Complaint>),
     /// What was kept long enough left the archive.
     Forgotten(Forgotten),
+    /// Offences of a tenant's accounts propose to cancel it; a person decides.
+    CancelProposed(CancelProposed),
     /// An account was erased; whoever remembers it forgets it.
     AccountErased(AccountErased),
     /// An entry was added to the audit.
@@ -173,6 +175,7 @@ impl Event {
             Self::TokenRefused(_) => "token-refused",
             Self::Complaint(_) => "complaint",
             Self::Forgotten(_) => "forgotten",
+            Self::CancelProposed(_) => "cancel-proposed",
             Self::AccountErased(_) => "account-erased",
             Self::Audited(_) => "audited",
             Self::NextHopUp(_) => "next-hop-up",
@@ -844,6 +847,17 @@ impl Attribution {
             Self::Operator => "operator",
         }
     }
+}
+
+/// A tenant that should be cancelled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelProposed {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Why.
+    pub why: String,
+    /// Suspensions that count.
+    pub suspensions: u64,
 }
 
 /// An account that was erased. Its name goes to whoever forgets it, and nowhere else.

@@ -58,7 +58,7 @@ pub struct Custody {
     pub conduct: ConductSettings,
     /// How many events wait to be written to the archive.
     pub waiting: Box<dyn Fn() -> u64 + Send + Sync>,
-    /// One at a time.
+    /// One backup or erasure at a time.
     pub making: tokio::sync::Mutex<()>,
 }
 
@@ -100,7 +100,8 @@ pub async fn backup(
     let custody = &admin.custody;
     let reason = check_remark(request.reason.as_deref())?.to_owned();
     let Ok(_one_at_a_time) = custody.making.try_lock() else {
-        return Err(AdminError::Conflict("a backup is being made".into()));
+        let text = "a backup is being made, or somebody is being erased";
+        return Err(AdminError::Conflict(text.into()));
     };
     let target = target_of(&custody.settings, request.file.as_deref(), admin.utc())?;
     let parts = Parts::beside(&target);
@@ -184,17 +185,24 @@ pub async fn backup_files(
     actor: &Actor,
 ) -> Result<BackupView, AdminError> {
     let reason = check_remark(request.reason.as_deref())?.to_owned();
-    let opened = sqlite::open(&files.store)?;
+    if !files.store.path.exists() {
+        let text = format!("there is no store {}", files.store.path.display());
+        return Err(AdminError::Invalid(text));
+    }
+    // A last backup that was cut short can be made again.
+    let opened =
+        if is_last { sqlite::open_for_copy(&files.store)? } else { sqlite::open(&files.store)? };
     let made = Clock::start(Timestamp::EPOCH).utc();
     let target = target_of(&files.backups, request.file.as_deref(), made)?;
     let parts = Parts::beside(&target);
     opened.copy_to(&parts.store)?;
     let head = copy_file(&files.archive.path, &parts.archive)?.to_string();
-    let whole = pack(&target, (made, is_last), head, &parts.places(&files.backups));
-    let whole = whole.map_err(of_backup)?;
+    // Before the backup is there: nobody sends what it does not know.
     if is_last {
         opened.hand_over(made)?;
     }
+    let whole = pack(&target, (made, is_last), head, &parts.places(&files.backups));
+    let whole = whole.map_err(of_backup)?;
     let view = view_of(&target, made, &whole, files.backups.keep);
     let (row, mut entry) = note_of(&view, &reason, actor);
     if is_last {
@@ -454,7 +462,8 @@ fn target_of(
     } else {
         make_folder(&settings.folder)?;
         let time = now.to_string().replace(':', "");
-        settings.folder.join(format!("tollgate-{time}.tar"))
+        let file = settings.folder.join(format!("tollgate-{time}.tar"));
+        std::path::absolute(&file).unwrap_or(file)
     };
     if !target.is_absolute() && wanted.is_some() {
         return Err(AdminError::Invalid(format!("{} is no whole path", target.display())));

@@ -188,11 +188,17 @@ pub async fn erase_closed(admin: &Admin) -> Result<usize, AdminError> {
                 Err(error) => return Err(error),
             }
         }
+        if let (SubjectId::Tenant(tenant), true) = (&closing.subject, is_whole) {
+            match privacy::erase_tenant(admin, tenant, &actor).await {
+                Ok(()) => {}
+                Err(AdminError::Conflict(_)) => is_whole = false,
+                Err(error) => return Err(error),
+            }
+        }
         if is_whole {
             let entry = NewEntry::new(admin.utc(), &actor, LEFT);
-            if let Some(head) = admin.archive.end_closing(closing.subject, entry).await? {
-                admin.tell(&audited(LEFT, head));
-            }
+            // The row of the closing went with what it was about.
+            super::note(admin, entry).await?;
         }
     }
     Ok(erased)
@@ -211,7 +217,8 @@ async fn accounts_of(
             SubjectId::Tenant(_) => None,
         })
         .collect();
-    for account in admin.archive.accounts().await? {
+    for subject in admin.archive.subjects().await? {
+        let SubjectId::Account(account) = subject else { continue };
         if super::tenant_of(admin, &account).await? == *tenant {
             accounts.push(account);
         }

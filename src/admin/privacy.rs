@@ -100,7 +100,8 @@ pub async fn erase(
         let text = format!("there is a legal hold on {}: {}", hold.subject, hold.reason);
         return Err(AdminError::Conflict(text));
     }
-    let digest = admin.archive.erasure_digest(account).await?;
+    let _one_at_a_time = admin.custody.making.lock().await;
+    let digest = admin.archive.erasure_digest(&subject).await?;
     let erasure = Erasure { at: admin.utc(), digest: digest.clone() };
     admin.archive.begin_erasure(erasure.clone()).await?;
     note_in_file(&admin.custody.settings.erasures, &[erasure])?;
@@ -112,9 +113,9 @@ pub async fn erase(
         rows.audit_values
     ));
     entry.reason = Some(reason.to_owned());
+    rewrite(&admin.archive).await?;
     let head = admin.archive.finish_erasure(digest.clone(), entry).await?;
     admin.tell(&audited(ERASED, head));
-    rewrite(&admin.archive).await?;
     Ok(ErasedView {
         rows_gone: rows.gone,
         rows_changed: rows.changed,
@@ -133,13 +134,45 @@ async fn erase_everywhere(
     admin.tell(&Event::AccountErased(AccountErased { account: account.clone() }));
     admin.behaviour.forget(account).await?;
     admin.storage.mailboxes.forget(account);
-    erase_from_store(&*admin.custody.vault, account).await?;
+    erase_from_store(&*admin.custody.vault, &SubjectId::Account(account.clone())).await?;
     settle(admin).await;
     let (rows, heads) = admin.archive.erase_account(account, actor, admin.utc()).await?;
     for head in heads {
         admin.tell(&audited(VALUES_ERASED, head));
     }
     Ok(rows)
+}
+
+/// Erases what is stored of a tenant whose accounts were erased. A hold on it was looked for with theirs.
+///
+/// # Errors
+/// [`AdminError::Conflict`] under a legal hold, [`AdminError::Store`] if something cannot be written.
+pub(super) async fn erase_tenant(
+    admin: &Admin,
+    tenant: &crate::types::TenantId,
+    actor: &Actor,
+) -> Result<(), AdminError> {
+    let subject = SubjectId::Tenant(tenant.clone());
+    if let Some(hold) = admin.archive.hold_on(vec![subject.clone()]).await? {
+        return Err(AdminError::Conflict(format!("there is a legal hold on {}", hold.subject)));
+    }
+    let _one_at_a_time = admin.custody.making.lock().await;
+    let digest = admin.archive.erasure_digest(&subject).await?;
+    let erasure = Erasure { at: admin.utc(), digest: digest.clone() };
+    admin.archive.begin_erasure(erasure.clone()).await?;
+    note_in_file(&admin.custody.settings.erasures, &[erasure])?;
+    erase_from_store(&*admin.custody.vault, &subject).await?;
+    settle(admin).await;
+    let (rows, heads) = admin.archive.erase_tenant(tenant, actor, admin.utc()).await?;
+    for head in heads {
+        admin.tell(&audited(VALUES_ERASED, head));
+    }
+    let mut entry = NewEntry::new(admin.utc(), actor, ERASED);
+    entry.after = Some(format!("{digest}: a tenant, {} rows", rows.gone));
+    rewrite(&admin.archive).await?;
+    let head = admin.archive.finish_erasure(digest, entry).await?;
+    admin.tell(&audited(ERASED, head));
+    Ok(())
 }
 
 /// What was heard before is written, so that it is erased with the rest.
@@ -155,14 +188,14 @@ async fn settle(admin: &Admin) {
 }
 
 /// Tries for a while, because mail may be under way and a change may be on its way into the audit.
-async fn erase_from_store(vault: &dyn Vault, account: &AccountId) -> Result<(), StoreError> {
+async fn erase_from_store(vault: &dyn Vault, subject: &SubjectId) -> Result<(), StoreError> {
     for _ in 0..ATTEMPTS_MAX {
-        match vault.erase(account).await {
+        match vault.erase(subject).await {
             Err(StoreError::Conflict(_)) => tokio::time::sleep(SETTLE_EVERY).await,
             done => return done,
         }
     }
-    vault.erase(account).await
+    vault.erase(subject).await
 }
 
 /// Readers may hold the file's log for some seconds.
@@ -190,24 +223,34 @@ pub(super) async fn erase_again(
         return Ok(0);
     }
     let erased: HashSet<&str> = erasures.iter().map(|one| one.digest.as_str()).collect();
-    let mut accounts: HashSet<AccountId> = vault.accounts().into_iter().collect();
-    accounts.extend(archive.accounts().await?);
+    let mut known: HashSet<SubjectId> = vault.subjects_known().into_iter().collect();
+    known.extend(archive.subjects().await?);
     let actor = Actor::automatic("an erasure of before");
-    let mut count = 0;
-    for account in accounts {
-        let digest = archive.erasure_digest(&account).await?;
+    let mut done = Vec::new();
+    for subject in known {
+        let digest = archive.erasure_digest(&subject).await?;
         if !erased.contains(digest.as_str()) {
             continue;
         }
-        erase_from_store(vault, &account).await?;
-        archive.erase_account(&account, &actor, now).await?;
+        erase_from_store(vault, &subject).await?;
+        match &subject {
+            SubjectId::Account(account) => {
+                archive.erase_account(account, &actor, now).await?;
+            }
+            SubjectId::Tenant(tenant) => {
+                archive.erase_tenant(tenant, &actor, now).await?;
+            }
+        }
+        done.push(digest);
+    }
+    if !done.is_empty() {
+        rewrite(archive).await?;
+    }
+    let count = done.len();
+    for digest in done {
         let mut entry = NewEntry::new(now, &actor, ERASED);
         entry.after = Some(digest.clone());
         archive.finish_erasure(digest, entry).await?;
-        count += 1;
-    }
-    if count > 0 {
-        rewrite(archive).await?;
     }
     Ok(count)
 }
@@ -217,11 +260,24 @@ pub(super) async fn erase_again(
 /// # Errors
 /// [`AdminError::Store`] if something cannot be written.
 pub async fn finish_erasures(admin: &Admin) -> Result<usize, AdminError> {
+    // One that is under way is not cut short.
+    let _one_at_a_time = admin.custody.making.lock().await;
     let open = admin.archive.erasures_open().await?;
     let archive = &admin.archive;
     let erased = erase_again(&*admin.custody.vault, archive, &open, admin.utc()).await?;
+    if !open.is_empty() && erased == 0 {
+        // The rows went, and what they held may still be in pages of the files.
+        erase_from_store(&*admin.custody.vault, &nobody()).await?;
+        rewrite(archive).await?;
+    }
     archive.close_erasures(admin.utc()).await?;
     Ok(erased)
+}
+
+/// Whom nobody is: erasing him writes the store anew.
+fn nobody() -> SubjectId {
+    let name = "erased:nobody".parse().expect("it is a name");
+    SubjectId::Account(name)
 }
 
 /// Adds erasures to the file of them that are not in it yet.

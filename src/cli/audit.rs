@@ -66,8 +66,8 @@ fn verdict_text(found: &VerdictView) -> String {
     };
     let mut facts = Table::plain();
     facts.row(["audit".into(), state]);
-    facts.row(["whole entries".into(), found.entries.to_string()]);
-    facts.row(["erased values".into(), found.erased.to_string()]);
+    facts.row(["entries".into(), format!("{} are whole", found.entries)]);
+    facts.row(["values".into(), format!("{} were erased in order", found.erased)]);
     facts.row(["head".into(), found.head.clone()]);
     facts.row(["noted head".into(), found.noted.clone()]);
     facts.render("")

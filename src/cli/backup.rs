@@ -77,7 +77,7 @@ fn restored_text(restored: &RestoredView) -> String {
     };
     facts.row(["windows".into(), windows]);
     facts.row(["audit".into(), restored.audit.clone()]);
-    facts.row(["erased again".into(), restored.erased_again.to_string()]);
+    facts.row(["erased again".into(), format!("{} accounts", restored.erased_again)]);
     facts.render("")
 }
 

@@ -120,9 +120,9 @@ fn offences_text(view: &OffencesView) -> String {
 
 fn erased_text(done: &ErasedView) -> String {
     let mut facts = Table::plain();
-    facts.row(["rows that are gone".into(), done.rows_gone.to_string()]);
-    facts.row(["rows of others without the name".into(), done.rows_changed.to_string()]);
-    facts.row(["values of the audit".into(), done.audit_values.to_string()]);
+    facts.row(["gone".into(), format!("{} rows", done.rows_gone)]);
+    facts.row(["without the name".into(), format!("{} rows of others", done.rows_changed)]);
+    facts.row(["of the audit".into(), format!("{} values", done.audit_values)]);
     facts.row(["known as".into(), done.digest.clone()]);
     let mut text = facts.render("");
     if !done.backups.is_empty() {

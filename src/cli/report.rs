@@ -223,6 +223,11 @@ fn lists_text(tenant: &TenantReport) -> String {
         ]
     });
     list("suspensions", suspensions.collect());
+    let closings = tenant.closings.iter().map(|line| {
+        let due = line.due.map_or_else(String::new, |due| format!("erased after {due}"));
+        [line.subject.clone(), due, String::new()]
+    });
+    list("leaving", closings.collect());
     text
 }
 

@@ -20,16 +20,18 @@ impl Disguise {
         format!("{ERASED_WINDOW}{}", self.hash("window", key))
     }
 
-    /// The name of an erased account.
-    pub(super) fn of_account(&self, account: &AccountId) -> Option<AccountId> {
+    fn of_account(&self, account: &AccountId) -> Option<AccountId> {
         format!("{ERASED_ACCOUNT}{}", self.hash("account", account.as_str())).parse().ok()
     }
 
-    /// The same, of what may be no account.
+    /// The same, of an account or a tenant.
     pub(super) fn of_subject(&self, subject: &SubjectId) -> Option<SubjectId> {
         match subject {
             SubjectId::Account(account) => self.of_account(account).map(SubjectId::Account),
-            SubjectId::Tenant(_) => None,
+            SubjectId::Tenant(tenant) => {
+                let name = format!("{ERASED_ACCOUNT}{}", self.hash("tenant", tenant.as_str()));
+                name.parse().ok().map(SubjectId::Tenant)
+            }
         }
     }
 
@@ -44,7 +46,7 @@ impl Disguise {
 
 /// How the name of an erased window begins: no key does.
 pub(super) const ERASED_WINDOW: &str = "erased/";
-/// How the name of an erased account begins.
+/// How the name of an erased account or tenant begins.
 pub(super) const ERASED_ACCOUNT: &str = "erased:";
 pub(super) const KEY_BYTES: usize = 32;
 const HASH_BYTES: usize = 16;

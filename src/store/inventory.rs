@@ -505,13 +505,17 @@ pub const STORED: &[Stored] = &[
         (Redis, "windows of accounts, tenants, client addresses"),
         "names and moments",
         Yes,
-        ("to keep the limit", WINDOW, "stays until it is over"),
+        ("to keep the limit", WINDOW, HASHED),
     ),
     row(
         (Redis, "records and their last 10,000 changes"),
         "as subjects and changes",
         Yes,
-        ("to share records between gates", "until removed", "not erased by the command yet"),
+        (
+            "to share records between gates",
+            "until removed, closed or erased",
+            "gone; a suspension under a keyed hash until over",
+        ),
     ),
 ];
 

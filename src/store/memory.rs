@@ -81,8 +81,10 @@ impl Vault for MemoryStore {
         Box::pin(async { Err(StoreError::Unavailable(text)) })
     }
 
-    fn erase<'a>(&'a self, account: &'a AccountId) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.refusals.forget(account);
+    fn erase<'a>(&'a self, subject: &'a SubjectId) -> BoxFuture<'a, Result<(), StoreError>> {
+        if let SubjectId::Account(account) = subject {
+            self.refusals.forget(account);
+        }
         Box::pin(async { Ok(()) })
     }
 
@@ -91,7 +93,7 @@ impl Vault for MemoryStore {
         Box::pin(async move { Ok(gone) })
     }
 
-    fn accounts(&self) -> Vec<AccountId> {
+    fn subjects_known(&self) -> Vec<SubjectId> {
         Vec::new()
     }
 }

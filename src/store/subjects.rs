@@ -13,7 +13,7 @@ use crate::{
         limits::{LimitOverride, check_override},
         suspension::{Conduct, Standing},
     },
-    types::{CaseId, Key, Span, SubjectId, TenantId, Timestamp},
+    types::{CaseId, Key, Span, SubjectId, Timestamp},
 };
 use dashmap::DashMap;
 use std::{
@@ -154,15 +154,15 @@ impl Subjects {
 }
 
 fn is_erased(subject: &SubjectId) -> bool {
-    matches!(subject, SubjectId::Account(account) if account.as_str().starts_with(ERASED_ACCOUNT))
+    name_of(subject).starts_with(ERASED_ACCOUNT)
 }
 
-/// What is kept of the record of an account that is erased: a suspension, with nothing in it that was said of the account.
-pub(super) fn left_of(record: &SubjectRecord, tenant: TenantId) -> SubjectRecord {
+/// What is kept of the record of an account or tenant that is erased: a suspension, with nothing in it that was said of it.
+pub(super) fn left_of(record: &SubjectRecord) -> SubjectRecord {
     let Some(suspension) = &record.suspension else { return SubjectRecord::default() };
     let erased = || "erased".to_owned();
     SubjectRecord {
-        tenant: Some(tenant),
+        tenant: record.tenant.clone(),
         suspension: Some(Suspension {
             case: suspension.case.clone(),
             since: suspension.since,

@@ -18,7 +18,7 @@ use crate::{
         limits::{Mode, WINDOW_MAX},
         window::{self, Gap, Log, Question},
     },
-    types::{AccountId, Key, KeyRef, Limit, Scope, Timestamp},
+    types::{Key, KeyRef, Limit, Scope, SubjectId, Timestamp},
 };
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
@@ -267,14 +267,17 @@ impl Windows {
         first.iter().filter_map(|name| name.parse().ok()).collect()
     }
 
-    /// Calls `see` with each account that has a window.
-    pub(super) fn for_each_account(&self, mut see: impl FnMut(AccountId)) {
+    /// Calls `see` with each account and tenant that has a window.
+    pub(super) fn for_each_subject(&self, mut see: impl FnMut(SubjectId)) {
         self.cells.for_each(|cell| {
             let Ok(key) = cell.name().parse::<Key>() else { return };
             let KeyRef { scope, name, .. } = key.parts();
-            if let (Scope::Account, Ok(account)) = (scope, name.parse()) {
-                see(account);
-            }
+            let subject = match scope {
+                Scope::Account => name.parse().map(SubjectId::Account),
+                Scope::Tenant => name.parse().map(SubjectId::Tenant),
+                Scope::ClientIp | Scope::Peer => return,
+            };
+            subject.into_iter().for_each(&mut see);
         });
     }
 

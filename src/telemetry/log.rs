@@ -154,6 +154,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::Complaint(_)
         | Event::Forgotten(_)
         | Event::AccountErased(_)
+        | Event::CancelProposed(_)
         | Event::NextHopUp(_)
         | Event::PlacesAmple
         | Event::LoginBackendUp(_)
@@ -239,6 +240,11 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         Event::Forgotten(forgotten) => {
             line.number("rows", forgotten.rows);
             line.number("octets", forgotten.octets);
+        }
+        Event::CancelProposed(proposed) => {
+            line.bare("tenant", &proposed.tenant);
+            line.text("why", &proposed.why);
+            line.number("suspensions", proposed.suspensions);
         }
         // Who it was is what must not be known any more.
         Event::AccountErased(_) => {}

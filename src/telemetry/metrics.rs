@@ -497,7 +497,7 @@ impl Listener for Metrics {
             Event::TokenRefused(refused) => self.tokens_refused.count(refused.reason),
             Event::Complaint(complaint) => self.complaints.count(complaint.kind),
             Event::Forgotten(forgotten) => self.forgotten_rows.increment(forgotten.rows),
-            Event::AccountErased(_) => {}
+            Event::AccountErased(_) | Event::CancelProposed(_) => {}
             Event::Audited(_) => self.audit_entries.increment(1),
             Event::NextHopUp(state) => self.note_next_hop(&state.next_hop, 1.0),
             Event::NextHopDown(state) => {

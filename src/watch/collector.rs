@@ -601,6 +601,7 @@ fn whose(event: &Event) -> (Option<TenantId>, Option<AccountId>) {
             return (complaint.tenant.clone(), complaint.account.clone());
         }
         Event::LimitReached(reached) => return whose_key(&reached.key),
+        Event::CancelProposed(proposed) => return (Some(proposed.tenant.clone()), None),
         Event::Suspended(suspended) => return whose_subject(&suspended.subject),
         Event::Resumed(resumed) => return whose_subject(&resumed.subject),
         Event::StandingChanged(changed) => return whose_standing(changed),

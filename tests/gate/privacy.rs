@@ -53,7 +53,7 @@ fn recipient(client: &mut Client, from: &str) -> Reply {
 /// The sums of a tenant, without what names its accounts.
 fn totals(gate: &Gate) -> Value {
     let report = gate.json(&["report", "--tenant", "shop.example", "--period", "today"]);
-    let mut totals = report.as_object().unwrap().clone();
+    let mut totals = report["tenant"].as_object().unwrap().clone();
     totals.retain(|key, value| !key.contains("account") && value.is_number());
     totals.into()
 }
@@ -93,6 +93,7 @@ fn an_erased_person_is_in_no_file_and_the_windows_the_suspension_and_the_sums_st
     });
     audit_of(&gate, 6);
     let before = totals(&gate);
+    assert_eq!((&before["accepted_recipients"], &before["complaints"]), (&7.into(), &1.into()));
     let old = gate.file("old.tar");
     gate.tollgate(&["backup", old.to_str().unwrap()]).well();
 
@@ -142,6 +143,16 @@ fn an_erased_person_is_in_no_file_and_the_windows_the_suspension_and_the_sums_st
     let verdict = gate.json(&["audit", "verify"]);
     assert_eq!(verdict["whole"], true, "{verdict}");
     assert!(verdict["erased"].as_u64().unwrap() > 10, "{verdict}");
+    let refused = audit(&gate, &["--action", "erase-refused"]).remove(0);
+    assert_eq!(
+        (&refused["subject"], &refused["reason"]),
+        (&Value::Null, &Value::Null),
+        "{refused}"
+    );
+    assert!(
+        refused["actor"].as_str().unwrap().contains("uid"),
+        "who refused is an operator: {refused}"
+    );
     assert_eq!(totals(&gate), before);
     let listed = gate.tollgate(&["account", "list", "--json"]).well();
     assert!(listed.contains(OTHER) && !listed.contains(&format!("\"{PERSON}\"")), "{listed}");
@@ -247,6 +258,8 @@ fn who_leaves_is_suspended_now_and_erased_when_the_time_is_over() {
     let said =
         gate.tollgate(&["tenant", "close", "shop.example", "--reason", "contract ended"]).well();
     assert!(said.contains("erased after"), "{said}");
+    let report = gate.json(&["report", "--tenant", "shop.example", "--period", "today"]);
+    assert_eq!(report["tenant"]["closings"][0]["subject"], "tenant shop.example", "{report}");
     let mut client = gate.client();
     assert_eq!(recipient(&mut client, OTHER).code, 550);
     drop(client);
@@ -255,10 +268,14 @@ fn who_leaves_is_suspended_now_and_erased_when_the_time_is_over() {
     gate.restart();
     let left = wait_for("the tenant to have left", || audit(&gate, &["--action", "left"]).pop());
     assert_eq!(left["via"], "automatic");
-    for needle in [PERSON, FRIEND, OTHER] {
+    for needle in [PERSON, FRIEND, OTHER, "shop.example"] {
         let found = places(&gate.file("var"), needle);
         assert!(found.is_empty(), "{found:#?}");
     }
+    assert_eq!(gate.json(&["audit", "verify"])["whole"], true);
+    // It does not come back by itself.
+    assert_eq!(recipient(&mut gate.client(), OTHER).code, 550);
+    assert_eq!(recipient(&mut gate.client(), "new@shop.example").code, 550);
 }
 
 #[test]
@@ -347,4 +364,31 @@ fn an_account_that_gates_share_is_erased_from_redis_and_its_window_and_suspensio
     let left = dump(&redis).replace(OTHER, "");
     assert!(!left.to_lowercase().contains("anneliese"), "{left}");
     assert_eq!(recipient(&mut two.client(), PERSON).code, 450);
+}
+
+#[test]
+fn repeated_suspensions_propose_to_cancel_the_tenant_and_do_not_do_it() {
+    let sink = sink().run();
+    let gate = gate().set("offences.repeated", 2).next_hop(&sink).run();
+    for account in ["a@shop.example", "b@shop.example"] {
+        gate.tollgate(&["account", "suspend", account, "--reason", "sends spam"]).well();
+    }
+    let line = gate.logged("cancel-proposed", |line| line["tenant"] == "shop.example");
+    assert!(line["why"].as_str().unwrap().contains("2 suspensions"), "{line}");
+    wait_for("the alert", || {
+        gate.tollgate(&["alert", "list"]).well().contains("cancel-proposed").then_some(())
+    });
+    let view = gate.json(&["offences", "shop.example"]);
+    assert!(
+        view["proposal"].is_string() && view["offences"].as_array().unwrap().len() == 2,
+        "{view}"
+    );
+    // Nobody is cancelled by that, and what was a mistake counts no more.
+    let mut client = gate.client();
+    send(&mut client, "c@shop.example", FRIEND);
+    let number = view["offences"][0]["number"].to_string();
+    let said = gate
+        .tollgate(&["offences", "shop.example", "--withdraw", &number, "--reason", "was not spam"])
+        .well();
+    assert!(said.contains("no proposal") && said.contains("(withdrawn)"), "{said}");
 }

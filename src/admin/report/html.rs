@@ -128,6 +128,10 @@ fn notes(document: &TenantDocument, words: &Words) -> Vec<String> {
     if head.events_lost > 0 {
         notes.push(words.lost.replace("{count}", &head.events_lost.to_string()));
     }
+    for closing in &document.tenant.closings {
+        let due = closing.due.map_or_else(String::new, |due| due.to_string());
+        notes.push(words.leaves.replace("{subject}", &closing.subject).replace("{due}", &due));
+    }
     notes
 }
 
@@ -315,6 +319,7 @@ words! {
     top_domains: "Domains with most recipients (delivered)", "Domain dengan penerima terbanyak (terkirim)";
     top_networks: "Networks that most was sent from", "Jaringan asal kiriman terbanyak";
     suspensions: "Suspensions", "Penangguhan";
+    leaves: "{subject} leaves: what is stored of it is erased after {due}", "{subject} berhenti: data yang tersimpan dihapus setelah {due}";
     not_lifted: "now", "sekarang";
     by_day: "Recipients by day", "Penerima per hari";
     by_day_description: "Accepted, put off and refused recipients on each day; the numbers are in the table below.",

@@ -4,10 +4,10 @@ use super::{
     AccountLine, DomainLine, NetworkLine, PeakView, SuspensionLine, TenantReport, moments,
 };
 use crate::{
-    admin::{Admin, AdminError, LimitView, SubjectView},
+    admin::{Admin, AdminError, ClosingView, LimitView, SubjectView, tenant_of},
     rules::tally::{Counts, period::Period},
     store::archive::{AccountUsage, Peak, StoragePast, TenantUsage},
-    types::{TenantId, Unit},
+    types::{SubjectId, TenantId, Unit},
 };
 use std::time::Duration;
 
@@ -23,7 +23,19 @@ pub(super) async fn reports(
     let stored = admin.archive.storage_of_tenants(names.clone(), days).await?;
     let usages = admin.archive.tenants_usage(names, period.pieces(), between, TOP_LINES).await?;
     let found = views.into_iter().zip(usages).zip(stored);
-    Ok(found.map(|((view, usage), stored)| report(view, usage, stored)).collect())
+    let mut reports: Vec<TenantReport> =
+        found.map(|((view, usage), stored)| report(view, usage, stored)).collect();
+    for closing in admin.archive.closings().await? {
+        let tenant = match &closing.subject {
+            SubjectId::Account(account) => tenant_of(admin, account).await?,
+            SubjectId::Tenant(tenant) => tenant.clone(),
+        };
+        if let Some(report) = reports.iter_mut().find(|one| one.tenant == tenant.as_str()) {
+            let subject = closing.subject.to_string();
+            report.closings.push(ClosingView { subject, due: Some(closing.due) });
+        }
+    }
+    Ok(reports)
 }
 
 fn report(view: SubjectView, usage: TenantUsage, stored: Option<StoragePast>) -> TenantReport {
@@ -74,6 +86,7 @@ fn report(view: SubjectView, usage: TenantUsage, stored: Option<StoragePast>) ->
         top_networks: sum.networks.highest(TOP_LINES).into_iter().map(network_line).collect(),
         top_domains: sum.domains.highest(TOP_LINES).into_iter().map(domain_line).collect(),
         suspensions: suspensions.collect(),
+        closings: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a report says: plain values, the same for the command line, the API, the page and the letter.
 
 use crate::{
-    admin::{Caller, LimitView, State, StretchView},
+    admin::{Caller, ClosingView, LimitView, State, StretchView},
     types::{Language, PlanName, Timestamp},
 };
 use serde::{Deserialize, Serialize};
@@ -141,6 +141,9 @@ pub struct TenantReport {
     pub top_domains: Vec<DomainLine>,
     /// Suspensions of the tenant and its accounts, newest first.
     pub suspensions: Vec<SuspensionLine>,
+    /// The tenant, and accounts of it, that leave: after when what is stored of them is erased.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub closings: Vec<ClosingView>,
 }
 
 impl TenantDocument {

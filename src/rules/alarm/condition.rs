@@ -3,10 +3,10 @@
 use super::{Facts, Kind, Severity};
 use crate::{
     event::{
-        BlocklistState, CertificateEnd, Charged, DiskRoom, EgressSteered, Event, LimitReached,
-        ListingCause, ListingState, MessageReport, Outcome, Refusal, RefusalReason, Resumed,
-        Scanner, SlaBudget, StandingChanged, StorageChanged, StorageFiles, Suspect, Suspended,
-        Trouble,
+        BlocklistState, CancelProposed, CertificateEnd, Charged, DiskRoom, EgressSteered, Event,
+        LimitReached, ListingCause, ListingState, MessageReport, Outcome, Refusal, RefusalReason,
+        Resumed, Scanner, SlaBudget, StandingChanged, StorageChanged, StorageFiles, Suspect,
+        Suspended, Trouble,
     },
     rules::{
         quota::Over,
@@ -177,6 +177,7 @@ pub(super) fn signs(event: &Event) -> Vec<Sign> {
         Event::BlocklistImpaired(state) => vec![raise(blocklist(state))],
         Event::EgressSteered(steered) => vec![egress(steered)],
         Event::ListingCause(cause) => vec![raise(cause_of(cause))],
+        Event::CancelProposed(proposed) => vec![raise(proposal(proposed))],
         Event::BlocklistWell(state) => vec![clear(&blocklist(state))],
         _ => of_the_gate(event).into_iter().collect(),
     }
@@ -358,6 +359,12 @@ fn egress(steered: &EgressSteered) -> Sign {
     let about = About::new("egress", steered.address.to_string());
     let condition = Condition::of(Kind::EgressPaused, about, facts);
     if steered.to == "paused" { raise(condition) } else { clear(&condition) }
+}
+
+/// The provider's matter and not the tenant's, so it has no tenant who would be told.
+fn proposal(proposed: &CancelProposed) -> Condition {
+    let facts = Facts { detail: Some(shortened(&proposed.why)), ..Facts::default() };
+    Condition::of(Kind::CancelProposed, About::new("tenant", proposed.tenant.as_str()), facts)
 }
 
 fn cause_of(cause: &ListingCause) -> Condition {

@@ -31,6 +31,8 @@ kinds! {
     Suspended = "suspended",
     /// An account, tenant or client address is warned or throttled.
     Flagged = "flagged",
+    /// Offences of a tenant's accounts propose to cancel it.
+    CancelProposed = "cancel-proposed",
     /// Suspensions were a wave, so that no rule suspends any more until a person says so.
     BreakerOpen = "breaker-open",
     /// An account sends far more than it used to.
@@ -101,6 +103,7 @@ impl Kind {
             Self::LimitReached => Rule::event(Warning, HOUR),
             Self::Suspended => Rule::lasting(Warning),
             Self::Flagged => Rule { calm: Duration::ZERO, ..Rule::event(Warning, DAY) },
+            Self::CancelProposed => Rule::event(Warning, DAY),
             Self::BreakerOpen => Rule { is_own: true, ..Rule::state(Critical) },
             Self::SuddenVolume => Rule::event(Warning, seconds(7_200)),
             Self::NextHopDown => Rule { hold: seconds(5), ..Rule::own(Warning) },

@@ -33,6 +33,7 @@ fn english(alert: &Alert) -> Words {
         Kind::LimitReached => format!("{scope} {name} has used up a sending limit"),
         Kind::Suspended => format!("{scope} {name} is suspended"),
         Kind::Flagged => format!("{} {name} is {}", scope_word(scope), standing_of(facts)),
+        Kind::CancelProposed => format!("tenant {name} should be cancelled, if a person agrees"),
         Kind::BreakerOpen => String::from("suspensions have stopped: there were too many at once"),
         Kind::SuddenVolume => format!("account {name} suddenly sends far more than usual"),
         Kind::NextHopDown => format!("next hop {name} cannot be used"),
@@ -158,6 +159,10 @@ const fn advice(kind: Kind) -> &'static str {
         }
         Kind::Flagged => {
             "Look at what it sends. If it is not wanted, change the password; while it is throttled, its limits are reduced."
+        }
+        Kind::CancelProposed => {
+            "Look at what spoke against it: tollgate offences, and the cases there. Withdraw what was a mistake; else tollgate \
+             tenant cancel. Nothing is done by itself."
         }
         Kind::BreakerOpen => {
             "Nobody is suspended by a rule until somebody closes it: see whether the accounts are stolen or a rule is wrong, \

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     store::{StoreError, backup::hexadecimal},
-    types::{AccountId, Actor, Address, SubjectId, Timestamp},
+    types::{AccountId, Actor, Address, SubjectId, TenantId, Timestamp},
 };
 use ring::hmac;
 use rusqlite::{Connection, ToSql, params, params_from_iter, types::Value};
@@ -42,13 +42,13 @@ pub struct Erasure {
 }
 
 impl Archive {
-    /// The keyed hash of an account's name, by which it is known that it was erased.
+    /// The keyed hash of a name, by which it is known that it was erased.
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
-    pub async fn erasure_digest(&self, account: &AccountId) -> Result<String, StoreError> {
-        let account = account.clone();
-        self.read(move |db| digest(db, &account)).await
+    pub async fn erasure_digest(&self, subject: &SubjectId) -> Result<String, StoreError> {
+        let subject = subject.clone();
+        self.read(move |db| digest(db, &subject)).await
     }
 
     /// Notes that an account is going to be erased. What is noted is finished by [`Archive::finish_erasure`].
@@ -93,17 +93,64 @@ impl Archive {
         .await
     }
 
-    /// All accounts that the archive has a name of.
+    /// All accounts and tenants that the archive has a name of.
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
-    pub async fn accounts(&self) -> Result<Vec<AccountId>, StoreError> {
+    pub async fn subjects(&self) -> Result<Vec<SubjectId>, StoreError> {
         self.read_own(|db| {
-            let mut select = db.prepare_cached("SELECT name FROM names WHERE kind = ?1")?;
-            let names = select.query_map([names::ACCOUNT], |row| row.get::<_, String>(0))?;
-            let names = names.collect::<rusqlite::Result<Vec<_>>>()?;
-            // A name in the archive was a valid one when it was stored.
-            Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+            let mut select = db.prepare_cached("SELECT kind, name FROM names")?;
+            let mut rows = select.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let name: String = row.get(1)?;
+                // A name in the archive was a valid one when it was stored.
+                found.extend(names::subject_of(row.get(0)?, &name));
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Erases what is stored of a tenant beside its accounts, which are erased before: its sums, too, because nobody is left whose they are.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be written.
+    pub async fn erase_tenant(
+        &self,
+        tenant: &TenantId,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<(ErasedRows, Vec<Head>), StoreError> {
+        let (tenant, actor) = (tenant.clone(), actor.clone());
+        self.write(Lasting::Power, move |db| {
+            let subject = SubjectId::Tenant(tenant.clone());
+            let mut rows = ErasedRows::default();
+            let Some(number) = names::find(db, &subject)? else { return Ok((rows, Vec::new())) };
+            for table in TENANT_TABLES {
+                let sql = format!("DELETE FROM {table} WHERE tenant = ?1");
+                rows.gone += db.execute(&sql, [number])? as u64;
+            }
+            for table in ["suspensions", "storage", "storage_days", "closings"] {
+                let sql = format!("DELETE FROM {table} WHERE subject = ?1");
+                rows.gone += db.execute(&sql, [number])? as u64;
+            }
+            rows.gone += db
+                .execute("DELETE FROM memory WHERE name = ?1", [format!("tenant/{tenant}")])?
+                as u64;
+            let mut about = db.prepare("SELECT number FROM audit_about WHERE tenant = ?1")?;
+            let entries: Vec<i64> =
+                about.query_map([number], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            let mut fields = Fields::default();
+            for field in Field::ALL.into_iter().filter(|field| *field != Field::Actor) {
+                fields.add(field);
+            }
+            let wanted: Vec<_> =
+                entries.iter().map(|entry| (entry.unsigned_abs(), fields)).collect();
+            let heads = erase_values(db, &wanted, &NewEntry::new(now, &actor, VALUES_ERASED))?;
+            rows.audit_values = wanted.len() as u64;
+            rename_subject(db, &subject)?;
+            Ok((rows, heads))
         })
         .await
     }
@@ -193,12 +240,12 @@ impl Archive {
     }
 }
 
-/// The keyed hash of an account's name.
-fn digest(db: &Connection, account: &AccountId) -> rusqlite::Result<String> {
+/// The keyed hash of a name.
+fn digest(db: &Connection, subject: &SubjectId) -> rusqlite::Result<String> {
     let key: [u8; 32] =
         db.query_row("SELECT value FROM secrets WHERE name = 'erasures'", [], |row| row.get(0))?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
-    Ok(hexadecimal(hmac::sign(&key, account.as_str().as_bytes()).as_ref()))
+    Ok(hexadecimal(hmac::sign(&key, subject.to_string().as_bytes()).as_ref()))
 }
 
 fn erase_events(db: &Connection, account: &AccountId) -> rusqlite::Result<u64> {
@@ -327,9 +374,11 @@ fn erase_audit(
 
 /// The number stays, and belongs to nobody.
 fn rename(db: &Connection, account: &AccountId) -> rusqlite::Result<()> {
-    let Some(number) = names::find(db, &SubjectId::Account(account.clone()))? else {
-        return Ok(());
-    };
+    rename_subject(db, &SubjectId::Account(account.clone()))
+}
+
+fn rename_subject(db: &Connection, subject: &SubjectId) -> rusqlite::Result<()> {
+    let Some(number) = names::find(db, subject)? else { return Ok(()) };
     db.execute(
         "UPDATE names SET name = ?2 WHERE id = ?1",
         params![number, format!("erased:{number}")],
@@ -404,7 +453,7 @@ const NOBODY: &str = "erased@erased.invalid";
 const EVENTS_STEP: i64 = 20_000;
 
 /// Rows that are an account's own, by its number.
-const OWN_ROWS: [&str; 10] = [
+const OWN_ROWS: [&str; 9] = [
     "DELETE FROM alert_deliveries WHERE notice IN (SELECT number FROM alert_notices WHERE alert IN \
         (SELECT id FROM alerts WHERE account = ?1))",
     "DELETE FROM alert_notices WHERE alert IN (SELECT id FROM alerts WHERE account = ?1)",
@@ -415,7 +464,24 @@ const OWN_ROWS: [&str; 10] = [
     "DELETE FROM usage_days_sets WHERE account = ?1",
     "DELETE FROM usage_months_sets WHERE account = ?1",
     "DELETE FROM closings WHERE subject = ?1",
-    "DELETE FROM audit_about WHERE account = ?1 AND tenant IS NULL",
+];
+
+/// Tables that name a tenant by its number.
+const TENANT_TABLES: [&str; 14] = [
+    "events",
+    "alerts",
+    "complaints",
+    "offences",
+    "usage_hours",
+    "usage_days",
+    "usage_months",
+    "usage_days_sets",
+    "usage_months_sets",
+    "usage_reasons",
+    "egress_hours",
+    "report_letters",
+    "tokens",
+    "storage",
 ];
 
 /// Columns of others' rows in which a name may stand.

@@ -137,6 +137,24 @@ impl Archive {
         .await
     }
 
+    /// The tenants that have had an offence since a moment.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn offenders(&self, since: Timestamp) -> Result<Vec<TenantId>, StoreError> {
+        self.read_own(move |db| {
+            let mut select = db.prepare_cached(
+                "SELECT DISTINCT names.name FROM offences JOIN names ON names.id = offences.tenant \
+                 WHERE at >= ?1 AND severity > 0 LIMIT ?2",
+            )?;
+            let rows = select.query_map(params![stored(since), OFFENDERS_MAX], |row| row.get(0))?;
+            let names: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
+            // A name in the archive was a valid one when it was stored.
+            Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+        })
+        .await
+    }
+
     /// Notes that an offence was a mistake, with its entry in the audit; none if the tenant has no such offence.
     ///
     /// # Errors
@@ -192,6 +210,8 @@ pub(super) fn cut(db: &Connection, before: Timestamp, max: usize) -> rusqlite::R
     db.prepare_cached(&sql)?.execute(params![stored(before)])
 }
 
+/// Tenants that are looked at in one round.
+const OFFENDERS_MAX: i64 = 10_000;
 /// Offences of one answer.
 pub const OFFENCES_MAX: i64 = 500;
 

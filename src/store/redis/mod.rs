@@ -33,12 +33,12 @@ use crate::{
     rules::{limits::WINDOW_MAX, window::Gap},
     types::{Key, Limit, Scope, Secret, Timestamp},
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::{
     collections::BTreeSet,
     path::PathBuf,
     sync::{
-        Arc, OnceLock,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -121,7 +121,7 @@ struct Shared {
     /// Why the last call failed, until one succeeds.
     failure: Mutex<Option<String>>,
     /// This node's copy of the records, which knows who was erased.
-    copy: OnceLock<Arc<SqliteStore>>,
+    copy: RwLock<Weak<SqliteStore>>,
 }
 
 /// A reservation's part in Redis.
@@ -167,7 +167,7 @@ impl RedisLedger {
             clock,
             events,
             failure: Mutex::new(None),
-            copy: OnceLock::new(),
+            copy: RwLock::default(),
             settings,
         });
         let runner = tokio::spawn(shared.clone().run_ends());
@@ -479,7 +479,7 @@ impl Shared {
 
     /// The names of a window: others once its account was erased.
     fn names(&self, key: &Key) -> [String; 2] {
-        let copy = self.copy.get().filter(|copy| copy.has_erased(key));
+        let copy = self.disguise().filter(|copy| copy.has_erased(key));
         match copy {
             None => calls::names(&self.settings.prefix, key),
             Some(copy) => {

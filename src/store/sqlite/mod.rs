@@ -38,7 +38,6 @@ use super::{
 use crate::{
     clock::{Anchor, Clock},
     event::{Event, Events, LimitHit, LimitReached, Trouble},
-    rules::identity,
     types::{AccountId, Key, Limit, Scope, SubjectId, Timestamp, Unit},
 };
 use parking_lot::{Condvar, Mutex};
@@ -87,6 +86,22 @@ pub enum Synchronous {
 /// [`StoreError::Unavailable`] if the file cannot be opened or another process has it, [`StoreError::Damaged`] if it is empty,
 /// not a database of this program, or of a newer release.
 pub fn open(settings: &Settings) -> Result<Opened, StoreError> {
+    let opened = open_for_copy(settings)?;
+    if let Some(at) = rows::load_meta(&opened.db, restored::HANDED_OVER)? {
+        let at = Timestamp::from_millis(at);
+        return Err(StoreError::Unavailable(format!(
+            "{}: its last backup was made at {at}, and another gate may go on from it; to go on here, move the file away and restore that backup",
+            settings.path.display()
+        )));
+    }
+    Ok(opened)
+}
+
+/// The same, to copy it: also of a file whose last backup was made.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_for_copy(settings: &Settings) -> Result<Opened, StoreError> {
     let lock = take_for_this_process(&settings.path)?;
     make_if_missing(&settings.path)?;
     let db = schema::open(&settings.path, settings.synchronous)?;
@@ -94,13 +109,6 @@ pub fn open(settings: &Settings) -> Result<Opened, StoreError> {
         db.query_row(schema::HIGH_WATER, [], |row| row.get(0)).map_err(schema::failed)?;
     let high_water = Timestamp::from_millis(high_water);
     let anchor = rows::load_anchor(&db)?;
-    if let Some(at) = rows::load_meta(&db, restored::HANDED_OVER)? {
-        let at = Timestamp::from_millis(at);
-        return Err(StoreError::Unavailable(format!(
-            "{}: its last backup was made at {at}, and another gate may go on from it; to go on here, move the file away and restore that backup",
-            settings.path.display()
-        )));
-    }
     Ok(Opened { db, lock, high_water, anchor, settings: settings.clone(), shared_key: None })
 }
 
@@ -338,8 +346,8 @@ impl Vault for SqliteStore {
         Box::pin(self.copy_file_to(path))
     }
 
-    fn erase<'a>(&'a self, account: &'a AccountId) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.erase_account(account))
+    fn erase<'a>(&'a self, subject: &'a SubjectId) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.erase_subject(subject))
     }
 
     fn forget_refusals(&self, before: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
@@ -349,15 +357,12 @@ impl Vault for SqliteStore {
         Box::pin(async move { Ok(count) })
     }
 
-    fn accounts(&self) -> Vec<AccountId> {
-        let mut accounts = Vec::new();
-        self.shared.windows.for_each_account(|account| accounts.push(account));
+    fn subjects_known(&self) -> Vec<SubjectId> {
+        let mut known = Vec::new();
+        self.shared.windows.for_each_subject(|subject| known.push(subject));
         let recorded = self.shared.subjects.beside(&HashSet::new());
-        accounts.extend(recorded.into_iter().filter_map(|(subject, _)| match subject {
-            SubjectId::Account(account) => Some(account),
-            SubjectId::Tenant(_) => None,
-        }));
-        accounts
+        known.extend(recorded.into_iter().map(|(subject, _)| subject));
+        known
     }
 }
 
@@ -377,43 +382,47 @@ impl SqliteStore {
         self.shared.subjects.window_alias(key).unwrap_or_else(|| key.to_string())
     }
 
-    /// True of windows of accounts that were erased.
+    /// True of windows of accounts and tenants that were erased.
     pub(in crate::store) fn has_erased(&self, key: &Key) -> bool {
-        if !self.shared.subjects.may_have_erased() || key.parts().scope != Scope::Account {
+        if !self.shared.subjects.may_have_erased() {
             return false;
         }
-        let account = key.parts().name.parse().map(SubjectId::Account);
-        account.is_ok_and(|account| self.known_alias(&account).is_some())
+        let subject = match key.parts().scope {
+            Scope::Account => key.parts().name.parse().map(SubjectId::Account),
+            Scope::Tenant => key.parts().name.parse().map(SubjectId::Tenant),
+            Scope::ClientIp | Scope::Peer => return false,
+        };
+        subject.is_ok_and(|subject| self.known_alias(&subject).is_some())
     }
 
-    async fn erase_account(&self, account: &AccountId) -> Result<(), StoreError> {
+    async fn erase_subject(&self, subject: &SubjectId) -> Result<(), StoreError> {
         let _one_at_a_time = self.changes.clone().lock_owned().await;
-        let subject = SubjectId::Account(account.clone());
         let shared = &self.shared;
-        let record = shared.subjects.find(&subject);
-        let tenant = record.tenant.clone().unwrap_or_else(|| identity::tenant_of(account));
-        if shared.outbox.waits_for(&subject) {
+        let record = shared.subjects.find(subject);
+        if shared.outbox.waits_for(subject) {
             let text = "a change of the account is not in the audit yet; try again";
             return Err(StoreError::Conflict(text.into()));
         }
         for unit in Unit::ALL {
-            let key = Key::of_subject(&subject, unit);
+            let key = Key::of_subject(subject, unit);
             if let Some((was, is)) = shared.windows.erase(key.as_str())? {
                 shared.queue.push_dirty(was);
                 shared.queue.push_dirty(is);
             }
             shared.windows.warned().forget(&key);
         }
-        shared.refusals.forget(account);
-        let alias = shared.subjects.alias_of(&subject);
+        if let SubjectId::Account(account) = subject {
+            shared.refusals.forget(account);
+        }
+        let alias = shared.subjects.alias_of(subject);
         let alias = alias.ok_or_else(|| StoreError::Damaged("there is no key".into()))?;
         // What is left of an erasure of before is as it was.
-        let left = match shared.subjects.known_alias(&subject) {
+        let left = match shared.subjects.known_alias(subject) {
             Some(alias) => shared.subjects.find(&alias),
-            None => Arc::new(left_of(&record, tenant)),
+            None => Arc::new(left_of(&record)),
         };
         let (done, erased) = oneshot::channel();
-        let task = EraseTask { account: account.clone(), alias, left, done };
+        let task = EraseTask { subject: subject.clone(), alias, left, done };
         shared.queue.push_erasure(task)?;
         heard(erased.await)
     }

@@ -83,9 +83,9 @@ pub(super) struct TakeoverTask {
     pub(super) done: Done,
 }
 
-/// An account on its way out of the file.
+/// An account or tenant on its way out of the file.
 pub(super) struct EraseTask {
-    pub(super) account: AccountId,
+    pub(super) subject: SubjectId,
     /// The name under which what is left of its record stays.
     pub(super) alias: SubjectId,
     pub(super) left: Arc<SubjectRecord>,

@@ -44,7 +44,10 @@ impl Restored {
             let transaction = db.unchecked_transaction()?;
             rows::cut_revision(&db)?;
             // The boot of another machine, or of another time.
-            db.execute("DELETE FROM meta WHERE name IN ('boot_id', 'boot', 'boot_ledger')", [])?;
+            db.execute(
+                "DELETE FROM meta WHERE name IN ('boot_id', 'boot', 'boot_ledger', 'handed_over')",
+                [],
+            )?;
             db.execute(schema::PUT_META, params!["high_water", now.as_millis()])?;
             if let Some(until) = full_until {
                 db.execute(schema::PUT_META, params![GAP, until.as_millis()])?;

@@ -68,14 +68,15 @@ pub(super) fn save_change(db: &Connection, task: &ChangeTask) -> rusqlite::Resul
 
 /// Deletes what names an account, but for its windows, which the next checkpoint stores under another name.
 pub(super) fn erase(db: &Connection, task: &EraseTask) -> rusqlite::Result<()> {
-    let account = SubjectId::Account(task.account.clone());
-    save_subject(db, &account, &SubjectRecord::default())?;
+    save_subject(db, &task.subject, &SubjectRecord::default())?;
     if *task.left != SubjectRecord::default() {
         save_subject(db, &task.alias, &task.left)?;
     }
-    db.prepare_cached(schema::CUT_REFUSAL)?.execute(params![task.account.as_str()])?;
+    if let SubjectId::Account(account) = &task.subject {
+        db.prepare_cached(schema::CUT_REFUSAL)?.execute(params![account.as_str()])?;
+    }
     for unit in Unit::ALL {
-        let key = Key::of_subject(&account, unit);
+        let key = Key::of_subject(&task.subject, unit);
         db.prepare_cached(schema::CUT_WARNED_OF)?.execute(params![key.as_str()])?;
     }
     Ok(())

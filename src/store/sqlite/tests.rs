@@ -319,13 +319,13 @@ async fn an_erased_account_is_in_no_octet_and_what_it_sent_counts_on() {
     store.change(change(What::suspend("TG-1".parse().unwrap())), now()).await.unwrap();
     store.note_refusal(&account, now(), "450 account user7@shop.example", None);
     let open = reserve(&store, 7, 1).await;
-    let busy = store.erase(&account).await.unwrap_err();
+    let busy = store.erase(&subject).await.unwrap_err();
     assert!(matches!(busy, StoreError::Conflict(_)), "{busy}");
     drop(open);
     // The audit has not taken the change yet.
-    assert!(matches!(store.erase(&account).await.unwrap_err(), StoreError::Conflict(_)));
+    assert!(matches!(store.erase(&subject).await.unwrap_err(), StoreError::Conflict(_)));
     store.cut_changes(i64::MAX).await.unwrap();
-    store.erase(&account).await.unwrap();
+    store.erase(&subject).await.unwrap();
     for name in ["state.sqlite", "state.sqlite-wal"] {
         let octets = std::fs::read(folder.path().join(name)).unwrap();
         let has = |needle: &[u8]| octets.windows(needle.len()).any(|part| part == needle);

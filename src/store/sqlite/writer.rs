@@ -22,7 +22,7 @@ use crate::{
         sqlite::Takeover,
         windows::CellRef,
     },
-    types::{AccountId, SubjectId, Timestamp},
+    types::{AccountId, Timestamp},
 };
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use std::{
@@ -365,8 +365,7 @@ impl Writer {
             let _ = waiter.send(Ok(()));
         }
         for task in batch.erasures.drain(..) {
-            let account = SubjectId::Account(task.account);
-            self.shared.subjects.put(account, Arc::default());
+            self.shared.subjects.put(task.subject, Arc::default());
             if *task.left != SubjectRecord::default() {
                 self.shared.subjects.put(task.alias, task.left);
             }

@@ -713,6 +713,25 @@ mod tests {
         assert_eq!((entry.value(Field::Before), entry.value(Field::Actor)), (None, None));
     }
 
+    #[tokio::test]
+    async fn values_that_were_kept_long_enough_go_and_the_chain_says_so_and_stays_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = open_in(folder.path());
+        let changes = (1..6).map(|n| changed(n, "a@shop.example", "suspended")).collect();
+        archive.append_changes(changes).await.unwrap();
+        let (entries, told) = archive.forget_values(at(4), at(9)).await.unwrap();
+        assert_eq!((entries, told.len()), (3, 1));
+        let entries = all(&archive).await;
+        let left: Vec<usize> = entries.iter().map(|entry| entry.values.len()).collect();
+        assert_eq!(left, [0, 0, 0, 4, 4, 2]);
+        assert_eq!(entries[5].value(Field::After), Some("1-3:subject,actor,after,reason"));
+        assert_eq!(archive.verify_audit(Vec::new()).await.unwrap().broken, None);
+        // What says so is never forgotten, however old.
+        assert_eq!(archive.forget_values(at(99), at(100)).await.unwrap().0, 2);
+        assert_eq!(archive.forget_values(at(999), at(1_000)).await.unwrap().0, 0);
+        assert_eq!(archive.verify_audit(Vec::new()).await.unwrap().broken, None);
+    }
+
     #[test]
     fn a_long_value_is_cut_and_says_so() {
         let value = "é".repeat(VALUE_BYTES_MAX);

@@ -292,7 +292,7 @@ pub(super) async fn restore(
     Ok(Answer::of(call, connection).await?.state() == DONE)
 }
 
-fn field_of(subject: &SubjectId) -> String {
+pub(super) fn field_of(subject: &SubjectId) -> String {
     let kind = match kind_of(subject) {
         SubjectKind::Accounts => ACCOUNT,
         SubjectKind::Tenants => TENANT,

@@ -13,7 +13,7 @@ use crate::{
     store::{
         BoxFuture, Changed, StoreError, records::Records as _, subjects::left_of, vault::Vault,
     },
-    types::{AccountId, Actor, Key, SubjectId, Timestamp, Unit},
+    types::{Actor, Key, SubjectId, Timestamp, Unit},
 };
 use std::{path::PathBuf, sync::Arc};
 
@@ -22,16 +22,16 @@ impl Vault for RedisRecords {
         self.inner.copy.copy_to(path)
     }
 
-    fn erase<'a>(&'a self, account: &'a AccountId) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn erase<'a>(&'a self, subject: &'a SubjectId) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let number = self.inner.erase(account).await?;
+            let number = self.inner.erase(subject).await?;
             let reached = self.inner.wait_for(|revision| revision.number >= number).await;
             if !reached {
                 let late = "the records cannot be read in time; try again";
                 return Err(StoreError::Unavailable(late.into()));
             }
-            self.inner.copy.erase(account).await?;
-            self.inner.forget_changes(account).await
+            self.inner.copy.erase(subject).await?;
+            self.inner.forget_changes(subject).await
         })
     }
 
@@ -39,21 +39,25 @@ impl Vault for RedisRecords {
         self.inner.copy.forget_refusals(before)
     }
 
-    fn accounts(&self) -> Vec<AccountId> {
-        self.inner.copy.accounts()
+    fn subjects_known(&self) -> Vec<SubjectId> {
+        self.inner.copy.subjects_known()
     }
 }
 
 impl Inner {
     /// Renames what Redis has of an account; returns the number of the change after which nobody uses the old names.
-    async fn erase(&self, account: &AccountId) -> Result<i64, StoreError> {
+    async fn erase(&self, subject: &SubjectId) -> Result<i64, StoreError> {
         let _one_at_a_time = self.changes.lock().await;
-        let subject = SubjectId::Account(account.clone());
-        let alias = self.copy.alias_of(&subject);
+        let alias = self.copy.alias_of(subject);
         let alias = alias.ok_or_else(|| StoreError::Damaged("there is no key".into()))?;
-        let record = self.copy.subject(&subject).await?;
-        let tenant = record.tenant.clone().unwrap_or_else(|| identity::tenant_of(account));
-        let mut left = left_of(&record, tenant.clone());
+        let record = self.copy.subject(subject).await?;
+        let tenant = match subject {
+            SubjectId::Account(account) => {
+                record.tenant.clone().unwrap_or_else(|| identity::tenant_of(account))
+            }
+            SubjectId::Tenant(tenant) => tenant.clone(),
+        };
+        let mut left = left_of(&record);
         // It marks, beside what it says, that windows of the account have other names.
         left.registered = true;
         let mut key = [0; 16];
@@ -64,7 +68,10 @@ impl Inner {
             key,
             at: self.shared.clock.utc(),
             subject: alias.clone(),
-            tenant,
+            tenant: match &alias {
+                SubjectId::Tenant(alias) => alias.clone(),
+                SubjectId::Account(_) => tenant,
+            },
             action: "record-erased".into(),
             before: None,
             after: None,
@@ -74,10 +81,10 @@ impl Inner {
         };
         let windows: Vec<[String; 4]> = Unit::ALL
             .into_iter()
-            .map(|unit| self.shared.erased_names(&Key::of_subject(&subject, unit)))
+            .map(|unit| self.shared.erased_names(&Key::of_subject(subject, unit)))
             .collect();
         let erasure = Erasure {
-            subject: &subject,
+            subject,
             alias: &alias,
             left: &left,
             changed: &changed,
@@ -100,8 +107,14 @@ impl Inner {
     }
 
     /// Takes changes that name an account out of the stream.
-    async fn forget_changes(&self, account: &AccountId) -> Result<(), StoreError> {
-        let (names, name) = (&self.names, account.as_str());
+    async fn forget_changes(&self, subject: &SubjectId) -> Result<(), StoreError> {
+        let (names, name) = (&self.names, calls::field_of(subject));
+        // Of an account every change that names it; of a tenant, whose name is a part of its accounts' names, its own.
+        let name = match subject {
+            SubjectId::Account(account) => account.to_string(),
+            SubjectId::Tenant(_) => name,
+        };
+        let name = name.as_str();
         let mut after = String::from("-");
         loop {
             let from = after.clone();
@@ -130,8 +143,8 @@ impl super::super::Shared {
         [window, older, new, new_older]
     }
 
-    /// This node's copy of the records, which knows who was erased.
-    pub(in super::super) fn disguise(&self) -> Option<&Arc<crate::store::sqlite::SqliteStore>> {
-        self.copy.get()
+    /// This node's copy of the records, which knows who was erased; none once it is closed.
+    pub(in super::super) fn disguise(&self) -> Option<Arc<crate::store::sqlite::SqliteStore>> {
+        self.copy.read().upgrade()
     }
 }

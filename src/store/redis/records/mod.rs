@@ -66,8 +66,7 @@ impl RedisRecords {
     /// # Errors
     /// [`StoreError::Unavailable`] if the system has no random numbers.
     pub fn start(ledger: &RedisLedger, copy: Arc<SqliteStore>) -> Result<Arc<Self>, StoreError> {
-        // It is set once: a ledger has one copy.
-        let _ = ledger.shared.copy.set(copy.clone());
+        *ledger.shared.copy.write() = Arc::downgrade(&copy);
         let revision = watch::Sender::new(copy.revision_at_start());
         let inner = Arc::new(Inner {
             shared: ledger.shared.clone(),
