@@ -3,8 +3,7 @@
 use super::{Admin, AdminError, Page, Since};
 use crate::{
     store::archive::{
-        AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry, Order,
-        audit::{audited, chain::Field},
+        AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry, Order, audit::chain::Field,
     },
     types::{SubjectId, TenantId, Timestamp, Via},
 };
@@ -152,7 +151,7 @@ fn about(name: Option<&str>) -> Result<Vec<SubjectId>, AdminError> {
 pub async fn note(admin: &Admin, entry: NewEntry) -> Result<(), AdminError> {
     let action = entry.action.clone();
     let head = admin.archive.append_audit(entry).await?;
-    admin.tell(&audited(&action, head));
+    admin.tell_audited(&action, head);
     Ok(())
 }
 

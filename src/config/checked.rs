@@ -66,8 +66,13 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     );
     let egress = next_hop.egress();
     let store = check_store(root, &file.store, &server.state_dir, &parties);
-    let redis = redis::check(root, &file.store, &parties, session_limits.transaction_time_max);
     let (archive, keep) = check_archive(root, &file.archive, &server.state_dir);
+    let node = redis::Node {
+        hostname: &server.hostname,
+        transaction_time_max: session_limits.transaction_time_max,
+        keep_events: keep.events,
+    };
+    let redis = redis::check(root, &file.store, &parties, &node);
     let alerts = alerts::check(root, &file.alerts, &server.hostname);
     let reports = check_reports(root, &file.reports, &server.hostname);
     let sla = check_sla(root, &file.sla, &reports.zone);

@@ -44,6 +44,7 @@ mod scram;
 mod smuggling;
 mod standings;
 mod storage;
+mod stream;
 mod tls;
 mod trace;
 mod trust;

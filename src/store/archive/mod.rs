@@ -19,6 +19,7 @@ mod reader;
 mod retention;
 mod schema;
 mod storage;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -48,13 +49,23 @@ use self::{
 };
 use super::{StoreError, sqlite::schema::failed};
 use crate::{
-    rules::{alarm, tally::Tally},
+    rules::{
+        alarm::{self, Sign},
+        tally::Tally,
+    },
     types::Timestamp,
 };
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use std::{path::PathBuf, sync::Arc, thread::JoinHandle};
-use tokio::sync::broadcast;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+};
+use tokio::sync::{Notify, broadcast};
 
 /// The archive's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +88,10 @@ struct Inner {
     tokens: tokens::Tokens,
     /// One change of a token at a time, so that memory and table stay the same.
     token_changes: tokio::sync::Mutex<()>,
+    /// What is added goes to all nodes, and comes from them.
+    is_shared: AtomicBool,
+    /// Something was put on its way to them.
+    posted: Notify,
 }
 
 /// How much a write survives.
@@ -89,7 +104,7 @@ enum Lasting {
 }
 
 /// What the collector writes in one transaction, all of it or none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
     /// Events, in their order.
     pub events: Vec<NewEvent>,
@@ -97,6 +112,22 @@ pub struct Batch {
     pub usage: Tally,
     /// What they changed about alerts, and the messages about it.
     pub alarm: alarm::Changes,
+    /// Where the archive is shared, what they say about alerts instead.
+    pub signs: Vec<(Timestamp, Sign)>,
+    /// When it was made, in UTC.
+    pub at: Timestamp,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            events: Vec::new(),
+            usage: Tally::default(),
+            alarm: alarm::Changes::default(),
+            signs: Vec::new(),
+            at: Timestamp::EPOCH,
+        }
+    }
 }
 
 /// Opens the archive, made if it is missing, and starts its writer.
@@ -122,6 +153,8 @@ pub fn open(settings: &Settings) -> Result<Archive, StoreError> {
         live,
         tokens,
         token_changes,
+        is_shared: AtomicBool::new(false),
+        posted: Notify::new(),
     })))
 }
 
@@ -131,6 +164,9 @@ impl Archive {
     /// # Errors
     /// [`StoreError::Unavailable`] if it could not be written; nothing of it was.
     pub async fn keep(&self, batch: Arc<Batch>) -> Result<(), StoreError> {
+        if self.0.is_shared.load(Relaxed) {
+            return self.post(stream::Content::from(&*batch), batch.at).await;
+        }
         let (written, marks) = (batch.clone(), self.0.marks.clone());
         let first = self.write(Lasting::Process, move |db| {
             usage::add(db, &written.usage)?;
@@ -138,7 +174,7 @@ impl Archive {
             events::insert(db, &marks, &written.events)
         });
         let first = first.await?;
-        self.tell(first, &batch);
+        self.tell(first, &batch.events);
         Ok(())
     }
 
@@ -154,11 +190,11 @@ impl Archive {
         self.0.live.subscribe()
     }
 
-    fn tell(&self, first: i64, batch: &Batch) {
+    fn tell(&self, first: i64, events: &[NewEvent]) {
         if self.0.live.receiver_count() == 0 {
             return;
         }
-        for (id, event) in (first..).zip(&batch.events) {
+        for (id, event) in (first..).zip(events) {
             let _nobody_watches = self.0.live.send(Arc::new(event.stored_as(id)));
         }
     }
@@ -178,6 +214,19 @@ impl Archive {
         job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.0.writes.run(lasting, job).await
+    }
+
+    /// The same for a job that may put something on its way to all nodes.
+    async fn write_and_tell<T: Send + 'static>(
+        &self,
+        lasting: Lasting,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let written = self.write(lasting, job).await;
+        if self.is_shared() {
+            self.0.posted.notify_one();
+        }
+        written
     }
 
     /// Runs a job on a connection that only reads, on a thread that may block.

@@ -2,7 +2,7 @@
 
 use super::{
     super::StoreError, alerts, audit, availability, complaints, egress, events, listings, memory,
-    messages, names, storage, tokens, usage,
+    messages, names, storage, stream, tokens, usage,
 };
 use crate::store::sqlite::schema::failed;
 use rusqlite::{Connection, OpenFlags};
@@ -62,6 +62,7 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
 fn check_identity(db: &Connection) -> Result<(), StoreError> {
     match (number(db, "application_id")?, number(db, "user_version")?) {
         (APPLICATION_ID, VERSION) => Ok(()),
+        (APPLICATION_ID, WITHOUT_STREAM) => add_stream(db),
         (APPLICATION_ID, newer) => Err(StoreError::Damaged(format!(
             "the archive's schema is version {newer}, and this program knows version {VERSION}"
         ))),
@@ -79,6 +80,13 @@ fn create(db: &Connection) -> Result<(), StoreError> {
     db.execute_batch(&script).map_err(failed)
 }
 
+/// Adds the tables of what nodes tell one another; nothing else has changed.
+fn add_stream(db: &Connection) -> Result<(), StoreError> {
+    let script =
+        format!("BEGIN IMMEDIATE; {} PRAGMA user_version = {VERSION}; COMMIT;", stream::CREATE);
+    db.execute_batch(&script).map_err(failed)
+}
+
 fn set(db: &Connection, name: &str, value: &str) -> Result<(), StoreError> {
     match db.pragma_update_and_check(None, name, value, |_| Ok(())) {
         Ok(()) | Err(rusqlite::Error::QueryReturnedNoRows) => Ok(()),
@@ -91,7 +99,7 @@ fn number(db: &Connection, name: &str) -> Result<i64, StoreError> {
 }
 
 /// The tables, topic by topic.
-const TOPICS: [&str; 13] = [
+const TOPICS: [&str; 14] = [
     names::CREATE,
     egress::CREATE,
     alerts::CREATE,
@@ -103,10 +111,13 @@ const TOPICS: [&str; 13] = [
     messages::CREATE,
     complaints::CREATE,
     storage::CREATE,
+    stream::CREATE,
     tokens::CREATE,
     usage::CREATE,
 ];
-const VERSION: i64 = 7;
+const VERSION: i64 = 8;
+/// The version before what nodes tell one another.
+const WITHOUT_STREAM: i64 = 7;
 /// `Tolh`, the history of a `Toll`.
 const APPLICATION_ID: i64 = 0x546f_6c68;
 const STATEMENTS_MAX: usize = 128;

@@ -14,6 +14,7 @@ mod codec;
 mod ends;
 mod link;
 mod records;
+mod stream;
 
 use self::{
     calls::{Scripts, Times},
@@ -65,6 +66,8 @@ pub struct Settings {
     pub open_time_max: Duration,
     /// Whose clock counts.
     pub time: Time,
+    /// What nodes tell one another.
+    pub stream: StreamSettings,
 }
 
 impl Settings {
@@ -91,8 +94,9 @@ pub enum Time {
 }
 
 pub use self::{
-    link::{Place, PlaceError},
+    link::{Place, PlaceError, backoff},
     records::RedisRecords,
+    stream::{Entry, RedisStream, StreamEar, StreamSettings},
 };
 
 /// The shared ledger.
