@@ -252,6 +252,7 @@ impl Health for Fine {
         let readiness = Readiness {
             store_failure: None,
             logins_failure: None,
+            events_failure: None,
             listening_failure: None,
             next_hops: Vec::new(),
             draining: false,

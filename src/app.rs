@@ -44,7 +44,7 @@ use crate::{
         ledger::Ledger,
         mailboxes::Mailboxes,
         records::Records,
-        redis::{RedisLedger, RedisRecords},
+        redis::{RedisLedger, RedisRecords, RedisStream, StreamSettings},
         sqlite::{self, SqliteStore},
         vault::Vault,
     },
@@ -53,8 +53,8 @@ use crate::{
     watch::{
         self as watchers, Auditor, Availability, Backlog, BlocklistDesk, BlocklistSetup,
         BlocklistView, Blocklists, Collector, Courier, CourierGround, Departures, Egress,
-        MailboxRounds, Outfit, Post, Reaction, Reports, Retention, Scribe, Siren, Suspensions,
-        Vitals,
+        MailboxRounds, Outfit, Post, Publisher, Reaction, Reports, Retention, Scribe, Siren,
+        StreamProgress, StreamReader, Suspensions, Vitals,
     },
 };
 use arc_swap::ArcSwap;
@@ -66,7 +66,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -204,9 +204,17 @@ impl App {
         let book = Book::new(key.clone(), config.reports.zone.clone());
         let minds = Minds::load(archive.clone()).await.named(&archive_name)?;
         let minds = Arc::new(minds);
-        let (ear, collector) = watchers::collector(archive.clone(), clock.clone(), lines, book);
+        let (ear, mut collector) = watchers::collector(archive.clone(), clock.clone(), lines, book);
         let backlog = ear.backlog();
-        let (siren_ear, siren) = watchers::siren();
+        let node = config.redis.as_ref().map(|redis| redis.stream.node.clone());
+        match &config.redis {
+            Some(redis) => {
+                let octets_max = redis.stream.journal_octets_max;
+                archive.share(redis.stream.node.clone(), octets_max).await.named(&archive_name)?;
+            }
+            None => archive.unshare().await.named(&archive_name)?,
+        }
+        let (siren_ear, siren) = watchers::siren(node);
         let mut listeners = telemetry.listeners(&clock, archive.subject_key());
         listeners.push(siren_ear);
         listeners.push(Box::new(ear));
@@ -225,6 +233,13 @@ impl App {
         let desk = build_storage(&config, &archive, &clock).await?;
         let mailboxes = desk.mailboxes.clone();
         let fleet = Fleet::build(&config, (&clock, &events), &store)?;
+        let key = match &fleet {
+            Some(fleet) => fleet.share_key(&archive, key).await.named(&archive_name)?,
+            None => key,
+        };
+        if let Some(fleet) = &fleet {
+            collector.share(fleet.settings.node.clone(), key.clone(), fleet.progress.clone());
+        }
         let (ledger, records): (Arc<dyn Ledger>, Arc<dyn Records>) = match &fleet {
             Some(fleet) => (fleet.ledger.clone(), fleet.records.clone()),
             None => (store.clone(), store.clone()),
@@ -328,7 +343,9 @@ impl App {
         let mut entry = NewEntry::new(self.gate.clock.utc(), &actor, "audit-mismatch");
         (entry.before, entry.after) = (Some(noted), Some(head));
         let head = self.archive.append_audit(entry).await?;
-        self.gate.tell(&audited("audit-mismatch", head));
+        if let Some(head) = head {
+            self.gate.tell(&audited("audit-mismatch", head));
+        }
         Ok(())
     }
 
@@ -405,8 +422,12 @@ impl App {
             archive: self.archive.clone(),
             clock: gate.clock.clone(),
             events: gate.events.clone(),
+            posted: AtomicI64::new(0),
         };
         spawn(vital, "audit", auditor.run());
+        if let Some(fleet) = &self.fleet {
+            fleet.start_stream(vital, &self.archive, gate);
+        }
         let retention = Retention {
             vault: self.vault(),
             archive: self.archive.clone(),
@@ -463,6 +484,7 @@ impl App {
         let blocklists = Blocklists {
             setup: self.blocklist.clone(),
             archive: self.archive.clone(),
+            records: self.gate.records.clone(),
             clock: self.gate.clock.clone(),
             metrics: self.telemetry.metrics(),
             events: self.gate.events.clone(),
@@ -517,6 +539,7 @@ impl App {
             spool: self.gate.spool.clone(),
             tls: self.tls.clone(),
             backlog: self.backlog.clone(),
+            stream: self.fleet.as_ref().map(|fleet| fleet.progress.clone()),
             clock: self.gate.clock.clone(),
             metrics: metrics.clone(),
             events: self.gate.events.clone(),
@@ -526,6 +549,7 @@ impl App {
             health: health.clone(),
             pulse: self.pulse.clone(),
             archive: self.archive.clone(),
+            records: self.gate.records.clone(),
             sla: self.sla.clone(),
             clock: self.gate.clock.clone(),
             metrics,
@@ -647,7 +671,10 @@ impl App {
         tokio::spawn(async move {
             for _ in 0..AUDIT_ATTEMPTS_MAX {
                 match archive.append_audit(entry.clone()).await {
-                    Ok(head) => return gate.tell(&audited("config-reloaded", head)),
+                    Ok(head) => {
+                        let told = head.map(|head| audited("config-reloaded", head));
+                        return told.iter().for_each(|event| gate.tell(event));
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "a reload of the configuration waits for the audit");
                     }
@@ -945,6 +972,9 @@ fn build_blocklist(config: &Config, clock: &Clock) -> Result<BlocklistSetup, App
 struct Fleet {
     ledger: Arc<RedisLedger>,
     records: Arc<RedisRecords>,
+    stream: Arc<RedisStream>,
+    settings: StreamSettings,
+    progress: Arc<StreamProgress>,
 }
 
 impl Fleet {
@@ -956,9 +986,48 @@ impl Fleet {
     ) -> Result<Option<Self>, AppError> {
         let Some(settings) = config.redis.clone() else { return Ok(None) };
         let name = format!("store.redis {}", settings.place);
+        let of_stream = settings.stream.clone();
         let ledger = RedisLedger::start(settings, clock.clone(), events.clone()).named(&name)?;
         let records = RedisRecords::start(&ledger, copy.clone()).named(&name)?;
-        Ok(Some(Self { ledger, records }))
+        let stream = Arc::new(RedisStream::new(&ledger));
+        Ok(Some(Self { ledger, records, stream, settings: of_stream, progress: Arc::default() }))
+    }
+
+    /// What all nodes hash recipients with, so that they count the same ones once. While Redis is away it is what is known here.
+    async fn share_key(
+        &self,
+        archive: &Archive,
+        key: RecipientKey,
+    ) -> Result<RecipientKey, StoreError> {
+        let own = archive.recipient_secret().await?;
+        match self.stream.share_key(&own).await {
+            Ok(shared) if shared != own => archive.set_recipient_key(shared).await,
+            Ok(_) => Ok(key),
+            Err(error) => {
+                tracing::warn!(%error, "recipients are hashed with the key that is known here");
+                Ok(key)
+            }
+        }
+    }
+
+    /// Starts what tells other nodes of events and hears of theirs.
+    fn start_stream(&self, vital: &mut JoinSet<&'static str>, archive: &Archive, gate: &Gate) {
+        let publisher = Publisher {
+            archive: archive.clone(),
+            stream: self.stream.clone(),
+            settings: self.settings.clone(),
+            progress: self.progress.clone(),
+        };
+        spawn(vital, "stream-publisher", publisher.run());
+        let reader = StreamReader {
+            archive: archive.clone(),
+            stream: self.stream.clone(),
+            clock: gate.clock.clone(),
+            events: gate.events.clone(),
+            node: self.settings.node.clone(),
+            progress: self.progress.clone(),
+        };
+        spawn(vital, "stream-reader", reader.run());
     }
 
     /// Why it cannot be used at present; none if it can.
@@ -1254,6 +1323,7 @@ impl Health for Condition {
             store_failure: self.store.failure().or_else(|| self.fleet.as_ref()?.failure()),
             listening_failure: listening_failure(self.pulse.silent()),
             logins_failure: self.gate.authenticator.dovecot_health().and_then(|(_, why)| why),
+            events_failure: self.fleet.as_ref().and_then(|fleet| fleet.progress.failure()),
             next_hops,
             draining: *self.phase.borrow() != Phase::Serving,
         };

@@ -104,6 +104,8 @@ pub enum Event {
     ArchiveRecovered,
     /// Events found no room on their way into the archive: its history has a gap.
     EventsLost(EventsLost),
+    /// Events of other nodes were gone before this one could read them: its history has a gap.
+    EventsMissed(EventsMissed),
     /// Half, or all, of the time that mail may not flow in this month is used up; each is told once a month.
     SlaBudgetUsed(SlaBudget),
     /// A month began, with a budget of its own, after one of whose budget something was told.
@@ -196,6 +198,7 @@ impl Event {
             Self::ArchiveFailed(_) => "archive-failed",
             Self::ArchiveRecovered => "archive-recovered",
             Self::EventsLost(_) => "events-lost",
+            Self::EventsMissed(_) => "events-missed",
             Self::SlaBudgetUsed(_) => "sla-budget-used",
             Self::SlaBudgetRenewed(_) => "sla-budget-renewed",
             Self::MaintenanceChanged(_) => "maintenance-changed",
@@ -1008,6 +1011,19 @@ impl SpamAction {
 pub struct EventsLost {
     /// How many.
     pub count: u64,
+}
+
+/// Events of other nodes that one node does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventsMissed {
+    /// The node that does not have them.
+    pub node: String,
+    /// How many.
+    pub count: u64,
+    /// From when, in UTC.
+    pub since: Timestamp,
+    /// Until when, in UTC.
+    pub until: Timestamp,
 }
 
 /// A message about an alert.

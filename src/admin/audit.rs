@@ -4,10 +4,7 @@ use super::{Admin, AdminError, Page, Since};
 use crate::{
     store::archive::{
         AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry, Order, Verdict,
-        audit::{
-            audited,
-            chain::{Field, Head},
-        },
+        audit::chain::{Field, Head},
     },
     types::{SubjectId, TenantId, Timestamp, Via},
 };
@@ -225,7 +222,7 @@ pub async fn audit_head(admin: &Admin) -> Result<HeadView, AdminError> {
 pub async fn note(admin: &Admin, entry: NewEntry) -> Result<(), AdminError> {
     let action = entry.action.clone();
     let head = admin.archive.append_audit(entry).await?;
-    admin.tell(&audited(&action, head));
+    admin.tell_audited(&action, head);
     Ok(())
 }
 

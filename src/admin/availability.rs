@@ -8,7 +8,7 @@ use crate::{
     rules::availability::{Minute, Outage, Sla, Tally, tally, to_come},
     store::{
         StoreError,
-        archive::{Archive, MaintenanceRow, NewEntry, NewMaintenance, audit::audited},
+        archive::{Archive, MaintenanceRow, NewEntry, NewMaintenance},
     },
     types::{Actor, Month, Timestamp},
 };
@@ -319,7 +319,7 @@ pub async fn plan_maintenance(
     let planned = admin.archive.plan_maintenance(new.clone(), entry).await?;
     let (id, head) =
         planned.ok_or_else(|| AdminError::Conflict("too much is planned already".into()))?;
-    admin.tell(&audited(PLANNED, head));
+    admin.tell_audited(PLANNED, head);
     tell(admin, format!("planned {id}: {times}"), &new.reason, actor);
     Ok(MaintenanceView::new(MaintenanceRow { id, plan: new }, now))
 }
@@ -387,7 +387,7 @@ async fn end_one(
     };
     // Somebody else may have been faster.
     if let Some(head) = admin.archive.end_maintenance(known.id, entry).await? {
-        admin.tell(&audited(action, head));
+        admin.tell_audited(action, head);
         tell(admin, format!("{word} {}: {times}", known.id), reason, actor);
     }
     Ok(())

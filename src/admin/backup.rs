@@ -14,9 +14,7 @@ use crate::{
     event::Events,
     store::{
         StoreError,
-        archive::{
-            self, BackupRow, Erasure, NewEntry, audit::audited, copy_file, prepare_restored,
-        },
+        archive::{self, BackupRow, Erasure, NewEntry, copy_file, prepare_restored},
         backup::{
             ARCHIVE, BackupError, DISGUISE, ERASURES, Manifest, Measured, Place, STORE, pack,
             read_manifest, unpack,
@@ -119,7 +117,7 @@ pub async fn backup(
     let view = view_of(&target, made, &whole, custody.settings.keep);
     let (row, entry) = note_of(&view, &reason, actor);
     let head = admin.archive.note_backup(row, entry).await?;
-    admin.tell(&audited(MADE, head));
+    admin.tell_audited(MADE, head);
     tracing::info!(file = view.file, bytes = view.bytes, sha256 = view.sha256, "a backup was made");
     Ok(view)
 }

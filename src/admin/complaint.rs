@@ -9,7 +9,7 @@ use crate::{
     message::{Feedback, FeedbackKind, feedback},
     store::archive::{
         Added, COMPLAINTS_PAGE_MAX, ComplaintFilter, ComplaintRow, Mark, NewComplaint, NewEntry,
-        TraceFilter, audit::audited,
+        TraceFilter,
     },
     types::{AccountId, Actor, Address, MessageId, TenantId, Timestamp, TransactionId},
 };
@@ -273,7 +273,7 @@ async fn keep(
     let number = match admin.archive.add_complaint(new).await? {
         Added::Already(row) => return Ok(view(row)),
         Added::New(number, head) => {
-            admin.tell(&audited("complaint-added", head));
+            admin.tell_audited("complaint-added", head);
             number
         }
     };

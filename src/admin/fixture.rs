@@ -172,6 +172,7 @@ impl Health for Healthy {
             store_failure: None,
             listening_failure: None,
             logins_failure: None,
+            events_failure: None,
             next_hops: vec![next_hop],
             draining: false,
         };

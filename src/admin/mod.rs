@@ -111,7 +111,13 @@ use crate::{
     rules::{availability::Sla, policy::Policy, tally::calendar::Zone},
     standing::Passwords,
     store::{
-        BoxFuture, StoreError, archive::Archive, behaviour::Behaviour, ledger::Ledger,
+        BoxFuture, StoreError,
+        archive::{
+            Archive,
+            audit::{audited, chain::Head},
+        },
+        behaviour::Behaviour,
+        ledger::Ledger,
         records::Records,
     },
     types::{AccountId, SubjectId, TenantId, Timestamp},
@@ -180,6 +186,13 @@ impl Admin {
     fn tell(&self, event: &Event) {
         self.events.tell(self.now(), event);
     }
+
+    /// Tells of a new entry of the audit; where it is on its way to all nodes, each tells when it has come.
+    fn tell_audited(&self, action: &str, head: Option<Head>) {
+        if let Some(head) = head {
+            self.tell(&audited(action, head));
+        }
+    }
 }
 
 /// Whether the program can do its work; `app` knows.
@@ -199,6 +212,9 @@ pub struct Readiness {
     /// Why logins cannot be checked, if they cannot; mail of trusted servers flows all the same.
     #[serde(default)]
     pub logins_failure: Option<String>,
+    /// Why events of other nodes do not come, or own ones do not go, if that is so; mail flows all the same.
+    #[serde(default)]
+    pub events_failure: Option<String>,
     /// Every next hop.
     pub next_hops: Vec<NextHopHealth>,
     /// True after SIGTERM: sessions end, no new ones begin.

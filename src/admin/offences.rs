@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     store::{
-        archive::{Closing, NewEntry, OffenceRow, Severity, audit::audited},
+        archive::{Closing, NewEntry, OffenceRow, Severity},
         records::{Choice, SubjectKind},
     },
     types::{Actor, SubjectId, TenantId, Timestamp},
@@ -98,7 +98,7 @@ pub async fn withdraw_offence(
     entry.reason = Some(reason);
     let head = admin.archive.withdraw_offence(tenant.clone(), number, entry).await?;
     let none = || AdminError::NotFound(format!("tenant {tenant} has no offence {number}"));
-    admin.tell(&audited(WITHDRAWN, head.ok_or_else(none)?));
+    admin.tell_audited(WITHDRAWN, head.ok_or_else(none)?);
     offences(admin, tenant).await
 }
 
@@ -134,7 +134,7 @@ pub async fn close(
     entry.after = Some(format!("erased after {due}"));
     let closing = Closing { subject: subject.clone(), at, due, reason: reason.to_owned() };
     let head = admin.archive.close_subject(closing, entry).await?;
-    admin.tell(&audited(CLOSED, head));
+    admin.tell_audited(CLOSED, head);
     Ok(ClosingView { subject: subject.to_string(), due: Some(due) })
 }
 
@@ -153,7 +153,7 @@ pub async fn stay(
     let entry = privacy::entry_of(admin, &subject, reason, actor, STAYS).await?;
     let head = admin.archive.end_closing(subject.clone(), entry).await?;
     let none = || AdminError::NotFound(format!("{subject} is not closed"));
-    admin.tell(&audited(STAYS, head.ok_or_else(none)?));
+    admin.tell_audited(STAYS, head.ok_or_else(none)?);
     Ok(ClosingView { subject: subject.to_string(), due: None })
 }
 

@@ -11,7 +11,7 @@ use crate::{
         StoreError,
         archive::{
             self, Archive, ErasedRows, Erasure, HoldRow, NewEntry, Stretch,
-            audit::{audited, chain::VALUES_ERASED},
+            audit::chain::VALUES_ERASED,
         },
         backup::{Measured, measure},
         vault::Vault,
@@ -115,7 +115,7 @@ pub async fn erase(
     entry.reason = Some(reason.to_owned());
     rewrite(&admin.archive).await?;
     let head = admin.archive.finish_erasure(digest.clone(), entry).await?;
-    admin.tell(&audited(ERASED, head));
+    admin.tell_audited(ERASED, head);
     Ok(ErasedView {
         rows_gone: rows.gone,
         rows_changed: rows.changed,
@@ -138,7 +138,7 @@ async fn erase_everywhere(
     settle(admin).await;
     let (rows, heads) = admin.archive.erase_account(account, actor, admin.utc()).await?;
     for head in heads {
-        admin.tell(&audited(VALUES_ERASED, head));
+        admin.tell_audited(VALUES_ERASED, Some(head));
     }
     Ok(rows)
 }
@@ -165,13 +165,13 @@ pub(super) async fn erase_tenant(
     settle(admin).await;
     let (rows, heads) = admin.archive.erase_tenant(tenant, actor, admin.utc()).await?;
     for head in heads {
-        admin.tell(&audited(VALUES_ERASED, head));
+        admin.tell_audited(VALUES_ERASED, Some(head));
     }
     let mut entry = NewEntry::new(admin.utc(), actor, ERASED);
     entry.after = Some(format!("{digest}: a tenant, {} rows", rows.gone));
     rewrite(&admin.archive).await?;
     let head = admin.archive.finish_erasure(digest, entry).await?;
-    admin.tell(&audited(ERASED, head));
+    admin.tell_audited(ERASED, head);
     Ok(())
 }
 
@@ -356,7 +356,7 @@ pub async fn hold(
         actor: actor.name().to_owned(),
     };
     let head = admin.archive.hold(hold.clone(), entry).await?;
-    admin.tell(&audited(HELD, head));
+    admin.tell_audited(HELD, head);
     Ok(hold.into())
 }
 
@@ -375,7 +375,7 @@ pub async fn release(
     let held = held.ok_or_else(none)?;
     let entry = entry_of(admin, &request.subject, &reason, actor, RELEASED).await?;
     let head = admin.archive.release(request.subject.clone(), entry).await?;
-    admin.tell(&audited(RELEASED, head.ok_or_else(none)?));
+    admin.tell_audited(RELEASED, head.ok_or_else(none)?);
     Ok(held.into())
 }
 

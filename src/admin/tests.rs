@@ -248,6 +248,7 @@ fn readiness_says_what_is_missing() {
         store_failure: None,
         listening_failure: None,
         logins_failure: None,
+        events_failure: None,
         next_hops: vec![down.clone(), up],
         draining: false,
     };
@@ -256,6 +257,7 @@ fn readiness_says_what_is_missing() {
         listening_failure: None,
         store_failure: Some("disk full".into()),
         logins_failure: Some("no Dovecot".into()),
+        events_failure: None,
         next_hops: vec![down],
         draining: true,
     };
@@ -323,7 +325,7 @@ async fn an_account_with_capitals_and_dots_is_traced() {
     let gate = gate();
     let message = crate::store::archive::NewEvent {
         at: Timestamp::EPOCH,
-        name: "message",
+        name: "message".into(),
         tenant: "shop.example".parse().ok(),
         account: "john.smith".parse().ok(),
         marks: Vec::new(),

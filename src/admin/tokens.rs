@@ -3,7 +3,7 @@
 use super::{Admin, AdminError, Until, subjects::check_remark};
 use crate::{
     event::{Event, TokenChanged},
-    store::archive::{NewEntry, NewToken, TokenDigest, TokenRecord, audit::audited},
+    store::archive::{NewEntry, NewToken, TokenDigest, TokenRecord},
     types::{Access, AccountId, Actor, Role, TenantId, Timestamp, TokenName, Via},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -191,7 +191,7 @@ pub async fn create_token(
     let token = NewToken { name, access, digest, created: now, creator, expires };
     let entry = entry_of(&token, "token-created", (now, reason, actor));
     let (record, head) = admin.archive.add_token(token, entry).await?;
-    admin.tell(&audited("token-created", head));
+    admin.tell_audited("token-created", head);
     admin.tell(&Event::TokenCreated(changed(&record, reason, actor)));
     Ok(TokenMade { view: TokenView::new(&record, now), secret })
 }
@@ -217,7 +217,7 @@ pub async fn revoke_token(
     let said = (admin.utc(), reason, actor);
     let entry = |record: &TokenRecord| entry_of(&record.token, "token-revoked", said);
     let (record, head) = admin.archive.remove_token(name, entry).await?;
-    admin.tell(&audited("token-revoked", head));
+    admin.tell_audited("token-revoked", head);
     admin.tell(&Event::TokenRevoked(changed(&record, reason, actor)));
     Ok(TokenView::new(&record, admin.utc()))
 }

@@ -70,11 +70,16 @@ fn assemble(root: &mut At<'_>, file: &File) -> Config {
     );
     let egress = next_hop.egress();
     let store = check_store(root, &file.store, &server.state_dir, &parties);
-    let redis = redis::check(root, &file.store, &parties, session_limits.transaction_time_max);
     let (conduct, keep_audit, recipients) = check_conduct(root, &file.privacy, &file.offences);
     let keep_offences = conduct.keep_offences;
     let (archive, keep) =
         check_archive(root, &file.archive, &server.state_dir, (keep_audit, keep_offences));
+    let node = redis::Node {
+        hostname: &server.hostname,
+        transaction_time_max: session_limits.transaction_time_max,
+        keep_events: keep.events,
+    };
+    let redis = redis::check(root, &file.store, &parties, &node);
     let alerts = alerts::check(root, &file.alerts, &server.hostname);
     let reports = check_reports(root, &file.reports, &server.hostname);
     let sla = check_sla(root, &file.sla, &reports.zone);

@@ -7,17 +7,24 @@ use super::{
     written::{Section, Store},
 };
 use crate::{
-    store::redis::{Place, Settings, Time},
-    types::Span,
+    store::redis::{Place, Settings, StreamSettings, Time},
+    types::{ByteCount, Domain, Span},
 };
 use std::time::Duration;
+
+/// What the settings depend on beside their own section.
+pub(super) struct Node<'a> {
+    pub(super) hostname: &'a Domain,
+    pub(super) transaction_time_max: Duration,
+    pub(super) keep_events: Duration,
+}
 
 /// The settings, if `redis` says where it is.
 pub(super) fn check(
     root: &mut At<'_>,
     section: &Section<Store>,
     parties: &Parties,
-    transaction_time_max: Duration,
+    node: &Node<'_>,
 ) -> Option<Settings> {
     let mut at = root.inside("store");
     let s = at.open(section);
@@ -34,8 +41,9 @@ pub(super) fn check(
         timeout: at.within("redis_timeout", &s.redis_timeout, TIMEOUT, TIMEOUTS).length(),
         history: parties.history,
         unknown_margin: parties.unknown_margin,
-        open_time_max: transaction_time_max + AFTER_TRANSACTION,
+        open_time_max: node.transaction_time_max + AFTER_TRANSACTION,
         time: Time::Server,
+        stream: check_stream(&mut at, s, node),
         place,
     };
     if settings.tls_ca.is_some() && !settings.place.is_tls() {
@@ -65,9 +73,28 @@ fn check_nothing_else(at: &mut At<'_>, s: &Store) {
         ("redis_tls_ca", s.redis_tls_ca.is_some()),
         ("redis_prefix", s.redis_prefix.is_some()),
         ("redis_timeout", s.redis_timeout.is_some()),
+        ("redis_node", s.redis_node.is_some()),
+        ("redis_events_bytes_max", s.redis_events_bytes_max.is_some()),
+        ("redis_journal_bytes_max", s.redis_journal_bytes_max.is_some()),
     ];
     for (key, _) in others.into_iter().filter(|(_, is_written)| *is_written && s.redis.is_none()) {
         at.wrong(key, "redis does not say where Redis is");
+    }
+}
+
+fn check_stream(at: &mut At<'_>, s: &Store, node: &Node<'_>) -> StreamSettings {
+    let name = at.or("redis_node", &s.redis_node, node.hostname.to_string());
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > NODE_BYTES_MAX || !name.bytes().all(is_name) {
+        let wanted = format!("1 to {NODE_BYTES_MAX} letters, digits and -_.");
+        at.wrong("redis_node", format!("got {name:?}, wanted {wanted}"));
+    }
+    let mut size = |key, given| at.within(key, given, EVENTS_BYTES, EVENTS_BYTES_RANGE).octets();
+    StreamSettings {
+        node: name,
+        octets_max: size("redis_events_bytes_max", &s.redis_events_bytes_max),
+        journal_octets_max: size("redis_journal_bytes_max", &s.redis_journal_bytes_max),
+        age_max: node.keep_events,
     }
 }
 
@@ -86,5 +113,9 @@ const TIMEOUT: Span = Span::from_secs(2);
 const TIMEOUTS: std::ops::RangeInclusive<Span> =
     Span::new(Duration::from_millis(50))..=Span::from_secs(5);
 const PREFIX_BYTES_MAX: usize = 32;
+const NODE_BYTES_MAX: usize = 253;
+const EVENTS_BYTES: ByteCount = ByteCount::new(256 << 20);
+const EVENTS_BYTES_RANGE: std::ops::RangeInclusive<ByteCount> =
+    ByteCount::new(16 << 20)..=ByteCount::new(1 << 40);
 /// What may follow the end of a text until the final dot leaves: programs that look into it and the next hop, with a margin.
 const AFTER_TRANSACTION: Duration = Duration::from_secs(15 * 60);

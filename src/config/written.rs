@@ -290,6 +290,9 @@ tables! {
         redis_tls_ca: Key<PathBuf>,
         redis_prefix: Key<String>,
         redis_timeout: Key<Span>,
+        redis_node: Key<String>,
+        redis_events_bytes_max: Key<ByteCount>,
+        redis_journal_bytes_max: Key<ByteCount>,
     }
     Archive {
         path: Key<PathBuf>,

@@ -68,6 +68,7 @@ async fn ready(State(state): State<PublicState>) -> Response {
         "missing": missing,
         "next_hops": readiness.next_hops,
         "logins_failure": readiness.logins_failure,
+        "events_failure": readiness.events_failure,
     });
     (code, Json(body)).into_response()
 }

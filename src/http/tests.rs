@@ -210,6 +210,7 @@ fn readiness(usable: bool) -> Readiness {
         store_failure: None,
         listening_failure: None,
         logins_failure: None,
+        events_failure: None,
         next_hops: vec![next_hop],
         draining: false,
     }

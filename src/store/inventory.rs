@@ -302,6 +302,44 @@ pub const STORED: &[Stored] = &[
     ),
     row((Archive, "budget_told"), "month, percent", No, ("what was promised", GOOD, STAYS)),
     row(
+        (Archive, "stream_self"),
+        "one, origin, node, number, events, octets, octets_max",
+        No,
+        ("to tell other gates what happened", GOOD, STAYS),
+    ),
+    row(
+        (Archive, "stream_outgoing"),
+        "place, origin, node, number, events, at",
+        No,
+        ("to tell other gates what happened", "until Redis took it", STAYS),
+    ),
+    row(
+        (Archive, "stream_outgoing"),
+        "body",
+        Yes,
+        ("to tell other gates what happened", "until Redis took it", STAYS),
+    ),
+    row(
+        (Archive, "stream_position"),
+        "one, number, mark",
+        No,
+        ("what other gates told", GOOD, STAYS),
+    ),
+    row(
+        (Archive, "stream_origins"),
+        "origin, node, number, events, until",
+        No,
+        ("what other gates told", "400 days", STAYS),
+    ),
+    row((Archive, "stream_missed"), "begins, ends", No, ("what was missed", EVENTS, STAYS)),
+    row(
+        (Archive, "node_minutes"),
+        "minute, node, lacks",
+        No,
+        ("what was promised", "13 months", STAYS),
+    ),
+    row((Archive, "node_hours"), "hour, node, collected", No, ("what was counted", USAGE, STAYS)),
+    row(
         (Archive, "storage"),
         "subject, tenant, bytes, files, measured, source, level, is_full, many_files",
         Pseudonym,
@@ -506,6 +544,12 @@ pub const STORED: &[Stored] = &[
         "names and moments",
         Yes,
         ("to keep the limit", WINDOW, HASHED),
+    ),
+    row(
+        (Redis, "the stream of what happened"),
+        "as the archive's tables",
+        Yes,
+        ("to tell all gates what happened", "until newer ones fill its room, 256 MiB by default", STAYS),
     ),
     row(
         (Redis, "records and their last 10,000 changes"),

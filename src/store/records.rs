@@ -180,9 +180,9 @@ pub struct Judged {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revision {
     /// Counts changes.
-    pub(super) number: i64,
+    pub number: i64,
     /// Drawn for the change: where a server has lost some and goes on from an older one, the same number has another mark.
-    pub(super) mark: i64,
+    pub mark: i64,
 }
 
 impl fmt::Display for Revision {
@@ -294,6 +294,16 @@ pub trait Records: Send + Sync {
 pub enum Task {
     /// Lets suspensions end whose time is over.
     EndSuspensions,
+    /// Puts changes of records into the audit of all nodes.
+    TellChanges,
+    /// Brings messages about alerts to their receivers.
+    SendAlerts,
+    /// Asks blocklists about our own addresses and domains.
+    AskBlocklists,
+    /// Tells how much of the month's budget of down time is used.
+    TellBudget,
+    /// Writes to tenants what they used.
+    SendReports,
 }
 
 /// Accounts or tenants.

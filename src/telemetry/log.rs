@@ -197,6 +197,7 @@ const fn level_of(event: &Event) -> Level {
         | Event::SpoolFailed(_)
         | Event::ArchiveFailed(_)
         | Event::EventsLost(_)
+        | Event::EventsMissed(_)
         | Event::TaskPanicked(_) => Level::ERROR,
     }
 }
@@ -274,6 +275,12 @@ fn write_event(line: &mut Line<'_>, event: &Event, moment: Moment) {
         | Event::ArchiveFailed(trouble)
         | Event::TaskPanicked(trouble) => write_trouble(line, trouble),
         Event::EventsLost(lost) => line.number("events", lost.count),
+        Event::EventsMissed(missed) => {
+            line.text("node", &missed.node);
+            line.number("events", missed.count);
+            line.text("since", &missed.since.to_string());
+            line.text("until", &missed.until.to_string());
+        }
         Event::Alert(told) => write_alert(line, told),
         Event::AlertSinkFailed(state) | Event::AlertSinkRecovered(state) => {
             line.text("sink", &state.sink);

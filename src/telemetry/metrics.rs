@@ -120,6 +120,23 @@ pub struct Vitals {
     pub archive_queue: (u64, u64),
     /// Events that were written to the archive.
     pub archive_events: u64,
+    /// How far this node is with what all nodes tell one another, where there are several.
+    pub stream: Option<StreamVitals>,
+}
+
+/// How far a node is with what all nodes tell one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamVitals {
+    /// Entries that it has not read.
+    pub behind: u64,
+    /// Since when it has heard nothing.
+    pub quiet: Duration,
+    /// Octets that wait to be told.
+    pub waiting: u64,
+    /// Events of other nodes that it missed.
+    pub missed: u64,
+    /// It can read and tell.
+    pub works: bool,
 }
 
 /// The present month beside what was promised.
@@ -532,6 +549,7 @@ impl Listener for Metrics {
             }
             Event::ArchiveRecovered => self.archive_up.set(1.0),
             Event::EventsLost(lost) => self.archive_events_lost.increment(lost.count),
+            Event::EventsMissed(_) => {}
             Event::StorageChanged(changed) => self.storage_levels.count(level_of(changed.percent)),
             Event::StorageSourceUp(_) => self.storage_source_up.set(1.0),
             Event::StorageSourceDown(_) => self.storage_source_up.set(0.0),
@@ -602,6 +620,13 @@ impl VitalGauges {
         self.archive_queue.set(float(vitals.archive_queue.0));
         self.archive_queue_max.set(float(vitals.archive_queue.1));
         self.archive_events.absolute(vitals.archive_events);
+        if let Some(stream) = &vitals.stream {
+            gauge(recorder, "tollgate_stream_up").set(f64::from(u8::from(stream.works)));
+            gauge(recorder, "tollgate_stream_behind_entries").set(float(stream.behind));
+            gauge(recorder, "tollgate_stream_quiet_seconds").set(stream.quiet.as_secs_f64());
+            gauge(recorder, "tollgate_stream_waiting_bytes").set(float(stream.waiting));
+            single(recorder, "tollgate_stream_events_missed_total").absolute(stream.missed);
+        }
         // What is not known has no series: a zero would be a lie.
         if let Some((free, size)) = vitals.disk {
             gauge(recorder, "tollgate_disk_free_bytes").set(float(free));
@@ -961,6 +986,14 @@ const HELP: &[(&str, &str)] = &[
     ("tollgate_archive_queue_events", "Events on their way into the archive"),
     ("tollgate_archive_queue_events_max", "Events that may be on their way into the archive"),
     ("tollgate_archive_events_written_total", "Events that were written to the archive"),
+    ("tollgate_stream_up", "1 while events of all nodes come and go"),
+    ("tollgate_stream_behind_entries", "Entries of other nodes that this one has not read"),
+    ("tollgate_stream_quiet_seconds", "How old the newest entry is that this node has read"),
+    ("tollgate_stream_waiting_bytes", "Octets that wait until Redis can be told"),
+    (
+        "tollgate_stream_events_missed_total",
+        "Events of other nodes that were gone before they were read",
+    ),
     (
         "tollgate_availability_ratio",
         "The share of this month's minutes in which mail could flow, planned maintenance apart",

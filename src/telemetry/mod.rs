@@ -14,7 +14,9 @@ mod sink;
 
 pub use line::Mask;
 pub use log::{ClientQuota, Log, json};
-pub use metrics::{Availability, BlocklistFigures, Blocklists, Metrics, Storage, Vitals};
+pub use metrics::{
+    Availability, BlocklistFigures, Blocklists, Metrics, Storage, StreamVitals, Vitals,
+};
 pub use sink::LogCounts;
 
 use crate::{clock::Clock, event::Listener};

@@ -7,12 +7,18 @@ use crate::{
     clock::Clock,
     event::Events,
     store::{
-        StoreError,
+        Changed, StoreError,
         archive::{Archive, audit::audited},
-        records::Records,
+        records::{Records, Task},
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 /// What takes changes over.
 pub struct Auditor {
@@ -24,6 +30,8 @@ pub struct Auditor {
     pub clock: Clock,
     /// Who is told of each new entry.
     pub events: Events,
+    /// The newest change that this node put on its way to all nodes.
+    pub posted: AtomicI64,
 }
 
 impl Auditor {
@@ -47,13 +55,35 @@ impl Auditor {
     async fn take_over(&self) -> Result<(), StoreError> {
         let changes = self.records.changes_waiting(CHANGES_MAX).await?;
         let Some(last) = changes.last().map(|changed| changed.number) else { return Ok(()) };
+        if self.archive.is_shared() {
+            return self.wait_for(changes, last).await;
+        }
         for (action, head) in self.archive.append_changes(changes).await? {
             self.events.tell(self.clock.now(), &audited(&action, head));
         }
         self.records.cut_changes(last).await
     }
+
+    /// Where all nodes have the same changes, one of them puts them on their way into the audit of all; the others wait until they
+    /// have come.
+    async fn wait_for(&self, changes: Vec<Changed>, last: i64) -> Result<(), StoreError> {
+        let without = self.archive.without_entries(changes).await?;
+        let Some(newest) = without.last().map(|changed| changed.number) else {
+            return self.records.cut_changes(last).await;
+        };
+        let is_posted = self.posted.swap(newest, Relaxed) == newest;
+        if !is_posted && !self.records.leads(Task::TellChanges).await? {
+            self.posted.store(0, Relaxed);
+        } else if !is_posted {
+            self.archive.post_changes(without).await?;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        Ok(())
+    }
 }
 
+/// How often it is looked whether changes have come.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Changes in one transaction.
 const CHANGES_MAX: usize = 200;
 const RETRY_EVERY: Duration = Duration::from_secs(1);
@@ -84,6 +114,7 @@ mod tests {
             archive: open(&Settings { path: folder.join("archive.db") }).unwrap(),
             clock: Clock::start(Timestamp::EPOCH),
             events: Events::default(),
+            posted: AtomicI64::new(0),
         }
     }
 

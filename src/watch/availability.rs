@@ -14,7 +14,11 @@ use crate::{
         availability::{Ended, LOOK_PAUSE_MAX, Lacks, Minute, Sla, Watch},
         verdict::Moment,
     },
-    store::{StoreError, archive::Archive},
+    store::{
+        StoreError,
+        archive::Archive,
+        records::{Records, Task},
+    },
     telemetry::{self, Metrics},
     types::{Month, Timestamp},
 };
@@ -31,6 +35,8 @@ pub struct Availability {
     pub pulse: Arc<Pulse>,
     /// Where minutes are noted.
     pub archive: Archive,
+    /// Which of several nodes tells of the month.
+    pub records: Arc<dyn Records>,
     /// What was promised.
     pub sla: Arc<ArcSwap<Sla>>,
     /// The time.
@@ -142,7 +148,9 @@ impl Availability {
     async fn tell_use(&self, month: &MonthView) -> Result<(), StoreError> {
         let reached = BUDGET_PERCENTS.into_iter().find(|&p| month.budget_used_percent >= p);
         let Some(percent) = reached else { return Ok(()) };
-        if self.archive.note_budget_told(month.month, percent).await? {
+        if self.archive.note_budget_told(month.month, percent).await?
+            && self.records.leads(Task::TellBudget).await?
+        {
             self.tell(&Event::SlaBudgetUsed(budget(month, percent)));
         }
         Ok(())
@@ -152,6 +160,7 @@ impl Availability {
         let last = self.archive.last_budget_told().await?;
         if last.is_some_and(|(told, percent)| told < month.month && percent > 0)
             && self.archive.note_budget_told(month.month, 0).await?
+            && self.records.leads(Task::TellBudget).await?
         {
             self.tell(&Event::SlaBudgetRenewed(budget(month, 0)));
         }

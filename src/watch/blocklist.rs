@@ -13,12 +13,14 @@ use crate::{
     event::{BlocklistState, Event, Events, ListingState},
     resolve::{self, LookupCounts, LookupSettings, Lookups, ResolveError, Resolver},
     rules::blocklist::{
-        Answer, Change, Doubt, Failure, Finding, Happening, Health, Lane, List, Listed, Listing,
-        Listings, Purpose, Question, Record, Roster, Row, Saved, Severity, Step, Subject, Verdict,
+        Answer, Asks, Change, Doubt, Failure, Finding, Happening, Health, Lane, List, Listed,
+        Listing, Listings, Purpose, Question, Record, Roster, Row, Saved, Severity, Step, Subject,
+        Verdict,
     },
     store::{
         BoxFuture, StoreError,
         archive::{Archive, ListingRow},
+        records::{Records, Task},
     },
     telemetry::{self, Metrics},
     types::Timestamp,
@@ -127,6 +129,8 @@ pub struct Blocklists {
     pub setup: Arc<ArcSwap<BlocklistSetup>>,
     /// Where what is believed is kept.
     pub archive: Archive,
+    /// Which of several nodes asks.
+    pub records: Arc<dyn Records>,
     /// The time.
     pub clock: Clock,
     /// Where figures are shown.
@@ -195,6 +199,8 @@ struct Patrol {
     shown: Option<Timestamp>,
     /// The latest moment that was seen.
     latest: Timestamp,
+    /// When it is looked next who of several nodes asks.
+    look_at: Timestamp,
 }
 
 /// What a resolver said.
@@ -299,6 +305,7 @@ impl Blocklists {
             has_changed: true,
             shown: None,
             latest: now,
+            look_at: now,
         }
     }
 
@@ -329,6 +336,10 @@ impl Blocklists {
         let now = self.clock.utc();
         patrol.latest = patrol.latest.max(now);
         patrol.listen(now);
+        if self.archive.is_shared() && now >= patrol.look_at {
+            patrol.look_at = now + SHARE_EVERY;
+            self.share_out(patrol).await;
+        }
         patrol.ask(now);
         patrol.expire(now);
         for happening in patrol.roster.news() {
@@ -338,6 +349,25 @@ impl Blocklists {
         if patrol.is_to_be_shown(now) {
             self.show(patrol);
             self.keep(patrol).await;
+        }
+    }
+
+    /// Of several nodes one asks; the others take over what it found.
+    async fn share_out(&self, patrol: &mut Patrol) {
+        let leads = self.records.leads(Task::AskBlocklists).await.unwrap_or(false);
+        let asks = if leads { Asks::Here } else { Asks::Elsewhere };
+        patrol.roster.lanes_mut().iter_mut().for_each(|lane| lane.leave_to(asks));
+        if leads {
+            return;
+        }
+        patrol.dirty.clear();
+        let Ok(rows) = self.archive.listings().await else { return };
+        for ((subject, list), saved) in rows.iter().filter_map(remembered) {
+            for lane in patrol.roster.lanes_mut().iter_mut() {
+                if *lane.list().name() == list {
+                    patrol.has_changed |= lane.take_over(&subject, &saved);
+                }
+            }
         }
     }
 
@@ -466,7 +496,7 @@ impl Blocklists {
         if rows.is_empty() {
             return;
         }
-        match self.archive.keep_listings(rows).await {
+        match self.archive.keep_listings(rows, self.clock.utc()).await {
             Ok(()) => patrol.dirty.clear(),
             Err(error) => tracing::warn!(%error, "what is known of blocklists waits to be kept"),
         }
@@ -771,4 +801,6 @@ const SHOW_EVERY: Duration = Duration::from_secs(1);
 const BACK_MAX: Duration = Duration::from_secs(60);
 /// Over how long the beginnings of lists are spread.
 const SPREAD: Duration = Duration::from_secs(2);
+/// How often it is looked who of several nodes asks, and what it found.
+const SHARE_EVERY: Duration = Duration::from_secs(3);
 const ARCHIVE_RETRY_EVERY: Duration = Duration::from_secs(10);

@@ -6,16 +6,16 @@
 //! and time in which something may have been lost does not count as listened to. What the collector itself tells of the
 //! archive does not go through the queue, which may be full just then.
 
+use super::{StreamProgress, stream::told};
 use crate::{
     clock::Clock,
     event::{
-        AlertTold, Event, Events, EventsLost, Listener, Resumed, StandingChanged, Suspect,
-        Suspended, Trouble,
+        Event, Events, EventsLost, Listener, Resumed, StandingChanged, Suspect, Suspended, Trouble,
     },
     rules::{
-        alarm::{self, Notice},
+        alarm::{self, Sign},
         identity,
-        tally::Book,
+        tally::{Book, RecipientKey},
         verdict::Moment,
     },
     standing,
@@ -25,7 +25,7 @@ use crate::{
         records::{Choice, Records, Revision, Suspension},
     },
     telemetry::{self, ClientQuota},
-    types::{AccountId, CaseId, Key, Language, Scope, SubjectId, TenantId, Timestamp},
+    types::{AccountId, CaseId, Key, Scope, SubjectId, TenantId, Timestamp},
 };
 use parking_lot::Mutex;
 use std::{
@@ -134,6 +134,15 @@ pub struct Collector {
     /// Something about suspensions may have been missed: by the process before, or in a gap.
     suspensions: Trust,
     shared: Shared,
+    /// Where what happens goes to all nodes: as which, and how far it has come with what all of them tell.
+    node: Option<Node>,
+    /// What was found out without an event.
+    signs: Vec<(Timestamp, Sign)>,
+}
+
+struct Node {
+    name: String,
+    progress: Arc<StreamProgress>,
 }
 
 /// How far records have come that other nodes change too.
@@ -203,6 +212,8 @@ pub fn collector(
         alarm,
         suspensions: Trust::Doubted,
         shared: Shared::default(),
+        node: None,
+        signs: Vec::new(),
     };
     (ear, collector)
 }
@@ -237,6 +248,12 @@ const fn is_kept(event: &Event) -> bool {
 }
 
 impl Collector {
+    /// What happens goes to all nodes, which hash recipients with this.
+    pub fn share(&mut self, name: String, key: RecipientKey, progress: Arc<StreamProgress>) {
+        self.book.hash_with(key);
+        self.node = Some(Node { name, progress });
+    }
+
     /// Writes until `stop` is done, and then what was heard before that.
     pub async fn run(
         mut self,
@@ -257,7 +274,8 @@ impl Collector {
                 }
                 // What lasts, or is over, becomes known by the passing of time, too.
                 () = tokio::time::sleep(ALARM_TURN_EVERY) => {
-                    if self.is_due() || self.shared.has_moved(&*records) {
+                    let has_moved = self.node.is_none() && self.shared.has_moved(&*records);
+                    if self.is_due() || has_moved {
                         self.store(&mut heard, &events, &*records).await;
                     }
                 }
@@ -287,19 +305,38 @@ impl Collector {
         }
         self.cover(heard);
         batch.usage = self.book.take();
-        self.alarm.turn(self.clock.utc());
-        batch.alarm = self.alarm.take();
+        batch.at = self.clock.utc();
+        batch.signs.append(&mut self.signs);
+        if self.node.is_none() {
+            self.alarm.turn(batch.at);
+            batch.alarm = self.alarm.take();
+        }
         batch
     }
 
     /// True if there is something to write without an event: that an alert is over, or that nothing happened, which is worth
     /// knowing too.
     fn is_due(&mut self) -> bool {
+        if let Some(node) = &self.node {
+            if node.progress.take_doubt() {
+                self.suspensions = Trust::Doubted;
+            }
+            return !self.own.is_empty()
+                || !self.signs.is_empty()
+                || self.must_compare()
+                || self.clock.now() >= self.heard_until + QUIET_SHARED_MAX;
+        }
         self.alarm.turn(self.clock.utc());
         self.alarm.has_changed()
             || !self.own.is_empty()
             || self.suspensions == Trust::Doubted
             || self.clock.now() >= self.heard_until + QUIET_MAX
+    }
+
+    /// Where other nodes know more, what they told has to be here first.
+    fn must_compare(&self) -> bool {
+        self.suspensions == Trust::Doubted
+            && self.node.as_ref().is_none_or(|node| node.progress.is_current())
     }
 
     /// Goes on with the alerts of the process before.
@@ -308,7 +345,9 @@ impl Collector {
             match self.archive.open_alerts().await {
                 Ok(open) => {
                     let now = self.clock.utc();
-                    self.alarm = alarm::Book::resume(open, now);
+                    if self.node.is_none() {
+                        self.alarm = alarm::Book::resume(open, now);
+                    }
                     match self.archive.busiest_hours(now - VOLUME_KNOWN).await {
                         Ok(mut hours) => {
                             // The oldest first, as they happened.
@@ -373,7 +412,7 @@ impl Collector {
                 let Suspension { case, since, reason, actor, until, .. } = present;
                 let begun = Event::Suspended(Suspended { subject, case, reason, actor, until });
                 self.book.note(since, &begun);
-                self.alarm.note(now, &begun);
+                self.found(now, &begun);
             }
         }
         Ok(())
@@ -388,7 +427,11 @@ impl Collector {
         let now = self.clock.utc();
         for row in &rows {
             if present_case(records, &row.subject).await?.as_ref() != Some(&row.case) {
-                self.book.note(now, &ended(row.clone()));
+                let ended = ended(row.clone());
+                self.book.note(now, &ended);
+                if self.node.is_some() {
+                    self.found(now, &ended);
+                }
             }
         }
         for (subject, case) in self.alarm.suspended() {
@@ -399,6 +442,17 @@ impl Collector {
         Ok(rows.into_iter().map(|row| row.case).collect())
     }
 
+    /// Takes note, for alerts, of what was found out without an event.
+    fn found(&mut self, at: Timestamp, event: &Event) {
+        match &self.node {
+            Some(node) => {
+                let signs = self.alarm.signs(at, event, &node.name);
+                self.signs.extend(signs.into_iter().map(|sign| (at, sign)));
+            }
+            None => self.alarm.note(at, event),
+        }
+    }
+
     /// Everything that is kept of an event.
     fn note(&mut self, batch: &mut Batch, at: Timestamp, event: &Event) {
         if let Event::AccountErased(erased) = event {
@@ -407,8 +461,14 @@ impl Collector {
         }
         let moment = Moment { ledger: at, utc: self.clock.to_utc(at) };
         self.book.note(moment.utc, event);
-        self.alarm.note(moment.utc, event);
         batch.offences.extend(offence(moment.utc, event));
+        match &self.node {
+            Some(node) => {
+                let signs = self.alarm.signs(moment.utc, event, &node.name);
+                add_signs(&mut batch.signs, moment.utc, signs);
+            }
+            None => self.alarm.note(moment.utc, event),
+        }
         // What one client can cause at will is bounded here as it is in the log.
         if self.quota.admits(at, event) {
             batch.events.push(new_event(moment, event));
@@ -417,12 +477,15 @@ impl Collector {
 
     /// Writes a batch, however long the archive takes to work again.
     async fn store(&mut self, heard: &mut Vec<Heard>, events: &Events, records: &dyn Records) {
-        if self.suspensions == Trust::Doubted {
+        if self.must_compare() {
             match self.compare_suspensions(records).await {
                 Ok(()) => self.suspensions = Trust::Whole,
                 Err(error) => tracing::warn!(%error, "who is suspended cannot be compared yet"),
             }
-        } else if self.shared.turn(records) && self.end_suspensions(records).await.is_err() {
+        } else if self.node.is_none()
+            && self.shared.turn(records)
+            && self.end_suspensions(records).await.is_err()
+        {
             self.shared.compared = None;
         }
         let mut batch = self.batch(heard);
@@ -508,7 +571,7 @@ fn offence(at: Timestamp, event: &Event) -> Option<NewOffence> {
                 tenant,
                 account,
                 severity: if waits { Severity::Serious } else { Severity::Medium },
-                kind: "suspended",
+                kind: "suspended".into(),
                 case: Some(suspended.case.to_string()),
                 detail: suspended.reason.clone(),
             })
@@ -522,7 +585,7 @@ fn offence(at: Timestamp, event: &Event) -> Option<NewOffence> {
                 tenant: changed.tenant.clone().unwrap_or(by_name),
                 account,
                 severity: Severity::Minor,
-                kind,
+                kind: kind.into(),
                 case: None,
                 detail: changed.reasons.join("; "),
             })
@@ -538,17 +601,20 @@ fn tenant_and_account(subject: &SubjectId) -> (TenantId, Option<AccountId>) {
     }
 }
 
-fn told(notice: &Notice) -> AlertTold {
-    let alert = &notice.alert;
-    AlertTold {
-        id: notice.id.clone(),
-        kind: alert.kind.name(),
-        severity: alert.severity.name(),
-        why: notice.why.name(),
-        about: format!("{} {}", alert.about.scope, alert.about.name).trim_end().to_owned(),
-        account: alert.facts.account.clone(),
-        tenant: alert.tenant.clone(),
-        title: alarm::words(alert, Language::English).title,
+/// Adds what an event says. That something is over is said once in a batch, because each message says it of some.
+fn add_signs(all: &mut Vec<(Timestamp, Sign)>, at: Timestamp, signs: Vec<Sign>) {
+    for sign in signs {
+        let Sign::Clear(key) = &sign else {
+            all.push((at, sign));
+            continue;
+        };
+        let of_it = |(_, other): &&(Timestamp, Sign)| match other {
+            Sign::Raise(condition) => condition.key() == *key,
+            Sign::Clear(other) => other == key,
+        };
+        if !matches!(all.iter().rev().find(of_it), Some((_, Sign::Clear(_)))) {
+            all.push((at, sign));
+        }
     }
 }
 
@@ -567,7 +633,14 @@ async fn set_tenants(batch: &mut Batch, records: &dyn Records) {
 fn new_event(moment: Moment, event: &Event) -> NewEvent {
     let (tenant, account) = whose(event);
     let body = telemetry::json(moment, event);
-    NewEvent { at: moment.utc, name: event.name(), tenant, account, body, marks: marks(event) }
+    NewEvent {
+        at: moment.utc,
+        name: event.name().into(),
+        tenant,
+        account,
+        body,
+        marks: marks(event),
+    }
 }
 
 /// What an event is found by.
@@ -659,6 +732,8 @@ const BATCH_EVERY: Duration = Duration::from_millis(200);
 /// The same where a transaction had so many events.
 const BATCH_EVERY_BUSY: Duration = Duration::from_millis(600);
 const BUSY_EVENTS: usize = 200;
+/// The same where other nodes wait for it.
+const QUIET_SHARED_MAX: Duration = Duration::from_secs(5);
 /// The longest time without a transaction.
 const QUIET_MAX: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
@@ -673,7 +748,7 @@ mod tests {
     use crate::{
         clock::Hand,
         rules::{
-            alarm::Phase,
+            alarm::{Notice, Phase},
             tally::{RecipientKey, calendar::Zone},
         },
         store::{

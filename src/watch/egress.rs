@@ -25,6 +25,7 @@ use crate::{
     store::{
         StoreError,
         archive::{Archive, EgressUsage, EventFilter, Order},
+        records::Task,
     },
     types::{AccountId, Span, SubjectId, TenantId, Timestamp},
 };
@@ -87,12 +88,21 @@ impl<F: Fn() -> Settings + Send + Sync> Egress<F> {
         let choices = self.archive.egress_choices().await?;
         let choices = choices.into_iter().map(|choice| (choice.address, choice));
         self.choices.store(Arc::new(choices.collect()));
+        let known = self.told().await?;
+        self.steer();
+        Ok(Known(known))
+    }
+
+    /// The listings whose likely cause was told.
+    async fn told(&self) -> Result<BTreeSet<Matter>, StoreError> {
         let names = vec![String::from("listing-cause")];
         let (order, max) = (Order::Newest, MATTERS_MAX);
         let told = self.archive.events(EventFilter { names, order, max, ..EventFilter::default() });
-        let known = told.await?.iter().filter_map(|row| matter(&row.body)).collect();
-        self.steer();
-        Ok(Known(known))
+        Ok(told.await?.iter().filter_map(|row| matter(&row.body)).collect())
+    }
+
+    async fn leads(&self) -> Result<bool, StoreError> {
+        self.standings.records.leads(Task::AskBlocklists).await
     }
 
     /// Looks for ever.
@@ -143,9 +153,19 @@ impl<F: Fn() -> Settings + Send + Sync> Egress<F> {
             let grave = |listing: &&Listing| listing.severity >= reaction.policy.severity_min;
             for listing in listings.of(address).iter().filter(grave) {
                 let matter = (address, listing.list.clone(), listing.since);
-                if !known.contains(&matter) {
-                    self.blame(address, listing, reaction.window).await?;
-                    known.insert(matter);
+                if known.contains(&matter) || !self.leads().await? {
+                    continue;
+                }
+                if self.archive.is_shared() {
+                    // Another node may have done so before this one leads.
+                    known.extend(self.told().await?);
+                }
+                if known.insert(matter.clone()) {
+                    let blamed = self.blame(address, listing, reaction.window).await;
+                    if blamed.is_err() {
+                        known.remove(&matter);
+                    }
+                    blamed?;
                 }
             }
         }

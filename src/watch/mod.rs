@@ -11,6 +11,7 @@ mod egress;
 mod quota;
 mod reports;
 mod retention;
+mod stream;
 mod suspension;
 mod vitals;
 
@@ -30,5 +31,6 @@ pub use egress::{Egress, Reaction};
 pub use quota::MailboxRounds;
 pub use reports::{Letters, ReportLetters, Reports};
 pub use retention::Retention;
+pub use stream::{Publisher, StreamProgress, StreamReader};
 pub use suspension::Suspensions;
 pub use vitals::Vitals;

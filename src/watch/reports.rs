@@ -10,6 +10,7 @@ use crate::{
     admin::{self, Admin, AdminError, SubjectView},
     notify::Letter,
     rules::tally::{calendar::Day, period::Period},
+    store::records::Task,
     types::{Address, Domain, ReversePath, TenantId},
 };
 use std::{fmt::Write as _, time::Duration};
@@ -65,6 +66,10 @@ impl Reports {
         else {
             return Ok(());
         };
+        // Of several nodes one is enough; the others hear whom it wrote to.
+        if !self.admin.records.leads(Task::SendReports).await? {
+            return Ok(());
+        }
         let mut after = None;
         loop {
             let (tenants, next) = admin::report_tenants(&self.admin, after).await?;
@@ -105,7 +110,7 @@ impl Reports {
             }
             Err(error @ PostError::Unavailable(_)) => {
                 tracing::warn!(tenant = %name, %error, "a report is tried again later");
-                Ok(archive.take_letter_back(name, period.to_string()).await?)
+                Ok(archive.take_letter_back(name, period.to_string(), letter.date).await?)
             }
         }
     }

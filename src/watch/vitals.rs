@@ -3,7 +3,7 @@
 //! Looks every few seconds, shows the figures as metrics, and tells when a disk becomes scarce, or scarcer, or a certificate comes
 //! to its end.
 
-use super::Backlog;
+use super::{Backlog, StreamProgress};
 use crate::{
     admin::Health,
     clock::Clock,
@@ -28,6 +28,8 @@ pub struct Vitals {
     pub tls: Option<Arc<TlsServer>>,
     /// Events on their way into the archive.
     pub backlog: Backlog,
+    /// What all nodes tell one another.
+    pub stream: Option<Arc<StreamProgress>>,
     /// The time.
     pub clock: Clock,
     /// Where the figures are shown.
@@ -69,6 +71,17 @@ impl Vitals {
         }
     }
 
+    fn look_at(&self, stream: &StreamProgress) -> telemetry::StreamVitals {
+        let now = self.clock.utc();
+        telemetry::StreamVitals {
+            behind: stream.behind(),
+            quiet: stream.until().map_or(Duration::ZERO, |until| now.since(until)),
+            waiting: stream.waiting(),
+            missed: stream.missed(),
+            works: stream.failure().is_none(),
+        }
+    }
+
     /// A disk that cannot be asked has no figures.
     async fn look_at_disk(&self) -> Option<DiskRoom> {
         let folder = self.folder.clone();
@@ -93,6 +106,7 @@ impl Vitals {
             certificate_end: certificate.map(|end| end.not_after),
             archive_queue: self.backlog.waiting(),
             archive_events: self.backlog.written(),
+            stream: self.stream.as_ref().map(|stream| self.look_at(stream)),
         });
     }
 

@@ -47,6 +47,7 @@ mod scram;
 mod smuggling;
 mod standings;
 mod storage;
+mod stream;
 mod tls;
 mod trace;
 mod trust;

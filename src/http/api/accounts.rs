@@ -277,7 +277,7 @@ mod tests {
         let body = json!({ "change": "tenant: other.example → shop.example", "reason": "sold" });
         let event = NewEvent {
             at: Timestamp::EPOCH,
-            name: "subject-changed",
+            name: "subject-changed".into(),
             tenant: Some(own),
             account: Some(account),
             marks: Vec::new(),

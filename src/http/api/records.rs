@@ -244,7 +244,7 @@ mod tests {
         let api = Api::start().await;
         let event = |name: &'static str| NewEvent {
             at: Timestamp::EPOCH,
-            name,
+            name: name.into(),
             tenant: "shop.example".parse().ok(),
             account: "a@shop.example".parse().ok(),
             marks: vec![Mark::Recipient("bob@remote.example".parse().unwrap())],

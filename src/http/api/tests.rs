@@ -326,7 +326,14 @@ fn happened(name: &'static str, tenant: &str) -> crate::store::archive::NewEvent
     let (at, account) = (crate::types::Timestamp::EPOCH, format!("a@{tenant}"));
     let body = format!(r#"{{"time":"t","event":"{name}","account":"{account}","actor":"alice"}}"#);
     let (tenant, account) = (tenant.parse().ok(), account.parse().ok());
-    crate::store::archive::NewEvent { at, name, tenant, account, marks: Vec::new(), body }
+    crate::store::archive::NewEvent {
+        at,
+        name: name.into(),
+        tenant,
+        account,
+        marks: Vec::new(),
+        body,
+    }
 }
 
 #[tokio::test]

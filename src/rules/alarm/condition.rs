@@ -17,7 +17,7 @@ use crate::{
 use std::time::Duration;
 
 /// Something that was seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Condition {
     /// What.
     pub kind: Kind,
@@ -28,7 +28,11 @@ pub struct Condition {
     /// The tenant, where it is known.
     pub tenant: Option<TenantId>,
     /// What tells it apart from others of its kind about the same.
+    #[serde(default)]
     pub detail: String,
+    /// The node whose own state it is, where there are several.
+    #[serde(default)]
+    pub node: Option<String>,
     /// How long after this it counts as gone, where that is not the rule of its kind.
     pub lasts: Option<Duration>,
     /// What was seen.
@@ -66,11 +70,36 @@ impl About {
 }
 
 /// What an event says of a condition.
-pub(super) enum Sign {
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sign {
     /// It was seen.
     Raise(Box<Condition>),
     /// It is over: the key of the alert.
     Clear(String),
+}
+
+impl Sign {
+    /// The same of one node among several, where it is about a state of the node's own.
+    pub(super) fn at_node(self, node: &str) -> Self {
+        let is_own = |kind: Kind| kind.rule().is_own;
+        match self {
+            Self::Raise(mut condition) if is_own(condition.kind) => {
+                condition.facts.node = Some(node.to_owned());
+                condition.node = Some(node.to_owned());
+                Self::Raise(condition)
+            }
+            Self::Clear(key) if kind_of(&key).is_some_and(is_own) => {
+                Self::Clear(format!("{key}{NODE_MARK}{node}"))
+            }
+            other => other,
+        }
+    }
+}
+
+/// The kind of the alert that has this key.
+fn kind_of(key: &str) -> Option<Kind> {
+    key.split('/').next()?.parse().ok()
 }
 
 impl Condition {
@@ -81,8 +110,8 @@ impl Condition {
     }
 
     pub(super) fn of(kind: Kind, about: About, facts: Facts) -> Self {
-        let (tenant, detail, lasts) = (None, String::new(), None);
-        Self { kind, severity: kind.rule().severity, about, tenant, detail, lasts, facts }
+        let (tenant, detail, node, lasts) = (None, String::new(), None, None);
+        Self { kind, severity: kind.rule().severity, about, tenant, detail, node, lasts, facts }
     }
 
     /// Of an account, seen in a transaction.
@@ -114,7 +143,12 @@ impl Condition {
     #[must_use]
     pub fn key(&self) -> String {
         let About { scope, name } = &self.about;
-        [self.kind.name(), scope, name, &self.detail].join("/").trim_end_matches('/').to_owned()
+        let key = [self.kind.name(), scope, name, &self.detail].join("/");
+        let key = key.trim_end_matches('/');
+        match &self.node {
+            Some(node) => format!("{key}{NODE_MARK}{node}"),
+            None => key.to_owned(),
+        }
     }
 }
 
@@ -168,6 +202,12 @@ pub(super) fn signs(event: &Event) -> Vec<Sign> {
         Event::EventsLost(lost) => {
             let facts = Facts { events: Some(lost.count), ..Facts::default() };
             vec![raise(Condition { facts, ..Condition::gate(Kind::EventsLost) })]
+        }
+        Event::EventsMissed(missed) => {
+            let (events, node) = (Some(missed.count), Some(missed.node.clone()));
+            let facts = Facts { events, node, ..Facts::default() };
+            let about = About::new("node", missed.node.as_str());
+            vec![raise(Condition::of(Kind::EventsLost, about, facts))]
         }
         Event::DiskScarce(room) => vec![raise(disk(room))],
         Event::CertificateExpiring(end) => vec![raise(certificate(end))],
@@ -474,6 +514,8 @@ fn shortened(text: &str) -> String {
     text.chars().take(TEXT_CHARS_MAX).collect()
 }
 
+/// Stands before the node in the key of an alert about a state of its own.
+pub(super) const NODE_MARK: char = '@';
 const OBSERVED: &str = Over::Observe.name();
 const REFUSED: &str = Over::Refuse.name();
 const TEXT_CHARS_MAX: usize = 500;

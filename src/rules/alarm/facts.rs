@@ -18,7 +18,7 @@ impl Facts {
     /// What of it tenants see: not who of the provider's people did something.
     #[must_use]
     pub fn for_tenants(self) -> Self {
-        Self { actor: None, peer: None, ..self }
+        Self { actor: None, peer: None, node: None, ..self }
     }
 }
 
@@ -105,4 +105,6 @@ facts! {
     listed_since: Timestamp,
     /// The failure in words.
     detail: String,
+    /// The node whose own state it is, where several share one Redis.
+    node: String,
 }

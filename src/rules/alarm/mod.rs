@@ -16,7 +16,7 @@ mod tests;
 mod text;
 mod volume;
 
-pub use condition::{About, Condition};
+pub use condition::{About, Condition, Sign};
 pub use facts::Facts;
 pub use kind::{Kind, Rule, Severity, UnknownWord};
 pub use routing::{Audience, QuietHours};
@@ -27,7 +27,7 @@ use crate::{
     event::Event,
     types::{AccountId, CaseId, SubjectId, TenantId, Timestamp},
 };
-use condition::Sign;
+use condition::NODE_MARK;
 use refusals::Refusals;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -197,6 +197,13 @@ impl Book {
         book
     }
 
+    /// Goes on with alerts of several nodes, of which this one keeps a copy.
+    #[must_use]
+    pub fn copy(alerts: Vec<Alert>, now: Timestamp) -> Self {
+        let open = alerts.into_iter().map(|alert| (alert.key.clone(), alert)).collect();
+        Self { open, ..Self::new(now) }
+    }
+
     /// Remembers what accounts sent before the program started.
     pub fn remember(&mut self, rows: impl IntoIterator<Item = VolumeRow>) {
         self.volume.remember(rows);
@@ -204,22 +211,41 @@ impl Book {
 
     /// Takes note of an event.
     pub fn note(&mut self, at: Timestamp, event: &Event) {
-        if let Event::Message(report) = event {
-            if let Some(surge) = self.volume.note(at, report) {
-                self.raise(at, surge);
-            }
-            if let Some(refusing) = self.refusals.note(at, report) {
-                self.raise(at, refusing);
-            }
-            // Messages are many, and all that they can say otherwise is that something is over.
-            if self.open.is_empty() {
-                return;
-            }
+        for sign in self.seen_in(at, event) {
+            self.take_note(at, sign);
+        }
+        // Messages are many, and all that they can say otherwise is that something is over.
+        if self.open.is_empty() && matches!(event, Event::Message(_)) {
+            return;
         }
         for sign in condition::signs(event) {
-            match sign {
-                Sign::Raise(condition) => self.raise(at, *condition),
-                Sign::Clear(key) => self.clear(at, &key),
+            self.take_note(at, sign);
+        }
+    }
+
+    /// What an event says, for a book that hears of all nodes; this one only remembers what messages looked like.
+    pub fn signs(&mut self, at: Timestamp, event: &Event, node: &str) -> Vec<Sign> {
+        let mut signs = self.seen_in(at, event);
+        signs.extend(condition::signs(event));
+        signs.into_iter().map(|sign| sign.at_node(node)).collect()
+    }
+
+    /// Takes note of what an event said.
+    pub fn take_note(&mut self, at: Timestamp, sign: Sign) {
+        match sign {
+            Sign::Raise(condition) => self.raise(at, *condition),
+            Sign::Clear(key) => self.clear(at, &key),
+        }
+    }
+
+    /// A node began anew, or is silent: what was a state of its own is over unless it is seen again soon.
+    pub fn doubt(&mut self, at: Timestamp, node: &str) {
+        let (doubted, suffix) = (at + RESTART_DOUBT, format!("{NODE_MARK}{node}"));
+        for (key, alert) in &mut self.open {
+            let is_later = alert.ends.is_none_or(|ends| doubted < ends);
+            if alert.kind.rule().is_own && key.ends_with(&suffix) && is_later {
+                alert.ends = Some(doubted);
+                self.changed.insert(key.clone());
             }
         }
     }
@@ -241,6 +267,13 @@ impl Book {
             self.out.dropped.push(id);
         }
         self.volume.forget(account);
+    }
+
+    /// What many messages say together.
+    fn seen_in(&mut self, at: Timestamp, event: &Event) -> Vec<Sign> {
+        let Event::Message(report) = event else { return Vec::new() };
+        let seen = [self.volume.note(at, report), self.refusals.note(at, report)];
+        seen.into_iter().flatten().map(|condition| Sign::Raise(Box::new(condition))).collect()
     }
 
     /// Lets time pass: alerts that have lasted long enough are told, those that are over end.

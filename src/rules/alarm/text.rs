@@ -72,6 +72,10 @@ fn english(alert: &Alert) -> Words {
         Kind::TooManyAlerts => String::from("more alerts than are kept"),
         Kind::Test => String::from("this is a test"),
     };
+    let title = match &facts.node {
+        Some(node) => format!("{title} (at {node})"),
+        None => title,
+    };
     Words { title: ended(alert, title, "over: "), text: seen(facts), advice: advice(alert.kind) }
 }
 

@@ -35,6 +35,7 @@ pub struct Lane {
     is_busy: bool,
     free_at: Timestamp,
     rests_until: Option<Timestamp>,
+    asks: Asks,
     urgent: VecDeque<(u64, Subject)>,
     /// Of these rows the list is asked why.
     reasons: VecDeque<Subject>,
@@ -49,6 +50,15 @@ pub struct Row {
     /// What is remembered of it.
     pub saved: Saved,
     due: Timestamp,
+}
+
+/// Who asks about what is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// This program.
+    Here,
+    /// Another node, which says what it found; here only the list itself is tested.
+    Elsewhere,
 }
 
 /// What is remembered of a row across restarts.
@@ -185,10 +195,29 @@ impl Lane {
             is_busy: false,
             free_at: start,
             rests_until: None,
+            asks: Asks::Here,
             urgent: VecDeque::new(),
             reasons: VecDeque::new(),
             queries: 0,
         }
+    }
+
+    /// From now on it is asked about what is watched here, or elsewhere.
+    pub const fn leave_to(&mut self, asks: Asks) {
+        self.asks = asks;
+    }
+
+    /// Takes over what another node found; true if that is news.
+    pub fn take_over(&mut self, subject: &Subject, saved: &Saved) -> bool {
+        let Some(row) = self.rows.iter_mut().find(|row| row.subject == *subject) else {
+            return false;
+        };
+        if row.saved == *saved {
+            return false;
+        }
+        row.due = row.due.max(saved.checked.map_or(row.due, |checked| checked + self.interval));
+        row.saved = saved.clone();
+        true
     }
 
     /// The list.
@@ -282,7 +311,7 @@ impl Lane {
             let labels = probe.labels.clone();
             return self.question(&labels, Record::Address, Purpose::Test);
         }
-        if self.health != Health::Well {
+        if self.health != Health::Well || self.asks == Asks::Elsewhere {
             return None;
         }
         if let Some(subject) = self.reasons.pop_front() {
@@ -294,7 +323,8 @@ impl Lane {
     }
 
     fn next_due(&self) -> Timestamp {
-        let rows = self.rows.iter().filter(|_| self.health == Health::Well).map(|row| row.due);
+        let asks = self.health == Health::Well && self.asks == Asks::Here;
+        let rows = self.rows.iter().filter(|_| asks).map(|row| row.due);
         rows.min().map_or(self.round_due, |due| due.min(self.round_due))
     }
 

@@ -17,7 +17,7 @@ mod tests;
 mod written;
 
 pub use answer::{Answer, Code, Doubt, Failure, Finding, Listed, judge};
-pub use lane::{Health, Impairment, Lane, Purpose, Question, Record, Row, Saved, Step};
+pub use lane::{Asks, Health, Impairment, Lane, Purpose, Question, Record, Row, Saved, Step};
 pub use list::{Kind, LISTS_MAX, List, Lists, ListsError};
 pub use listings::{Listing, Listings};
 pub use name::{QueryName, Subject};

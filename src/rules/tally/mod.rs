@@ -28,7 +28,7 @@ use crate::{
     types::{AccountId, CaseId, ClientIp, Scope, Span, TenantId, Timestamp},
 };
 use calendar::{Day, Hour, Zone};
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, time::Duration};
 
 /// Folds events into a tally.
 pub struct Book {
@@ -47,7 +47,7 @@ pub struct Tally {
     /// By minutes since 1970, for the gate as a whole.
     pub minutes: BTreeMap<i64, Minute>,
     /// Refusals of Tollgate's own by hour, by whose they are (none: nobody's whom we know) and why.
-    pub reasons: BTreeMap<(Hour, Option<Whose>, &'static str), u64>,
+    pub reasons: BTreeMap<(Hour, Option<Whose>, Cow<'static, str>), u64>,
     /// Who sent by which address of ours, by hour.
     pub egress: BTreeMap<EgressKey, EgressShare>,
     /// Suspensions that began or ended, in their order.
@@ -131,6 +131,11 @@ impl Book {
         Self { zone, key, tally: Tally::default(), waiting: BTreeMap::new() }
     }
 
+    /// Hashes recipients with another key from now on.
+    pub fn hash_with(&mut self, key: RecipientKey) {
+        self.key = key;
+    }
+
     /// Counts an event that happened at a moment of UTC.
     pub fn note(&mut self, at: Timestamp, event: &Event) {
         match event {
@@ -208,7 +213,7 @@ impl Book {
             return;
         }
         self.minute(at).refused += count;
-        let reason = (Hour::of(at), known.map(whose), refusal.reason.name());
+        let reason = (Hour::of(at), known.map(whose), refusal.reason.name().into());
         *self.tally.reasons.entry(reason).or_default() += count;
         if let Some(charged) = known {
             *column(&mut self.share(at, whose(charged)).counts, refusal) += count;

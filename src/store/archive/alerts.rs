@@ -4,7 +4,7 @@
 //! one delivery for each receiver, in one transaction; and each delivery stands until it was made, so that every receiver
 //! hears of every alert at least once, across a crash at any instruction. A message goes with its last delivery.
 
-use super::{Archive, Lasting, names, stored};
+use super::{Archive, Lasting, names, stored, stream};
 use crate::{
     rules::alarm::{Alert, Changes, Notice, Phase, VOLUME_ACCOUNTS_MAX, VolumeRow},
     store::StoreError,
@@ -164,8 +164,10 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] if the archive cannot be written; nothing was noted then.
     pub async fn route(&self, routes: Vec<Route>) -> Result<(), StoreError> {
-        self.write(Lasting::Process, move |db| routes.iter().try_for_each(|one| route(db, one)))
-            .await
+        self.write_and_tell(Lasting::Process, move |db| {
+            routes.iter().try_for_each(|one| route(db, one))
+        })
+        .await
     }
 
     /// Up to `max` deliveries to a receiver that are due, oldest first.
@@ -205,7 +207,7 @@ impl Archive {
         sink: String,
         endings: Vec<(i64, Ending)>,
     ) -> Result<(), StoreError> {
-        self.write(Lasting::Process, move |db| {
+        self.write_and_tell(Lasting::Process, move |db| {
             endings.iter().try_for_each(|&(notice, ending)| settle(db, &sink, notice, ending))
         })
         .await
@@ -216,7 +218,7 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] if the archive cannot be written.
     pub async fn trim_deliveries(&self, sinks: Vec<String>, max: usize) -> Result<u64, StoreError> {
-        self.write(Lasting::Process, move |db| trim(db, &sinks, max)).await
+        self.write_and_tell(Lasting::Process, move |db| trim(db, &sinks, max)).await
     }
 }
 
@@ -312,12 +314,33 @@ fn settle(db: &Connection, sink: &str, notice: i64, ending: Ending) -> rusqlite:
     }
 }
 
+/// Where other nodes have the message too, they hear that it was delivered.
 fn forget_if_done(db: &Connection, notice: i64) -> rusqlite::Result<()> {
-    db.prepare_cached(
+    let mut delete = db.prepare_cached(
         "DELETE FROM alert_notices WHERE number = ?1 AND routed = 1 \
-         AND NOT EXISTS (SELECT 1 FROM alert_deliveries WHERE notice = ?1)",
-    )?
-    .execute([notice])?;
+         AND NOT EXISTS (SELECT 1 FROM alert_deliveries WHERE notice = ?1) RETURNING id, body",
+    )?;
+    let gone = delete.query_row([notice], |row| Ok((row.get::<_, String>(0)?, from_json(row, 1)?)));
+    if let Some((id, Notice { at, .. })) = gone.optional()?
+        && stream::is_shared(db)?
+    {
+        let content = stream::Content { delivered: vec![id], ..stream::Content::default() };
+        stream::post(db, &content, at)?;
+    }
+    Ok(())
+}
+
+/// Forgets messages that another node delivered.
+pub(super) fn forget_delivered(db: &Connection, ids: &[String]) -> rusqlite::Result<()> {
+    for id in ids {
+        let mut find =
+            db.prepare_cached("DELETE FROM alert_notices WHERE id = ?1 RETURNING number")?;
+        let number: Option<i64> = find.query_row([id], |row| row.get(0)).optional()?;
+        if let Some(number) = number {
+            db.prepare_cached("DELETE FROM alert_deliveries WHERE notice = ?1")?
+                .execute([number])?;
+        }
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 use super::{
     Archive, Lasting, NewEntry,
     audit::{self, chain::Head},
-    stored,
+    stored, stream,
 };
 use crate::{
     rules::availability::{Ended, Known, Lacks, Minute},
@@ -48,8 +48,18 @@ impl Archive {
     /// # Errors
     /// [`StoreError::Unavailable`] if it could not be written; nothing of it was.
     pub async fn note_minutes(&self, ended: Vec<Ended>) -> Result<(), StoreError> {
-        let note = move |db: &Connection| ended.iter().try_for_each(|ended| note(db, ended));
-        self.write(Lasting::Process, note).await
+        let note = move |db: &Connection| {
+            if !stream::is_shared(db)? {
+                return ended.iter().try_for_each(|ended| note(db, ended));
+            }
+            let over =
+                |ended: &Ended| ended.minute.map(|(minute, lacks)| (minute.number(), lacks.bits()));
+            let minutes: Vec<_> = ended.iter().filter_map(over).collect();
+            let Some(&(last, _)) = minutes.last() else { return Ok(()) };
+            let content = stream::Content { minutes, ..stream::Content::default() };
+            stream::post(db, &content, Minute::from_number(last).plus(1).begins())
+        };
+        self.write_and_tell(Lasting::Process, note).await
     }
 
     /// All that is known of a stretch of time.
@@ -68,6 +78,7 @@ impl Archive {
         let forget = move |db: &Connection| {
             db.execute("DELETE FROM availability WHERE minute < ?1", [before.number()])?;
             db.execute("DELETE FROM skipped_minutes WHERE ends <= ?1", [before.number()])?;
+            db.execute("DELETE FROM node_minutes WHERE minute < ?1", [before.number()])?;
             db.execute("DELETE FROM maintenance WHERE ends <= ?1", [stored(before.begins())])
         };
         self.write(Lasting::Process, forget).await.map(drop)
@@ -82,13 +93,13 @@ impl Archive {
         &self,
         plan: NewMaintenance,
         entry: NewEntry,
-    ) -> Result<Option<(i64, Head)>, StoreError> {
+    ) -> Result<Option<(i64, Option<Head>)>, StoreError> {
         let job = move |db: &Connection| {
             let Some(id) = insert_plan(db, &plan)? else { return Ok(None) };
             let entry = NewEntry { subject: Some(subject(id)), ..entry };
             Ok(Some((id, audit::append(db, &entry)?)))
         };
-        self.write(Lasting::Power, job).await
+        self.write_and_tell(Lasting::Power, job).await
     }
 
     /// Ends what is going on when the entry is made, or takes away what was to begin later, and adds the entry, about it, to the
@@ -100,7 +111,7 @@ impl Archive {
         &self,
         id: i64,
         entry: NewEntry,
-    ) -> Result<Option<Head>, StoreError> {
+    ) -> Result<Option<Option<Head>>, StoreError> {
         let job = move |db: &Connection| {
             let now = entry.at;
             let over =
@@ -113,7 +124,7 @@ impl Archive {
             let entry = NewEntry { subject: Some(subject(id)), ..entry };
             audit::append(db, &entry).map(Some)
         };
-        self.write(Lasting::Power, job).await
+        self.write_and_tell(Lasting::Power, job).await
     }
 
     /// The maintenance that was planned for any part of a stretch of time, in its order, at most [`MAINTENANCE_ROWS_MAX`].
@@ -168,6 +179,27 @@ fn note(db: &Connection, ended: &Ended) -> rusqlite::Result<()> {
             ON CONFLICT DO UPDATE SET lacks = lacks | excluded.lacks";
         let mut insert = db.prepare_cached(insert)?;
         insert.execute(params![minute.number(), lacks.bits()])?;
+    }
+    Ok(())
+}
+
+/// Notes minutes of one of several nodes. Of all of them together a minute lacked nothing if one of them lacked nothing in it,
+/// and otherwise what each of them lacked.
+pub(super) fn note_of(db: &Connection, node: &str, minutes: &[(i64, u8)]) -> rusqlite::Result<()> {
+    let mut own = db.prepare_cached(
+        "INSERT INTO node_minutes (minute, node, lacks) VALUES (?1, ?2, ?3) \
+         ON CONFLICT DO UPDATE SET lacks = lacks | excluded.lacks",
+    )?;
+    let mut of_all = db.prepare_cached("SELECT lacks FROM node_minutes WHERE minute = ?1")?;
+    let mut put =
+        db.prepare_cached("INSERT OR REPLACE INTO availability (minute, lacks) VALUES (?1, ?2)")?;
+    for &(minute, lacks) in minutes {
+        own.execute(params![minute, node, lacks])?;
+        let lacks = of_all.query_map([minute], |row| row.get::<_, u8>(0))?;
+        let lacks: Vec<u8> = lacks.collect::<Result<_, _>>()?;
+        let together =
+            if lacks.contains(&0) { 0 } else { lacks.iter().fold(0, |all, one| all | one) };
+        put.execute(params![minute, together])?;
     }
     Ok(())
 }

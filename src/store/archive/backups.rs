@@ -47,7 +47,11 @@ impl Archive {
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be written.
-    pub async fn note_backup(&self, row: BackupRow, entry: NewEntry) -> Result<Head, StoreError> {
+    pub async fn note_backup(
+        &self,
+        row: BackupRow,
+        entry: NewEntry,
+    ) -> Result<Option<Head>, StoreError> {
         self.write(Lasting::Power, move |db| {
             db.prepare_cached(
                 "INSERT INTO backups (at, file, sha256, bytes, expires) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -120,9 +124,9 @@ pub fn prepare_restored(file: &Path, place: &Path, entry: &NewEntry) -> Result<H
     let head = db
         .unchecked_transaction()
         .and_then(|transaction| {
-            let head = append(&db, entry)?;
+            append(&db, entry)?;
             transaction.commit()?;
-            Ok(head)
+            audit::head(&db)
         })
         .map_err(failed)?;
     db.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(())).map_err(failed)?;

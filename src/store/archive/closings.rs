@@ -33,7 +33,7 @@ impl Archive {
         &self,
         closing: Closing,
         entry: NewEntry,
-    ) -> Result<Head, StoreError> {
+    ) -> Result<Option<Head>, StoreError> {
         self.write(Lasting::Power, move |db| {
             let number = names::number_of(db, &closing.subject)?;
             db.execute(
@@ -53,7 +53,7 @@ impl Archive {
         &self,
         subject: SubjectId,
         entry: NewEntry,
-    ) -> Result<Option<Head>, StoreError> {
+    ) -> Result<Option<Option<Head>>, StoreError> {
         self.write(Lasting::Power, move |db| {
             let Some(number) = names::find(db, &subject)? else { return Ok(None) };
             match db.execute("DELETE FROM closings WHERE subject = ?1", [number])? {

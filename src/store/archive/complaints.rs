@@ -48,7 +48,7 @@ pub struct ComplaintRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Added {
     /// It is kept, with its entry in the audit.
-    New(i64, Head),
+    New(i64, Option<Head>),
     /// It was here already.
     Already(ComplaintRow),
 }
@@ -79,7 +79,7 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] if it could not be written; it is not kept then.
     pub async fn add_complaint(&self, complaint: NewComplaint) -> Result<Added, StoreError> {
-        self.write(Lasting::Power, move |db| add(db, &complaint)).await
+        self.write_and_tell(Lasting::Power, move |db| add(db, &complaint)).await
     }
 
     /// One page of complaints, the newest first.

@@ -223,7 +223,7 @@ impl Archive {
         &self,
         digest: String,
         entry: NewEntry,
-    ) -> Result<Head, StoreError> {
+    ) -> Result<Option<Head>, StoreError> {
         self.write(Lasting::Power, move |db| {
             db.execute("UPDATE erasures SET done = 1 WHERE digest = ?1", [digest])?;
             append(db, &entry)

@@ -10,22 +10,25 @@ use crate::{
     types::{AccountId, SubjectId, TenantId, Timestamp},
 };
 use rusqlite::{Connection, Row, ToSql, params};
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 /// An event that is to be kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NewEvent {
     /// When, in UTC.
     pub at: Timestamp,
     /// Its name, [`crate::event::Event::name`].
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Whose matter it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
     /// Whose matter it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
     /// The object of the log line; docs/log.md has its keys.
     pub body: String,
     /// What it can be found by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<Mark>,
 }
 
@@ -34,7 +37,7 @@ impl NewEvent {
         EventRow {
             id,
             at: self.at,
-            name: self.name.to_owned(),
+            name: self.name.clone().into_owned(),
             tenant: self.tenant.as_ref().map(ToString::to_string),
             account: self.account.as_ref().map(ToString::to_string),
             body: self.body.clone(),

@@ -29,7 +29,7 @@ impl Archive {
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be written.
-    pub async fn hold(&self, hold: HoldRow, entry: NewEntry) -> Result<Head, StoreError> {
+    pub async fn hold(&self, hold: HoldRow, entry: NewEntry) -> Result<Option<Head>, StoreError> {
         self.write(Lasting::Power, move |db| {
             let number = names::number_of(db, &hold.subject)?;
             db.execute(
@@ -49,7 +49,7 @@ impl Archive {
         &self,
         subject: SubjectId,
         entry: NewEntry,
-    ) -> Result<Option<Head>, StoreError> {
+    ) -> Result<Option<Option<Head>>, StoreError> {
         self.write(Lasting::Power, move |db| {
             let Some(number) = names::find(db, &subject)? else { return Ok(None) };
             match db.execute("DELETE FROM holds WHERE subject = ?1", [number])? {

@@ -1,14 +1,15 @@
 //! What is believed of each subject on each blocklist, so that a restart forgets neither a listing nor half of one.
 
-use super::{Archive, Lasting};
+use super::{Archive, Lasting, stream};
 use crate::{
     rules::blocklist::{LISTS_MAX, SUBJECTS_MAX},
     store::StoreError,
+    types::Timestamp,
 };
 use rusqlite::{Connection, params};
 
 /// What is remembered of a subject on a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ListingRow {
     /// The address or domain.
     pub subject: String,
@@ -22,18 +23,23 @@ pub struct ListingRow {
 pub const LISTING_ROWS_MAX: usize = SUBJECTS_MAX * LISTS_MAX;
 
 impl Archive {
-    /// Keeps rows, each in place of an earlier one.
+    /// Keeps rows, each in place of an earlier one; where the archive is shared, in those of all nodes.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if they could not be written; none of them was.
-    pub async fn keep_listings(&self, rows: Vec<ListingRow>) -> Result<(), StoreError> {
-        let keep = move |db: &Connection| {
-            let put = "INSERT OR REPLACE INTO listings (subject, list, body) VALUES (?1, ?2, ?3)";
-            let mut put = db.prepare_cached(put)?;
-            rows.iter()
-                .try_for_each(|row| put.execute(params![row.subject, row.list, row.body]).map(drop))
-        };
-        self.write(Lasting::Process, keep).await
+    pub async fn keep_listings(
+        &self,
+        rows: Vec<ListingRow>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write_and_tell(Lasting::Process, move |db| {
+            if !stream::is_shared(db)? {
+                return keep(db, &rows);
+            }
+            let content = stream::Content { listings: rows, ..stream::Content::default() };
+            stream::post(db, &content, at)
+        })
+        .await
     }
 
     /// Takes rows away that are not watched any more: subject and list.
@@ -68,6 +74,13 @@ impl Archive {
     }
 }
 
+/// The same, for jobs.
+pub(super) fn keep(db: &Connection, rows: &[ListingRow]) -> rusqlite::Result<()> {
+    let put = "INSERT OR REPLACE INTO listings (subject, list, body) VALUES (?1, ?2, ?3)";
+    let mut put = db.prepare_cached(put)?;
+    rows.iter().try_for_each(|row| put.execute(params![row.subject, row.list, row.body]).map(drop))
+}
+
 pub(super) const CREATE: &str = "
 CREATE TABLE listings (
     subject TEXT NOT NULL,
@@ -92,8 +105,8 @@ mod tests {
             body: body.into(),
         };
         let archive = open(&settings).unwrap();
-        archive.keep_listings(vec![row("a", "1"), row("b", "1")]).await.unwrap();
-        archive.keep_listings(vec![row("a", "2")]).await.unwrap();
+        archive.keep_listings(vec![row("a", "1"), row("b", "1")], Timestamp::EPOCH).await.unwrap();
+        archive.keep_listings(vec![row("a", "2")], Timestamp::EPOCH).await.unwrap();
         archive.forget_listings(vec![("b".into(), "zen".into())]).await.unwrap();
         archive.close().await;
         let archive = open(&settings).unwrap();

@@ -18,7 +18,8 @@ use ring::hmac;
 use rusqlite::{Connection, ToSql, params};
 
 /// What an event can be found by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mark {
     /// The connection; a transaction's id begins with it.
     Session(SessionId),
@@ -229,7 +230,7 @@ mod tests {
         let account: AccountId = account.parse().unwrap();
         NewEvent {
             at: Timestamp::from_millis(n * 1_000),
-            name: "message",
+            name: "message".into(),
             tenant: account.domain().map(|domain| domain.parse().unwrap()),
             account: Some(account),
             body: format!("{{\"n\":{n}}}"),
@@ -252,7 +253,10 @@ mod tests {
             message(1, "a@one.example", vec![session("s1"), id, recipient("B@there.example")]),
             message(2, "a@two.example", vec![session("s1"), recipient("b@there.example")]),
             message(3, "c@two.example", vec![session("s2"), recipient("b@there.example")]),
-            NewEvent { name: "limit-reached", ..message(4, "a@one.example", vec![session("s1")]) },
+            NewEvent {
+                name: "limit-reached".into(),
+                ..message(4, "a@one.example", vec![session("s1")])
+            },
         ];
         archive.keep(Arc::new(Batch { events, ..Batch::default() })).await.unwrap();
         archive

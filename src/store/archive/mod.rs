@@ -25,6 +25,7 @@ mod reader;
 mod retention;
 mod schema;
 mod storage;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -62,17 +63,23 @@ use self::{
 };
 use super::{StoreError, sqlite::schema::failed};
 use crate::{
-    rules::{alarm, tally::Tally},
+    rules::{
+        alarm::{self, Sign},
+        tally::Tally,
+    },
     types::Timestamp,
 };
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread::JoinHandle,
 };
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 /// The archive's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +105,10 @@ struct Inner {
     tokens: tokens::Tokens,
     /// One change of a token at a time, so that memory and table stay the same.
     token_changes: tokio::sync::Mutex<()>,
+    /// What is added goes to all nodes, and comes from them.
+    is_shared: AtomicBool,
+    /// Something was put on its way to them.
+    posted: Notify,
 }
 
 /// How much a write survives.
@@ -110,7 +121,7 @@ enum Lasting {
 }
 
 /// What the collector writes in one transaction, all of it or none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
     /// Events, in their order.
     pub events: Vec<NewEvent>,
@@ -120,6 +131,23 @@ pub struct Batch {
     pub alarm: alarm::Changes,
     /// What of them counts against a tenant.
     pub offences: Vec<NewOffence>,
+    /// Where the archive is shared, what they say about alerts instead.
+    pub signs: Vec<(Timestamp, Sign)>,
+    /// When it was made, in UTC.
+    pub at: Timestamp,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            events: Vec::new(),
+            usage: Tally::default(),
+            alarm: alarm::Changes::default(),
+            offences: Vec::new(),
+            signs: Vec::new(),
+            at: Timestamp::EPOCH,
+        }
+    }
 }
 
 /// The audit does not end as was noted beside the archive: its end was cut off, something was added, or the files are of different
@@ -162,6 +190,8 @@ pub fn open(settings: &Settings) -> Result<Archive, StoreError> {
         live,
         tokens,
         token_changes,
+        is_shared: AtomicBool::new(false),
+        posted: Notify::new(),
     })))
 }
 
@@ -171,6 +201,9 @@ impl Archive {
     /// # Errors
     /// [`StoreError::Unavailable`] if it could not be written; nothing of it was.
     pub async fn keep(&self, batch: Arc<Batch>) -> Result<(), StoreError> {
+        if self.0.is_shared.load(Relaxed) {
+            return self.post(stream::Content::from(&*batch), batch.at).await;
+        }
         let (written, marks) = (batch.clone(), self.0.marks.clone());
         let first = self.write(Lasting::Process, move |db| {
             usage::add(db, &written.usage)?;
@@ -179,7 +212,7 @@ impl Archive {
             events::insert(db, &marks, &written.events)
         });
         let first = first.await?;
-        self.tell(first, &batch);
+        self.tell(first, &batch.events);
         Ok(())
     }
 
@@ -207,11 +240,11 @@ impl Archive {
         self.0.live.subscribe()
     }
 
-    fn tell(&self, first: i64, batch: &Batch) {
+    fn tell(&self, first: i64, events: &[NewEvent]) {
         if self.0.live.receiver_count() == 0 {
             return;
         }
-        for (id, event) in (first..).zip(&batch.events) {
+        for (id, event) in (first..).zip(events) {
             let _nobody_watches = self.0.live.send(Arc::new(event.stored_as(id)));
         }
     }
@@ -231,6 +264,19 @@ impl Archive {
         job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.0.writes.run(lasting, job).await
+    }
+
+    /// The same for a job that may put something on its way to all nodes.
+    async fn write_and_tell<T: Send + 'static>(
+        &self,
+        lasting: Lasting,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let written = self.write(lasting, job).await;
+        if self.is_shared() {
+            self.0.posted.notify_one();
+        }
+        written
     }
 
     /// Runs a job on a connection that only reads, on a thread that may block.

@@ -13,6 +13,7 @@ use crate::{
     types::{AccountId, SubjectId, TenantId, Timestamp},
 };
 use rusqlite::{Connection, params};
+use std::borrow::Cow;
 
 /// How much an offence weighs.
 #[derive(
@@ -62,7 +63,7 @@ impl Severity {
 }
 
 /// An offence that is to be kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NewOffence {
     /// When, in UTC.
     pub at: Timestamp,
@@ -73,7 +74,7 @@ pub struct NewOffence {
     /// How much it weighs.
     pub severity: Severity,
     /// What became of it: `suspended`, `throttled`, `warned`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The case of a suspension.
     pub case: Option<String>,
     /// What it rests on.
@@ -164,7 +165,7 @@ impl Archive {
         tenant: TenantId,
         offence: i64,
         entry: NewEntry,
-    ) -> Result<Option<Head>, StoreError> {
+    ) -> Result<Option<Option<Head>>, StoreError> {
         self.write(Lasting::Power, move |db| {
             let Some(number) = names::find(db, &SubjectId::Tenant(tenant))? else {
                 return Ok(None);

@@ -51,6 +51,7 @@ impl Archive {
     pub async fn forget(&self, keep: Keep, now: Timestamp) -> Result<usize, StoreError> {
         self.write(Lasting::Process, move |db| {
             let mut rows = 0;
+            rows += super::stream::cut(db, now - ORIGINS_KEPT)?;
             for topic in &KEPT {
                 rows += (topic.cut)(db, now - (topic.keep)(&keep), STEP_ROWS_MAX)?;
             }
@@ -88,6 +89,9 @@ const STEP_PAGES_MAX: i64 = 250;
 /// Free pages that the file keeps for what comes next: 4 MiB.
 const FREE_PAGES_MAX: i64 = if cfg!(test) { 4 } else { 1_024 };
 
+/// How long a run of a node that is over is remembered, and what was missed.
+const ORIGINS_KEPT: Duration = Duration::from_secs(400 * 86_400);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +123,7 @@ mod tests {
     fn message(at: Timestamp) -> NewEvent {
         NewEvent {
             at,
-            name: "message",
+            name: "message".into(),
             tenant: None,
             account: None,
             body: "x".repeat(500),

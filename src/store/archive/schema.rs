@@ -2,7 +2,7 @@
 
 use super::{
     super::StoreError, alerts, audit, availability, backups, closings, complaints, egress, erase,
-    events, holds, listings, memory, messages, names, offences, storage, tokens, usage,
+    events, holds, listings, memory, messages, names, offences, storage, stream, tokens, usage,
 };
 use crate::store::sqlite::schema::failed;
 use rusqlite::{Connection, OpenFlags};
@@ -126,7 +126,7 @@ fn number(db: &Connection, name: &str) -> Result<i64, StoreError> {
 }
 
 /// The tables, topic by topic.
-const TOPICS: [&str; 18] = [
+const TOPICS: [&str; 19] = [
     names::CREATE,
     egress::CREATE,
     alerts::CREATE,
@@ -138,6 +138,7 @@ const TOPICS: [&str; 18] = [
     messages::CREATE,
     complaints::CREATE,
     storage::CREATE,
+    stream::CREATE,
     tokens::CREATE,
     usage::CREATE,
     backups::CREATE,

@@ -13,7 +13,7 @@ fn event(n: i64, account: &str, name: &'static str) -> NewEvent {
     let tenant: TenantId = account.domain().unwrap().parse().unwrap();
     NewEvent {
         at: Timestamp::from_millis(n * 1_000),
-        name,
+        name: name.into(),
         tenant: Some(tenant),
         account: Some(account),
         body: format!("{{\"n\":{n}}}"),

@@ -118,7 +118,7 @@ impl Archive {
         &self,
         token: NewToken,
         entry: NewEntry,
-    ) -> Result<(Arc<TokenRecord>, Head), StoreError> {
+    ) -> Result<(Arc<TokenRecord>, Option<Head>), StoreError> {
         let _one_at_a_time = self.0.token_changes.lock().await;
         {
             let known = self.0.tokens.0.read();
@@ -134,7 +134,7 @@ impl Archive {
         }
         let written = token.clone();
         let job = move |db: &Connection| Ok((insert(db, &written)?, append(db, &entry)?));
-        let (id, head) = self.write(Lasting::Power, job).await?;
+        let (id, head) = self.write_and_tell(Lasting::Power, job).await?;
         let record = Arc::new(TokenRecord { id, token, last_used: AtomicI64::new(0) });
         let mut known = self.0.tokens.0.write();
         let place = known.partition_point(|other| other.token.name < record.token.name);
@@ -150,7 +150,7 @@ impl Archive {
         &self,
         name: &TokenName,
         entry: impl FnOnce(&TokenRecord) -> NewEntry + Send,
-    ) -> Result<(Arc<TokenRecord>, Head), StoreError> {
+    ) -> Result<(Arc<TokenRecord>, Option<Head>), StoreError> {
         let _one_at_a_time = self.0.token_changes.lock().await;
         let found = self.tokens().into_iter().find(|record| record.token.name == *name);
         let Some(record) = found else {
@@ -161,7 +161,7 @@ impl Archive {
             db.execute("DELETE FROM tokens WHERE id = ?1", [id])?;
             append(db, &entry)
         };
-        let head = self.write(Lasting::Power, job).await?;
+        let head = self.write_and_tell(Lasting::Power, job).await?;
         self.0.tokens.0.write().retain(|other| other.id != id);
         Ok((record, head))
     }

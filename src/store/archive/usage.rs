@@ -5,7 +5,7 @@
 //! kept for [`HOURS_KEPT`]; days and months longer. `minutes` and `covered_hours` say what was listened to: what is missing there
 //! is a gap, and a zero elsewhere means nothing for it.
 
-use super::{Archive, Lasting, egress, names, stored};
+use super::{Archive, Lasting, egress, names, stored, stream};
 use crate::{
     rules::tally::{
         Counts, Minute, Place, RecipientKey, Seen, Share, Sketch, SuspensionChange, Tally, Top,
@@ -140,6 +140,25 @@ impl Archive {
             Ok(drawn.to_vec())
         });
         Ok(RecipientKey::new(&secret.await?))
+    }
+
+    /// Hashes recipients with another key from now on: that of all nodes. What was hashed before counts apart from it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be written.
+    pub async fn set_recipient_key(&self, secret: Vec<u8>) -> Result<RecipientKey, StoreError> {
+        let key = RecipientKey::new(&secret);
+        let set = move |db: &Connection| db.execute("UPDATE usage_key SET secret = ?1", [secret]);
+        self.write(Lasting::Power, set).await?;
+        Ok(key)
+    }
+
+    /// What [`Archive::recipient_key`] is made from.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn recipient_secret(&self) -> Result<Vec<u8>, StoreError> {
+        self.read_own(|db| db.query_row("SELECT secret FROM usage_key", [], |row| row.get(0))).await
     }
 
     /// What each of some tenants or accounts did in a period, in the order of asking.
@@ -286,7 +305,9 @@ impl Archive {
     pub async fn traffic(&self, first: i64, end: i64) -> Result<BTreeMap<i64, Minute>, StoreError> {
         self.read(move |db| {
             let mut select = db.prepare_cached(
-                "SELECT minute, collected, lost, messages, accepted, deferred, refused FROM minutes \
+                "SELECT minute, CASE WHEN EXISTS (SELECT 1 FROM stream_missed WHERE ends > minute * 60000 \
+                 AND begins < (minute + 1) * 60000) THEN 0 ELSE collected END, \
+                 lost, messages, accepted, deferred, refused FROM minutes \
                  WHERE minute >= ?1 AND minute < ?2 ORDER BY minute LIMIT ?3",
             )?;
             let rows = select.query_map(params![first, end, limit(USAGE_ROWS_MAX)], |row| {
@@ -316,6 +337,13 @@ impl Archive {
                 let collected = Duration::from_millis(count(row, 1)?);
                 coverage.hours.insert(Hour::new(row.get(0)?), collected);
                 coverage.lost += count(row, 2)?;
+            }
+            let missed = missed(db, first.begin(), end.begin())?;
+            for (hour, collected) in &mut coverage.hours {
+                let (begin, end) = (hour.begin(), Hour::new(hour.number() + 1).begin());
+                for &(since, until) in &missed {
+                    *collected = collected.saturating_sub(until.min(end).since(since.max(begin)));
+                }
             }
             Ok(coverage)
         })
@@ -369,11 +397,13 @@ impl Archive {
         period: String,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.write(Lasting::Power, move |db| {
-            let tenant = names::number_of(db, &SubjectId::Tenant(tenant))?;
-            let sql =
-                "INSERT OR IGNORE INTO report_letters (tenant, period, at) VALUES (?1, ?2, ?3)";
-            Ok(db.prepare_cached(sql)?.execute(params![tenant, period, stored(at)])? == 1)
+        self.write_and_tell(Lasting::Power, move |db| {
+            let letter = LetterNote { tenant, period, at: Some(at) };
+            let is_new = note_letter(db, &letter)?;
+            if is_new && stream::is_shared(db)? {
+                stream::post(db, &letter.into(), at)?;
+            }
+            Ok(is_new)
         })
         .await
     }
@@ -386,11 +416,15 @@ impl Archive {
         &self,
         tenant: TenantId,
         period: String,
+        at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.write(Lasting::Power, move |db| {
-            let tenant = names::number_of(db, &SubjectId::Tenant(tenant))?;
-            let sql = "DELETE FROM report_letters WHERE tenant = ?1 AND period = ?2";
-            db.prepare_cached(sql)?.execute(params![tenant, period]).map(drop)
+        self.write_and_tell(Lasting::Power, move |db| {
+            let letter = LetterNote { tenant, period, at: None };
+            note_letter(db, &letter)?;
+            if stream::is_shared(db)? {
+                stream::post(db, &letter.into(), at)?;
+            }
+            Ok(())
         })
         .await
     }
@@ -417,10 +451,45 @@ pub(super) fn cut_letters(
     delete.execute(params![stored(before), limit(max)])
 }
 
+/// That a tenant is sent its report about a period.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LetterNote {
+    /// The tenant.
+    tenant: TenantId,
+    /// The period.
+    period: String,
+    /// When; none: that was taken back.
+    at: Option<Timestamp>,
+}
+
+impl From<LetterNote> for stream::Content {
+    fn from(letter: LetterNote) -> Self {
+        Self { letters: vec![letter], ..Self::default() }
+    }
+}
+
+/// Notes a letter; false if that changed nothing.
+pub(super) fn note_letter(db: &Connection, letter: &LetterNote) -> rusqlite::Result<bool> {
+    let tenant = names::number_of(db, &SubjectId::Tenant(letter.tenant.clone()))?;
+    let changed = if let Some(at) = letter.at {
+        let sql = "INSERT OR IGNORE INTO report_letters (tenant, period, at) VALUES (?1, ?2, ?3)";
+        db.prepare_cached(sql)?.execute(params![tenant, letter.period, stored(at)])?
+    } else {
+        let sql = "DELETE FROM report_letters WHERE tenant = ?1 AND period = ?2";
+        db.prepare_cached(sql)?.execute(params![tenant, letter.period])?
+    };
+    Ok(changed == 1)
+}
+
 // ── adding ──
 
 /// Adds a tally to what is stored.
 pub(super) fn add(db: &Connection, tally: &Tally) -> rusqlite::Result<()> {
+    add_of(db, tally, None)
+}
+
+/// Adds the tally of one of several nodes, by its name.
+pub(super) fn add_of(db: &Connection, tally: &Tally, node: Option<&str>) -> rusqlite::Result<()> {
     let mut of_tenants: BTreeMap<(i64, Hour), Share> = BTreeMap::new();
     for ((whose, hour), share) in &tally.shares {
         let (tenant, account) = numbers_of(db, whose)?;
@@ -435,7 +504,7 @@ pub(super) fn add(db: &Connection, tally: &Tally) -> rusqlite::Result<()> {
     for ((tenant, hour), share) in &of_tenants {
         add_share(db, Owner { tenant: *tenant, account: WHOLE }, *hour, share)?;
     }
-    add_minutes(db, &tally.minutes)?;
+    add_minutes(db, &tally.minutes, node)?;
     add_reasons(db, tally)?;
     egress::add(db, &tally.egress)?;
     tally.suspensions.iter().try_for_each(|change| add_suspension(db, change))
@@ -628,7 +697,11 @@ impl Sets {
     }
 }
 
-fn add_minutes(db: &Connection, minutes: &BTreeMap<i64, Minute>) -> rusqlite::Result<()> {
+fn add_minutes(
+    db: &Connection,
+    minutes: &BTreeMap<i64, Minute>,
+    node: Option<&str>,
+) -> rusqlite::Result<()> {
     let mut minute = db.prepare_cached(
         "INSERT INTO minutes (minute, collected, lost, messages, accepted, deferred, refused) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET \
@@ -652,9 +725,40 @@ fn add_minutes(db: &Connection, minutes: &BTreeMap<i64, Minute>) -> rusqlite::Re
             number(counted.deferred),
             number(counted.refused),
         ])?;
-        hour.execute([at.div_euclid(60), collected, lost])?;
+        let at = at.div_euclid(60);
+        match node {
+            None => drop(hour.execute([at, collected, lost])?),
+            Some(node) => add_hour_of(db, node, at, (collected, lost))?,
+        }
     }
     Ok(())
+}
+
+/// Of several nodes an hour was listened to for as long as by the one that listened longest: one that is not there has no mail.
+/// What was missed of one that was there is told apart ([`add_missed`]).
+fn add_hour_of(
+    db: &Connection,
+    node: &str,
+    hour: i64,
+    (collected, lost): (i64, i64),
+) -> rusqlite::Result<()> {
+    let mut own = db.prepare_cached(
+        "INSERT INTO node_hours (hour, node, collected) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET \
+         collected = min(collected + excluded.collected, 3600000) RETURNING collected",
+    )?;
+    let collected: i64 = own.query_row(params![hour, node, collected], |row| row.get(0))?;
+    let mut of_all = db.prepare_cached(
+        "INSERT INTO covered_hours (hour, collected, lost) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET \
+         collected = max(collected, excluded.collected), lost = lost + excluded.lost",
+    )?;
+    of_all.execute([hour, collected, lost]).map(drop)
+}
+
+/// Notes that events of other nodes were missed, of which the last happened at this moment.
+pub(super) fn add_missed(db: &Connection, at: Timestamp, events: u64) -> rusqlite::Result<()> {
+    let minute = Minute { lost: events, ..Minute::default() };
+    let at = at.as_millis().div_euclid(MINUTE_MILLIS);
+    add_minutes(db, &BTreeMap::from([(at, minute)]), None)
 }
 
 fn add_reasons(db: &Connection, tally: &Tally) -> rusqlite::Result<()> {
@@ -667,7 +771,7 @@ fn add_reasons(db: &Connection, tally: &Tally) -> rusqlite::Result<()> {
             Some(whose) => numbers_of(db, whose)?,
             None => (NOBODY, WHOLE),
         };
-        upsert.execute(params![tenant, account, hour.number(), reason, number(*count)])?;
+        upsert.execute(params![tenant, account, hour.number(), reason.as_ref(), number(*count)])?;
     }
     Ok(())
 }
@@ -698,6 +802,21 @@ fn end_suspension(
 }
 
 // ── reading ──
+
+/// Stretches of which something of other nodes was missed.
+fn missed(
+    db: &Connection,
+    since: Timestamp,
+    until: Timestamp,
+) -> rusqlite::Result<Vec<(Timestamp, Timestamp)>> {
+    let mut select = db.prepare_cached(
+        "SELECT begins, ends FROM stream_missed WHERE ends > ?1 AND begins < ?2 LIMIT ?3",
+    )?;
+    let moment = |row: &Row<'_>, column| row.get(column).map(Timestamp::from_millis);
+    let values = params![stored(since), stored(until), limit(USAGE_ROWS_MAX)];
+    let rows = select.query_map(values, |row| Ok((moment(row, 0)?, moment(row, 1)?)))?;
+    rows.collect()
+}
 
 fn owner_of(db: &Connection, of: &UsageOf) -> rusqlite::Result<Option<Owner>> {
     let Some(tenant) = names::find(db, &SubjectId::Tenant(of.tenant.clone()))? else {
@@ -959,6 +1078,8 @@ fn forget(db: &Connection, hours: Hour, days: Day) -> rusqlite::Result<usize> {
     gone += db.prepare_cached("DELETE FROM minutes WHERE minute < ?1")?.execute([hour * 60])?;
     let mut covered = db.prepare_cached("DELETE FROM covered_hours WHERE hour < ?1")?;
     gone += covered.execute([day_hours])?;
+    let mut of_nodes = db.prepare_cached("DELETE FROM node_hours WHERE hour < ?1")?;
+    gone += of_nodes.execute([day_hours])?;
     let mut old = db.prepare_cached("DELETE FROM suspensions WHERE until < ?1")?;
     gone += old.execute([stored(Hour::new(day_hours).begin())])?;
     Ok(gone)
@@ -981,6 +1102,8 @@ fn number(count: u64) -> i64 {
 fn limit(max: usize) -> i64 {
     i64::try_from(max).unwrap_or(i64::MAX)
 }
+
+const MINUTE_MILLIS: i64 = 60_000;
 
 /// `account` of a tenant's own row.
 const WHOLE: i64 = 0;

@@ -212,6 +212,20 @@ impl Ear {
         let heard: Result<redis::Value, _> = call.query_async(&mut self.redis).await;
         heard.map(|_| ()).map_err(unavailable)
     }
+
+    /// The entries of a stream behind this number, of each stream that has some; empty after a while without any.
+    pub(super) async fn read<T: redis::FromRedisValue + Default>(
+        &mut self,
+        stream: &str,
+        after: i64,
+        max: usize,
+    ) -> Result<T, StoreError> {
+        let mut call = redis::cmd("XREAD");
+        call.arg("COUNT").arg(max).arg("BLOCK").arg(millis(self.wait));
+        call.arg("STREAMS").arg(stream).arg(after);
+        let heard: Result<Option<T>, _> = call.query_async(&mut self.redis).await;
+        heard.map(Option::unwrap_or_default).map_err(unavailable)
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
@@ -277,7 +291,8 @@ pub(super) const fn server_millis((seconds, micros): (i64, i64)) -> i64 {
 
 /// How long nobody tries again after so many failures in a row: at most [`BACKOFF_MAX`], and somewhere in its upper half, so
 /// that nodes do not come back together.
-pub(super) fn backoff(failures: u32) -> Duration {
+#[must_use]
+pub fn backoff(failures: u32) -> Duration {
     let longest = (BACKOFF_MIN * 2_u32.saturating_pow(failures.min(16))).min(BACKOFF_MAX);
     let mut drawn = [0; 1];
     // Without randomness they come back together, which is no reason to fail.

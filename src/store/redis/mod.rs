@@ -14,6 +14,7 @@ mod codec;
 mod ends;
 mod link;
 mod records;
+mod stream;
 
 use self::{
     calls::{Scripts, Times},
@@ -66,6 +67,8 @@ pub struct Settings {
     pub open_time_max: Duration,
     /// Whose clock counts.
     pub time: Time,
+    /// What nodes tell one another.
+    pub stream: StreamSettings,
 }
 
 impl Settings {
@@ -92,8 +95,9 @@ pub enum Time {
 }
 
 pub use self::{
-    link::{Place, PlaceError},
+    link::{Place, PlaceError, backoff},
     records::RedisRecords,
+    stream::{Entry, RedisStream, StreamEar, StreamSettings},
 };
 
 /// The shared ledger.

@@ -28,7 +28,7 @@ use crate::{
     store::{
         BoxFuture, StoreError,
         archive::{Archive, Pending, Route, Unrouted},
-        records::Records,
+        records::{Records, Task},
     },
     types::{SubjectId, TenantId, Timestamp},
 };
@@ -125,6 +125,10 @@ impl Desk {
     async fn turn(&mut self) {
         let (outfit, now) = (self.ground.outfit.load_full(), self.ground.clock.utc());
         self.urgent.turn(&self.ground, &outfit).await;
+        // Of several nodes one is enough, and the others hear what it delivered.
+        if !self.ground.records.leads(Task::SendAlerts).await.unwrap_or(false) {
+            return;
+        }
         let Ok(due) = self.route_pending(&outfit, now).await else { return };
         self.trim(&outfit, now).await;
         for sink in outfit.sinks_and_tenants() {

@@ -117,7 +117,7 @@ async fn owe(ground: &Arc<Ground>, outfit: &Outfit, events: &[Event]) {
     book.turn(now + Duration::from_secs(60));
     let batch = Batch { alarm: book.take(), ..Batch::default() };
     ground.archive.keep(Arc::new(batch)).await.unwrap();
-    let mut desk = Desk::new(ground.clone(), siren().1);
+    let mut desk = Desk::new(ground.clone(), siren(None).1);
     desk.route_pending(outfit, ground.clock.utc()).await.unwrap();
 }
 
@@ -178,7 +178,7 @@ async fn a_receiver_that_is_taken_away_fails_no_longer() {
     owe(&ground, &with, &[Event::StoreFailed(trouble())]).await;
     noc.answers("store-failing", 503);
     let (_, health) = rounds::run(&ground, &with, NOC.into(), Health::default()).await;
-    let mut desk = Desk::new(ground.clone(), siren().1);
+    let mut desk = Desk::new(ground.clone(), siren(None).1);
     desk.health.insert(NOC.into(), health);
     for well in ["webhook:well", "webhook:too"] {
         desk.health.insert(well.into(), Health::default());

@@ -1,32 +1,47 @@
-//! The one alert that cannot wait for the archive: that the archive cannot be written. It goes out from memory.
+//! The alerts that cannot wait for the archive: that the archive cannot be written and, of several nodes, that Redis is lost.
+//! They go out from memory.
 
 use super::{GIVE_UP_AFTER, Ground, Outfit, rounds};
 use crate::{
     event::{Event, Listener},
     rules::alarm::{Book, Kind, Notice, Why},
+    store::archive::stream::Content,
     types::Timestamp,
 };
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinSet};
 
 /// Where failures of the archive are heard.
-pub struct Siren(mpsc::Receiver<(Timestamp, Event)>);
+pub struct Siren {
+    heard: mpsc::Receiver<(Timestamp, Event)>,
+    /// This node among several.
+    node: Option<String>,
+}
 
-/// Listens for failures of the archive.
-struct SirenEar(mpsc::Sender<(Timestamp, Event)>);
+/// Listens for failures of the archive, and of what several nodes share.
+struct SirenEar {
+    heard: mpsc::Sender<(Timestamp, Event)>,
+    is_one_of_several: bool,
+}
 
-/// Connects a listener with the courier.
+/// Connects a listener with the courier, of a node among several if it has a name.
 #[must_use]
-pub fn siren() -> (Box<dyn Listener>, Siren) {
+pub fn siren(node: Option<String>) -> (Box<dyn Listener>, Siren) {
     let (sender, receiver) = mpsc::channel(HEARD_MAX);
-    (Box::new(SirenEar(sender)), Siren(receiver))
+    let ear = SirenEar { heard: sender, is_one_of_several: node.is_some() };
+    (Box::new(ear), Siren { heard: receiver, node })
 }
 
 impl Listener for SirenEar {
     fn notice(&self, at: Timestamp, event: &Event) {
-        if matches!(event, Event::ArchiveFailed(_) | Event::ArchiveRecovered) {
+        let is_urgent = match event {
+            Event::ArchiveFailed(_) | Event::ArchiveRecovered => true,
+            Event::StoreFailed(_) | Event::StoreRecovered => self.is_one_of_several,
+            _ => false,
+        };
+        if is_urgent {
             // If nobody takes them, there are enough of them.
-            let _full = self.0.try_send((at, event.clone()));
+            let _full = self.heard.try_send((at, event.clone()));
         }
     }
 }
@@ -69,7 +84,12 @@ impl Urgent {
         // A try that panics was one that failed for good.
         while let Some(tried) = tries.join_next().await {
             let Ok((sink, notice, is_sent)) = tried else { continue };
-            if is_sent {
+            if is_sent && notice.alert.kind == Kind::StoreFailing {
+                let delivered = vec![notice.id.clone()];
+                let content = Content { delivered, ..Content::default() };
+                // If it is not noted it is delivered once more.
+                let _twice = ground.archive.post(content, now).await;
+            } else if is_sent {
                 self.note_told(notice.why);
             } else if self.owed.len() < OWED_MAX {
                 // What came later waits behind it.
@@ -80,11 +100,24 @@ impl Urgent {
 
     /// Takes note of what was heard.
     fn listen(&mut self, ground: &Ground, outfit: &Outfit, now: Timestamp) {
-        while let Ok((at, event)) = self.siren.0.try_recv() {
-            self.book.note(ground.clock.to_utc(at), &event);
+        while let Ok((at, event)) = self.siren.heard.try_recv() {
+            let at = ground.clock.to_utc(at);
+            match &self.siren.node {
+                None => self.book.note(at, &event),
+                // The same alert as that which all nodes have when Redis is back.
+                Some(node) => {
+                    for sign in self.book.signs(at, &event, node) {
+                        self.book.take_note(at, sign);
+                    }
+                }
+            }
         }
         self.book.turn(now);
         for notice in self.book.take().notices {
+            // When Redis is back there is a node that tells so of all.
+            if notice.alert.kind == Kind::StoreFailing && notice.why == Why::Resolved {
+                continue;
+            }
             let notice = Arc::new(notice);
             for (sink, _) in outfit.audience_of(&notice, None, now) {
                 self.owed.push(Owed { sink, notice: notice.clone(), at: now });
@@ -135,7 +168,7 @@ mod tests {
 
     /// Two messages for two receivers, of which `a` is tried again later.
     fn urgent() -> Urgent {
-        let mut urgent = Urgent::new(siren().1, at(0));
+        let mut urgent = Urgent::new(siren(None).1, at(0));
         let mut book = Book::new(at(0));
         book.note(at(0), &Event::ArchiveFailed(Trouble { detail: "disk".into() }));
         book.note(at(1), &Event::ArchiveRecovered);

@@ -21,7 +21,7 @@ pub use self::{
 use self::chain::{
     Commitment, Field, Fields, Hash, Head, Link, Opening, Salt, VALUES_ERASED, commit, write_erased,
 };
-use super::{Archive, Lasting, Order, events::Wanted, names, stored};
+use super::{Archive, Lasting, Order, events::Wanted, names, stored, stream};
 use crate::{
     event::{Audited, Event},
     store::{Changed, StoreError},
@@ -156,12 +156,13 @@ pub struct AuditFilter {
 pub const AUDIT_PAGE_MAX: usize = 500;
 
 impl Archive {
-    /// Adds an entry and returns its number and hash, which go out with the log.
+    /// Adds an entry and returns its number and hash, which go out with the log; none where the archive is shared, because it is
+    /// on its way to all of them then.
     ///
     /// # Errors
     /// [`StoreError`] if it could not be written; it is not in the audit then.
-    pub async fn append_audit(&self, entry: NewEntry) -> Result<Head, StoreError> {
-        self.write(Lasting::Power, move |db| append(db, &entry)).await
+    pub async fn append_audit(&self, entry: NewEntry) -> Result<Option<Head>, StoreError> {
+        self.write_and_tell(Lasting::Power, move |db| append(db, &entry)).await
     }
 
     /// Adds changes of the records in their order. One that is there already, by its key, is left out: whoever hands changes
@@ -176,10 +177,9 @@ impl Archive {
         self.write(Lasting::Power, move |db| {
             let mut added = Vec::with_capacity(changes.len());
             for changed in &changes {
-                if !has(db, &changed.key)? {
-                    let head = append_with_key(db, &changed.into(), Some(changed.key))?;
-                    added.push((changed.action.clone(), head));
-                }
+                let prepared = Prepared::draw(&changed.into(), Some(changed.key))?;
+                let head = insert_prepared(db, &prepared)?;
+                added.extend(head.map(|head| (changed.action.clone(), head)));
             }
             Ok(added)
         })
@@ -211,6 +211,37 @@ impl Archive {
         self.write(Lasting::Power, move |db| cut_values(db, before, now)).await
     }
 
+    /// Puts changes of the records on their way to all nodes, as [`Archive::append_changes`] adds them here.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they could not be written; none of them is on its way then.
+    pub async fn post_changes(&self, changes: Vec<Changed>) -> Result<(), StoreError> {
+        let posted = self.write_and_tell(Lasting::Power, move |db| {
+            let Some(at) = changes.last().map(|changed| changed.at) else { return Ok(()) };
+            let prepare = |changed: &Changed| Prepared::draw(&changed.into(), Some(changed.key));
+            let audit = changes.iter().map(prepare).collect::<Result<_, _>>()?;
+            stream::post(db, &stream::Content { audit, ..stream::Content::default() }, at)
+        });
+        posted.await
+    }
+
+    /// Those of some changes that are not in the audit.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn without_entries(&self, changes: Vec<Changed>) -> Result<Vec<Changed>, StoreError> {
+        self.read_own(move |db| {
+            let mut without = Vec::new();
+            for changed in changes {
+                if !has(db, &changed.key)? {
+                    without.push(changed);
+                }
+            }
+            Ok(without)
+        })
+        .await
+    }
+
     /// One page of entries.
     ///
     /// # Errors
@@ -220,44 +251,92 @@ impl Archive {
     }
 }
 
-/// Adds an entry, for jobs of the archive that are to be audited in their own transaction; it must be [`Lasting::Power`].
-pub(super) fn append(db: &Connection, entry: &NewEntry) -> rusqlite::Result<Head> {
-    append_with_key(db, entry, None)
+/// Adds an entry, for jobs of the archive that are to be audited in their own transaction; it must be [`Lasting::Power`]. None where
+/// the archive is shared: then it is on its way to all of them.
+pub(super) fn append(db: &Connection, entry: &NewEntry) -> rusqlite::Result<Option<Head>> {
+    let prepared = Prepared::draw(entry, None)?;
+    if stream::is_shared(db)? {
+        let content = stream::Content { audit: vec![prepared], ..stream::Content::default() };
+        stream::post(db, &content, entry.at)?;
+        return Ok(None);
+    }
+    insert_prepared(db, &prepared)
 }
 
-fn append_with_key(
-    db: &Connection,
-    entry: &NewEntry,
+/// An entry with everything that is drawn for it, so that it comes to the same hash in every archive.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Prepared {
+    /// When, in UTC milliseconds.
+    at: i64,
+    /// What was done.
+    pub(super) action: String,
+    via: Via,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<[u8; 16]>,
-) -> rusqlite::Result<Head> {
+    /// The values by the names of their fields, with their salts.
+    values: Vec<(String, String, Salt)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tenant: Option<TenantId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account: Option<AccountId>,
+}
+
+impl Prepared {
+    fn draw(entry: &NewEntry, key: Option<[u8; 16]>) -> rusqlite::Result<Self> {
+        let mut values = Vec::new();
+        for (field, value) in Field::ALL.into_iter().zip(entry.values()) {
+            let Some(value) = value else { continue };
+            values.push((field.name().to_owned(), bounded(value), draw_salt()?));
+        }
+        Ok(Self {
+            at: stored(entry.at),
+            action: entry.action.clone().into_owned(),
+            via: entry.actor.via(),
+            key,
+            values,
+            tenant: entry.tenant.clone(),
+            account: entry.account.clone(),
+        })
+    }
+}
+
+/// Adds an entry at the end of the chain; none if it is there already, by its key.
+pub(super) fn insert_prepared(db: &Connection, entry: &Prepared) -> rusqlite::Result<Option<Head>> {
+    if let Some(key) = &entry.key
+        && has(db, key)?
+    {
+        return Ok(None);
+    }
     let head = head(db)?;
     let mut openings = Vec::new();
     let mut commitments = [None; Field::ALL.len()];
-    for (field, value) in Field::ALL.into_iter().zip(entry.values()) {
-        let Some(value) = value else { continue };
-        let (value, salt) = (bounded(value), draw_salt()?);
-        commitments[field as usize] = Some(commit(field, &value, &salt));
-        openings.push(Opening { field, value, salt });
+    for (name, value, salt) in &entry.values {
+        // A field that only a newer version knows is left out; its chain is another one then, and says so when it is compared.
+        let Some(field) = Field::ALL.into_iter().find(|field| field.name() == name) else {
+            continue;
+        };
+        commitments[field as usize] = Some(commit(field, value, salt));
+        openings.push(Opening { field, value: value.clone(), salt: *salt });
     }
     let link = Link {
         number: head.number + 1,
-        at: entry.at,
-        action: entry.action.clone().into_owned(),
-        via: entry.actor.via(),
-        key,
+        at: Timestamp::from_millis(entry.at),
+        action: entry.action.clone(),
+        via: entry.via,
+        key: entry.key,
         commitments,
         prev: head.hash,
     };
     let hash = link.hash();
     insert(db, &link, hash)?;
     insert_values(db, link.number, &openings)?;
-    insert_about(db, link.number, entry)?;
+    insert_about(db, link.number, (&entry.tenant, &entry.account))?;
     if entry.action == TRACED {
         let mut insert =
             db.prepare_cached("INSERT INTO audit_looks (number, at) VALUES (?1, ?2)")?;
         insert.execute(params![signed(link.number), stored(link.at)])?;
     }
-    Ok(Head { number: link.number, hash })
+    Ok(Some(Head { number: link.number, hash }))
 }
 
 fn insert(db: &Connection, link: &Link, hash: Hash) -> rusqlite::Result<()> {
@@ -294,12 +373,16 @@ fn insert_values(db: &Connection, number: u64, openings: &[Opening]) -> rusqlite
     Ok(())
 }
 
-fn insert_about(db: &Connection, number: u64, entry: &NewEntry) -> rusqlite::Result<()> {
+fn insert_about(
+    db: &Connection,
+    number: u64,
+    (tenant, account): (&Option<TenantId>, &Option<AccountId>),
+) -> rusqlite::Result<()> {
     let number_of = |subject: Option<SubjectId>| {
         subject.map(|subject| names::number_of(db, &subject)).transpose()
     };
-    let tenant = number_of(entry.tenant.clone().map(SubjectId::Tenant))?;
-    let account = number_of(entry.account.clone().map(SubjectId::Account))?;
+    let tenant = number_of(tenant.clone().map(SubjectId::Tenant))?;
+    let account = number_of(account.clone().map(SubjectId::Account))?;
     if tenant.is_none() && account.is_none() {
         return Ok(());
     }
@@ -388,7 +471,8 @@ pub(super) fn erase_values(
         return Ok(Vec::new());
     }
     let told = |text| append(db, &NewEntry { after: Some(text), ..entry.clone() });
-    write_erased(&erased).into_iter().map(told).collect()
+    // Where the archive is shared, they are told as soon as they are in it.
+    write_erased(&erased).into_iter().filter_map(|text| told(text).transpose()).collect()
 }
 
 /// Where the chain ends.
@@ -610,7 +694,7 @@ mod tests {
             subject: Some("token 1".into()),
             ..NewEntry::new(at(9), &Actor::new(Via::Api, "token 7"), "token-created")
         };
-        let head = archive.append_audit(token).await.unwrap();
+        let head = archive.append_audit(token).await.unwrap().unwrap();
         // Handed over again, because a crash came before they were cut.
         let added = archive.append_changes(changes(2..6)).await.unwrap();
         assert_eq!(added.iter().map(|(_, head)| head.number).collect::<Vec<_>>(), [5, 6]);

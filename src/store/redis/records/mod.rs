@@ -273,13 +273,18 @@ impl Records for RedisRecords {
         Box::pin(async move {
             let name = match task {
                 Task::EndSuspensions => "suspensions",
+                Task::TellChanges => "changes",
+                Task::SendAlerts => "alerts",
+                Task::AskBlocklists => "blocklists",
+                Task::TellBudget => "budget",
+                Task::SendReports => "reports",
             };
             Ok(self.inner.leads(name).await?.is_some())
         })
     }
 }
 
-fn draw() -> Result<i64, StoreError> {
+pub(super) fn draw() -> Result<i64, StoreError> {
     let mut octets = [0; 8];
     let no_random = |error| StoreError::Unavailable(format!("draw a number: {error}"));
     getrandom::fill(&mut octets).map_err(no_random)?;
