@@ -11,7 +11,7 @@ use super::{
 };
 use crate::store::{StoreError, sqlite::schema::failed};
 use rusqlite::{Connection, Row, params};
-use std::{num::NonZeroUsize, path::Path, thread};
+use std::{num::NonZeroUsize, path::Path, sync::mpsc, thread};
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +33,21 @@ impl Archive {
     /// [`StoreError`] if the archive cannot be read.
     pub async fn verify_audit(&self, known: Vec<Head>) -> Result<Verdict, StoreError> {
         let mut walk = Walk::begin(self.anchor()?, known);
-        while let Some(wanted) = walk.wants() {
-            let page = self.read_own(move |db| Ok(read_page(db, wanted))).await?;
+        let read = |wanted| self.read_own(move |db| Ok(read_page(db, wanted)));
+        let mut next = Some(read(Wanted::First).await?);
+        while let Some(page) = next.take() {
+            let wanted = page.next();
             let turn = tokio::task::spawn_blocking(move || walk.turn(page).map(|()| walk));
-            walk = turn.await.map_err(|error| StoreError::Unavailable(error.to_string()))??;
+            // The next page is read while this one is checked.
+            let ahead = async {
+                match wanted {
+                    Some(wanted) => read(wanted).await.map(Some),
+                    None => Ok(None),
+                }
+            };
+            let (turned, ahead) = tokio::join!(turn, ahead);
+            walk = turned.map_err(|error| StoreError::Unavailable(error.to_string()))??;
+            next = ahead?.filter(|_| walk.goes_on());
         }
         Ok(walk.end(self.anchor()?))
     }
@@ -62,9 +73,28 @@ pub fn verify_file(path: &Path, known: Vec<Head>) -> Result<Verdict, StoreError>
     let db = schema::open_copy(path)?;
     let anchor = load_anchor(path)?;
     let mut walk = Walk::begin(anchor, known);
-    while let Some(wanted) = walk.wants() {
-        walk.turn(read_page(&db, wanted))?;
-    }
+    thread::scope(|scope| {
+        // Pages are read ahead while others are checked.
+        let (pages, read) = mpsc::sync_channel(PAGES_AHEAD);
+        scope.spawn(move || {
+            let mut wanted = Some(Wanted::First);
+            while let Some(which) = wanted {
+                let page = read_page(&db, which);
+                wanted = page.next();
+                // Whoever has found what is wrong reads no more.
+                if pages.send(page).is_err() {
+                    return;
+                }
+            }
+        });
+        for page in read {
+            walk.turn(page)?;
+            if !walk.goes_on() {
+                break;
+            }
+        }
+        Ok::<(), StoreError>(())
+    })?;
     Ok(walk.end(anchor))
 }
 
@@ -78,8 +108,6 @@ struct Walk {
     verifier: Verifier,
     anchor: AnchorState,
     broken: Option<Broken>,
-    /// Nothing was read yet, or something was in the last page.
-    goes_on: bool,
 }
 
 /// Which page is read next.
@@ -94,18 +122,15 @@ impl Walk {
         if let AnchorState::Known([before, _]) = anchor {
             known.push(before);
         }
-        Self { verifier: Verifier::new(known), anchor, broken: None, goes_on: true }
+        Self { verifier: Verifier::new(known), anchor, broken: None }
     }
 
-    fn wants(&self) -> Option<Wanted> {
-        let after = self.verifier.head().number;
-        let wanted = if after == 0 { Wanted::First } else { Wanted::After(after) };
-        (self.goes_on && self.broken.is_none()).then_some(wanted)
+    const fn goes_on(&self) -> bool {
+        self.broken.is_none()
     }
 
     fn turn(&mut self, page: Page) -> Result<(), StoreError> {
         let checks = check_all(&page.entries);
-        self.goes_on = !page.entries.is_empty();
         for (entry, checked) in page.entries.iter().zip(checks) {
             let taken = self.verifier.take(&entry.link, entry.hash, &entry.values, checked);
             if let Err(broken) = taken {
@@ -156,6 +181,14 @@ fn beyond(anchor: AnchorState, head: Head) -> Option<Broken> {
 struct Page {
     entries: Vec<AuditEntry>,
     end: End,
+}
+
+impl Page {
+    /// Which page comes after it; none: it is the last, or what comes after it cannot be read.
+    fn next(&self) -> Option<Wanted> {
+        let last = self.entries.last().map(|entry| Wanted::After(entry.link.number));
+        last.filter(|_| matches!(self.end, End::Read))
+    }
 }
 
 enum End {
@@ -273,6 +306,8 @@ const VALUES: &str = "SELECT number, field, value, salt FROM audit_values WHERE 
 const PAGE_ENTRIES_MAX: i64 = if cfg!(test) { 2 } else { 10_000 };
 /// Octets of values of a page, and those of one entry.
 const PAGE_OCTETS_MAX: usize = 16 << 20;
+/// Pages that wait to be checked.
+const PAGES_AHEAD: usize = 2;
 const THREADS_MAX: usize = 8;
 const PARALLEL_FROM: usize = if cfg!(test) { 2 } else { 1_000 };
 
