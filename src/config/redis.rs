@@ -12,6 +12,16 @@ use crate::{
 };
 use std::time::Duration;
 
+/// What a gate does while Redis is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum OnLoss {
+    /// It grants nothing.
+    Defer,
+    /// It goes on with its share of each limit.
+    Share,
+}
+
 /// What the settings depend on beside their own section.
 pub(super) struct Node<'a> {
     pub(super) hostname: &'a Domain,
@@ -44,6 +54,7 @@ pub(super) fn check(
         open_time_max: node.transaction_time_max + AFTER_TRANSACTION,
         time: Time::Server,
         stream: check_stream(&mut at, s, node),
+        shares: check_shares(&mut at, s),
         place,
     };
     if settings.tls_ca.is_some() && !settings.place.is_tls() {
@@ -74,11 +85,27 @@ fn check_nothing_else(at: &mut At<'_>, s: &Store) {
         ("redis_prefix", s.redis_prefix.is_some()),
         ("redis_timeout", s.redis_timeout.is_some()),
         ("redis_node", s.redis_node.is_some()),
+        ("redis_nodes", s.redis_nodes.is_some()),
+        ("on_loss", s.on_loss.is_some()),
         ("redis_events_bytes_max", s.redis_events_bytes_max.is_some()),
         ("redis_journal_bytes_max", s.redis_journal_bytes_max.is_some()),
     ];
     for (key, _) in others.into_iter().filter(|(_, is_written)| *is_written && s.redis.is_none()) {
         at.wrong(key, "redis does not say where Redis is");
+    }
+}
+
+/// Among how many gates limits are divided while Redis is lost.
+fn check_shares(at: &mut At<'_>, s: &Store) -> Option<u32> {
+    let nodes = at.value("redis_nodes", &s.redis_nodes);
+    let nodes = nodes.and_then(|nodes| at.in_range("redis_nodes", nodes, NODES));
+    match at.or("on_loss", &s.on_loss, OnLoss::Defer) {
+        OnLoss::Defer => None,
+        OnLoss::Share if nodes.is_none() && s.redis_nodes.is_none() => {
+            at.wrong("on_loss", "\"share\" needs redis_nodes: how many gates there are at most");
+            None
+        }
+        OnLoss::Share => nodes,
     }
 }
 
@@ -113,6 +140,7 @@ const TIMEOUT: Span = Span::from_secs(2);
 const TIMEOUTS: std::ops::RangeInclusive<Span> =
     Span::new(Duration::from_millis(50))..=Span::from_secs(5);
 const PREFIX_BYTES_MAX: usize = 32;
+const NODES: std::ops::RangeInclusive<u32> = 1..=1_000;
 const NODE_BYTES_MAX: usize = 253;
 const EVENTS_BYTES: ByteCount = ByteCount::new(256 << 20);
 const EVENTS_BYTES_RANGE: std::ops::RangeInclusive<ByteCount> =

@@ -172,6 +172,7 @@ fn a_gate_reaches_redis_over_tls_as_a_user_with_a_password() {
             unknown_margin: Duration::ZERO,
             open_time_max: Duration::from_secs(600),
             time: redis::Time::Server,
+            shares: None,
             stream: redis::StreamSettings {
                 node: "node".to_owned(),
                 octets_max: 1 << 28,
@@ -367,3 +368,77 @@ const LIMIT: u32 = 50;
 const CLIENTS: usize = 24;
 const FAULTS: usize = 6;
 const SEEDS: u64 = 4;
+
+/// Gates that go on with a third of the limit each.
+fn sharing(redis: &Redis, sink: &Sink, name: &str) -> Settings {
+    let settings = gate().limit(30, "1h").next_hop(sink).set("store.redis", redis.url());
+    let settings = settings.set("store.on_loss", "share").set("store.redis_nodes", 3);
+    settings.set("store.redis_node", name).set("store.redis_timeout", "300ms")
+}
+
+fn pass(gate: &Gate, most: usize) -> usize {
+    (0..most).filter(|_| one(gate) == 250).count()
+}
+
+fn one(gate: &Gate) -> u16 {
+    let mut client = gate.client();
+    let mail = client.say("MAIL FROM:<a@shop.example>");
+    if mail.code != 250 {
+        return mail.code;
+    }
+    let reply = client.say("RCPT TO:<b@remote.example>");
+    if reply.code == 250 { client.text("Subject: x\n\ntext\n").code } else { reply.code }
+}
+
+/// Waits until a gate asks Redis again, and says what it knows of the account.
+fn is_back(gate: &Gate) {
+    wait_for("the gate to be back", || {
+        gate.log_text().contains("and it decides again").then_some(())
+    });
+}
+
+#[test]
+fn gates_that_lost_redis_pass_no_more_than_the_limit_together_and_charge_it_when_it_is_back() {
+    let (sink, mut redis) = (sink().run(), Redis::durable());
+    let mut gates = ["n1", "n2", "n3"].map(|name| sharing(&redis, &sink, name).run());
+    for gate in &gates {
+        assert_eq!(gate.client().send("z@other.example", &["b@remote.example"], "x\n").code, 250);
+    }
+    let before = sink.count();
+    redis.kill();
+    let passed: usize = thread::scope(|scope| {
+        let all = gates.each_ref().map(|gate| scope.spawn(move || pass(gate, 20)));
+        all.map(|one| one.join().unwrap()).into_iter().sum()
+    });
+    assert_eq!((passed, sink.count() - before), (30, 30), "each a third of 30");
+    assert_eq!(gates[0].http("/health/ready").0, 200, "mail flows");
+    // What was sent alone survives a crash, and nobody gets another share by it.
+    gates[1].kill();
+    gates[1].try_start().unwrap();
+    assert_eq!((one(&gates[1]), one(&gates[0])), (450, 450));
+    redis.start_again();
+    gates.iter().for_each(is_back);
+    // Now it is all charged in Redis: at every gate the limit is used up, and not by a share.
+    for gate in &gates {
+        assert_eq!(one(gate), 450);
+        let used = gate.json(&["usage", "a@shop.example"]).to_string();
+        assert!(used.contains("\"sent\":30") && used.contains("\"open\":0"), "{used}");
+    }
+    assert_eq!(sink.count() - before, 30);
+    assert_eq!(gates[2].client().send("y@other.example", &["b@remote.example"], "x\n").code, 250);
+}
+
+#[test]
+fn what_a_gate_sent_before_redis_was_lost_counts_against_its_share() {
+    let (sink, mut redis) = (sink().run(), Redis::durable());
+    let gates = ["n1", "n2", "n3"].map(|name| sharing(&redis, &sink, name).run());
+    assert_eq!((pass(&gates[0], 15), pass(&gates[1], 4)), (15, 4));
+    redis.kill();
+    let alone = gates.each_ref().map(|gate| pass(gate, 12));
+    // Of its third the first has sent more already, the second 4. Together less than twice the limit, here 35 of 30.
+    assert_eq!(alone, [0, 6, 10]);
+    redis.start_again();
+    gates.iter().for_each(is_back);
+    assert_eq!(gates.each_ref().map(one), [450; 3]);
+    assert_eq!(sink.count(), 35);
+}

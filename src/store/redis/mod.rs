@@ -9,6 +9,7 @@
 //! Redis that does not answer within [`Settings::timeout`] is lost: nothing is granted then. What was decided meanwhile is
 //! kept in [`ends`] and told when it is back.
 
+mod alone;
 mod calls;
 mod codec;
 mod ends;
@@ -68,6 +69,8 @@ pub struct Settings {
     pub time: Time,
     /// What nodes tell one another.
     pub stream: StreamSettings,
+    /// Among how many nodes limits are divided while it is lost; none: nothing is granted then.
+    pub shares: Option<u32>,
 }
 
 impl Settings {
@@ -94,6 +97,7 @@ pub enum Time {
 }
 
 pub use self::{
+    alone::SharingLedger,
     link::{Place, PlaceError, backoff},
     records::RedisRecords,
     stream::{Entry, RedisStream, StreamEar, StreamSettings},
