@@ -7,7 +7,7 @@ use super::{
     written::{Section, Store},
 };
 use crate::{
-    store::redis::{Place, Settings, StreamSettings, Time},
+    store::redis::{Place, Sentinels, Settings, StreamSettings, Time},
     types::{ByteCount, Domain, Span},
 };
 use std::time::Duration;
@@ -55,6 +55,7 @@ pub(super) fn check(
         time: Time::Server,
         stream: check_stream(&mut at, s, node),
         shares: check_shares(&mut at, s),
+        sentinels: check_sentinels(&mut at, s),
         place,
     };
     if settings.tls_ca.is_some() && !settings.place.is_tls() {
@@ -86,6 +87,8 @@ fn check_nothing_else(at: &mut At<'_>, s: &Store) {
         ("redis_timeout", s.redis_timeout.is_some()),
         ("redis_node", s.redis_node.is_some()),
         ("redis_nodes", s.redis_nodes.is_some()),
+        ("redis_sentinels", s.redis_sentinels.is_some()),
+        ("redis_master", s.redis_master.is_some()),
         ("on_loss", s.on_loss.is_some()),
         ("redis_events_bytes_max", s.redis_events_bytes_max.is_some()),
         ("redis_journal_bytes_max", s.redis_journal_bytes_max.is_some()),
@@ -107,6 +110,29 @@ fn check_shares(at: &mut At<'_>, s: &Store) -> Option<u32> {
         }
         OnLoss::Share => nodes,
     }
+}
+
+/// Who says where Redis is.
+fn check_sentinels(at: &mut At<'_>, s: &Store) -> Option<Sentinels> {
+    let written = at.or("redis_sentinels", &s.redis_sentinels, Vec::new());
+    if written.is_empty() {
+        if s.redis_master.is_some() {
+            at.wrong("redis_master", "redis_sentinels does not say who knows it");
+        }
+        return None;
+    }
+    let place = |text: &String| {
+        let (host, port) = text.rsplit_once(':')?;
+        Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+    };
+    let places: Vec<(String, u16)> = written.iter().filter_map(place).collect();
+    if places.len() != written.len() || places.len() > SENTINELS_MAX {
+        let wanted = format!("1 to {SENTINELS_MAX} of host:port");
+        at.wrong("redis_sentinels", format!("got {written:?}, wanted {wanted}"));
+    }
+    let wanted = "what the sentinels call it";
+    let master = at.required("redis_master", &s.redis_master, wanted)?;
+    Some(Sentinels { places, master })
 }
 
 fn check_stream(at: &mut At<'_>, s: &Store, node: &Node<'_>) -> StreamSettings {
@@ -141,6 +167,7 @@ const TIMEOUTS: std::ops::RangeInclusive<Span> =
     Span::new(Duration::from_millis(50))..=Span::from_secs(5);
 const PREFIX_BYTES_MAX: usize = 32;
 const NODES: std::ops::RangeInclusive<u32> = 1..=1_000;
+const SENTINELS_MAX: usize = 16;
 const NODE_BYTES_MAX: usize = 253;
 const EVENTS_BYTES: ByteCount = ByteCount::new(256 << 20);
 const EVENTS_BYTES_RANGE: std::ops::RangeInclusive<ByteCount> =

@@ -288,6 +288,8 @@ tables! {
         redis_tls_ca: Key<PathBuf>,
         redis_prefix: Key<String>,
         redis_timeout: Key<Span>,
+        redis_sentinels: Key<Vec<String>>,
+        redis_master: Key<String>,
         redis_node: Key<String>,
         redis_nodes: Key<u32>,
         on_loss: Key<OnLoss>,

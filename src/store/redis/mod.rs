@@ -51,6 +51,8 @@ use tokio::task::JoinHandle;
 pub struct Settings {
     /// Where it listens.
     pub place: Place,
+    /// Who says where it is instead, if anybody does.
+    pub sentinels: Option<Sentinels>,
     /// The password of the user that [`Place`] names, or of the default user.
     pub password: Option<Secret>,
     /// A PEM file of the authorities to believe; none: the system's.
@@ -98,7 +100,7 @@ pub enum Time {
 
 pub use self::{
     alone::SharingLedger,
-    link::{Place, PlaceError, backoff},
+    link::{Place, PlaceError, Sentinels, backoff},
     records::RedisRecords,
     stream::{Entry, RedisStream, StreamEar, StreamSettings},
 };
