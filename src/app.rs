@@ -44,7 +44,7 @@ use crate::{
         ledger::Ledger,
         mailboxes::Mailboxes,
         records::Records,
-        redis::{RedisLedger, RedisRecords, RedisStream, StreamSettings},
+        redis::{RedisLedger, RedisRecords, RedisStream, SharingLedger, StreamSettings},
         sqlite::{self, SqliteStore},
         vault::Vault,
     },
@@ -241,7 +241,7 @@ impl App {
             collector.share(fleet.settings.node.clone(), key.clone(), fleet.progress.clone());
         }
         let (ledger, records): (Arc<dyn Ledger>, Arc<dyn Records>) = match &fleet {
-            Some(fleet) => (fleet.ledger.clone(), fleet.records.clone()),
+            Some(fleet) => (fleet.ledger(), fleet.records.clone()),
             None => (store.clone(), store.clone()),
         };
         let (network, subjects) = (Network::System, SubjectKey::new(archive.subject_key()));
@@ -392,6 +392,9 @@ impl App {
         self.archive.close().await;
         if let Some(fleet) = &self.fleet {
             fleet.records.close().await;
+            if let Some(sharing) = &fleet.sharing {
+                sharing.close().await;
+            }
             fleet.ledger.close().await;
         }
         if let Err(error) = self.store.close().await {
@@ -971,6 +974,8 @@ fn build_blocklist(config: &Config, clock: &Clock) -> Result<BlocklistSetup, App
 #[derive(Clone)]
 struct Fleet {
     ledger: Arc<RedisLedger>,
+    /// What goes on while Redis is lost, where that is wanted.
+    sharing: Option<Arc<SharingLedger>>,
     records: Arc<RedisRecords>,
     stream: Arc<RedisStream>,
     settings: StreamSettings,
@@ -986,11 +991,29 @@ impl Fleet {
     ) -> Result<Option<Self>, AppError> {
         let Some(settings) = config.redis.clone() else { return Ok(None) };
         let name = format!("store.redis {}", settings.place);
-        let of_stream = settings.stream.clone();
+        let (of_stream, shares) = (settings.stream.clone(), settings.shares);
         let ledger = RedisLedger::start(settings, clock.clone(), events.clone()).named(&name)?;
         let records = RedisRecords::start(&ledger, copy.clone()).named(&name)?;
         let stream = Arc::new(RedisStream::new(&ledger));
-        Ok(Some(Self { ledger, records, stream, settings: of_stream, progress: Arc::default() }))
+        let sharing = match shares {
+            Some(nodes) => {
+                let of_purse = (config.store.clone(), nodes);
+                let world = (clock.clone(), events.clone());
+                let sharing = SharingLedger::start(ledger.clone(), copy.clone(), of_purse, world);
+                Some(sharing.named(&name)?)
+            }
+            None => None,
+        };
+        let progress = Arc::default();
+        Ok(Some(Self { ledger, sharing, records, stream, settings: of_stream, progress }))
+    }
+
+    /// Where charges are decided.
+    fn ledger(&self) -> Arc<dyn Ledger> {
+        match &self.sharing {
+            Some(sharing) => sharing.clone(),
+            None => self.ledger.clone(),
+        }
     }
 
     /// What all nodes hash recipients with, so that they count the same ones once. While Redis is away it is what is known here.
@@ -1032,6 +1055,9 @@ impl Fleet {
 
     /// Why it cannot be used at present; none if it can.
     fn failure(&self) -> Option<String> {
+        if self.sharing.as_ref().is_some_and(|sharing| sharing.is_alone()) {
+            return None;
+        }
         self.ledger.failure().or_else(|| self.records.failure())
     }
 }

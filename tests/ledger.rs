@@ -128,6 +128,8 @@ fn shared_settings(redis: &Redis) -> redis::Settings {
         unknown_margin: MARGIN,
         open_time_max: OPEN_TIME_MAX,
         time: redis::Time::Server,
+        shares: None,
+        sentinels: None,
         stream: redis::StreamSettings {
             node: "node".into(),
             octets_max: 1 << 28,

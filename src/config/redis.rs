@@ -7,10 +7,20 @@ use super::{
     written::{Section, Store},
 };
 use crate::{
-    store::redis::{Place, Settings, StreamSettings, Time},
+    store::redis::{Place, Sentinels, Settings, StreamSettings, Time},
     types::{ByteCount, Domain, Span},
 };
 use std::time::Duration;
+
+/// What a gate does while Redis is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum OnLoss {
+    /// It grants nothing.
+    Defer,
+    /// It goes on with its share of each limit.
+    Share,
+}
 
 /// What the settings depend on beside their own section.
 pub(super) struct Node<'a> {
@@ -44,6 +54,8 @@ pub(super) fn check(
         open_time_max: node.transaction_time_max + AFTER_TRANSACTION,
         time: Time::Server,
         stream: check_stream(&mut at, s, node),
+        shares: check_shares(&mut at, s),
+        sentinels: check_sentinels(&mut at, s),
         place,
     };
     if settings.tls_ca.is_some() && !settings.place.is_tls() {
@@ -74,12 +86,53 @@ fn check_nothing_else(at: &mut At<'_>, s: &Store) {
         ("redis_prefix", s.redis_prefix.is_some()),
         ("redis_timeout", s.redis_timeout.is_some()),
         ("redis_node", s.redis_node.is_some()),
+        ("redis_nodes", s.redis_nodes.is_some()),
+        ("redis_sentinels", s.redis_sentinels.is_some()),
+        ("redis_master", s.redis_master.is_some()),
+        ("on_loss", s.on_loss.is_some()),
         ("redis_events_bytes_max", s.redis_events_bytes_max.is_some()),
         ("redis_journal_bytes_max", s.redis_journal_bytes_max.is_some()),
     ];
     for (key, _) in others.into_iter().filter(|(_, is_written)| *is_written && s.redis.is_none()) {
         at.wrong(key, "redis does not say where Redis is");
     }
+}
+
+/// Among how many gates limits are divided while Redis is lost.
+fn check_shares(at: &mut At<'_>, s: &Store) -> Option<u32> {
+    let nodes = at.value("redis_nodes", &s.redis_nodes);
+    let nodes = nodes.and_then(|nodes| at.in_range("redis_nodes", nodes, NODES));
+    match at.or("on_loss", &s.on_loss, OnLoss::Defer) {
+        OnLoss::Defer => None,
+        OnLoss::Share if nodes.is_none() && s.redis_nodes.is_none() => {
+            at.wrong("on_loss", "\"share\" needs redis_nodes: how many gates there are at most");
+            None
+        }
+        OnLoss::Share => nodes,
+    }
+}
+
+/// Who says where Redis is.
+fn check_sentinels(at: &mut At<'_>, s: &Store) -> Option<Sentinels> {
+    let written = at.or("redis_sentinels", &s.redis_sentinels, Vec::new());
+    if written.is_empty() {
+        if s.redis_master.is_some() {
+            at.wrong("redis_master", "redis_sentinels does not say who knows it");
+        }
+        return None;
+    }
+    let place = |text: &String| {
+        let (host, port) = text.rsplit_once(':')?;
+        Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+    };
+    let places: Vec<(String, u16)> = written.iter().filter_map(place).collect();
+    if places.len() != written.len() || places.len() > SENTINELS_MAX {
+        let wanted = format!("1 to {SENTINELS_MAX} of host:port");
+        at.wrong("redis_sentinels", format!("got {written:?}, wanted {wanted}"));
+    }
+    let wanted = "what the sentinels call it";
+    let master = at.required("redis_master", &s.redis_master, wanted)?;
+    Some(Sentinels { places, master })
 }
 
 fn check_stream(at: &mut At<'_>, s: &Store, node: &Node<'_>) -> StreamSettings {
@@ -113,6 +166,8 @@ const TIMEOUT: Span = Span::from_secs(2);
 const TIMEOUTS: std::ops::RangeInclusive<Span> =
     Span::new(Duration::from_millis(50))..=Span::from_secs(5);
 const PREFIX_BYTES_MAX: usize = 32;
+const NODES: std::ops::RangeInclusive<u32> = 1..=1_000;
+const SENTINELS_MAX: usize = 16;
 const NODE_BYTES_MAX: usize = 253;
 const EVENTS_BYTES: ByteCount = ByteCount::new(256 << 20);
 const EVENTS_BYTES_RANGE: std::ops::RangeInclusive<ByteCount> =

@@ -4,6 +4,7 @@
 //! and an unknown key ([`Section`]) are kept as such, so that `checked` can report all of them at once, each with its
 //! path.
 
+use super::redis::OnLoss;
 use crate::{
     deliver::TlsMode,
     dial::Target,
@@ -290,7 +291,11 @@ tables! {
         redis_tls_ca: Key<PathBuf>,
         redis_prefix: Key<String>,
         redis_timeout: Key<Span>,
+        redis_sentinels: Key<Vec<String>>,
+        redis_master: Key<String>,
         redis_node: Key<String>,
+        redis_nodes: Key<u32>,
+        on_loss: Key<OnLoss>,
         redis_events_bytes_max: Key<ByteCount>,
         redis_journal_bytes_max: Key<ByteCount>,
     }

@@ -4,7 +4,10 @@
 //! before the text goes on, and settles it when the next hop has answered. What is open counts in every window and
 //! never ages.
 
-use super::{BoxFuture, StoreError, Whose, records::Revision, redis::Ticket, windows::Cells};
+use super::{
+    BoxFuture, StoreError, Whose, records::Revision, redis::Ticket, sqlite::SqliteStore,
+    windows::Cells,
+};
 use crate::{
     event::{LimitHit, LimitReached},
     rules::limits::Mode,
@@ -96,6 +99,8 @@ pub struct Reservation {
     pub(super) durable: bool,
     /// What stands for it in Redis, while anything may be reserved there.
     pub(super) shared: Option<Box<Ticket>>,
+    /// The database in which it is, while this node goes on without Redis.
+    pub(super) alone: Option<Arc<SqliteStore>>,
     /// The last change of shared records that its demands follow from.
     pub(super) follows: Option<Revision>,
 }
@@ -108,7 +113,8 @@ impl Reservation {
         demands.sort_by(|a, b| order(&a.key).cmp(&order(&b.key)));
         demands.dedup_by(|next, kept| kept.key == next.key && kept.absorb(next));
         let cells = Cells::new();
-        Self { demands, recipients: 0, cells, id: 0, durable: false, shared: None, follows: None }
+        let (shared, alone, follows) = (None, None, None);
+        Self { demands, recipients: 0, cells, id: 0, durable: false, shared, alone, follows }
     }
 
     /// The same, where records of this revision were read for it. Its first recipients are granted only while it is the last.

@@ -2,15 +2,16 @@
 
 use crate::support::{
     Client, Gate, Settings, Sink, at_once, gate, ports::free_port, postfix::certificate,
-    redis::Redis, sink, wait_for,
+    redis::Redis, sentinel::Watched, sink, wait_for,
 };
 use rustix::process::Signal;
 use std::{
     collections::HashSet,
     env, fs, io,
     io::{BufRead as _, BufReader, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     path::Path,
+    process::{Child, Command},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -172,6 +173,8 @@ fn a_gate_reaches_redis_over_tls_as_a_user_with_a_password() {
             unknown_margin: Duration::ZERO,
             open_time_max: Duration::from_secs(600),
             time: redis::Time::Server,
+            shares: None,
+            sentinels: None,
             stream: redis::StreamSettings {
                 node: "node".to_owned(),
                 octets_max: 1 << 28,
@@ -367,3 +370,185 @@ const LIMIT: u32 = 50;
 const CLIENTS: usize = 24;
 const FAULTS: usize = 6;
 const SEEDS: u64 = 4;
+
+/// Gates that go on with a third of the limit each.
+fn sharing(redis: &Redis, sink: &Sink, name: &str) -> Settings {
+    let settings = gate().limit(30, "1h").next_hop(sink).set("store.redis", redis.url());
+    let settings = settings.set("store.on_loss", "share").set("store.redis_nodes", 3);
+    settings.set("store.redis_node", name).set("store.redis_timeout", "300ms")
+}
+
+fn pass(gate: &Gate, most: usize) -> usize {
+    (0..most).filter(|_| one(gate) == 250).count()
+}
+
+fn one(gate: &Gate) -> u16 {
+    let mut client = gate.client();
+    let mail = client.say("MAIL FROM:<a@shop.example>");
+    if mail.code != 250 {
+        return mail.code;
+    }
+    let reply = client.say("RCPT TO:<b@remote.example>");
+    if reply.code == 250 { client.text("Subject: x\n\ntext\n").code } else { reply.code }
+}
+
+/// Waits until a gate asks Redis again, and says what it knows of the account.
+fn is_back(gate: &Gate) {
+    wait_for("the gate to be back", || {
+        gate.log_text().contains("and it decides again").then_some(())
+    });
+}
+
+#[test]
+fn gates_that_lost_redis_pass_no_more_than_the_limit_together_and_charge_it_when_it_is_back() {
+    let (sink, mut redis) = (sink().run(), Redis::durable());
+    let mut gates = ["n1", "n2", "n3"].map(|name| sharing(&redis, &sink, name).run());
+    for gate in &gates {
+        assert_eq!(gate.client().send("z@other.example", &["b@remote.example"], "x\n").code, 250);
+    }
+    let before = sink.count();
+    redis.kill();
+    let passed: usize = thread::scope(|scope| {
+        let all = gates.each_ref().map(|gate| scope.spawn(move || pass(gate, 20)));
+        all.map(|one| one.join().unwrap()).into_iter().sum()
+    });
+    assert_eq!((passed, sink.count() - before), (30, 30), "each a third of 30");
+    assert_eq!(gates[0].http("/health/ready").0, 200, "mail flows");
+    // What was sent alone survives a crash, and nobody gets another share by it.
+    gates[1].kill();
+    gates[1].try_start().unwrap();
+    assert_eq!((one(&gates[1]), one(&gates[0])), (450, 450));
+    redis.start_again();
+    gates.iter().for_each(is_back);
+    // Now it is all charged in Redis: at every gate the limit is used up, and not by a share.
+    for gate in &gates {
+        assert_eq!(one(gate), 450);
+        let used = gate.json(&["usage", "a@shop.example"]).to_string();
+        assert!(used.contains("\"sent\":30") && used.contains("\"open\":0"), "{used}");
+    }
+    assert_eq!(sink.count() - before, 30);
+    assert_eq!(gates[2].client().send("y@other.example", &["b@remote.example"], "x\n").code, 250);
+}
+
+#[test]
+fn what_a_gate_sent_before_redis_was_lost_counts_against_its_share() {
+    let (sink, mut redis) = (sink().run(), Redis::durable());
+    let gates = ["n1", "n2", "n3"].map(|name| sharing(&redis, &sink, name).run());
+    assert_eq!((pass(&gates[0], 15), pass(&gates[1], 4)), (15, 4));
+    redis.kill();
+    let alone = gates.each_ref().map(|gate| pass(gate, 12));
+    // Of its third the first has sent more already, the second 4. Together less than twice the limit, here 35 of 30.
+    assert_eq!(alone, [0, 6, 10]);
+    redis.start_again();
+    gates.iter().for_each(is_back);
+    assert_eq!(gates.each_ref().map(one), [450; 3]);
+    assert_eq!(sink.count(), 35);
+}
+
+#[test]
+fn a_replica_that_sentinel_makes_the_master_goes_on_with_what_it_has() {
+    let sink = sink().run();
+    let mut watched = Watched::start();
+    let node = || {
+        let settings = gate().limit(20, "1h").next_hop(&sink).set("store.redis", "redis://fleet");
+        let settings = settings.set("store.redis_sentinels", vec![watched.sentinel.to_string()]);
+        settings.set("store.redis_master", "fleet").set("store.redis_timeout", "500ms").run()
+    };
+    let gates = [node(), node()];
+    assert_eq!((pass(&gates[0], 6), pass(&gates[1], 6)), (6, 6));
+    // All of it has reached the replica before the master is gone, so nothing may be lost.
+    wait_for("the replica to have it", || {
+        let offset = |redis: &Redis, key: &str| {
+            let state = redis.ask(&["INFO", "replication"]);
+            let line = state.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
+            line.map(|line| line.trim().to_owned())
+        };
+        let (had, has) = (
+            offset(&watched.master, "master_repl_offset:"),
+            offset(&watched.replica, "slave_repl_offset:"),
+        );
+        (had.is_some() && had == has).then_some(())
+    });
+    watched.master.kill();
+    for gate in &gates {
+        wait_for("the gate to find the new master", || (one(gate) == 250).then_some(()));
+    }
+    let passed = 14 + pass(&gates[0], 20) + pass(&gates[1], 20);
+    assert_eq!((passed, sink.count()), (20, 20));
+    assert_eq!(watched.replica.ask(&["ROLE"]).lines().next(), Some("master"));
+}
+
+/// The file that administrators copy, with the addresses of this machine.
+#[test]
+fn behind_haproxy_three_gates_see_the_clients_and_one_of_them_may_die() {
+    let (sink, redis) = (sink().run(), Redis::start());
+    let mut gates = ["n1", "n2", "n3"].map(|name| {
+        let settings = gate().limit(30, "1h").next_hop(&sink).set("store.redis", redis.url());
+        settings.set("store.redis_node", name).trust("proxy = true\nrelay = true").run()
+    });
+    let front = free_port();
+    let mut file = fs::read_to_string("deploy/cluster/haproxy.cfg").unwrap();
+    // Of the submission only the smarthost's lines are used here.
+    let (submission, end) = (
+        file.find("frontend submission").unwrap(),
+        file.find("backend smarthost\n    server").unwrap(),
+    );
+    file.replace_range(submission..end, "");
+    let end = file.find("backend submission").unwrap();
+    file.truncate(end);
+    file = file
+        .replace("bind :25", &format!("bind {front}"))
+        .replace("check port 8025", "check")
+        .replace("maxconn 20000", "maxconn 2000");
+    for (n, gate) in gates.iter().enumerate() {
+        let server = format!("10.0.0.1{}:2525", n + 1);
+        assert!(file.contains(&server), "{file}");
+        let there = format!("{} port {}", gate.proxied(), gate.http_address().port());
+        file = file.replace(&server, &there);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("haproxy.cfg");
+    fs::write(&path, &file).unwrap();
+    let _balancer = Ended(Command::new("/usr/sbin/haproxy").arg("-f").arg(&path).spawn().unwrap());
+    let here: IpAddr = "127.0.0.9".parse().unwrap();
+    let send = || {
+        let Ok(mut client) = Client::try_connect_from(here, front, b"") else { return 0 };
+        if client.say("EHLO client.example").code != 250 {
+            return 0;
+        }
+        let mail = client.say("MAIL FROM:<a@shop.example>");
+        if mail.code != 250 {
+            return mail.code;
+        }
+        let reply = client.say("RCPT TO:<b@remote.example>");
+        if reply.code == 250 { client.text("Subject: x\n\ntext\n").code } else { reply.code }
+    };
+    wait_for("mail to pass", || (send() == 250).then_some(()));
+    for _ in 0..9 {
+        assert_eq!(send(), 250, "{file}");
+    }
+    let seen = |gate: &Gate| {
+        let log = gate.log();
+        let of =
+            |line: &&serde_json::Value| line["event"] == "message" && line["client"] == "127.0.0.9";
+        log.iter().filter(of).count()
+    };
+    wait_for("all gates to have had some, by the client's own address", || {
+        let counts = gates.each_ref().map(seen);
+        (counts.iter().all(|&count| count > 0) && counts.iter().sum::<usize>() == 10).then_some(())
+    });
+    gates[1].kill();
+    wait_for("the others to be left", || (send() == 250 && send() == 250).then_some(()));
+    let more = (0..40).filter(|_| send() == 250).count();
+    assert_eq!(sink.count(), 30, "{more}");
+}
+
+/// Ends a program with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -72,8 +72,7 @@ fn every_gate_tells_the_same_and_the_loss_of_one_loses_nothing() {
     for (gate, recipient) in [(&a, "x@one.example"), (&b, "x@one.example"), (&b, "y@one.example")] {
         assert_eq!(send(gate, ACCOUNT, recipient), 250);
     }
-    for n in 0..4 {
-        let gate = [&a, &b, &c, &a][n];
+    for (n, gate) in [&a, &b, &c, &a].into_iter().enumerate() {
         let account = format!("n{n}@shop.example");
         gate.tollgate(&["account", "suspend", &account, "--reason", "spam"]).well();
     }
@@ -178,9 +177,9 @@ fn an_alert_is_delivered_once_for_all_gates_whichever_of_them_is_killed() {
         let of = |call: &&Value| call["condition_name"] == "suspended" && call["why"] == why;
         hook.taken().iter().filter(of).count()
     };
-    for n in 0..3 {
+    for (n, gate) in gates.iter().enumerate() {
         let tenant = format!("t{n}.example");
-        gates[n].tollgate(&["tenant", "suspend", &tenant, "--reason", "spam"]).well();
+        gate.tollgate(&["tenant", "suspend", &tenant, "--reason", "spam"]).well();
     }
     wait_for("three messages", || (calls("raised") >= 3).then_some(()));
     let all_know = |gates: &[Gate]| gates.iter().all(|gate| owed(gate) == 0);

@@ -18,6 +18,7 @@ pub(crate) mod postfix;
 pub(crate) mod programs;
 pub(crate) mod redis;
 pub(crate) mod scanners;
+pub(crate) mod sentinel;
 pub(crate) mod settings;
 pub(crate) mod sink;
 pub(crate) mod smtp_sink;

@@ -92,7 +92,8 @@ impl Eq for Place {}
 
 /// The shared connection.
 pub(super) struct Link {
-    client: Client,
+    /// What leads to the server, or is told by sentinels where it is.
+    way: Way,
     timeout: Duration,
     /// Held while somebody connects; the others wait for the outcome.
     state: tokio::sync::Mutex<State>,
@@ -120,9 +121,8 @@ pub(super) struct Connection {
 
 impl Link {
     pub(super) fn new(settings: &Settings) -> Result<Self, StoreError> {
-        let client = client(settings).map_err(unavailable)?;
         Ok(Self {
-            client,
+            way: Way::new(settings).map_err(unavailable)?,
             timeout: settings.timeout,
             state: tokio::sync::Mutex::default(),
             time: ServerTime::new(),
@@ -171,7 +171,8 @@ impl Link {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(self.timeout));
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        let client = self.way.client(self.timeout).await?;
+        let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = connecting.await?;
         self.time.ask(&mut connection).await?;
         (state.failures, state.rests_until) = (0, None);
@@ -185,7 +186,8 @@ impl Link {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(wait + self.timeout));
-        let connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        let client = self.way.client(self.timeout).await.map_err(unavailable)?;
+        let connected = client.get_multiplexed_async_connection_with_config(&config).await;
         Ok(Ear { redis: connected.map_err(unavailable)?, wait })
     }
 
@@ -300,7 +302,90 @@ pub fn backoff(failures: u32) -> Duration {
     longest / 2 + longest / 2 * u32::from(drawn[0]) / 256
 }
 
-fn client(settings: &Settings) -> Result<Client, RedisError> {
+/// How the server is found.
+struct Way {
+    /// With everything but, where sentinels say it, the address.
+    info: ConnectionInfo,
+    authorities: Option<Vec<u8>>,
+    sentinels: Option<Sentinels>,
+}
+
+/// Who says where the server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sentinels {
+    /// Where they listen, as `host:port`.
+    pub places: Vec<(String, u16)>,
+    /// What they call the server.
+    pub master: String,
+}
+
+impl Way {
+    fn new(settings: &Settings) -> Result<Self, RedisError> {
+        let authorities = match &settings.tls_ca {
+            Some(path) if settings.place.is_tls() => Some(std::fs::read(path)?),
+            _ => None,
+        };
+        let way = Self { info: info(settings), authorities, sentinels: settings.sentinels.clone() };
+        // What is wrong with it is wrong before the first call.
+        way.client_of(way.info.clone())?;
+        Ok(way)
+    }
+
+    async fn client(&self, patience: Duration) -> Result<Client, RedisError> {
+        let Some(sentinels) = &self.sentinels else { return self.client_of(self.info.clone()) };
+        let (host, port) = sentinels.ask(patience).await?;
+        let address = match self.info.addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                let (insecure, tls_params) = (*insecure, tls_params.clone());
+                ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        };
+        self.client_of(self.info.clone().set_addr(address))
+    }
+
+    fn client_of(&self, info: ConnectionInfo) -> Result<Client, RedisError> {
+        match &self.authorities {
+            Some(authorities) => {
+                let root_cert = Some(authorities.clone());
+                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
+            }
+            None => Client::open(info),
+        }
+    }
+}
+
+impl Sentinels {
+    /// Asks them, all at once, and takes the first answer.
+    async fn ask(&self, patience: Duration) -> Result<(String, u16), RedisError> {
+        let mut asked = tokio::task::JoinSet::new();
+        for (host, port) in self.places.clone() {
+            let master = self.master.clone();
+            asked.spawn(async move {
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(patience))
+                    .set_response_timeout(Some(patience));
+                let client = Client::open(ConnectionAddr::Tcp(host, port).into_connection_info()?)?;
+                let mut sentinel =
+                    client.get_multiplexed_async_connection_with_config(&config).await?;
+                let mut call = redis::cmd("SENTINEL");
+                call.arg("get-master-addr-by-name").arg(master);
+                call.query_async::<Option<(String, u16)>>(&mut sentinel).await
+            });
+        }
+        let mut failure = RedisError::from((redis::ErrorKind::Io, "no sentinel knows the server"));
+        while let Some(answer) = asked.join_next().await {
+            match answer {
+                Ok(Ok(Some(place))) => return Ok(place),
+                Ok(Ok(None)) | Err(_) => {}
+                Ok(Err(error)) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}
+
+fn info(settings: &Settings) -> ConnectionInfo {
     let mut info = settings.place.info.clone();
     let tcp = info.tcp_settings().clone().set_nodelay(true);
     info = info.set_tcp_settings(tcp);
@@ -309,14 +394,7 @@ fn client(settings: &Settings) -> Result<Client, RedisError> {
         let login = info.redis_settings().clone().set_password(password);
         info = info.set_redis_settings(login);
     }
-    match &settings.tls_ca {
-        Some(path) if settings.place.is_tls() => {
-            let authorities = std::fs::read(path)?;
-            let trusted = TlsCertificates { client_tls: None, root_cert: Some(authorities) };
-            Client::build_with_tls(info, trusted)
-        }
-        _ => Client::open(info),
-    }
+    info
 }
 
 /// True if the connection must be made anew: it is broken or silent, or leads to a server that only reads.

@@ -9,6 +9,7 @@
 //! Redis that does not answer within [`Settings::timeout`] is lost: nothing is granted then. What was decided meanwhile is
 //! kept in [`ends`] and told when it is back.
 
+mod alone;
 mod calls;
 mod codec;
 mod ends;
@@ -51,6 +52,8 @@ use tokio::task::JoinHandle;
 pub struct Settings {
     /// Where it listens.
     pub place: Place,
+    /// Who says where it is instead, if anybody does.
+    pub sentinels: Option<Sentinels>,
     /// The password of the user that [`Place`] names, or of the default user.
     pub password: Option<Secret>,
     /// A PEM file of the authorities to believe; none: the system's.
@@ -69,6 +72,8 @@ pub struct Settings {
     pub time: Time,
     /// What nodes tell one another.
     pub stream: StreamSettings,
+    /// Among how many nodes limits are divided while it is lost; none: nothing is granted then.
+    pub shares: Option<u32>,
 }
 
 impl Settings {
@@ -95,7 +100,8 @@ pub enum Time {
 }
 
 pub use self::{
-    link::{Place, PlaceError, backoff},
+    alone::SharingLedger,
+    link::{Place, PlaceError, Sentinels, backoff},
     records::RedisRecords,
     stream::{Entry, RedisStream, StreamEar, StreamSettings},
 };

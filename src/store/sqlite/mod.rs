@@ -239,6 +239,12 @@ enum Fault {
     Panic,
 }
 
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").finish_non_exhaustive()
+    }
+}
+
 impl SqliteStore {
     /// Stores everything and ends the writer; nothing is taken any more.
     ///
