@@ -106,7 +106,7 @@ const TOPICS: [&str; 13] = [
     tokens::CREATE,
     usage::CREATE,
 ];
-const VERSION: i64 = 7;
+const VERSION: i64 = 8;
 /// `Tolh`, the history of a `Toll`.
 const APPLICATION_ID: i64 = 0x546f_6c68;
 const STATEMENTS_MAX: usize = 128;
