@@ -178,6 +178,8 @@ fn tenant_text(document: &TenantDocument) -> String {
         ("while suspended", number(tenant.refused_suspended)),
         ("otherwise refused", number(tenant.refused_other)),
         ("warnings", number(tenant.warnings)),
+        ("flagged", number(tenant.flagged)),
+        ("throttled", number(tenant.throttled)),
         ("bytes", number(tenant.bytes)),
         ("availability", availability_text(&document.availability)),
     ] {

@@ -369,19 +369,19 @@ pub const STORED: &[Stored] = &[
     ),
     row(
         (Archive, "usage_hours"),
-        "tenant, account, slot, first, last, messages, recipients, unknown, deferred, bounced, over_hour, over_day, over_client, suspended, refused_other, observed, warnings, complaints, bytes",
+        "tenant, account, slot, first, last, messages, recipients, unknown, deferred, bounced, over_hour, over_day, over_client, suspended, refused_other, observed, warnings, flagged, throttled, complaints, bytes",
         Pseudonym,
         ("reports: how much was sent", "35 days", NUMBER),
     ),
     row(
         (Archive, "usage_days"),
-        "tenant, account, slot, first, last, messages, recipients, unknown, deferred, bounced, over_hour, over_day, over_client, suspended, refused_other, observed, warnings, complaints, bytes, peak, peak_at, peak_day, peak_day_at",
+        "tenant, account, slot, first, last, messages, recipients, unknown, deferred, bounced, over_hour, over_day, over_client, suspended, refused_other, observed, warnings, flagged, throttled, complaints, bytes, peak, peak_at, peak_day, peak_day_at",
         Pseudonym,
         ("reports: how much was sent", USAGE, NUMBER),
     ),
     row(
         (Archive, "usage_months"),
-        "tenant, account, slot, first, last, messages, recipients, unknown, deferred, bounced, over_hour, over_day, over_client, suspended, refused_other, observed, warnings, complaints, bytes, peak, peak_at, peak_day, peak_day_at",
+        "tenant, account, slot, first, last, messages, recipients, unknown, deferred, bounced, over_hour, over_day, over_client, suspended, refused_other, observed, warnings, flagged, throttled, complaints, bytes, peak, peak_at, peak_day, peak_day_at",
         Pseudonym,
         ("reports: how much was sent", USAGE, NUMBER),
     ),

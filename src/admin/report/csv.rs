@@ -76,6 +76,7 @@ fn row(head: &ReportHead, tenant: &TenantReport) -> Vec<String> {
     row.push(joined(tenant.top_domains.iter().map(|line| (&line.domain, line.recipients))));
     let stored = [tenant.storage_bytes, tenant.storage_peak_bytes, tenant.storage_files];
     row.extend(stored.map(|number| number.map(|number| number.to_string()).unwrap_or_default()));
+    row.extend([tenant.flagged, tenant.throttled].map(|number| number.to_string()));
     row
 }
 
@@ -113,7 +114,7 @@ fn joined<'a>(lines: impl Iterator<Item = (&'a String, u64)>) -> String {
     lines.map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join(" ")
 }
 
-const COLUMNS: [&str; 45] = [
+const COLUMNS: [&str; 47] = [
     "tenant",
     "plan",
     "state",
@@ -159,4 +160,6 @@ const COLUMNS: [&str; 45] = [
     "storage_bytes",
     "storage_peak_bytes",
     "storage_files",
+    "flagged",
+    "throttled",
 ];

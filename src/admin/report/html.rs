@@ -158,6 +158,8 @@ fn rows(document: &TenantDocument, words: &Words, shown: Shown<'_>) -> Vec<Two> 
         (words.peak_day, peak(&t.peak_24_hours)),
         (words.bytes, t.bytes.to_string()),
         (words.warnings, t.warnings.to_string()),
+        (words.flagged, t.flagged.to_string()),
+        (words.throttled, t.throttled.to_string()),
         (words.storage, storage(t, words)),
         (words.availability, availability(&document.availability, words)),
     ]
@@ -299,6 +301,8 @@ words! {
     peak_day: "Busiest 24 hours (of the limit)", "24 jam tersibuk (dari batas)";
     bytes: "Bytes", "Bita";
     warnings: "Warnings at 80 % and 100 %", "Peringatan pada 80 % dan 100 %";
+    flagged: "Times that sending looked suspicious", "Kali pengiriman tampak mencurigakan";
+    throttled: "Times that limits were reduced", "Kali batas dikurangi";
     availability: "Availability of the service", "Ketersediaan layanan";
     storage: "Mail storage", "Ruang surat";
     at_most: "at most", "paling banyak";

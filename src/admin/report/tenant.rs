@@ -80,6 +80,8 @@ fn report(view: SubjectView, usage: TenantUsage, stored: Option<StoragePast>) ->
         storage_peak_bytes: stored.map(|stored| stored.peak_bytes),
         storage_files: stored.map(|stored| stored.last.files),
         warnings: counts.warnings,
+        flagged: counts.flagged,
+        throttled: counts.throttled,
         first: sum.seen.map(|seen| seen.first),
         last: sum.seen.map(|seen| seen.last),
         top_accounts: accounts.into_iter().map(lines).collect(),

@@ -171,13 +171,13 @@ async fn csv_has_a_row_for_each_and_runs_nothing() {
     assert_eq!(
         rows.next().unwrap(),
         "calm.example,shared-hosting,active,2026-10-01T00:00:00.000Z,2026-11-01T00:00:00.000Z,UTC,44640,20,50,600,\
-         0,0,0,0,0,0,0,,0,,,,,,,,0,0,0,0,0,0,0,0,0,43,,593,,,,,,,"
+         0,0,0,0,0,0,0,,0,,,,,,,,0,0,0,0,0,0,0,0,0,43,,593,,,,,,,,0,0"
     );
     assert_eq!(
         rows.next().unwrap(),
         "shop.example,shared-hosting,active,2026-10-01T00:00:00.000Z,2026-11-01T00:00:00.000Z,UTC,44640,20,50,600,\
          2,3,2,3,0,1,1,20,0,0,2,2026-10-05T10:00:00.000Z,4,2,2026-10-04T11:00:00.000Z,0.3,0,0,0,0,0,0,2000,0,0,48,,598,,\
-         a@shop.example=2 =cmd@shop.example=1,192.0.2.0/24=3,one.example=3 two.example=0,2000000000,3500000000,12"
+         a@shop.example=2 =cmd@shop.example=1,192.0.2.0/24=3,one.example=3 two.example=0,2000000000,3500000000,12,0,0"
     );
     let mut evil = page.tenants[0].clone();
     for (name, cell) in

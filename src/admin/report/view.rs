@@ -129,6 +129,10 @@ pub struct TenantReport {
     pub storage_files: Option<u64>,
     /// Limits that reached 80 % or 100 %.
     pub warnings: u64,
+    /// Times that something was first found against it or one of its accounts.
+    pub flagged: u64,
+    /// Times that it or one of its accounts was throttled.
+    pub throttled: u64,
     /// When the first and the last of all this happened.
     pub first: Option<Timestamp>,
     /// See `first`.

@@ -91,13 +91,19 @@ impl Votes {
         }
     }
 
-    /// The bits that more than half of all have.
+    /// The bits that more than half of all have. All are compared at once, from the highest digit of their counts on.
     fn majority(&self, all: usize) -> u64 {
-        let count = |place: u32| -> usize {
-            let digits = self.0.iter().rev();
-            digits.fold(0, |count, digit| count << 1 | usize::from(digit >> place & 1 == 1))
-        };
-        (0..u64::BITS).map(|place| u64::from(count(place) * 2 > all) << place).sum()
+        let half = all / 2;
+        let (mut more, mut same) = (0, u64::MAX);
+        for (place, digit) in self.0.iter().enumerate().rev() {
+            if half >> place & 1 == 1 {
+                same &= digit;
+            } else {
+                more |= same & digit;
+                same &= !digit;
+            }
+        }
+        more
     }
 }
 

@@ -8,6 +8,7 @@
 //! style sheet hides, what is inside archives.
 
 mod attachments;
+mod begins;
 mod decode;
 mod fields;
 mod fingerprint;
@@ -20,6 +21,7 @@ mod tests;
 mod writing;
 
 pub use attachments::Attachment;
+pub use begins::{each_word_begin, is_of_word};
 pub use fingerprint::Fingerprint;
 pub use links::{LINKS_MAX, Link, registrable};
 pub use marks::{Mark, Marks};

@@ -300,6 +300,22 @@ fn scripts_and_their_tricks_are_seen() {
 }
 
 #[test]
+fn a_word_that_is_taken_apart_is_as_long_as_its_letters() {
+    let check = |text: &str, letters: u32| {
+        assert_eq!(read(&message("", text)).shape.spelled, letters, "{text}");
+    };
+    check("buy v.i.a.g.r.a now", 6);
+    check("V I A  G\r\nR A", 6);
+    check("c-a-s-h and a_l_l_o_w", 5);
+    check("a.b-c-d", 3);
+    check("I am a man, a b", 2);
+    check("a 1 b 2 c", 0);
+    check("vi.ag.ra", 0);
+    check("one plain word", 0);
+    check(&format!("{} x*y*z", "word ".repeat(40)), 3);
+}
+
+#[test]
 fn words_are_counted_however_long_their_lines_are() {
     let check = |text: &str, words: u32, shouted: u32| {
         let shape = read(&message("", text)).shape;

@@ -1,6 +1,6 @@
 //! The scripts that a text is written in (Unicode Standard Annex #24), and letters that pretend to be others.
 
-use super::{Mark, Marks};
+use super::{Mark, Marks, each_word_begin, is_of_word};
 use unicode_script::{Script, UnicodeScript as _};
 
 /// The scripts of a text that a twentieth of its letters or more belong to, the most frequent first, with their share in per cent.
@@ -42,6 +42,8 @@ pub struct Shape {
     pub quoted: u32,
     /// Lines.
     pub lines: u32,
+    /// Letters of the longest word that is taken apart, each letter alone with the same sign between them: `v.i.a.g.r.a`.
+    pub spelled: u32,
 }
 
 /// Looks at a text octet by octet, and character by character where it is not ASCII.
@@ -63,17 +65,18 @@ impl Shape {
         let quotes = memchr::memmem::find_iter(octets, b"\n>").count();
         let quotes = quotes + usize::from(text.starts_with('>'));
         let has_open_line = !text.is_empty() && !text.ends_with('\n');
-        let capitals = count(octets, u8::is_ascii_uppercase);
+        let [letters, capitals, digits, exclamations, money, line_ends] = Tallies::of(octets).0;
         Self {
             words: count_of_words(octets),
-            letters: count(octets, u8::is_ascii_alphabetic),
+            letters,
             capitals,
             shouted: if capitals < SHOUTED_LETTERS_MIN { 0 } else { count_of_shouted(text) },
-            digits: count(octets, u8::is_ascii_digit),
-            exclamations: count(octets, |octet| *octet == b'!'),
-            money: count(octets, |octet| *octet == b'$'),
+            digits,
+            exclamations,
+            money,
             quoted: number(quotes),
-            lines: count(octets, |octet| *octet == b'\n') + u32::from(has_open_line),
+            lines: line_ends + u32::from(has_open_line),
+            spelled: Spelled::in_text(octets),
         }
     }
 
@@ -97,18 +100,109 @@ impl Shape {
     }
 }
 
+/// How many octets are letters, capitals, digits, exclamation marks, signs of money and line ends, of ASCII each.
+struct Tallies([u32; 6]);
+
+impl Tallies {
+    fn of(octets: &[u8]) -> Self {
+        let mut sums = Self([0; 6]);
+        for piece in octets.chunks(LANES * u8::MAX as usize) {
+            let (blocks, rest) = piece.as_chunks::<LANES>();
+            sums.add_blocks(blocks);
+            let mut last = [b' '; LANES];
+            last[..rest.len()].copy_from_slice(rest);
+            sums.add_blocks(&[last]);
+        }
+        sums
+    }
+
+    /// Each lane counts what stands at its place of each block, with an octet, so that processors do all lanes at a time: no more
+    /// blocks than that can count.
+    fn add_blocks(&mut self, blocks: &[[u8; LANES]]) {
+        let [mut letters, mut capitals, mut digits, mut exclamations, mut money, mut line_ends] =
+            [[0_u8; LANES]; 6];
+        for block in blocks {
+            for lane in 0..LANES {
+                let octet = block[lane];
+                letters[lane] += u8::from((octet | 0x20).wrapping_sub(b'a') < 26);
+                capitals[lane] += u8::from(octet.wrapping_sub(b'A') < 26);
+                digits[lane] += u8::from(octet.wrapping_sub(b'0') < 10);
+                exclamations[lane] += u8::from(octet == b'!');
+                money[lane] += u8::from(octet == b'$');
+                line_ends[lane] += u8::from(octet == b'\n');
+            }
+        }
+        let counts = [letters, capitals, digits, exclamations, money, line_ends];
+        for (sum, lanes) in self.0.iter_mut().zip(&counts) {
+            *sum += lanes.iter().map(|count| u32::from(*count)).sum::<u32>();
+        }
+    }
+}
+
+/// A word that is taken apart, as far as it goes.
+#[derive(Default)]
+struct Spelled {
+    letters: u32,
+    /// Where its last letter is.
+    last: Option<usize>,
+    /// The sign before that.
+    sign: Option<u8>,
+    longest: u32,
+}
+
+impl Spelled {
+    /// The letters of the longest one in a text.
+    fn in_text(octets: &[u8]) -> u32 {
+        let mut spelled = Self::default();
+        each_word_begin(octets, |at| {
+            let is_alone = octets.get(at + 1).is_none_or(|next| !is_of_word(*next));
+            if is_alone && octets[at].is_ascii_alphabetic() {
+                spelled.meet(octets, at);
+            } else {
+                spelled.last = None;
+            }
+        });
+        if spelled.longest > 1 { spelled.longest } else { 0 }
+    }
+
+    /// Meets a letter that stands alone.
+    fn meet(&mut self, octets: &[u8], at: usize) {
+        let sign = self.last.and_then(|last| sign_of(&octets[last + 1..at]));
+        self.letters = match sign {
+            None => 1,
+            Some(_) if sign == self.sign => self.letters + 1,
+            // With another sign, the letter before begins another word.
+            Some(_) => 2,
+        };
+        (self.last, self.sign) = (Some(at), sign);
+        self.longest = self.longest.max(self.letters);
+    }
+}
+
+/// The sign that stands between two letters: one octet, or white space.
+fn sign_of(between: &[u8]) -> Option<u8> {
+    match between {
+        [sign] => Some(*sign),
+        _ => between.iter().all(u8::is_ascii_whitespace).then_some(b' '),
+    }
+}
+
 /// How many words there are: octets that are no white space behind one that is.
 fn count_of_words(octets: &[u8]) -> u32 {
     let Some((first, rest)) = octets.split_first() else { return 0 };
-    let in_piece = |(before, here): (&[u8], &[u8])| {
-        let pairs = before.iter().zip(here);
-        pairs.map(|(before, here)| space(*before) & (1 - space(*here))).sum::<u8>()
-    };
-    let pieces = octets.chunks(PIECE_BYTES).zip(rest.chunks(PIECE_BYTES));
-    pieces.map(|piece| u32::from(in_piece(piece))).sum::<u32>() + u32::from(1 - space(*first))
+    let mut sum = u32::from(1 - space(*first));
+    for (before, here) in octets.chunks(PIECE_BYTES).zip(rest.chunks(PIECE_BYTES)) {
+        let mut count = 0_u8;
+        for (before, here) in before.iter().zip(here) {
+            count += space(*before) & (1 - space(*here));
+        }
+        sum += u32::from(count);
+    }
+    sum
 }
 
 /// 1 for white space of ASCII. Without a branch, so that many octets are looked at at a time.
+#[inline]
 const fn space(octet: u8) -> u8 {
     let is_space = (octet == b' ')
         | (octet == b'\t')
@@ -120,8 +214,7 @@ const fn space(octet: u8) -> u8 {
 
 /// How many words are shouted. Only lines with capitals enough are taken apart.
 fn count_of_shouted(text: &str) -> u32 {
-    let may_shout =
-        |line: &&str| count(line.as_bytes(), u8::is_ascii_uppercase) >= SHOUTED_LETTERS_MIN;
+    let may_shout = |line: &&str| count_of_capitals(line.as_bytes()) >= SHOUTED_LETTERS_MIN;
     let mut begin = 0;
     let ends = memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
     let lines = ends.map(|end| &text[std::mem::replace(&mut begin, end)..end]);
@@ -133,13 +226,12 @@ fn count_of_shouted(text: &str) -> u32 {
 fn is_shouted(word: &[u8]) -> bool {
     !word.first().is_none_or(u8::is_ascii_lowercase)
         && !word.iter().any(u8::is_ascii_lowercase)
-        && count(word, u8::is_ascii_uppercase) >= SHOUTED_LETTERS_MIN
+        && count_of_capitals(word) >= SHOUTED_LETTERS_MIN
 }
 
-/// How many octets are such. In pieces that a small number can count, which processors do many octets at a time.
-fn count(octets: &[u8], is_such: impl Fn(&u8) -> bool) -> u32 {
-    let in_piece = |piece: &[u8]| piece.iter().map(|octet| u8::from(is_such(octet))).sum::<u8>();
-    octets.chunks(PIECE_BYTES).map(|piece| u32::from(in_piece(piece))).sum()
+/// How many capitals of ASCII there are.
+fn count_of_capitals(octets: &[u8]) -> u32 {
+    Tallies::of(octets).0[1]
 }
 
 fn number(count: usize) -> u32 {
@@ -175,6 +267,8 @@ const fn is_invisible(character: char) -> bool {
 }
 
 const SHOUTED_LETTERS_MIN: u32 = 4;
+/// So many stand side by side.
+const LANES: usize = 16;
 /// So many can be counted with an octet, and are whole vectors of any processor.
 const PIECE_BYTES: usize = 192;
 const SHARE_MIN: u8 = 5;

@@ -62,6 +62,10 @@ counters! {
     observed,
     /// Limits that reached 80 % or 100 % of their use.
     warnings,
+    /// Times that something was first found against an account or the tenant, which was warned or throttled for it.
+    flagged,
+    /// Times that an account or the tenant was throttled.
+    throttled,
     /// Complaints of recipients.
     complaints,
     /// Octets of accepted messages.

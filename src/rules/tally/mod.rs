@@ -23,9 +23,9 @@ pub use tops::{Place, TOP_MAX, Top};
 use crate::{
     event::{
         AnswerBy, Charged, Complaint, Event, LimitHit, LimitReached, MessageReport, Outcome,
-        RecipientReport, Refusal, RefusalReason, Resumed, Suspended,
+        RecipientReport, Refusal, RefusalReason, Resumed, StandingChanged, Suspect, Suspended,
     },
-    types::{AccountId, CaseId, ClientIp, Scope, Span, TenantId, Timestamp},
+    types::{AccountId, CaseId, ClientIp, Scope, Span, SubjectId, TenantId, Timestamp},
 };
 use calendar::{Day, Hour, Zone};
 use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, time::Duration};
@@ -150,6 +150,7 @@ impl Book {
                 let (case, actor) = (case.clone(), actor.clone());
                 self.tally.suspensions.push(SuspensionChange::Ended { at, case, actor });
             }
+            Event::StandingChanged(changed) => self.note_standing(at, changed),
             Event::Complaint(complaint) => self.note_complaint(at, complaint),
             Event::EventsLost(lost) => self.minute(at).lost += lost.count,
             _ => {}
@@ -220,7 +221,25 @@ impl Book {
         }
     }
 
-    /// An account's warning comes right before the report of the message that caused it, which names the tenant.
+    /// Only what has consequences, and only what gets worse.
+    fn note_standing(&mut self, at: Timestamp, changed: &StandingChanged) {
+        let (Suspect::Subject(subject), Some(tenant)) = (&changed.who, &changed.tenant) else {
+            return;
+        };
+        let is_first = changed.from == "active" && matches!(changed.to, "warned" | "throttled");
+        let is_throttled = changed.to == "throttled" && matches!(changed.from, "active" | "warned");
+        if changed.observed_only || !(is_first || is_throttled) {
+            return;
+        }
+        let account = match subject {
+            SubjectId::Account(account) => Some(account.clone()),
+            SubjectId::Tenant(_) => None,
+        };
+        let counts = &mut self.share(at, Whose { tenant: tenant.clone(), account }).counts;
+        counts.flagged += u64::from(is_first);
+        counts.throttled += u64::from(is_throttled);
+    }
+
     /// One that takes an earlier one back is none.
     fn note_complaint(&mut self, at: Timestamp, complaint: &Complaint) {
         if complaint.kind == "not-spam" {
@@ -232,6 +251,7 @@ impl Book {
         }
     }
 
+    /// An account's warning comes right before the report of the message that caused it, which names the tenant.
     fn note_warning(&mut self, at: Timestamp, reached: &LimitReached) {
         let parts = reached.key.parts();
         match parts.scope {

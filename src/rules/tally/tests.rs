@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     event::Evidence,
-    types::{Key, Limit, PeerName, ReversePath, SubjectId, Unit},
+    types::{Key, Limit, PeerName, ReversePath, Unit},
 };
 use proptest::prelude::*;
 use std::collections::{BTreeSet, HashSet};
@@ -210,6 +210,39 @@ fn an_accounts_warning_waits_for_the_tenant_that_its_message_names() {
     let shares = book.take().shares;
     let ((whose, _), share) = shares.iter().next().unwrap();
     assert_eq!((whose.tenant.as_str(), share.counts.warnings, shares.len()), ("mall", 1, 1));
+}
+
+#[test]
+fn standings_count_as_they_get_worse_and_have_consequences() {
+    let mut book = book();
+    let changed = |from, to, observed_only| {
+        let account = SubjectId::Account("a@shop.example".parse().unwrap());
+        Event::StandingChanged(Box::new(StandingChanged {
+            who: Suspect::Subject(account),
+            tenant: Some("shop.example".parse().unwrap()),
+            from,
+            to,
+            until: None,
+            points: 5.0,
+            reasons: Vec::new(),
+            observed_only,
+        }))
+    };
+    for (from, to, observed_only) in [
+        ("active", "warned", false),
+        ("warned", "throttled", false),
+        ("throttled", "warned", false),
+        ("warned", "active", false),
+        ("active", "throttled", false),
+        ("active", "throttled", true),
+        ("throttled", "suspended", false),
+    ] {
+        book.note(at(BEGIN), &changed(from, to, observed_only));
+    }
+    let shares = book.take().shares;
+    let ((whose, _), share) = shares.iter().next().unwrap();
+    assert_eq!(whose.account.as_ref().unwrap().as_str(), "a@shop.example");
+    assert_eq!((share.counts.flagged, share.counts.throttled, shares.len()), (2, 2, 1));
 }
 
 #[test]

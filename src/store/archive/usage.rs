@@ -1119,7 +1119,7 @@ macro_rules! counters {
     messages INTEGER NOT NULL, recipients INTEGER NOT NULL, unknown INTEGER NOT NULL, deferred INTEGER NOT NULL,
     bounced INTEGER NOT NULL, over_hour INTEGER NOT NULL, over_day INTEGER NOT NULL, over_client INTEGER NOT NULL,
     suspended INTEGER NOT NULL, refused_other INTEGER NOT NULL, observed INTEGER NOT NULL, warnings INTEGER NOT NULL,
-    complaints INTEGER NOT NULL, bytes INTEGER NOT NULL"
+    flagged INTEGER NOT NULL, throttled INTEGER NOT NULL, complaints INTEGER NOT NULL, bytes INTEGER NOT NULL"
     };
 }
 

@@ -71,6 +71,20 @@ fn expressions_are_held_against_their_field() {
 }
 
 #[test]
+fn expressions_are_found_however_they_are_looked_for() {
+    // The first is found by what it begins with, the second has nothing of the kind.
+    for expression in ["click here", "[a-z] ?here"] {
+        check(&format!("text = ['{expression}']"), true);
+        check(&format!("text = ['{expression}!']"), false);
+        check(&format!("text = ['{expression}']\nwithout = [\"attachment\"]"), false);
+    }
+    // Behind the first 64, all are looked for together.
+    let many: String = (0..70).map(|n| format!("'odd{n}', ")).collect();
+    check(&format!("text = [{many} 'click here']"), true);
+    check(&format!("text = [{many} 'click there']"), false);
+}
+
+#[test]
 fn everything_that_a_rule_asks_for_must_be_there() {
     check("marks = [\"attachment\"]", true);
     check("marks = [\"attachment\", \"reply\"]", false);
@@ -110,6 +124,7 @@ fn a_mistake_is_told_with_its_rule() {
     check(&rule("text = ['(a{1000}){1000}']"), "the rule r: Compiled regex exceeds size limit");
     check(&rule("marks = [\"odd\"]"), "the rule r: there is no mark \"odd\"");
     check(&rule("words = [\" \"]"), "the rule r: \" \" is too long or nothing");
+    check(&rule("words = [\"$5\"]"), "the rule r: \"$5\" begins with neither a letter nor a digit");
     check(&rule("each = 1e9\nwords = [\"a\"]"), "the rule r: more than 100 points");
     check(&rule("words = [\"a\"]").repeat(2), "the rule r: there are two of this name");
     let many: String =

@@ -4,6 +4,7 @@
 //! What they begin with, and most of the automaton, stays in a processor's nearest cache. A text costs at most its length times
 //! that of the longest phrase.
 
+use crate::message::facts::{each_word_begin, is_of_word};
 use aho_corasick::{
     Anchored, MatchKind, PatternID,
     automaton::{Automaton as _, StateID},
@@ -29,13 +30,11 @@ impl Words {
     /// Which of them stand as whole words in a text in its normal form.
     pub(super) fn found_in(&self, text: &[u8]) -> Vec<bool> {
         let mut found = vec![false; self.automaton.patterns_len()];
-        let mut is_begin = true;
-        for (at, octet) in text.iter().enumerate() {
-            if is_begin && self.beginnings.may_begin(&text[at..]) {
+        each_word_begin(text, |at| {
+            if self.beginnings.may_begin(&text[at..]) {
                 self.find_at_begin(&text[at..], &mut found);
             }
-            is_begin = !IS_OF_WORD[usize::from(*octet)];
-        }
+        });
         found
     }
 
@@ -50,7 +49,7 @@ impl Words {
             if self.automaton.is_dead(state) {
                 break;
             }
-            let is_end = text.get(at + 1).is_none_or(|next| !IS_OF_WORD[usize::from(*next)]);
+            let is_end = text.get(at + 1).is_none_or(|next| !is_of_word(*next));
             if is_end && self.automaton.is_match(state) {
                 self.whole(state, at + 1).for_each(|word| found[word.as_usize()] = true);
             }
@@ -77,7 +76,7 @@ impl Beginnings {
                 [a, b, c, d, ..] => all.add([a, b, c, d]),
                 // What does not go on with a word may follow.
                 [a, b, c] => (0..=u8::MAX)
-                    .filter(|octet| !IS_OF_WORD[usize::from(*octet)])
+                    .filter(|octet| !is_of_word(*octet))
                     .for_each(|octet| all.add([a, b, c, octet])),
                 _ => all.0.fill(u64::MAX),
             }
@@ -105,16 +104,3 @@ impl Beginnings {
 
 /// So many as 15 bits number.
 const BEGINNINGS: usize = 1 << 15;
-
-/// Octets that go on with a word.
-const IS_OF_WORD: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut octet = 0_u8;
-    loop {
-        table[octet as usize] = octet.is_ascii_alphanumeric() || !octet.is_ascii();
-        if octet == u8::MAX {
-            break table;
-        }
-        octet += 1;
-    }
-};

@@ -1,8 +1,9 @@
 //! Content rules as they are written, and how they become ready.
 
-use super::{Compiled, Field, Points, Rule, Words};
-use crate::message::{Facts, Mark, Marks};
+use super::{Compiled, Expression, Field, Points, Rule, Words};
+use crate::message::{Facts, Mark, Marks, facts::is_of_word};
 use regex::bytes::{RegexSet, RegexSetBuilder};
+use regex_automata::{meta, util::syntax};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -118,6 +119,8 @@ pub enum Measure {
     Shouted,
     /// Quoted lines, in per cent.
     Quoted,
+    /// Letters of the longest word that is taken apart.
+    Spelled,
 }
 
 /// Why rules are not used; fits "failed to read content rules: {error}".
@@ -148,22 +151,24 @@ pub(super) fn compile(written: &Written) -> Result<Compiled, ContentError> {
     if written.rule.len() > RULES_MAX {
         return Err(ContentError::TooMuch(format!("more than {RULES_MAX} rules")));
     }
-    let (mut words, mut expressions) = (Vec::new(), Vec::new());
+    let (mut words, mut expressions, mut together) = (Vec::new(), 0, Vec::new());
     let mut rules: Vec<Rule> = Vec::with_capacity(written.rule.len());
     for rule in &written.rule {
-        let ready = rule.compile(&mut words, &mut expressions)?;
+        let may_be_alone = expressions < ALONE_MAX;
+        let ready = rule.compile(&mut words, &mut together, may_be_alone)?;
+        expressions += ready.expressions.len();
         if rules.iter().any(|known| known.name == ready.name) {
             return Err(rule.wrong("there are two of this name"));
         }
         rules.push(ready);
     }
-    if words.len() > WORDS_MAX || expressions.len() > EXPRESSIONS_MAX {
+    if words.len() > WORDS_MAX || expressions > EXPRESSIONS_MAX {
         let most = format!("{WORDS_MAX} words or {EXPRESSIONS_MAX} expressions");
         return Err(ContentError::TooMuch(format!("more than {most}")));
     }
     let too_much = || ContentError::TooMuch("the words do not fit in one automaton".into());
     let words = Words::new(&words).ok_or_else(too_much)?;
-    Ok(Compiled { rules, words, expressions: sets(&expressions)? })
+    Ok(Compiled { rules, words, together: sets(&together)? })
 }
 
 /// One set of expressions for each field.
@@ -185,18 +190,27 @@ fn set<'e>(expressions: impl Iterator<Item = &'e str>) -> Result<RegexSet, regex
         .build()
 }
 
+/// An expression of its own, if something it must hold is found so fast that it need not be looked for together with others.
+fn alone(expression: &str) -> Option<meta::Regex> {
+    let syntax = syntax::Config::new().unicode(false).utf8(false);
+    let limits = meta::Config::new().utf8_empty(false).nfa_size_limit(Some(EXPRESSION_BYTES_MAX));
+    let regex = meta::Regex::builder().syntax(syntax).configure(limits).build(expression).ok()?;
+    regex.is_accelerated().then_some(regex)
+}
+
 impl WrittenRule {
     fn compile<'w>(
         &'w self,
         words: &mut Vec<Vec<u8>>,
-        expressions: &mut Vec<(Field, &'w str)>,
+        together: &mut Vec<(Field, &'w str)>,
+        may_be_alone: bool,
     ) -> Result<Rule, ContentError> {
         let rule = Rule {
             name: self.name.as_str().into(),
             says: self.says.as_str().into(),
             points: self.points()?,
             words: (words.len()..words.len() + self.words.len()).collect(),
-            expressions: self.number(expressions)?,
+            expressions: self.expressions(together, may_be_alone)?,
             marks: self.marks_of(&self.marks)?,
             without: self.marks_of(&self.without)?,
             at_least: self.at_least.iter().map(|(measure, least)| (*measure, *least)).collect(),
@@ -223,15 +237,22 @@ impl WrittenRule {
 
     fn word(&self, word: &str) -> Result<Vec<u8>, ContentError> {
         let normal = super::normal(&[word]);
-        let fits = (1..=WORD_BYTES_MAX).contains(&normal.len());
-        if fits { Ok(normal) } else { Err(self.wrong(&format!("{word:?} is too long or nothing"))) }
+        if !(1..=WORD_BYTES_MAX).contains(&normal.len()) {
+            return Err(self.wrong(&format!("{word:?} is too long or nothing")));
+        }
+        if !is_of_word(normal[0]) {
+            let what = "begins with neither a letter nor a digit; `text` takes expressions";
+            return Err(self.wrong(&format!("{word:?} {what}")));
+        }
+        Ok(normal)
     }
 
-    /// Adds this rule's expressions to those of all; their fields and numbers among those of their field.
-    fn number<'w>(
+    /// This rule's expressions; adds those that are looked for together with others.
+    fn expressions<'w>(
         &'w self,
-        all: &mut Vec<(Field, &'w str)>,
-    ) -> Result<Vec<(Field, usize)>, ContentError> {
+        together: &mut Vec<(Field, &'w str)>,
+        may_be_alone: bool,
+    ) -> Result<Vec<(Field, Expression)>, ContentError> {
         let own = [
             (Field::Text, &self.text),
             (Field::Subject, &self.subject),
@@ -240,16 +261,24 @@ impl WrittenRule {
             (Field::Hosts, &self.hosts),
             (Field::Files, &self.files),
         ];
-        let mut numbers = Vec::new();
+        let mut expressions = Vec::new();
         for (field, expression) in
             own.iter().flat_map(|(field, list)| list.iter().map(|expression| (*field, expression)))
         {
             set(std::iter::once(expression.as_str()))
                 .map_err(|error| self.wrong(&error.to_string()))?;
-            numbers.push((field, all.iter().filter(|(known, _)| *known == field).count()));
-            all.push((field, expression));
+            let alone = if may_be_alone { alone(expression) } else { None };
+            let ready = alone.map_or_else(
+                || {
+                    let number = together.iter().filter(|(known, _)| *known == field).count();
+                    together.push((field, expression));
+                    Expression::Together(number)
+                },
+                Expression::Alone,
+            );
+            expressions.push((field, ready));
         }
-        Ok(numbers)
+        Ok(expressions)
     }
 
     fn marks_of(&self, names: &[String]) -> Result<Marks, ContentError> {
@@ -283,6 +312,7 @@ impl Measure {
             Self::Digits => per_cent(shape.digits, shape.letters.saturating_add(shape.digits)),
             Self::Shouted => per_cent(shape.shouted, shape.words),
             Self::Quoted => per_cent(shape.quoted, shape.lines),
+            Self::Spelled => shape.spelled,
         }
     }
 }
@@ -294,6 +324,8 @@ fn per_cent(part: u32, whole: u32) -> u32 {
 const RULES_MAX: usize = 500;
 const WORDS_MAX: usize = 10_000;
 const EXPRESSIONS_MAX: usize = 500;
+/// Behind so many, expressions are looked for together: each that is looked for alone may cost a look at the whole text.
+const ALONE_MAX: usize = 64;
 const WORD_BYTES_MAX: usize = 100;
 const POINTS_MAX: f32 = 100.0;
 /// What one field's expressions may take compiled, and while they are matched.
