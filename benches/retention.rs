@@ -117,7 +117,7 @@ fn fill(path: &Path, events: usize) {
         for first in (0..events).step_by(2_000) {
             let some = (first..events.min(first + 2_000)).map(|number| NewEvent {
                 at: old,
-                name: "message",
+                name: "message".into(),
                 tenant: "shop.example".parse().ok(),
                 account: format!("a{}@shop.example", number % 500).parse().ok(),
                 body: format!(

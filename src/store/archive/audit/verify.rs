@@ -342,7 +342,8 @@ mod tests {
                 .write(super::super::super::Lasting::Power, move |db| {
                     let mut key = [0; 16];
                     key[0] = u8::try_from(number).unwrap();
-                    super::super::append_with_key(db, &entry, Some(key))
+                    let prepared = super::super::Prepared::draw(&entry, Some(key))?;
+                    super::super::insert_prepared(db, &prepared)
                 })
                 .await
                 .unwrap();
