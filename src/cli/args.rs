@@ -766,7 +766,7 @@ pub(super) enum AuditCommand {
         /// Where the audit once ended, as "audit head" printed it then
         #[arg(long, value_name = "NUMBER:HASH")]
         head: Option<Head>,
-        /// Look at this file, an archive's or a backup's, and ask no gate
+        /// Look at this file, an archive or a backup, and ask no gate; a backup's archive is laid beside it meanwhile
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },

@@ -10,9 +10,15 @@ use super::{
 };
 use crate::{
     admin::{AuditView, HeadView, Page, VerdictView},
-    store::archive::{audit::chain::Head, verify_file},
+    store::{
+        archive::{audit::chain::Head, verify_file},
+        backup::{self, BackupError},
+    },
 };
-use std::{fmt::Write, path::Path};
+use std::{
+    fmt::{Display, Write},
+    path::Path,
+};
 
 /// `tollgate audit …`
 pub(super) fn run(
@@ -55,8 +61,28 @@ fn verify(head: Option<Head>, file: Option<&Path>, gate: &Gate) -> Result<(), Cl
 }
 
 fn verify_in(file: &Path, head: Option<Head>) -> Result<VerdictView, CliError> {
-    let failed = |error| CliError::Failed(format!("{}: {error}", file.display()));
-    Ok(verify_file(file, head.into_iter().collect()).map_err(failed)?.into())
+    let failed = |error: &dyn Display| CliError::Failed(format!("{}: {error}", file.display()));
+    let mut known: Vec<Head> = head.into_iter().collect();
+    let manifest = match backup::read_manifest(file) {
+        Ok(manifest) => manifest,
+        Err(BackupError::Foreign(_)) => {
+            return Ok(verify_file(file, known).map_err(|error| failed(&error))?.into());
+        }
+        Err(error) => return Err(failed(&error)),
+    };
+    // The audit has to end where the backup says.
+    known.extend(manifest.audit.parse::<Head>());
+    let mut path = file.as_os_str().to_owned();
+    path.push(".archive");
+    let place = backup::Place { name: backup::ARCHIVE, path: path.into() };
+    let found = backup::unpack(file, std::slice::from_ref(&place));
+    let found = match found {
+        Ok(_) => verify_file(&place.path, known).map_err(|error| failed(&error)),
+        Err(error) => Err(failed(&error)),
+    };
+    // It may never have come to be.
+    let _ = std::fs::remove_file(&place.path);
+    Ok(found?.into())
 }
 
 fn verdict_text(found: &VerdictView) -> String {

@@ -549,7 +549,11 @@ pub const STORED: &[Stored] = &[
         (Redis, "the stream of what happened"),
         "as the archive's tables",
         Yes,
-        ("to tell all gates what happened", "until newer ones fill its room, 256 MiB by default", STAYS),
+        (
+            "to tell all gates what happened",
+            "until newer ones fill its room, 256 MiB by default",
+            STAYS,
+        ),
     ),
     row(
         (Redis, "records and their last 10,000 changes"),

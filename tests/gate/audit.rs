@@ -165,3 +165,32 @@ fn the_audit_of_a_running_gate_is_verified_and_of_one_that_stands_still_and_says
     let said = gate.tollgate(&["audit", "verify", "--head", &head]);
     assert!(said.code == 1 && said.err.contains("made anew"), "{said:?}");
 }
+
+#[test]
+fn the_audit_within_a_backup_is_verified_and_ends_where_the_backup_says() {
+    let sink = sink().run();
+    let gate = gate().next_hop(&sink).run();
+    gate.tollgate(&["account", "set", "a@shop.example"]).well();
+    audit_of(&gate, 1);
+    let head = gate.tollgate(&["audit", "head"]).well().trim().to_owned();
+    let file = gate.file("backup.tar");
+    let file = file.to_str().unwrap();
+    gate.tollgate(&["backup", file]).well();
+    let verdict = gate.json(&["audit", "verify", "--file", file, "--head", &head]);
+    assert_eq!(verdict["whole"], true, "{verdict}");
+    let other = gate.file("other.tar");
+    let other = other.to_str().unwrap();
+    let (number, hash) = head.split_once(':').unwrap();
+    let wrong = hash.chars().rev().collect::<String>();
+    let said =
+        gate.tollgate(&["audit", "verify", "--file", file, "--head", &format!("{number}:{wrong}")]);
+    assert!(said.code == 1 && said.err.contains("made anew"), "{said:?}");
+    // An octet of a value within the archive within the file.
+    let mut octets = std::fs::read(file).unwrap();
+    let at = octets.windows(14).rposition(|piece| piece == b"a@shop.example").unwrap();
+    octets[at] = b'b';
+    std::fs::write(other, octets).unwrap();
+    let said = gate.tollgate(&["audit", "verify", "--file", other]);
+    assert!(said.code == 1 && said.err.contains("another SHA-256"), "{said:?}");
+    assert!(!gate.file("backup.tar.archive").exists() && !gate.file("other.tar.archive").exists());
+}
