@@ -6,7 +6,7 @@
 
 use super::{
     Admin, AdminError, ConductSettings,
-    privacy::{erase_again, note_in_file, read_file},
+    privacy::{erase_again, finished, note_in_file, read_file},
     subjects::check_remark,
 };
 use crate::{
@@ -91,6 +91,15 @@ pub struct BackupView {
 /// [`AdminError::Invalid`] if the file cannot be named so, [`AdminError::Conflict`] if there is one already or a backup is being
 /// made, [`AdminError::Store`] if something cannot be read or written.
 pub async fn backup(
+    admin: &Admin,
+    request: &BackupRequest,
+    actor: &Actor,
+) -> Result<BackupView, AdminError> {
+    let (admin, request, actor) = (admin.clone(), request.clone(), actor.clone());
+    finished(async move { backup_wholly(&admin, &request, &actor).await }).await
+}
+
+async fn backup_wholly(
     admin: &Admin,
     request: &BackupRequest,
     actor: &Actor,
@@ -235,11 +244,11 @@ pub struct RestoredView {
 pub async fn restore(
     files: &Files,
     backup: &Path,
-    (gap, reason, later): (GapChoice, Option<&str>, &[PathBuf]),
+    (gap, reason, later): (Option<GapChoice>, Option<&str>, &[PathBuf]),
     actor: &Actor,
 ) -> Result<RestoredView, AdminError> {
     let reason = check_remark(reason)?;
-    if gap == GapChoice::Ignored && reason.is_empty() {
+    if gap == Some(GapChoice::Ignored) && reason.is_empty() {
         return Err(AdminError::Invalid("to ignore the gap, a reason is needed".into()));
     }
     check_vacant(files)?;
@@ -254,13 +263,17 @@ pub async fn restore(
         }
     }
     // A gate that stopped before its last backup, and does not start again, has sent nothing since.
-    let choice = if manifest.last { GapChoice::Ignored } else { gap };
+    let usual = if manifest.last { GapChoice::Ignored } else { GapChoice::Full };
+    let choice = gap.unwrap_or(usual);
     let wall = Clock::start(Timestamp::EPOCH).utc();
     let store = sqlite::Settings { path: draft.store.clone(), ..files.store.clone() };
     let erasures = gather_erasures(files, &draft, later)?;
-    let erased = erase_in(&store, &draft, &erasures, wall).await?;
+    // Who was erased before it was made may have come back since, and is in it rightly.
+    let since: Vec<Erasure> =
+        erasures.iter().filter(|one| one.at >= manifest.made).cloned().collect();
+    let erased = erase_in(&store, &draft, &since, wall).await?;
     let restored = Restored::prepare(&store, choice, wall)?;
-    let mut entry = entry_of(&manifest, (gap, restored), reason, wall, actor);
+    let mut entry = entry_of(&manifest, (choice, restored), reason, wall, actor);
     if erased > 0 {
         entry.evidence = Some(format!("{erased} accounts were erased again"));
     }
@@ -305,7 +318,7 @@ async fn erase_in(
     if erasures.is_empty() {
         return Ok(0);
     }
-    let opened = sqlite::open(store)?;
+    let opened = sqlite::open_for_copy(store)?;
     let clock = Clock::start(opened.high_water());
     let vault = opened.start(&clock, Events::default())?;
     let archive = archive::open(&archive::Settings { path: draft.archive.clone() })?;
@@ -324,11 +337,11 @@ fn entry_of(
 ) -> NewEntry {
     let mut entry = NewEntry::new(at, actor, RESTORED);
     let gap = match (manifest.last, gap, restored.full_until) {
-        (true, ..) => "it was the last backup".to_owned(),
-        (false, _, Some(until)) => {
+        (true, GapChoice::Ignored, _) => "it was the last backup".to_owned(),
+        (_, _, Some(until)) => {
             format!("a window of length W is full until W after {until}")
         }
-        (false, ..) => "the gap is ignored: up to twice a limit may have been sent".to_owned(),
+        _ => "the gap is ignored: up to twice a limit may have been sent".to_owned(),
     };
     entry.before = Some(format!("audit {}", manifest.audit));
     entry.after = Some(format!("backup of {}; {gap}", manifest.made));

@@ -7,6 +7,7 @@
 use super::{Admin, AdminError, BackupView, backups, effective, subjects::check_reason};
 use crate::{
     event::{AccountErased, Event},
+    rules::identity,
     store::{
         StoreError,
         archive::{
@@ -75,6 +76,25 @@ pub async fn erase(
     request: &EraseRequest,
     actor: &Actor,
 ) -> Result<ErasedView, AdminError> {
+    let (admin, account) = (admin.clone(), account.clone());
+    let (request, actor) = (request.clone(), actor.clone());
+    finished(async move { erase_wholly(&admin, &account, &request, &actor).await }).await
+}
+
+/// Goes on to the end also when whoever asked does not wait for it.
+pub(super) async fn finished<T: Send + 'static>(
+    work: impl Future<Output = Result<T, AdminError>> + Send + 'static,
+) -> Result<T, AdminError> {
+    let cut = |error: tokio::task::JoinError| StoreError::Unavailable(error.to_string());
+    tokio::spawn(work).await.map_err(cut)?
+}
+
+async fn erase_wholly(
+    admin: &Admin,
+    account: &AccountId,
+    request: &EraseRequest,
+    actor: &Actor,
+) -> Result<ErasedView, AdminError> {
     let reason = check_reason(Some(&request.reason))?;
     if !request.yes {
         return Err(AdminError::Invalid("erasing cannot be taken back: say yes to it".into()));
@@ -88,6 +108,8 @@ pub async fn erase(
         ));
     }
     let subject = SubjectId::Account(account.clone());
+    // A hold that is placed meanwhile waits.
+    let _one_at_a_time = admin.custody.making.lock().await;
     let record = admin.records.subject(&subject).await?;
     let tenant = effective::tenant_of(account, &record).0;
     let held = admin.archive.hold_on(vec![subject.clone(), SubjectId::Tenant(tenant)]).await?;
@@ -100,7 +122,6 @@ pub async fn erase(
         let text = format!("there is a legal hold on {}: {}", hold.subject, hold.reason);
         return Err(AdminError::Conflict(text));
     }
-    let _one_at_a_time = admin.custody.making.lock().await;
     let digest = admin.archive.erasure_digest(&subject).await?;
     let erasure = Erasure { at: admin.utc(), digest: digest.clone() };
     admin.archive.begin_erasure(erasure.clone()).await?;
@@ -153,10 +174,10 @@ pub(super) async fn erase_tenant(
     actor: &Actor,
 ) -> Result<(), AdminError> {
     let subject = SubjectId::Tenant(tenant.clone());
+    let _one_at_a_time = admin.custody.making.lock().await;
     if let Some(hold) = admin.archive.hold_on(vec![subject.clone()]).await? {
         return Err(AdminError::Conflict(format!("there is a legal hold on {}", hold.subject)));
     }
-    let _one_at_a_time = admin.custody.making.lock().await;
     let digest = admin.archive.erasure_digest(&subject).await?;
     let erasure = Erasure { at: admin.utc(), digest: digest.clone() };
     admin.archive.begin_erasure(erasure.clone()).await?;
@@ -230,6 +251,14 @@ pub(super) async fn erase_again(
     for subject in known {
         let digest = archive.erasure_digest(&subject).await?;
         if !erased.contains(digest.as_str()) {
+            continue;
+        }
+        let mut held = vec![subject.clone()];
+        if let SubjectId::Account(account) = &subject {
+            held.push(SubjectId::Tenant(identity::tenant_of(account)));
+        }
+        if let Some(hold) = archive.hold_on(held).await? {
+            tracing::warn!(hold = %hold.subject, "somebody is not erased again, because of a legal hold");
             continue;
         }
         erase_from_store(vault, &subject).await?;
@@ -355,6 +384,7 @@ pub async fn hold(
         reason,
         actor: actor.name().to_owned(),
     };
+    let _one_at_a_time = admin.custody.making.lock().await;
     let head = admin.archive.hold(hold.clone(), entry).await?;
     admin.tell_audited(HELD, head);
     Ok(hold.into())

@@ -742,9 +742,10 @@ pub(super) struct RestoreArgs {
     /// The backup
     pub(super) file: PathBuf,
     /// What is thought of the time since the backup: "full": anything may have been sent, so every window is full until that has
-    /// left it; "ignore": the windows of then, so that up to twice a limit may go out
-    #[arg(long, value_enum, default_value_t = Gap::Full)]
-    pub(super) gap: Gap,
+    /// left it; "ignore": the windows of then, so that up to twice a limit may go out. Default: full; nothing was sent after a last
+    /// backup, so that none is thought of then
+    #[arg(long, value_enum)]
+    pub(super) gap: Option<Gap>,
     /// A list of accounts that were erased after the backup, such as the "erasures" of a newer one; may be given several times
     #[arg(long, value_name = "FILE")]
     pub(super) erasures: Vec<PathBuf>,

@@ -55,10 +55,10 @@ fn of_files(gate: &Gate, request: &BackupRequest, last: bool) -> Result<BackupVi
 /// `tollgate restore …`
 pub(super) fn restore(wanted: &RestoreArgs, gate: &Gate) -> Result<(), CliError> {
     let files = links::files(config_of(gate)?)?;
-    let gap = match wanted.gap {
+    let gap = wanted.gap.map(|gap| match gap {
         Gap::Full => GapChoice::Full,
         Gap::Ignore => GapChoice::Ignored,
-    };
+    });
     let how = (gap, wanted.reason.as_deref(), wanted.erasures.as_slice());
     let restored = wait(admin::restore(&files, &wanted.file, how, &actor()))?;
     Remote::new(gate)?.print(&restored, restored_text)

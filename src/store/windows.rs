@@ -111,25 +111,9 @@ impl Windows {
     /// [`StoreError::Conflict`] while something is open in it.
     pub(super) fn erase(&self, key: &str) -> Result<Option<(CellRef, CellRef)>, StoreError> {
         let Some(disguise) = &self.disguise else { return Ok(None) };
-        let (mut taken, mut is_busy) = (None, false);
+        let Some(old) = self.cells.find(key) else { return Ok(None) };
         // Also what was erased before under this name: the present window has its charges.
         let alias = disguise.of_window(key);
-        self.cells.retain(|cell| {
-            if cell.name() != key {
-                return true;
-            }
-            let Some(mut state) = cell.state().try_lock().filter(|state| state.open == 0) else {
-                is_busy = true;
-                return true;
-            };
-            state.dead = true;
-            taken = Some((cell.clone(), state.log.clone(), state.journal_seq));
-            false
-        });
-        if is_busy {
-            return Err(StoreError::Conflict("mail of the account is under way".into()));
-        }
-        let Some((old, log, seq)) = taken else { return Ok(None) };
         self.cells.retain(|cell| {
             let is_older = cell.name() == alias;
             if is_older {
@@ -138,17 +122,29 @@ impl Windows {
             }
             !is_older
         });
-        let cell = CellRef(Arc::new(Cell {
-            name: Name::new(&alias),
-            state: Mutex::new(State { dirty: true, ..State::restored(log, seq) }),
-        }));
-        self.cells.insert(cell.clone());
-        self.has_erased.store(true, Relaxed);
+        let cell = {
+            let state = old.state().try_lock().filter(|state| state.open == 0);
+            let busy = || StoreError::Conflict("mail of the account is under way".into());
+            let mut state = state.ok_or_else(busy)?;
+            let cell = CellRef(Arc::new(Cell {
+                name: Name::new(&alias),
+                state: Mutex::new(State {
+                    dirty: true,
+                    ..State::restored(state.log.clone(), state.journal_seq)
+                }),
+            }));
+            // Whoever comes now finds the one or the other: there is no moment in which the charges are nowhere.
+            self.has_erased.store(true, Relaxed);
+            self.cells.insert(cell.clone());
+            state.dead = true;
+            cell
+        };
+        self.cells.retain(|cell| !Arc::ptr_eq(&cell.0, &old.0));
         Ok(Some((old, cell)))
     }
 
     /// What is left of an erased window.
-    fn find_erased(&self, key: &str) -> Option<CellRef> {
+    pub(super) fn find_erased(&self, key: &str) -> Option<CellRef> {
         if !self.has_erased.load(Relaxed) || key.starts_with(ERASED_WINDOW) {
             return None;
         }

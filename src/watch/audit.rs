@@ -71,11 +71,10 @@ impl Auditor {
         let Some(newest) = without.last().map(|changed| changed.number) else {
             return self.records.cut_changes(last).await;
         };
-        let is_posted = self.posted.swap(newest, Relaxed) == newest;
-        if !is_posted && !self.records.leads(Task::TellChanges).await? {
-            self.posted.store(0, Relaxed);
-        } else if !is_posted {
+        let is_posted = self.posted.load(Relaxed) == newest;
+        if !is_posted && self.records.leads(Task::TellChanges).await? {
             self.archive.post_changes(without).await?;
+            self.posted.store(newest, Relaxed);
         }
         tokio::time::sleep(LOOK_EVERY).await;
         Ok(())

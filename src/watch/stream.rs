@@ -8,7 +8,7 @@
 //! out what it has, counts what it lacks, and says so.
 
 use crate::{
-    clock::Clock,
+    clock::{self, Clock},
     event::{AlertTold, Event, Events, EventsMissed},
     rules::alarm::{self, Book, Changes, Notice},
     store::{
@@ -16,7 +16,7 @@ use crate::{
         archive::{
             Archive,
             audit::audited,
-            stream::{Heard, Missed, Parcel, StreamState, Taken},
+            stream::{Heard, Missed, Origin, Parcel, StreamState, Taken},
         },
         records::Revision,
         redis::{Entry, RedisStream, StreamSettings, backoff},
@@ -25,7 +25,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     convert::Infallible,
     sync::{
         Arc,
@@ -121,8 +121,17 @@ impl Publisher {
     /// Appends for ever.
     pub async fn run(self) {
         let (mut after, mut failures) = (0, 0_u32);
+        // The origins that were met since it was begun with the oldest.
+        let (mut met, mut begun) = (HashSet::new(), clock::steady_now());
         loop {
-            if let Err(error) = self.publish(&mut after).await {
+            // What was not read back by now may have been lost, with Redis' own memory.
+            if clock::steady_now() - begun >= AGAIN_EVERY {
+                (after, begun) = (0, clock::steady_now());
+            }
+            if after == 0 {
+                met.clear();
+            }
+            if let Err(error) = self.publish(&mut after, &mut met).await {
                 tracing::debug!(%error, "events wait for Redis");
                 (after, failures) = (0, failures.saturating_add(1));
                 self.note_waiting().await;
@@ -134,19 +143,22 @@ impl Publisher {
     }
 
     /// Appends what there is behind a place; waits for something if there is nothing.
-    async fn publish(&self, after: &mut i64) -> Result<(), StoreError> {
+    async fn publish(&self, after: &mut i64, met: &mut HashSet<Origin>) -> Result<(), StoreError> {
         let outgoing = self.archive.outgoing(*after, OUTGOING_MAX).await?;
         for one in &outgoing {
             let from = self.progress.position.load(Relaxed);
-            self.stream.append(&self.settings, one, from).await?;
-            *after = one.place;
+            let is_oldest = met.insert(one.header.origin);
+            if !self.stream.append(&self.settings, one, (from, is_oldest)).await? {
+                *after = 0;
+                return Ok(());
+            }
         }
+        *after = outgoing.last().map_or(*after, |last| last.place);
         self.note_waiting().await;
         if outgoing.is_empty() {
             tokio::select! {
                 () = self.archive.posted() => {}
-                // What was not read back by now may have been lost, with Redis' own memory.
-                () = tokio::time::sleep(AGAIN_EVERY) => *after = 0,
+                () = tokio::time::sleep(AGAIN_EVERY) => {}
             }
         }
         Ok(())
@@ -269,7 +281,14 @@ impl StreamReader {
             if known.is_some_and(|known| header.number <= known.number) {
                 continue;
             }
-            let parcel = Parcel::read(header, &body)?;
+            let parcel = match Parcel::read(header, &body) {
+                Ok(parcel) => parcel,
+                // The next one of its origin says what is missing; to stop here would be to stop for ever.
+                Err(error) => {
+                    tracing::error!(%error, "what a gate told is left out");
+                    continue;
+                }
+            };
             let gap = copy.gap_before(&parcel).filter(|_| !copy.is_new);
             missed = together(missed, gap);
             let changes = copy.judge(&parcel);

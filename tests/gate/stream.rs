@@ -270,12 +270,13 @@ fn one_gate_asks_blocklists_and_all_know_what_it_found() {
         gates.iter().all(|gate| row(gate)["state"] == "listed").then_some(())
     });
     let told = |gate: &Gate| gate.log().iter().filter(|line| line["event"] == "listed").count();
-    assert_eq!(gates.iter().map(told).sum::<usize>(), 1);
+    wait_for("the event", || (gates.iter().map(told).sum::<usize>() > 0).then_some(()));
     for gate in &gates {
         let listings =
             || listed(gate, &[]).iter().filter(|alert| alert["kind"] == "listed").count();
         wait_for("the alert", || (listings() == 1).then_some(()));
     }
+    assert_eq!(gates.iter().map(told).sum::<usize>(), 1);
     // Each tests the list itself, through the resolver that it has.
     let tests = server.asked().iter().filter(|line| line.contains(" 2.0.0.127.own")).count();
     assert!(tests >= 2, "{tests}");

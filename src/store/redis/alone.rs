@@ -144,6 +144,10 @@ impl Inner {
                 decided => return decided,
             }
         }
+        if reservation.alone.is_none() && reservation.recipients() > 0 {
+            // What was granted in Redis has no window here, so nothing more could be decided.
+            return Err(StoreError::Unavailable("Redis was lost while the message began".into()));
+        }
         let _deciding = self.deciding.read().await;
         let purse = self.purse.load_full();
         let is_other = |known: &Arc<SqliteStore>| !Arc::ptr_eq(known, &purse);
@@ -231,6 +235,8 @@ impl Inner {
             match self.come_back(&mut charged).await {
                 Ok(()) => charged.clear(),
                 Err(error) => {
+                    // What was charged is charged once more then, because what it stood for may have changed meanwhile.
+                    charged.clear();
                     self.state.store(ALONE, SeqCst);
                     tracing::warn!(%error, "this node goes on without Redis");
                 }
@@ -296,6 +302,34 @@ impl Inner {
         let request = Request { recipients, grant: Grant::AllOrNothing };
         self.redis.reserve(&mut reservation, request, now).await?;
         self.redis.settle(reservation, Settlement::Sent, now).await.map(drop)
+    }
+
+    /// Charges what was begun without Redis and ended when it decided again: it was charged as of the return, which is too early for
+    /// when it was sent, so it is charged once more.
+    async fn charge_late(
+        &self,
+        demands: Vec<Demand>,
+        recipients: u32,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if recipients == 0 {
+            return Ok(());
+        }
+        let all = |demand: Demand| Demand { limits: Arc::new([]), ..demand };
+        let demands: Vec<Demand> = demands.into_iter().map(all).collect();
+        let request = || Request { recipients, grant: Grant::AllOrNothing };
+        let mut reservation = Reservation::new(demands.clone());
+        if self.redis.reserve(&mut reservation, request(), now).await.is_ok() {
+            return self.redis.settle(reservation, settlement, now).await.map(drop);
+        }
+        // Redis is lost again: it is charged there with whatever else is sent meanwhile.
+        self.leave();
+        let _deciding = self.deciding.read().await;
+        let purse = self.purse.load_full();
+        let mut reservation = Reservation::new(demands);
+        purse.reserve(&mut reservation, request(), now).await?;
+        purse.settle(reservation, settlement, now).await.map(drop)
     }
 
     /// What is in the purse now is what this node sent, for the time when Redis is lost again; and an empty one takes its place.
@@ -381,8 +415,16 @@ impl Ledger for SharingLedger {
     ) -> BoxFuture<'a, Result<Vec<LimitReached>, StoreError>> {
         Box::pin(async move {
             if let Some(purse) = reservation.alone.take() {
+                let late = (!Arc::ptr_eq(&purse, &self.inner.purse.load_full()))
+                    .then(|| (reservation.demands.clone(), reservation.recipients()));
                 // That a share is used says nothing of the limit.
-                return purse.settle(reservation, settlement, now).await.map(|_| Vec::new());
+                purse.settle(reservation, settlement, now).await?;
+                if let Some((demands, recipients)) = late
+                    && settlement != Settlement::Refunded
+                {
+                    self.inner.charge_late(demands, recipients, settlement, now).await?;
+                }
+                return Ok(Vec::new());
             }
             if settlement != Settlement::Refunded {
                 let (demands, recipients) = (reservation.demands.clone(), reservation.recipients());

@@ -276,18 +276,25 @@ impl Writer {
         let Some(checkpoint) = &mut self.checkpoint else { return Vec::new() };
         let from = checkpoint.todo.len().saturating_sub(CELLS_BATCH_MAX);
         let windows = &self.shared.windows;
-        let store = |cell: CellRef| {
-            // The cell may have been evicted, and its key may have a new one.
-            let stored = windows.find(cell.name()).and_then(|present| {
-                let mut state = present.state().lock();
-                state.dirty = false;
-                state.log.prune(now, windows.history());
-                let log = (!state.log.is_empty()).then(|| codec::encode_log(&state.log))?;
-                Some(Stored { seq: state.journal_seq, log })
-            });
-            (cell, stored)
+        let encode = |present: &CellRef| {
+            let mut state = present.state().lock();
+            state.dirty = false;
+            state.log.prune(now, windows.history());
+            let log = (!state.log.is_empty()).then(|| codec::encode_log(&state.log))?;
+            Some(Stored { seq: state.journal_seq, log })
         };
-        checkpoint.todo.drain(from..).map(store).collect()
+        let mut encoded = Vec::with_capacity(CELLS_BATCH_MAX);
+        for cell in checkpoint.todo.drain(from..) {
+            // The cell may have been evicted, and its key may have a new one.
+            let stored = windows.find(cell.name()).as_ref().and_then(encode);
+            // Or it was erased: what it had is stored under its other name before the journal of it is cut.
+            if let Some(left) = windows.find_erased(cell.name()) {
+                let left_stored = encode(&left);
+                encoded.push((left, left_stored));
+            }
+            encoded.push((cell, stored));
+        }
+        encoded
     }
 
     /// The rows to cut now and, the first time, the open reservations to repeat.
@@ -365,17 +372,18 @@ impl Writer {
             let _ = waiter.send(Ok(()));
         }
         for task in batch.erasures.drain(..) {
-            self.shared.subjects.put(task.subject, Arc::default());
+            // In this order, so that who is suspended is never free for a moment.
             if *task.left != SubjectRecord::default() {
                 self.shared.subjects.put(task.alias, task.left);
             }
+            self.shared.subjects.put(task.subject, Arc::default());
             self.cleaning.wanted.push(task.done);
         }
         for task in batch.changes.drain(..) {
+            self.shared.subjects.put(task.changed.subject.clone(), task.record);
             if let Some(left) = task.replaces {
                 self.shared.subjects.put(left, Arc::default());
             }
-            self.shared.subjects.put(task.changed.subject.clone(), task.record);
             self.shared.outbox.push(task.changed);
             let _ = task.done.send(Ok(()));
         }

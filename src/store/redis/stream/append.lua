@@ -3,7 +3,8 @@
 -- Keys: the stream, its head, the last number of the origin. Arguments: the form's version, the origin, its node, its number, its
 -- events before, when it was put on its way (milliseconds), the body, a mark, how many octets the stream may hold, how long it
 -- may hold anything (milliseconds), how long an origin is remembered (milliseconds), the entry from which to count on in a server
--- without a stream. Answers: 0, the time, the entry's number. 1, the time: it is there already.
+-- without a stream, whether it is the oldest of its origin that waits. Answers: 0, the time, the entry's number. 1, the time: it is
+-- there already. 2, the time: those before it are not there any more, and have to come first.
 
 local call = redis.call
 local time = call('TIME')
@@ -11,6 +12,7 @@ time = time[1] * 1000 + math.floor(time[2] / 1000)
 local number = tonumber(ARGV[4])
 local last = tonumber(call('GET', KEYS[3]) or '0')
 if number <= last then return { 1, time } end
+if number > last + 1 and ARGV[13] == '0' then return { 2, time } end
 
 -- The head: the last entry's number, its mark, and the octets of all entries up to it.
 local at, mark, total

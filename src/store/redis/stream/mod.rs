@@ -70,7 +70,8 @@ impl RedisStream {
         Self { script, stream: name("stream"), head: name("head"), origins: name("origin"), shared }
     }
 
-    /// Appends what is on its way, unless it is there already. `from` is where to count on if the server has no stream.
+    /// Appends what is on its way, unless it is there already. `from` is where to count on if the server has no stream. False: what
+    /// was appended before it, and is not the oldest that waits, is not there any more.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if Redis does not answer; it may have been appended all the same.
@@ -78,13 +79,15 @@ impl RedisStream {
         &self,
         settings: &StreamSettings,
         outgoing: &Outgoing,
-        from: i64,
-    ) -> Result<(), StoreError> {
+        (from, is_oldest): (i64, bool),
+    ) -> Result<bool, StoreError> {
         let mark = super::records::draw()?;
         self.shared
-            .call(async |connection| self.ask(connection, settings, outgoing, (mark, from)).await)
+            .call(async |connection| {
+                self.ask(connection, settings, outgoing, (mark, from, is_oldest)).await
+            })
             .await
-            .map(|_| ())
+            .map(|answer| answer.state() != LACKS)
     }
 
     async fn ask(
@@ -92,7 +95,7 @@ impl RedisStream {
         connection: &mut Connection,
         settings: &StreamSettings,
         Outgoing { header, body, .. }: &Outgoing,
-        (mark, from): (i64, i64),
+        (mark, from, is_oldest): (i64, i64, bool),
     ) -> Result<Answer, RedisError> {
         let origin = hex(&header.origin);
         let mut call = self.script.prepare_invoke();
@@ -102,7 +105,8 @@ impl RedisStream {
         call.arg(settings.octets_max)
             .arg(millis(settings.age_max))
             .arg(millis(ORIGIN_KEPT))
-            .arg(from);
+            .arg(from)
+            .arg(u8::from(is_oldest));
         Answer::of(call, connection).await
     }
 
@@ -205,6 +209,8 @@ const ENTRIES_MAX: usize = 32;
 const LISTEN_TIME: Duration = Duration::from_secs(5);
 /// How long it is remembered how far an origin came.
 const ORIGIN_KEPT: Duration = Duration::from_secs(7 * 86_400);
+/// What the script answers where those before are gone.
+const LACKS: i64 = 2;
 
 #[cfg(test)]
 mod tests {
