@@ -42,7 +42,7 @@ use tollgate::{
         },
         memory::MemoryStore,
         records::{Change, Choice, Judged, Records, SubjectKind, SubjectRecord, Task, What},
-        redis::{self, RedisLedger, RedisRecords},
+        redis::{self, RedisLedger, RedisRecords, SharingLedger},
         sqlite::{self, Settings, SqliteStore, Synchronous},
     },
     types::{Actor, Key, Limit, Scope, Span, SubjectId, Timestamp, Unit, Via},
@@ -1964,4 +1964,43 @@ async fn records_that_a_node_changed_alone_are_those_of_no_fleet() {
     let b = Node::start(&redis, folder);
     b.agrees_with(&a).await;
     assert_eq!(b.accounts().await, ["account a@b"]);
+}
+
+/// Where Redis is lost and gates go on with their share.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_continues_nothing_that_was_begun_in_redis_and_what_ends_late_counts_from_its_end()
+{
+    let (mut redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
+    let settings = settings(folder.path());
+    let (mirror, clock) = open(&settings).unwrap();
+    let shared = share(redis::Settings { timeout: seconds(2), ..shared_settings(&redis) });
+    let world = (clock.clone(), Events::default());
+    let ledger = SharingLedger::start(shared, mirror, (settings, 2), world).unwrap();
+    let (window, asked) = (limit(3_600, 8), demand("account/r/a@b", &[limit(3_600, 8)]));
+    let begin = || Reservation::new(vec![asked.clone()]);
+    let sent = async || ledger.usage(&key("account/r/a@b"), &[window], clock.now()).await;
+
+    let (mut begun, mut other) = (begin(), begin());
+    let granted = ledger.reserve(&mut begun, asking(1), clock.now()).await.unwrap();
+    assert_eq!(granted.recipients, 1);
+    redis.kill();
+    // Half of the limit, as of two gates.
+    let granted = ledger.reserve(&mut other, asking(9), clock.now()).await.unwrap();
+    assert_eq!((granted.recipients, ledger.is_alone()), (4, true));
+    let more = ledger.reserve(&mut begun, asking(1), clock.now()).await;
+    assert!(matches!(more, Err(StoreError::Unavailable(_))), "{more:?}");
+    assert_eq!(begun.recipients(), 1);
+
+    redis.start_again();
+    let back = async {
+        while ledger.is_alone() || sent().await.is_err() {
+            tokio::time::sleep(MILLISECOND * 50).await;
+        }
+    };
+    tokio::time::timeout(seconds(30), back).await.expect("Redis decides again");
+    let before = sent().await.unwrap()[0].sent;
+    ledger.make_durable(&mut other).await.unwrap();
+    ledger.settle(other, Settlement::Sent, clock.now()).await.unwrap();
+    assert_eq!(sent().await.unwrap()[0].sent, before + 4);
+    ledger.close().await;
 }
