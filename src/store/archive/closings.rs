@@ -54,14 +54,7 @@ impl Archive {
         subject: SubjectId,
         entry: NewEntry,
     ) -> Result<Option<Option<Head>>, StoreError> {
-        self.write(Lasting::Power, move |db| {
-            let Some(number) = names::find(db, &subject)? else { return Ok(None) };
-            match db.execute("DELETE FROM closings WHERE subject = ?1", [number])? {
-                0 => Ok(None),
-                _ => append(db, &entry).map(Some),
-            }
-        })
-        .await
+        self.end_of("closings", subject, entry).await
     }
 
     /// Those whose time has come, the longest first.

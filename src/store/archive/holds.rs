@@ -50,9 +50,19 @@ impl Archive {
         subject: SubjectId,
         entry: NewEntry,
     ) -> Result<Option<Option<Head>>, StoreError> {
+        self.end_of("holds", subject, entry).await
+    }
+
+    /// Takes the row of a subject out of a table, with its entry in the audit; none if there is none.
+    pub(super) async fn end_of(
+        &self,
+        table: &'static str,
+        subject: SubjectId,
+        entry: NewEntry,
+    ) -> Result<Option<Option<Head>>, StoreError> {
         self.write(Lasting::Power, move |db| {
             let Some(number) = names::find(db, &subject)? else { return Ok(None) };
-            match db.execute("DELETE FROM holds WHERE subject = ?1", [number])? {
+            match db.execute(&format!("DELETE FROM {table} WHERE subject = ?1"), [number])? {
                 0 => Ok(None),
                 _ => append(db, &entry).map(Some),
             }

@@ -212,14 +212,8 @@ impl Inner {
         if recipients == 0 {
             return;
         }
-        let all = |demand: Demand| Demand { limits: Arc::new([]), ..demand };
-        let mut copy = Reservation::new(demands.into_iter().map(all).collect());
-        let request = Request { recipients, grant: Grant::AllOrNothing };
-        let copied = match self.mirror.reserve(&mut copy, request, now).await {
-            Ok(_) => self.mirror.settle(copy, Settlement::Sent, now).await.map(drop),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = copied {
+        let copied = note(&*self.mirror, unlimited(demands), recipients, Settlement::Sent, now);
+        if let Err(error) = copied.await {
             tracing::warn!(%error, "this node does not know of something that it sent");
         }
     }
@@ -268,40 +262,18 @@ impl Inner {
         charged: &mut BTreeMap<Key, u32>,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let whole = [Limit { window: Span::new(WINDOW_MAX), max: u32::MAX }];
-        for scope in [Scope::Tenant, Scope::Account, Scope::ClientIp, Scope::Peer] {
-            let mut after: Option<Key> = None;
-            loop {
-                let keys = purse.keys(scope, Whose::All, after.as_ref(), KEYS_MAX).await?;
-                let Some(last) = keys.last().cloned() else { break };
-                for key in keys {
-                    let usage = purse.usage(&key, &whole, now).await?;
-                    let used =
-                        usage.iter().map(|usage| usage.sent.saturating_add(usage.open)).sum();
-                    let known = charged.get(&key).copied().unwrap_or(0);
-                    if used > known {
-                        self.charge_one(key.clone(), used - known, now).await?;
-                        charged.insert(key, used);
-                    }
+        let mut pages = Pages::of(purse);
+        while let Some(page) = pages.next(now).await? {
+            for (key, used) in page {
+                let known = charged.get(&key).copied().unwrap_or(0);
+                if used > known {
+                    let demands = vec![whole(key.clone())];
+                    note(&*self.redis, demands, used - known, Settlement::Sent, now).await?;
+                    charged.insert(key, used);
                 }
-                after = Some(last);
             }
         }
         Ok(())
-    }
-
-    async fn charge_one(
-        &self,
-        key: Key,
-        recipients: u32,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (limits, mode, per) =
-            (Arc::new([]) as Arc<[Limit]>, Mode::Enforce, ChargePer::Recipient);
-        let mut reservation = Reservation::new(vec![Demand { key, limits, per, mode }]);
-        let request = Request { recipients, grant: Grant::AllOrNothing };
-        self.redis.reserve(&mut reservation, request, now).await?;
-        self.redis.settle(reservation, Settlement::Sent, now).await.map(drop)
     }
 
     /// Charges what was begun without Redis and ended when it decided again: it was charged as of the return, which is too early for
@@ -316,40 +288,26 @@ impl Inner {
         if recipients == 0 {
             return Ok(());
         }
-        let all = |demand: Demand| Demand { limits: Arc::new([]), ..demand };
-        let demands: Vec<Demand> = demands.into_iter().map(all).collect();
-        let request = || Request { recipients, grant: Grant::AllOrNothing };
+        let demands = unlimited(demands);
         let mut reservation = Reservation::new(demands.clone());
-        if self.redis.reserve(&mut reservation, request(), now).await.is_ok() {
+        let request = Request { recipients, grant: Grant::AllOrNothing };
+        if self.redis.reserve(&mut reservation, request, now).await.is_ok() {
             return self.redis.settle(reservation, settlement, now).await.map(drop);
         }
         // Redis is lost again: it is charged there with whatever else is sent meanwhile.
         self.leave();
         let _deciding = self.deciding.read().await;
         let purse = self.purse.load_full();
-        let mut reservation = Reservation::new(demands);
-        purse.reserve(&mut reservation, request(), now).await?;
-        purse.settle(reservation, settlement, now).await.map(drop)
+        note(&*purse, demands, recipients, settlement, now).await
     }
 
     /// What is in the purse now is what this node sent, for the time when Redis is lost again; and an empty one takes its place.
     async fn replace_purse(&self, purse: &Arc<SqliteStore>) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let whole = [Limit { window: Span::new(WINDOW_MAX), max: u32::MAX }];
-        for scope in [Scope::Tenant, Scope::Account, Scope::ClientIp, Scope::Peer] {
-            let mut after: Option<Key> = None;
-            loop {
-                let keys = purse.keys(scope, Whose::All, after.as_ref(), KEYS_MAX).await?;
-                let Some(last) = keys.last().cloned() else { break };
-                for key in keys {
-                    let usage = purse.usage(&key, &whole, now).await?;
-                    let used =
-                        usage.iter().map(|usage| usage.sent.saturating_add(usage.open)).sum();
-                    let (limits, mode) = (Arc::new([]) as Arc<[Limit]>, Mode::Enforce);
-                    let per = ChargePer::Recipient;
-                    self.mirror(vec![Demand { key, limits, per, mode }], used, now).await;
-                }
-                after = Some(last);
+        let mut pages = Pages::of(purse);
+        while let Some(page) = pages.next(now).await? {
+            for (key, used) in page {
+                self.mirror(vec![whole(key)], used, now).await;
             }
         }
         let path = self.files.path(PURSE);
@@ -369,6 +327,67 @@ impl Inner {
         self.purse.store(self.files.open(&path, &self.clock)?);
         Ok(())
     }
+}
+
+/// The windows of a purse with what is charged there, some at a time; what is open counts as sent.
+struct Pages<'p> {
+    purse: &'p SqliteStore,
+    scopes: std::slice::Iter<'static, Scope>,
+    scope: Option<Scope>,
+    after: Option<Key>,
+}
+
+impl<'p> Pages<'p> {
+    fn of(purse: &'p SqliteStore) -> Self {
+        let mut scopes =
+            [Scope::Tenant, Scope::Account, Scope::ClientIp, Scope::Peer].as_slice().iter();
+        let scope = scopes.next().copied();
+        Self { purse, scopes, scope, after: None }
+    }
+
+    async fn next(&mut self, now: Timestamp) -> Result<Option<Vec<(Key, u32)>>, StoreError> {
+        let all = [Limit { window: Span::new(WINDOW_MAX), max: u32::MAX }];
+        while let Some(scope) = self.scope {
+            let keys = self.purse.keys(scope, Whose::All, self.after.as_ref(), KEYS_MAX).await?;
+            self.after = keys.last().cloned();
+            if keys.is_empty() {
+                self.scope = self.scopes.next().copied();
+                continue;
+            }
+            let mut page = Vec::with_capacity(keys.len());
+            for key in keys {
+                let usage = self.purse.usage(&key, &all, now).await?;
+                let used = usage.iter().map(|usage| usage.sent.saturating_add(usage.open)).sum();
+                page.push((key, used));
+            }
+            return Ok(Some(page));
+        }
+        Ok(None)
+    }
+}
+
+/// Notes in a ledger what was charged already, whatever the limits are.
+async fn note(
+    ledger: &dyn Ledger,
+    demands: Vec<Demand>,
+    recipients: u32,
+    settlement: Settlement,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut reservation = Reservation::new(demands);
+    let request = Request { recipients, grant: Grant::AllOrNothing };
+    ledger.reserve(&mut reservation, request, now).await?;
+    ledger.settle(reservation, settlement, now).await.map(drop)
+}
+
+fn unlimited(demands: Vec<Demand>) -> Vec<Demand> {
+    let all = |demand: Demand| Demand { limits: Arc::new([]), ..demand };
+    demands.into_iter().map(all).collect()
+}
+
+/// One window, whatever its limits are.
+fn whole(key: Key) -> Demand {
+    Demand { key, limits: Arc::new([]), per: ChargePer::Recipient, mode: Mode::Enforce }
 }
 
 impl Ledger for SharingLedger {
