@@ -724,6 +724,19 @@ pub struct StandingChanged {
     pub observed_only: bool,
 }
 
+impl StandingChanged {
+    /// True if it has consequences and is worse than it was, short of a suspension: warned, or throttled.
+    #[must_use]
+    pub fn is_worse(&self) -> bool {
+        let worse = match self.to {
+            "warned" => self.from == "active",
+            "throttled" => matches!(self.from, "active" | "warned"),
+            _ => false,
+        };
+        worse && !self.observed_only
+    }
+}
+
 /// Whose standing it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Suspect {

@@ -576,8 +576,8 @@ fn offence(at: Timestamp, event: &Event) -> Option<NewOffence> {
                 detail: suspended.reason.clone(),
             })
         }
-        Event::StandingChanged(changed) if !changed.observed_only => {
-            let kind = ["warned", "throttled"].into_iter().find(|kind| *kind == changed.to)?;
+        // One that gets better on its way to nothing is no offence more.
+        Event::StandingChanged(changed) if changed.is_worse() => {
             let Suspect::Subject(subject) = &changed.who else { return None };
             let (by_name, account) = tenant_and_account(subject);
             Some(NewOffence {
@@ -585,7 +585,7 @@ fn offence(at: Timestamp, event: &Event) -> Option<NewOffence> {
                 tenant: changed.tenant.clone().unwrap_or(by_name),
                 account,
                 severity: Severity::Minor,
-                kind: kind.into(),
+                kind: changed.to.into(),
                 case: None,
                 detail: changed.reasons.join("; "),
             })
@@ -820,6 +820,29 @@ mod tests {
         let expected = ["archive-failing raised", "archive-failing resolved", "events-lost raised"];
         assert_eq!(told, expected);
         assert_eq!((collector.gap, collector.suspensions), (None, Trust::Doubted));
+    }
+
+    #[test]
+    fn a_standing_that_gets_better_is_no_offence() {
+        let kind = |from, to, observed_only| {
+            let changed = StandingChanged {
+                who: Suspect::Subject(SubjectId::Account("a@shop.example".parse().unwrap())),
+                tenant: None,
+                from,
+                to,
+                until: None,
+                points: 5.0,
+                reasons: vec!["place 3.5".into()],
+                observed_only,
+            };
+            let event = Event::StandingChanged(Box::new(changed));
+            offence(Timestamp::EPOCH, &event).map(|offence| offence.kind.into_owned())
+        };
+        assert_eq!(kind("active", "warned", false).as_deref(), Some("warned"));
+        assert_eq!(kind("warned", "throttled", false).as_deref(), Some("throttled"));
+        assert_eq!(kind("throttled", "warned", false), None);
+        assert_eq!(kind("suspended", "active", false), None);
+        assert_eq!(kind("active", "throttled", true), None);
     }
 
     #[tokio::test]

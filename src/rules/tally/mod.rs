@@ -226,9 +226,7 @@ impl Book {
         let (Suspect::Subject(subject), Some(tenant)) = (&changed.who, &changed.tenant) else {
             return;
         };
-        let is_first = changed.from == "active" && matches!(changed.to, "warned" | "throttled");
-        let is_throttled = changed.to == "throttled" && matches!(changed.from, "active" | "warned");
-        if changed.observed_only || !(is_first || is_throttled) {
+        if !changed.is_worse() {
             return;
         }
         let account = match subject {
@@ -236,8 +234,8 @@ impl Book {
             SubjectId::Tenant(_) => None,
         };
         let counts = &mut self.share(at, Whose { tenant: tenant.clone(), account }).counts;
-        counts.flagged += u64::from(is_first);
-        counts.throttled += u64::from(is_throttled);
+        counts.flagged += u64::from(changed.from == "active");
+        counts.throttled += u64::from(changed.to == "throttled");
     }
 
     /// One that takes an earlier one back is none.
