@@ -28,6 +28,8 @@ pub struct Rules(Arc<Compiled>);
 struct Compiled {
     rules: Vec<Rule>,
     words: Words,
+    /// Which fields some expression is held against.
+    asked: [bool; Field::ALL.len()],
     /// Expressions of all rules that are looked for together.
     together: [RegexSet; Field::ALL.len()],
 }
@@ -172,6 +174,7 @@ impl<'m> Seen<'m> {
     fn of(facts: &Facts, text: &'m [u8], compiled: &Compiled) -> Self {
         let one = |value: &str| Cow::Owned(normal(&[value]));
         let values = Field::ALL.map(|field| match field {
+            _ if !compiled.asked[field as usize] => Vec::new(),
             Field::Text => vec![Cow::Borrowed(text)],
             Field::Subject => vec![one(&facts.subject)],
             Field::FromName => facts.authors.name.iter().map(|name| one(name)).collect(),

@@ -168,7 +168,11 @@ pub(super) fn compile(written: &Written) -> Result<Compiled, ContentError> {
     }
     let too_much = || ContentError::TooMuch("the words do not fit in one automaton".into());
     let words = Words::new(&words).ok_or_else(too_much)?;
-    Ok(Compiled { rules, words, together: sets(&together)? })
+    let mut asked = [false; Field::ALL.len()];
+    for (field, _) in rules.iter().flat_map(|rule| &rule.expressions) {
+        asked[*field as usize] = true;
+    }
+    Ok(Compiled { rules, words, asked, together: sets(&together)? })
 }
 
 /// One set of expressions for each field.
