@@ -1966,16 +1966,92 @@ async fn records_that_a_node_changed_alone_are_those_of_no_fleet() {
     assert_eq!(b.accounts().await, ["account a@b"]);
 }
 
+/// A node of two that goes on without Redis, with half of each limit.
+async fn sharing(redis: &Redis, folder: &Path) -> (Arc<SharingLedger>, Clock) {
+    let settings = settings(folder);
+    let (mirror, clock) = open(&settings).unwrap();
+    let shared = share(redis::Settings { timeout: seconds(2), ..shared_settings(redis) });
+    let world = (clock.clone(), Events::default());
+    (SharingLedger::start(shared, mirror, (settings, 2), world).unwrap(), clock)
+}
+
+/// Waits for the time that a node may take to try again.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::time::sleep(MILLISECOND * 50).await;
+        }
+    };
+    tokio::time::timeout(seconds(40), waiting).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_window_keeps_no_node_from_redis_and_is_charged_once_it_is_whole() {
+    let (mut redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
+    let (ledger, clock) = sharing(&redis, folder.path()).await;
+    let good = demand("account/r/good@b", &[limit(3_600, 8)]);
+    let bad = demand("account/r/bad@b", &[limit(3_600, 8)]);
+    let send = async |demand: &Demand| {
+        let mut reservation = Reservation::new(vec![demand.clone()]);
+        let granted = ledger.reserve(&mut reservation, asking(3), clock.now()).await?;
+        ledger.make_durable(&mut reservation).await?;
+        ledger.settle(reservation, Settlement::Sent, clock.now()).await?;
+        Ok::<_, StoreError>(granted.recipients)
+    };
+    let sent = async |demand: &Demand| {
+        let usage = ledger.usage(&demand.key, &demand.limits, clock.now()).await;
+        usage.map(|usage| usage[0].sent)
+    };
+    until("Redis to answer", async || sent(&good).await == Ok(0)).await;
+    redis.kill();
+    assert_eq!((send(&good).await, send(&bad).await), (Ok(3), Ok(3)));
+    assert!(ledger.is_alone());
+    redis.start_again();
+    let name = "{b}account/r/bad@b";
+    let name = format!("{}:1:{name}", shared_settings(&redis).prefix);
+    redis.ask(&["SET", &name, "no window, by far, but as long as one would have to be"]);
+    until("Redis to decide again", async || !ledger.is_alone()).await;
+    assert_eq!(sent(&good).await, Ok(3));
+    assert!(matches!(sent(&bad).await, Err(StoreError::Damaged(_))));
+    assert!(matches!(send(&bad).await, Err(StoreError::Damaged(_))), "nothing is granted of it");
+    assert!(!ledger.is_alone());
+    redis.ask(&["DEL", &name]);
+    until("it to be charged", async || sent(&bad).await == Ok(3)).await;
+    assert_eq!((sent(&good).await, ledger.is_alone()), (Ok(3), false));
+    ledger.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_of_two_purses_is_charged_of_both() {
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
+    let account = demand("account/r/a@b", &[limit(3_600, 8)]);
+    for (ending, count) in [(".alone", 2), (".alone-2", 3)] {
+        let mut settings = settings(folder.path());
+        settings.path.as_mut_os_string().push(ending);
+        let (purse, clock) = open(&settings).unwrap();
+        let mut reservation = Reservation::new(vec![account.clone()]);
+        purse.reserve(&mut reservation, asking(count), clock.now()).await.unwrap();
+        purse.settle(reservation, Settlement::Sent, clock.now()).await.unwrap();
+        purse.close().await.unwrap();
+    }
+    let (ledger, clock) = sharing(&redis, folder.path()).await;
+    let mut reservation = Reservation::new(vec![account.clone()]);
+    let early = ledger.reserve(&mut reservation, asking(4), clock.now()).await;
+    assert!(early.is_err() || early.is_ok_and(|granted| granted.recipients == 0));
+    let sent = async || {
+        let usage = ledger.usage(&account.key, &account.limits, clock.now()).await;
+        usage.map(|usage| usage[0].sent)
+    };
+    until("both to be charged", async || !ledger.is_alone() && sent().await == Ok(5)).await;
+    ledger.close().await;
+}
+
 /// Where Redis is lost and gates go on with their share.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_share_continues_nothing_that_was_begun_in_redis_and_what_ends_late_counts_from_its_end()
 {
     let (mut redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
-    let settings = settings(folder.path());
-    let (mirror, clock) = open(&settings).unwrap();
-    let shared = share(redis::Settings { timeout: seconds(2), ..shared_settings(&redis) });
-    let world = (clock.clone(), Events::default());
-    let ledger = SharingLedger::start(shared, mirror, (settings, 2), world).unwrap();
+    let (ledger, clock) = sharing(&redis, folder.path()).await;
     let (window, asked) = (limit(3_600, 8), demand("account/r/a@b", &[limit(3_600, 8)]));
     let begin = || Reservation::new(vec![asked.clone()]);
     let sent = async || ledger.usage(&key("account/r/a@b"), &[window], clock.now()).await;
@@ -1992,12 +2068,7 @@ async fn a_share_continues_nothing_that_was_begun_in_redis_and_what_ends_late_co
     assert_eq!(begun.recipients(), 1);
 
     redis.start_again();
-    let back = async {
-        while ledger.is_alone() || sent().await.is_err() {
-            tokio::time::sleep(MILLISECOND * 50).await;
-        }
-    };
-    tokio::time::timeout(seconds(30), back).await.expect("Redis decides again");
+    until("Redis to decide again", async || !ledger.is_alone() && sent().await.is_ok()).await;
     let before = sent().await.unwrap()[0].sent;
     ledger.make_durable(&mut other).await.unwrap();
     ledger.settle(other, Settlement::Sent, clock.now()).await.unwrap();

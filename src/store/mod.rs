@@ -72,7 +72,7 @@ impl Whose<'_> {
 }
 
 /// Why the store could not do its work.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// It cannot be reached or written now; the same call may work later.
     #[error("the store does not answer: {0}")]

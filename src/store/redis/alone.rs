@@ -8,7 +8,7 @@
 
 use super::RedisLedger;
 use crate::{
-    clock::Clock,
+    clock::{self, Clock},
     event::{Events, LimitReached},
     rules::limits::{Mode, WINDOW_MAX},
     store::{
@@ -23,10 +23,10 @@ use crate::{
 use arc_swap::ArcSwap;
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering::SeqCst},
+        atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -50,22 +50,48 @@ struct Inner {
     clock: Clock,
 }
 
-/// Where the purse is.
+/// Where purses are. A new one is there before the old one goes, so one of two names is free.
 struct Files {
     settings: sqlite::Settings,
     events: Events,
+    /// Which name the present one has.
+    current: AtomicUsize,
 }
 
 impl Files {
-    fn path(&self, which: &str) -> PathBuf {
+    fn path(&self, which: usize) -> PathBuf {
         let mut name = self.settings.path.file_name().unwrap_or_default().to_owned();
-        name.push(which);
+        name.push(PURSES[which % PURSES.len()]);
         self.settings.path.with_file_name(name)
     }
 
-    fn open(&self, path: &Path, clock: &Clock) -> Result<Arc<SqliteStore>, StoreError> {
-        let settings = sqlite::Settings { path: path.to_owned(), ..self.settings.clone() };
+    fn open(&self, which: usize, clock: &Clock) -> Result<Arc<SqliteStore>, StoreError> {
+        let settings = sqlite::Settings { path: self.path(which), ..self.settings.clone() };
         sqlite::open(&settings)?.start(clock, self.events.clone())
+    }
+
+    /// Removes a purse. Its log goes first: what a crash leaves of it is charged once more, and never less.
+    fn remove(&self, which: usize) -> Result<(), StoreError> {
+        for ending in ["-wal", "-shm", "", ".lock"] {
+            let mut name = self.path(which).into_os_string();
+            name.push(ending);
+            match std::fs::remove_file(&name) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    let why = format!("{}: {error}", PathBuf::from(name).display());
+                    return Err(StoreError::Unavailable(why));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn current(&self) -> usize {
+        self.current.load(SeqCst)
+    }
+
+    fn other(&self) -> usize {
+        (self.current() + 1) % PURSES.len()
     }
 }
 
@@ -80,10 +106,23 @@ impl SharingLedger {
         (settings, nodes): (sqlite::Settings, u32),
         (clock, events): (Clock, Events),
     ) -> Result<Arc<Self>, StoreError> {
-        let files = Files { settings, events };
-        let purse = files.open(&files.path(PURSE), &clock)?;
+        let files = Files { settings, events, current: AtomicUsize::new(0) };
+        // After a crash there may be two.
+        if !files.path(0).exists() && files.path(1).exists() {
+            files.current.store(1, SeqCst);
+        }
+        let purse = files.open(files.current(), &clock)?;
+        let left = if files.path(files.other()).exists() {
+            Some(files.open(files.other(), &clock)?)
+        } else {
+            None
+        };
         // What was sent alone in an earlier run is charged before anything else is decided.
-        let state = if is_empty(&purse) { WITH_REDIS } else { ALONE };
+        let state = match &left {
+            Some(_) => RETURNING,
+            None if is_empty(&purse) => WITH_REDIS,
+            None => ALONE,
+        };
         let inner = Arc::new(Inner {
             redis,
             mirror,
@@ -94,7 +133,7 @@ impl SharingLedger {
             deciding: tokio::sync::RwLock::default(),
             clock,
         });
-        let returning = tokio::spawn(inner.clone().run_returns());
+        let returning = tokio::spawn(inner.clone().run_returns(left));
         Ok(Arc::new(Self { inner, returning }))
     }
 
@@ -148,12 +187,18 @@ impl Inner {
             // What was granted in Redis has no window here, so nothing more could be decided.
             return Err(StoreError::Unavailable("Redis was lost while the message began".into()));
         }
+        let returning = || {
+            let why = "what was sent without Redis is charged there";
+            StoreError::Unavailable(why.into())
+        };
+        if self.state() != ALONE {
+            return Err(returning());
+        }
         let _deciding = self.deciding.read().await;
         let purse = self.purse.load_full();
         let is_other = |known: &Arc<SqliteStore>| !Arc::ptr_eq(known, &purse);
         if self.state() != ALONE || reservation.alone.as_ref().is_some_and(is_other) {
-            let why = "what was sent without Redis is charged there";
-            return Err(StoreError::Unavailable(why.into()));
+            return Err(returning());
         }
         reservation.shared = None;
         reservation.alone = Some(purse.clone());
@@ -218,19 +263,30 @@ impl Inner {
         }
     }
 
-    /// Goes back to Redis whenever it can be.
-    async fn run_returns(self: Arc<Self>) {
-        let mut charged: BTreeMap<Key, u32> = BTreeMap::new();
+    /// Goes back to Redis whenever it can be, and tries again to charge what could not be.
+    async fn run_returns(self: Arc<Self>, left: Option<Arc<SqliteStore>>) {
+        if let Some(left) = left {
+            while let Err(error) = self.take_in(&left).await {
+                tracing::warn!(%error, "what was sent without Redis cannot be read");
+                tokio::time::sleep(TRY_AGAIN_AFTER).await;
+            }
+            self.state.store(ALONE, SeqCst);
+        }
+        let mut rests_until = clock::steady_now();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            if self.state() != ALONE || self.redis.failure().is_some() {
+            let rests = clock::steady_now() < rests_until;
+            let is_due = match self.state() {
+                ALONE => true,
+                _ => !rests && !is_empty(&self.purse.load()),
+            };
+            if !is_due || self.redis.failure().is_some() {
                 continue;
             }
-            match self.come_back(&mut charged).await {
-                Ok(()) => charged.clear(),
+            // What was charged when this fails is charged once more then, because what it stood for may have changed meanwhile.
+            match self.come_back().await {
+                Ok(()) => rests_until = clock::steady_now() + TRY_AGAIN_AFTER,
                 Err(error) => {
-                    // What was charged is charged once more then, because what it stood for may have changed meanwhile.
-                    charged.clear();
                     self.state.store(ALONE, SeqCst);
                     tracing::warn!(%error, "this node goes on without Redis");
                 }
@@ -238,38 +294,59 @@ impl Inner {
         }
     }
 
-    /// Charges everything that was sent alone, most of it while mail goes on, and the rest while nothing is decided.
-    async fn come_back(&self, charged: &mut BTreeMap<Key, u32>) -> Result<(), StoreError> {
-        let purse = self.purse.load_full();
-        self.charge(&purse, charged).await?;
+    /// Puts what is in a purse that a crash left into the present one. A crash meanwhile counts some of it twice.
+    async fn take_in(&self, left: &SqliteStore) -> Result<(), StoreError> {
+        let (purse, now) = (self.purse.load_full(), self.clock.now());
+        let mut pages = Pages::of(left);
+        while let Some(page) = pages.next(now).await? {
+            for (key, used) in page {
+                note(&*purse, vec![whole(key)], used, Settlement::Sent, now).await?;
+            }
+        }
+        self.files.remove(self.files.other())
+    }
+
+    /// Charges everything that was sent alone, most of it while mail goes on, and the rest while nothing is decided. What
+    /// cannot be charged stays in the purse, and Redis decides all the same: of such a window it grants nothing.
+    async fn come_back(&self) -> Result<(), StoreError> {
+        let (purse, mut charged) = (self.purse.load_full(), Charged::default());
+        self.charge(&purse, &mut charged).await?;
+        if charged.windows.is_empty() && self.state() == WITH_REDIS {
+            return Ok(());
+        }
         self.state.store(RETURNING, SeqCst);
-        // Whatever was being decided is in the purse then.
-        drop(self.deciding.write().await);
-        self.charge(&purse, charged).await?;
-        self.replace_purse(&purse).await?;
+        // Whatever was being decided is in the purse then, and nothing comes into it until there is another one.
+        let _nothing_is_decided = self.deciding.write().await;
+        self.charge(&purse, &mut charged).await?;
+        self.replace_purse(&charged).await?;
         self.state.store(WITH_REDIS, SeqCst);
         tracing::warn!(
-            windows = charged.len(),
+            windows = charged.windows.len(),
+            left = charged.unusable.len(),
             "what was sent without Redis is charged there, and it decides again"
         );
         Ok(())
     }
 
     /// Charges what the purse has more than was charged already; what is open counts as sent.
-    async fn charge(
-        &self,
-        purse: &SqliteStore,
-        charged: &mut BTreeMap<Key, u32>,
-    ) -> Result<(), StoreError> {
+    async fn charge(&self, purse: &SqliteStore, charged: &mut Charged) -> Result<(), StoreError> {
         let now = self.clock.now();
         let mut pages = Pages::of(purse);
+        charged.unusable.clear();
         while let Some(page) = pages.next(now).await? {
             for (key, used) in page {
-                let known = charged.get(&key).copied().unwrap_or(0);
-                if used > known {
-                    let demands = vec![whole(key.clone())];
-                    note(&*self.redis, demands, used - known, Settlement::Sent, now).await?;
-                    charged.insert(key, used);
+                let known = charged.windows.get(&key).copied().unwrap_or(0);
+                if used <= known {
+                    continue;
+                }
+                match self.redis.charge(&key, &[(0, used - known)], now).await {
+                    Ok(()) => {
+                        charged.windows.insert(key, used);
+                    }
+                    Err(StoreError::Damaged(_)) => {
+                        charged.unusable.insert(key, used - known);
+                    }
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -288,45 +365,61 @@ impl Inner {
         if recipients == 0 {
             return Ok(());
         }
-        let demands = unlimited(demands);
-        let mut reservation = Reservation::new(demands.clone());
-        let request = Request { recipients, grant: Grant::AllOrNothing };
-        if self.redis.reserve(&mut reservation, request, now).await.is_ok() {
-            return self.redis.settle(reservation, settlement, now).await.map(drop);
+        let from_now = match settlement {
+            Settlement::Unknown => self.files.settings.unknown_margin,
+            Settlement::Sent | Settlement::Refunded => Duration::ZERO,
+        };
+        let from_now = i64::try_from(from_now.as_millis()).unwrap_or(i64::MAX);
+        let mut left = Vec::new();
+        for demand in unlimited(demands) {
+            let charges = [(from_now, demand.cost(0, recipients))];
+            match self.redis.charge(&demand.key, &charges, now).await {
+                Ok(()) => {}
+                Err(StoreError::Damaged(_)) => left.push(demand),
+                Err(_) => {
+                    // Redis is lost again.
+                    self.leave();
+                    left.push(demand);
+                }
+            }
         }
-        // Redis is lost again: it is charged there with whatever else is sent meanwhile.
-        self.leave();
+        if left.is_empty() {
+            return Ok(());
+        }
+        // It is charged there with whatever else is sent meanwhile.
         let _deciding = self.deciding.read().await;
         let purse = self.purse.load_full();
-        note(&*purse, demands, recipients, settlement, now).await
+        note(&*purse, left, recipients, settlement, now).await
     }
 
-    /// What is in the purse now is what this node sent, for the time when Redis is lost again; and an empty one takes its place.
-    async fn replace_purse(&self, purse: &Arc<SqliteStore>) -> Result<(), StoreError> {
+    /// What is in the purse now is what this node sent, for the time when Redis is lost again; and one takes its place that has
+    /// only what could not be charged.
+    async fn replace_purse(&self, charged: &Charged) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let mut pages = Pages::of(purse);
-        while let Some(page) = pages.next(now).await? {
-            for (key, used) in page {
-                self.mirror(vec![whole(key)], used, now).await;
-            }
+        let next = self.files.other();
+        self.files.remove(next)?;
+        let new = self.files.open(next, &self.clock)?;
+        for (key, used) in &charged.unusable {
+            note(&*new, vec![whole(key.clone())], *used, Settlement::Sent, now).await?;
         }
-        let path = self.files.path(PURSE);
-        // Reservations that are still open end in the old file, which has no name any more. Without its log first: what a crash
-        // leaves of it is charged once more, and never less.
-        for ending in ["-wal", "-shm", "", ".lock"] {
-            let mut name = path.clone().into_os_string();
-            name.push(ending);
-            match std::fs::remove_file(&name) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    let why = format!("{}: {error}", PathBuf::from(name).display());
-                    return Err(StoreError::Unavailable(why));
-                }
-                _ => {}
-            }
+        for (key, used) in &charged.windows {
+            self.mirror(vec![whole(key.clone())], *used, now).await;
         }
-        self.purse.store(self.files.open(&path, &self.clock)?);
+        let old = self.files.current.swap(next, SeqCst);
+        self.purse.store(new);
+        // Reservations that are still open end in the old file, which has no name any more.
+        if let Err(error) = self.files.remove(old) {
+            tracing::warn!(%error, "what was sent without Redis may be charged once more");
+        }
         Ok(())
     }
+}
+
+/// What of a purse was charged in Redis, and what could not be, because its window there is damaged.
+#[derive(Default)]
+struct Charged {
+    windows: BTreeMap<Key, u32>,
+    unusable: BTreeMap<Key, u32>,
 }
 
 /// The windows of a purse with what is charged there, some at a time; what is open counts as sent.
@@ -499,7 +592,9 @@ const ALONE: u8 = 1;
 /// What was sent alone is being charged: nothing is decided.
 const RETURNING: u8 = 2;
 /// What the file of a purse has behind the name of the node's own database.
-const PURSE: &str = ".alone";
+const PURSES: [&str; 2] = [".alone", ".alone-2"];
 /// Keys that are read at a time.
 const KEYS_MAX: usize = 500;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// What could not be charged is tried again so long after.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(10);

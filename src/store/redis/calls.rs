@@ -21,6 +21,7 @@ use redis::{ErrorKind, RedisError, Script, ScriptInvocation};
 pub(super) struct Scripts {
     reserve: Script,
     settle: Script,
+    charge: Script,
 }
 
 impl Default for Scripts {
@@ -28,6 +29,7 @@ impl Default for Scripts {
         Self {
             reserve: Script::new(concat!(include_str!("window.lua"), include_str!("reserve.lua"))),
             settle: Script::new(concat!(include_str!("window.lua"), include_str!("settle.lua"))),
+            charge: Script::new(concat!(include_str!("window.lua"), include_str!("charge.lua"))),
         }
     }
 }
@@ -134,6 +136,38 @@ impl Ask<'_> {
     }
 }
 
+/// Charges that were made elsewhere, oldest first.
+pub(super) struct Past<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) names: &'a [String; 2],
+    /// At how many milliseconds from now, negative for the past, and how many.
+    pub(super) charges: &'a [(i64, u32)],
+    pub(super) now: Timestamp,
+}
+
+impl Past<'_> {
+    /// Charges them whatever the limits are, and tries once more if Redis found by a wrong guess at its clock that the caller had given up.
+    pub(super) async fn send(&self, connection: &mut Connection) -> Result<Answer, RedisError> {
+        let first = self.send_once(connection).await?;
+        if first.is_late() { self.send_once(connection).await } else { Ok(first) }
+    }
+
+    async fn send_once(&self, connection: &mut Connection) -> Result<Answer, RedisError> {
+        let shared = self.shared;
+        let mut call = shared.scripts.charge.prepare_invoke();
+        call.key(&self.names[0]).key(&self.names[1]);
+        call.arg(shared.time_to_send(self.now))
+            .arg(connection.waits_until())
+            .arg(millis(shared.settings.unknown_margin))
+            .arg(millis(shared.history()))
+            .arg(millis(shared.time_to_live()));
+        for (from_now, count) in self.charges {
+            call.arg(*from_now).arg(*count);
+        }
+        Answer::of(call, connection).await
+    }
+}
+
 impl Shared {
     /// Tells Redis how a reservation ends; the limits that are nearly or wholly used by it.
     pub(super) async fn tell(
@@ -207,7 +241,7 @@ impl Answer {
         Ok(Self(answer))
     }
 
-    fn is_late(&self) -> bool {
+    pub(super) fn is_late(&self) -> bool {
         self.0.first() == Some(&LATE)
     }
 

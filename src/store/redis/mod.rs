@@ -184,6 +184,28 @@ impl RedisLedger {
         Ok(Arc::new(Self { shared, runner }))
     }
 
+    /// Charges a window with what was sent elsewhere, oldest first, each at so many milliseconds from now, negative for the past;
+    /// whatever its limits are, and also where too much is open in it. If it fails, some of it may have been charged.
+    ///
+    /// # Errors
+    /// [`StoreError`], of which [`StoreError::Damaged`] concerns this window alone.
+    pub async fn charge(
+        &self,
+        key: &Key,
+        charges: &[(i64, u32)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (shared, names) = (&*self.shared, self.shared.names(key));
+        for charges in charges.chunks(CHARGES_MAX) {
+            let past = calls::Past { shared, names: &names, charges, now };
+            let answer = shared.call(async |connection| past.send(connection).await).await?;
+            if answer.is_late() {
+                return Err(StoreError::Unavailable("Redis was asked too late".into()));
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until Redis was told of every end, at most for the time of one call.
     pub async fn close(&self) {
         let told = self.shared.ends.told();
@@ -539,3 +561,5 @@ impl StoreError {
 const DOT_MARGIN: Duration = Duration::from_secs(60);
 /// For clocks that are slewed and windows that are longer than a node knows.
 const TIME_TO_LIVE_MARGIN: Duration = Duration::from_secs(3_600);
+/// Moments of charges in one call of a script, which nobody else is served beside.
+const CHARGES_MAX: usize = 1_000;
