@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 #![expect(clippy::print_stderr, reason = "a failing test shows the log of Redis")]
 
+#[path = "ledger/migrate.rs"]
+mod migrate;
 #[path = "support/ports.rs"]
 #[expect(dead_code, reason = "nobody listens here but Redis")]
 mod ports;

@@ -20,6 +20,7 @@ mod explain;
 pub(crate) mod fixture;
 mod list;
 mod listings;
+mod migrate;
 mod offences;
 mod plans;
 mod privacy;
@@ -65,6 +66,7 @@ pub use listings::{
     CheckView, CheckedList, ListHealth, ListUse, ListView, ListingView, ListingsView, Lookout,
     RowState, SubjectListings, check_listings, listings, listings_of,
 };
+pub use migrate::{Migration, MovedView, Way, migrate};
 pub use offences::{
     ClosingView, ConductSettings, OffencesView, close, closings, erase_closed, offences, stay,
     tenant_named, withdraw_offence,

@@ -457,6 +457,7 @@ fn describe(record: &SubjectRecord, what: &What) -> String {
         What::Cancel(case) => format!("cancelled, case {case}"),
         What::Resume { .. } => String::from("resumed"),
         What::Judge(judged) => format!("standing {}", judged.to.standing().name()),
+        What::Adopt(_) => String::from("adopted"),
     }
 }
 

@@ -84,6 +84,13 @@ pub(super) enum Command {
         #[command(flatten)]
         gate: Gate,
     },
+    /// Move what was sent, and the records, between the gate's own database and the Redis of its configuration; the gate must not run
+    Migrate {
+        #[command(flatten)]
+        wanted: MigrateArgs,
+        #[command(flatten)]
+        gate: Gate,
+    },
     /// Hand out, erase and hold what is stored about somebody
     Privacy {
         #[command(subcommand)]
@@ -735,6 +742,31 @@ pub(super) struct BackupArgs {
     /// Why; it is kept and shown
     #[arg(long)]
     pub(super) reason: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct MigrateArgs {
+    /// From where
+    #[arg(long, value_enum)]
+    pub(super) from: Place,
+    /// To where
+    #[arg(long, value_enum)]
+    pub(super) to: Place,
+    /// Add to Redis once more what this gate moved there before, so that it counts twice
+    #[arg(long)]
+    pub(super) again: bool,
+    /// Why; it is kept and shown
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+}
+
+/// Where windows and records are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Place {
+    /// `store.path`, the gate's own database
+    Sqlite,
+    /// `store.redis`
+    Redis,
 }
 
 #[derive(Debug, clap::Args)]

@@ -95,7 +95,7 @@ fn table_of(all: &[BackupView]) -> String {
     table.render("")
 }
 
-fn config_of(gate: &Gate) -> Result<&Path, CliError> {
+pub(super) fn config_of(gate: &Gate) -> Result<&Path, CliError> {
     let text = "--config FILE is needed, to know the files of the gate";
     gate.config.as_deref().ok_or_else(|| CliError::Usage(text.into()))
 }

@@ -46,6 +46,17 @@ pub(super) fn files(path: &Path) -> Result<Files, CliError> {
     Ok(Files { store, archive, backups })
 }
 
+/// The Redis of a gate.
+pub(super) fn redis(path: &Path) -> Result<crate::store::redis::Settings, CliError> {
+    let text = || {
+        format!(
+            "{}: store.redis is not set, so there is nowhere to move from or to",
+            path.display()
+        )
+    };
+    load(path)?.redis.ok_or_else(|| CliError::Failed(text()))
+}
+
 /// What a replay is judged by: the limits of the default plan, the thresholds of the signals and standings, the content rules.
 pub(super) fn replay_settings(path: &Path) -> Result<(replay::Settings, Rules), CliError> {
     let config = load(path)?;

@@ -1,6 +1,6 @@
 //! clap: decode, call admin, print.
 //!
-//! `serve`, `check-config`, `simulate`, `restore` and `passwd` work on files, and `backup` and `audit verify` where no gate runs; every other command asks the running gate over its control socket and
+//! `serve`, `check-config`, `simulate`, `restore`, `migrate` and `passwd` work on files, and `backup` and `audit verify` where no gate runs; every other command asks the running gate over its control socket and
 //! prints the answer, as a table for people or as JSON for scripts (`--json`). Exit codes: 0 it worked, 1 it failed,
 //! 2 the command line is wrong, 3 the gate cannot be reached.
 
@@ -13,6 +13,7 @@ mod blocklist;
 mod client;
 mod complaint;
 mod links;
+mod migrate;
 pub(crate) mod output;
 mod passwd;
 mod privacy;
@@ -58,6 +59,7 @@ fn dispatch(command: Command, run_gate: Serve<'_>) -> Result<(), CliError> {
         Command::Tenant { command, gate } => remote::tenant(command, &gate),
         Command::Backup { wanted, gate } => backup::backup(wanted, &gate),
         Command::Restore { wanted, gate } => backup::restore(&wanted, &gate),
+        Command::Migrate { wanted, gate } => migrate::migrate(&wanted, &gate),
         Command::Privacy { command, gate } => privacy::run(command, &gate),
         Command::Offences { tenant, withdraw, reason, gate } => {
             privacy::offences(&tenant, withdraw.zip(reason), &gate)

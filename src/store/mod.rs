@@ -11,6 +11,7 @@ pub mod inventory;
 pub mod ledger;
 pub mod mailboxes;
 pub mod memory;
+pub mod migrate;
 pub mod records;
 pub mod redis;
 pub mod sqlite;

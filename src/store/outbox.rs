@@ -106,6 +106,16 @@ fn told(record: &SubjectRecord, what: &What) -> (&'static str, Option<String>, O
         What::Cancel(case) => ("cancelled", case_of(record), case_after(record, case)),
         What::Resume { .. } => ("resumed", case_of(record).or_else(|| standing_of(record)), None),
         What::Judge(judged) => told_of_judgement(record, judged),
+        What::Adopt(other) => {
+            let next = record.with_what_lacks(other);
+            let after =
+                next.suspension.as_ref().map(|suspension| format!("case {}", suspension.case));
+            (
+                "adopted",
+                case_of(record).or_else(|| standing_of(record)),
+                after.or_else(|| standing_of(&next)),
+            )
+        }
     }
 }
 

@@ -46,6 +46,30 @@ impl SubjectRecord {
         Assigned { plan: self.plan.as_ref(), overrides: &self.overrides }
     }
 
+    /// With what another record has and this one does not say. A suspension stays, whichever of them has it.
+    #[must_use]
+    pub fn with_what_lacks(&self, other: &Self) -> Self {
+        let mut both = self.clone();
+        both.plan = both.plan.or_else(|| other.plan.clone());
+        both.tenant = both.tenant.or_else(|| other.tenant.clone());
+        both.contact = both.contact.or_else(|| other.contact.clone());
+        both.language = both.language.or(other.language);
+        if both.senders.is_empty() {
+            both.senders.clone_from(&other.senders);
+        }
+        for given in &other.overrides {
+            if both.overrides.iter().all(|own| own.place() != given.place()) {
+                both.overrides.push(given.clone());
+            }
+        }
+        if both.suspension.is_none() && (other.suspension.is_some() || both.conduct.is_none()) {
+            both.suspension.clone_from(&other.suspension);
+            both.conduct.clone_from(&other.conduct);
+        }
+        both.registered |= other.registered;
+        both
+    }
+
     /// The standing, and how it came there.
     #[must_use]
     pub fn conduct(&self) -> Conduct {
@@ -147,6 +171,8 @@ pub enum What {
     },
     /// Lets a rule change the standing.
     Judge(Box<Judged>),
+    /// Adds what another store recorded; what is recorded here stays.
+    Adopt(Box<SubjectRecord>),
 }
 
 impl What {

@@ -251,6 +251,10 @@ pub(super) fn apply(
         What::Cancel(case) => cancel(&mut next, change, case, now)?,
         What::Resume { probation } => resume(&mut next, change, *probation, now)?,
         What::Judge(judged) => judge(&mut next, change, judged)?,
+        What::Adopt(other) => {
+            next = record.with_what_lacks(other);
+            next.overrides = bounded(&next.overrides, OVERRIDES_MAX, "the list of overrides")?;
+        }
     }
     Ok(next)
 }

@@ -18,7 +18,7 @@ use crate::{
         limits::{Mode, WINDOW_MAX},
         window::{self, Gap, Log, Question},
     },
-    types::{Key, KeyRef, Limit, Scope, SubjectId, Timestamp},
+    types::{Key, KeyRef, Limit, Scope, Span, SubjectId, Timestamp},
 };
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
@@ -275,6 +275,18 @@ impl Windows {
             };
             subject.into_iter().for_each(&mut see);
         });
+    }
+
+    /// Until when the longest window is full because of a time of which nothing is known; none if none is.
+    pub(super) fn gap_end(&self, now: Timestamp) -> Option<Timestamp> {
+        self.gap.shuts(Span::new(self.history()), now)
+    }
+
+    /// How many windows there are whose names are hashed.
+    pub(super) fn erased_count(&self) -> u64 {
+        let mut count = 0;
+        self.cells.for_each(|cell| count += u64::from(cell.name().starts_with(ERASED_WINDOW)));
+        count
     }
 
     /// Forgets what no window sees and evicts cells that are empty; tells each evicted one.

@@ -333,6 +333,26 @@ pub(super) async fn scan(
     call.arg("COUNT").arg(SCAN_COUNT).query_async(&mut connection.redis).await
 }
 
+/// A field of a hash.
+pub(super) async fn read_field(
+    connection: &mut Connection,
+    name: &str,
+    field: &str,
+) -> Result<Option<String>, RedisError> {
+    redis::cmd("HGET").arg(name).arg(field).query_async(&mut connection.redis).await
+}
+
+/// Sets a field of a hash, or takes it out.
+pub(super) async fn write_field(
+    connection: &mut Connection,
+    name: &str,
+    (field, text): (&str, Option<&str>),
+) -> Result<(), RedisError> {
+    let mut call = redis::cmd(if text.is_some() { "HSET" } else { "HDEL" });
+    call.arg(name).arg(field).arg(text);
+    call.query_async::<i64>(&mut connection.redis).await.map(drop)
+}
+
 /// Of the form of keys and of what they hold.
 pub(super) const VERSION: &str = "1";
 /// What the name of a window's buckets ends with; no window's does, because a name has no blank.

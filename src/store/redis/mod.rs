@@ -32,7 +32,10 @@ use super::{
 use crate::{
     clock::{self, Clock},
     event::{Event, Events, LimitReached, Trouble},
-    rules::{limits::WINDOW_MAX, window::Gap},
+    rules::{
+        limits::WINDOW_MAX,
+        window::{Charges, Gap, Log},
+    },
     types::{Key, Limit, Scope, Secret, Timestamp},
 };
 use parking_lot::{Mutex, RwLock};
@@ -204,6 +207,76 @@ impl RedisLedger {
             }
         }
         Ok(())
+    }
+
+    /// A window on the caller's clock: its charges, and what is open.
+    pub(in crate::store) async fn window(
+        &self,
+        key: &Key,
+        now: Timestamp,
+    ) -> Result<(Log, u32), StoreError> {
+        let (state, times) = self.shared.read(key, now).await?;
+        let mut log = Log::default();
+        for Charges { first, newest, count } in state.log.grouped() {
+            let (first, newest) = (times.to_caller(first), times.to_caller(newest));
+            log.restore_bucket(Charges { first, newest, count });
+        }
+        for stamp in state.log.exact() {
+            log.restore_exact(times.to_caller(stamp));
+        }
+        Ok((log, state.open))
+    }
+
+    /// Some of the windows of a scope, each at least once, and where to go on; none at the end.
+    pub(in crate::store) async fn scan(
+        &self,
+        scope: Scope,
+        from: Option<u64>,
+    ) -> Result<(Option<u64>, Vec<Key>), StoreError> {
+        let (shared, prefix) = (&*self.shared, &self.shared.settings.prefix);
+        let from = from.unwrap_or(0);
+        let scanned =
+            shared.call(async |connection| calls::scan(connection, prefix, scope, from).await);
+        let (next, names) = scanned.await?;
+        let keys = names.iter().filter_map(|name| calls::key_of(prefix, name));
+        let keys = keys.filter(|key| key.parts().scope == scope).collect();
+        Ok(((next != 0).then_some(next), keys))
+    }
+
+    /// How far a node's history was moved here, as it was noted.
+    pub(in crate::store) async fn moved_up_to(
+        &self,
+        node: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let (shared, name) = (&*self.shared, self.moves_name());
+        shared.call(async |connection| calls::read_field(connection, &name, node).await).await
+    }
+
+    /// Notes how far a node's history was moved here.
+    pub(in crate::store) async fn note_moved(
+        &self,
+        node: &str,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        let (shared, name) = (&*self.shared, self.moves_name());
+        let field = (node, Some(text));
+        shared.call(async |connection| calls::write_field(connection, &name, field).await).await
+    }
+
+    /// That a node's history was moved away.
+    pub(in crate::store) async fn forget_moved(&self, node: &str) -> Result<(), StoreError> {
+        let (shared, name) = (&*self.shared, self.moves_name());
+        let field = (node, None);
+        shared.call(async |connection| calls::write_field(connection, &name, field).await).await
+    }
+
+    fn moves_name(&self) -> String {
+        records::calls::moves_name(&self.shared.settings.prefix)
+    }
+
+    /// How much later than known an unknown or unsettled charge is stamped.
+    pub(in crate::store) fn unknown_margin(&self) -> Duration {
+        self.shared.settings.unknown_margin
     }
 
     /// Waits until Redis was told of every end, at most for the time of one call.

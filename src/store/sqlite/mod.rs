@@ -38,6 +38,7 @@ use super::{
 use crate::{
     clock::{Anchor, Clock},
     event::{Event, Events, LimitHit, LimitReached, Trouble},
+    rules::window::Log,
     types::{AccountId, Key, Limit, Scope, SubjectId, Timestamp, Unit},
 };
 use parking_lot::{Condvar, Mutex};
@@ -373,6 +374,41 @@ impl Vault for SqliteStore {
 }
 
 impl SqliteStore {
+    /// A window as it is: its charges, and what is open.
+    pub(in crate::store) fn window(&self, key: &Key) -> Option<(Log, u32)> {
+        let cell = self.shared.windows.find(key.as_str())?;
+        let state = cell.state().lock();
+        Some((state.log.clone(), state.open))
+    }
+
+    /// Puts a window in the place of what is there. It is durable once the store is closed.
+    pub(in crate::store) fn put_window(&self, key: &Key, log: Log) -> Result<(), StoreError> {
+        let cell = self.shared.windows.find_or_make(key.as_str())?;
+        let mut state = cell.state().lock();
+        state.log = log;
+        // Nothing that was journaled so far is added to it.
+        state.journal_seq = self.shared.queue.last_seq();
+        state.dirty = true;
+        drop(state);
+        self.shared.queue.push_dirty(cell);
+        Ok(())
+    }
+
+    /// Until when windows are full because of a restored backup; none if they are not.
+    pub(in crate::store) fn gap_end(&self, now: Timestamp) -> Option<Timestamp> {
+        self.shared.windows.gap_end(now)
+    }
+
+    /// How many windows there are of accounts that were erased.
+    pub(in crate::store) fn erased_windows(&self) -> u64 {
+        self.shared.windows.erased_count()
+    }
+
+    /// All that is recorded.
+    pub(in crate::store) fn all_records(&self) -> Vec<Recorded> {
+        self.shared.subjects.beside(&HashSet::new())
+    }
+
     /// The name under which what is left of an account stands.
     pub(in crate::store) fn alias_of(&self, subject: &SubjectId) -> Option<SubjectId> {
         self.shared.subjects.alias_of(subject)

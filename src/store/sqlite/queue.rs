@@ -111,6 +111,11 @@ impl Queue {
         Self { inner: Mutex::new(inner), wake: Condvar::new() }
     }
 
+    /// The number of the last entry.
+    pub(super) fn last_seq(&self) -> u64 {
+        self.inner.lock().last_seq
+    }
+
     /// Journals a reservation; the receiver hears when it is durable.
     pub(super) fn push_opened(
         &self,

@@ -67,6 +67,11 @@ pub(in super::super) fn head_name(prefix: &str) -> String {
     format!("{prefix}:{VERSION}:{{{TAG}}}head")
 }
 
+/// The name of how far histories were moved here.
+pub(in super::super) fn moves_name(prefix: &str) -> String {
+    format!("{prefix}:{VERSION}:{{{TAG}}}moved")
+}
+
 /// A change as all nodes are told of it.
 pub(super) struct Entry {
     /// The change before it.
