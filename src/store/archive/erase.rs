@@ -66,6 +66,18 @@ impl Archive {
         .await
     }
 
+    /// Forgets an erasure that was begun and is not to be carried out.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be written.
+    pub async fn forget_erasure(&self, erasure: Erasure) -> Result<(), StoreError> {
+        self.write(Lasting::Power, move |db| {
+            let place = params![erasure.digest, stored(erasure.at)];
+            db.execute("DELETE FROM erasures WHERE digest = ?1 AND at = ?2", place).map(drop)
+        })
+        .await
+    }
+
     /// Erasures that were begun and not finished.
     ///
     /// # Errors
