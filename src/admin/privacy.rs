@@ -237,15 +237,19 @@ async fn erase_from_store(vault: &dyn Vault, subject: &SubjectId) -> Result<(), 
     vault.erase(subject).await
 }
 
-/// Readers may hold the file's log for some seconds.
+/// Readers may hold the file's log for some seconds; the file itself is written once.
 async fn rewrite(archive: &Archive) -> Result<(), StoreError> {
+    let mut written = archive.rewrite().await;
     for _ in 0..ATTEMPTS_MAX {
-        if archive.rewrite().await.is_ok() {
+        if written.is_err() {
+            written = archive.rewrite().await;
+        } else if archive.empty_log().await.is_ok() {
             return Ok(());
         }
         tokio::time::sleep(SETTLE_EVERY).await;
     }
-    archive.rewrite().await
+    written?;
+    archive.empty_log().await
 }
 
 /// Erases again whoever was erased since a backup was made, in files that no gate has open. Returns how many accounts that were.

@@ -243,12 +243,21 @@ impl Archive {
         .await
     }
 
-    /// Writes the file anew, so that no page and no part of one holds what was deleted, and empties its log. Writes wait meanwhile.
+    /// Writes the file anew, so that no page and no part of one holds what was deleted. Writes wait meanwhile. Its log holds that until
+    /// [`Archive::empty_log`].
     ///
     /// # Errors
-    /// [`StoreError`] if the file cannot be written, or a reader held its log for too long.
+    /// [`StoreError`] if the file cannot be written.
     pub async fn rewrite(&self) -> Result<(), StoreError> {
         self.0.writes.run_outside(crate::store::sqlite::schema::rewrite).await
+    }
+
+    /// Empties the file's log.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be written, or a reader held it for too long.
+    pub async fn empty_log(&self) -> Result<(), StoreError> {
+        self.0.writes.run_outside(crate::store::sqlite::schema::empty_log).await
     }
 }
 
