@@ -141,7 +141,7 @@ pub async fn close(
 /// Lets an account or tenant stay that was to leave. It stays suspended until it is resumed.
 ///
 /// # Errors
-/// [`AdminError::NotFound`] if it was not to leave, [`AdminError::Invalid`] without a reason.
+/// [`AdminError::Conflict`] if it was not to leave, [`AdminError::Invalid`] without a reason.
 pub async fn stay(
     admin: &Admin,
     who: &Who,
@@ -152,7 +152,7 @@ pub async fn stay(
     let subject = who.subject().clone();
     let entry = privacy::entry_of(admin, &subject, reason, actor, STAYS).await?;
     let head = admin.archive.end_closing(subject.clone(), entry).await?;
-    let none = || AdminError::NotFound(format!("{subject} is not closed"));
+    let none = || AdminError::Conflict(format!("{subject} is not closed"));
     admin.tell_audited(STAYS, head.ok_or_else(none)?);
     Ok(ClosingView { subject: subject.to_string(), due: None })
 }
