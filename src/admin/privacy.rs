@@ -683,7 +683,7 @@ mod tests {
             let has_second = end == whole.len() - 1;
             let known = if has_second { vec![one.clone(), two.clone()] } else { vec![one.clone()] };
             assert_eq!(read_file(&path).unwrap(), known, "{end}");
-            note_in_file(&path, &[two.clone()]).unwrap();
+            note_in_file(&path, std::slice::from_ref(&two)).unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), whole, "{end}");
         }
         let damaged = whole.replacen("a1\"", "a1", 1);
