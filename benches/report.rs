@@ -201,6 +201,7 @@ fn admin_of(archive: Archive) -> Admin {
         conduct: config.conduct,
         waiting: Box::new(|| 0),
         making: tokio::sync::Mutex::default(),
+        refused_by: parking_lot::Mutex::default(),
     };
     Admin {
         custody: Arc::new(custody),

@@ -5,8 +5,8 @@
 
 use crate::{
     admin::{
-        self, Admin, Bell, Custody, EgressChoices, Health, NextHopHealth, Readiness,
-        SourceSettings, StorageDesk,
+        self, Admin, Bell, Custody, EgressChoices, Files, Health, NextHopHealth, Readiness,
+        SourceSettings, StorageDesk, clear_leftovers,
     },
     auth::{self, AuthError, Authenticator, Scheme, dovecot},
     cli::output,
@@ -195,6 +195,11 @@ impl App {
             sqlite::open(&config.store).map_err(|error| advised(&error)).named(&store_name)?;
         let clock = Clock::resume(opened.anchor(), opened.high_water());
         warn_of_the_past(&clock);
+        clear_leftovers(&Files {
+            store: config.store.clone(),
+            archive: config.archive.clone(),
+            backups: config.backups.clone(),
+        });
         let archive_name = format!("the archive {}", config.archive.path.display());
         let archive = archive::open(&config.archive)
             .map_err(|error| advised_of_archive(&error))
@@ -576,6 +581,7 @@ impl App {
                 Box::new(move || backlog.waiting().0)
             },
             making: tokio::sync::Mutex::default(),
+            refused_by: parking_lot::Mutex::default(),
         };
         let admin = Admin {
             custody: Arc::new(custody),

@@ -22,7 +22,7 @@ use crate::{
         sqlite::{self, GapChoice, Restored},
         vault::Vault,
     },
-    types::{Actor, Timestamp},
+    types::{Actor, SubjectId, Timestamp},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -58,6 +58,8 @@ pub struct Custody {
     pub waiting: Box<dyn Fn() -> u64 + Send + Sync>,
     /// One backup or erasure at a time.
     pub making: tokio::sync::Mutex<()>,
+    /// The holds of which the audit knows that they kept somebody who left from being erased.
+    pub refused_by: parking_lot::Mutex<std::collections::HashSet<(SubjectId, Timestamp)>>,
 }
 
 /// A backup that is wanted.
@@ -111,7 +113,7 @@ async fn backup_wholly(
         return Err(AdminError::Conflict(text.into()));
     };
     let target = target_of(&custody.settings, request.file.as_deref(), admin.utc())?;
-    let parts = Parts::beside(&target);
+    let parts = Parts::of(&custody.settings);
     let copied = async {
         custody.vault.copy_to(parts.store.clone()).await?;
         Ok::<_, AdminError>(admin.archive.copy_to(parts.archive.clone()).await?.to_string())
@@ -129,6 +131,11 @@ async fn backup_wholly(
     admin.tell_audited(MADE, head);
     tracing::info!(file = view.file, bytes = view.bytes, sha256 = view.sha256, "a backup was made");
     Ok(view)
+}
+
+/// Deletes the copies in clear that a backup or a restoration left which was cut short. For whoever has the store's lock.
+pub fn clear_leftovers(files: &Files) {
+    drop((Parts::of(&files.backups), Draft::beside(files)));
 }
 
 /// Deletes the backups in the folder for them that were kept long enough; returns how many.
@@ -201,7 +208,7 @@ pub async fn backup_files(
         if is_last { sqlite::open_for_copy(&files.store)? } else { sqlite::open(&files.store)? };
     let made = Clock::start(Timestamp::EPOCH).utc();
     let target = target_of(&files.backups, request.file.as_deref(), made)?;
-    let parts = Parts::beside(&target);
+    let parts = Parts::of(&files.backups);
     opened.copy_to(&parts.store)?;
     let head = copy_file(&files.archive.path, &parts.archive)?.to_string();
     // Before the backup is there: nobody sends what it does not know.
@@ -427,10 +434,11 @@ struct Parts {
 }
 
 impl Parts {
-    fn beside(target: &Path) -> Self {
+    /// Always at the same place, whatever the backup is called, so that what a kill left there is found again.
+    fn of(settings: &BackupSettings) -> Self {
         let parts = Self {
-            store: with_ending(target, ".store-part"),
-            archive: with_ending(target, ".archive-part"),
+            store: settings.erasures.with_file_name("backup.store-part"),
+            archive: settings.erasures.with_file_name("backup.archive-part"),
         };
         parts.clear();
         parts

@@ -48,7 +48,7 @@ pub use availability::{
 };
 pub use backup::{
     BackupRequest, BackupSettings, BackupView, Custody, Files, RestoredView, backup, backup_files,
-    backups, delete_old_backups, restore,
+    backups, clear_leftovers, delete_old_backups, restore,
 };
 pub use board::{FLAGGED_MAX, Flagged, Nearest, SUSPENDED_MAX, flagged, nearest, suspended};
 pub use cases::{CaseView, SampleView, SignalView, case, case_of};

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     store::{
-        archive::{Closing, NewEntry, OffenceRow, Severity},
+        archive::{Closing, HoldRow, NewEntry, OffenceRow, Severity},
         records::{Choice, SubjectKind},
     },
     types::{Actor, SubjectId, TenantId, Timestamp},
@@ -141,7 +141,7 @@ pub async fn close(
 /// Lets an account or tenant stay that was to leave. It stays suspended until it is resumed.
 ///
 /// # Errors
-/// [`AdminError::NotFound`] if it was not to leave, [`AdminError::Invalid`] without a reason.
+/// [`AdminError::Conflict`] if it was not to leave, [`AdminError::Invalid`] without a reason.
 pub async fn stay(
     admin: &Admin,
     who: &Who,
@@ -152,7 +152,7 @@ pub async fn stay(
     let subject = who.subject().clone();
     let entry = privacy::entry_of(admin, &subject, reason, actor, STAYS).await?;
     let head = admin.archive.end_closing(subject.clone(), entry).await?;
-    let none = || AdminError::NotFound(format!("{subject} is not closed"));
+    let none = || AdminError::Conflict(format!("{subject} is not closed"));
     admin.tell_audited(STAYS, head.ok_or_else(none)?);
     Ok(ClosingView { subject: subject.to_string(), due: None })
 }
@@ -186,7 +186,8 @@ pub async fn erase_closed(admin: &Admin) -> Result<usize, AdminError> {
             admin.tell_audited(STAYS, head.flatten());
             continue;
         }
-        if admin.archive.hold_on(vec![closing.subject.clone()]).await?.is_some() {
+        if let Some(hold) = admin.archive.hold_on(vec![closing.subject.clone()]).await? {
+            note_refusal(admin, &closing.subject, &hold, &actor).await?;
             continue;
         }
         let accounts = match &closing.subject {
@@ -196,6 +197,13 @@ pub async fn erase_closed(admin: &Admin) -> Result<usize, AdminError> {
         let request = EraseRequest { reason: "closed, and the time is over".into(), yes: true };
         let mut is_whole = true;
         for account in accounts {
+            let mut held = vec![SubjectId::Account(account.clone())];
+            held.push(SubjectId::Tenant(super::tenant_of(admin, &account).await?));
+            if let Some(hold) = admin.archive.hold_on(held).await? {
+                note_refusal(admin, &closing.subject, &hold, &actor).await?;
+                is_whole = false;
+                continue;
+            }
             match privacy::erase(admin, &account, &request, &actor).await {
                 Ok(_) => erased += 1,
                 Err(AdminError::Conflict(_)) => is_whole = false,
@@ -220,6 +228,29 @@ pub async fn erase_closed(admin: &Admin) -> Result<usize, AdminError> {
         }
     }
     Ok(erased)
+}
+
+/// Puts into the audit that somebody stays because of a hold, once for each hold and run of the program.
+async fn note_refusal(
+    admin: &Admin,
+    closed: &SubjectId,
+    hold: &HoldRow,
+    actor: &Actor,
+) -> Result<(), AdminError> {
+    let is_new = {
+        let mut told = admin.custody.refused_by.lock();
+        if told.len() >= REFUSED_BY_MAX {
+            told.clear();
+        }
+        told.insert((hold.subject.clone(), hold.at))
+    };
+    if is_new {
+        let reason = "closed, and the time is over";
+        let mut entry = privacy::entry_of(admin, closed, reason, actor, privacy::REFUSED).await?;
+        entry.after = Some(format!("a legal hold on {}", hold.subject));
+        super::note(admin, entry).await?;
+    }
+    Ok(())
 }
 
 /// The accounts of a tenant, recorded or seen.
@@ -259,6 +290,8 @@ pub fn tenant_named(name: &str) -> Result<TenantId, AdminError> {
     }
 }
 
+/// Holds of which it is remembered that they were told of.
+const REFUSED_BY_MAX: usize = 10_000;
 const WITHDRAWN: &str = "offence-withdrawn";
 const CLOSED: &str = "closed";
 const STAYS: &str = "stays";

@@ -125,8 +125,7 @@ async fn erase_wholly(
     let digest = admin.archive.erasure_digest(&subject).await?;
     let erasure = Erasure { at: admin.utc(), digest: digest.clone() };
     admin.archive.begin_erasure(erasure.clone()).await?;
-    note_in_file(&admin.custody.settings.erasures, &[erasure])?;
-    let rows = erase_everywhere(admin, account, actor).await?;
+    let rows = erase_everywhere(admin, account, erasure, actor).await?;
     let mut entry = NewEntry::new(admin.utc(), actor, ERASED);
     entry.after = Some(format!(
         "{digest}: {} rows, {} values of the audit",
@@ -149,13 +148,15 @@ async fn erase_wholly(
 async fn erase_everywhere(
     admin: &Admin,
     account: &AccountId,
+    erasure: Erasure,
     actor: &Actor,
 ) -> Result<ErasedRows, AdminError> {
+    // First what may stand in the way, so that one that is refused has done nothing.
+    erase_or_forget(admin, &SubjectId::Account(account.clone()), erasure).await?;
     // Alerts that last are in a memory from which they would be written again.
     admin.tell(&Event::AccountErased(AccountErased { account: account.clone() }));
     admin.behaviour.forget(account).await?;
     admin.storage.mailboxes.forget(account);
-    erase_from_store(&*admin.custody.vault, &SubjectId::Account(account.clone())).await?;
     settle(admin).await;
     let (rows, heads) = admin.archive.erase_account(account, actor, admin.utc()).await?;
     for head in heads {
@@ -181,8 +182,7 @@ pub(super) async fn erase_tenant(
     let digest = admin.archive.erasure_digest(&subject).await?;
     let erasure = Erasure { at: admin.utc(), digest: digest.clone() };
     admin.archive.begin_erasure(erasure.clone()).await?;
-    note_in_file(&admin.custody.settings.erasures, &[erasure])?;
-    erase_from_store(&*admin.custody.vault, &subject).await?;
+    erase_or_forget(admin, &subject, erasure).await?;
     settle(admin).await;
     let (rows, heads) = admin.archive.erase_tenant(tenant, actor, admin.utc()).await?;
     for head in heads {
@@ -194,6 +194,24 @@ pub(super) async fn erase_tenant(
     let head = admin.archive.finish_erasure(digest, entry).await?;
     admin.tell_audited(ERASED, head);
     Ok(())
+}
+
+/// Erases from the limits' store, after which nothing stands in the way any more. Whatever stands in it then lets the erasure be forgotten: what
+/// was refused is not done behind the operator's back.
+async fn erase_or_forget(
+    admin: &Admin,
+    subject: &SubjectId,
+    erasure: Erasure,
+) -> Result<(), AdminError> {
+    match erase_from_store(&*admin.custody.vault, subject).await {
+        Ok(()) => note_in_file(&admin.custody.settings.erasures, &[erasure]),
+        Err(error @ StoreError::Conflict(_)) => {
+            admin.archive.forget_erasure(erasure).await?;
+            Err(error.into())
+        }
+        // It may be half done, so it is finished later.
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What was heard before is written, so that it is erased with the rest.
@@ -219,15 +237,19 @@ async fn erase_from_store(vault: &dyn Vault, subject: &SubjectId) -> Result<(), 
     vault.erase(subject).await
 }
 
-/// Readers may hold the file's log for some seconds.
+/// Readers may hold the file's log for some seconds; the file itself is written once.
 async fn rewrite(archive: &Archive) -> Result<(), StoreError> {
+    let mut written = archive.rewrite().await;
     for _ in 0..ATTEMPTS_MAX {
-        if archive.rewrite().await.is_ok() {
+        if written.is_err() {
+            written = archive.rewrite().await;
+        } else if archive.empty_log().await.is_ok() {
             return Ok(());
         }
         tokio::time::sleep(SETTLE_EVERY).await;
     }
-    archive.rewrite().await
+    written?;
+    archive.empty_log().await
 }
 
 /// Erases again whoever was erased since a backup was made, in files that no gate has open. Returns how many accounts that were.
@@ -293,6 +315,7 @@ pub async fn finish_erasures(admin: &Admin) -> Result<usize, AdminError> {
     let _one_at_a_time = admin.custody.making.lock().await;
     let open = admin.archive.erasures_open().await?;
     let archive = &admin.archive;
+    note_in_file(&admin.custody.settings.erasures, &open)?;
     let erased = erase_again(&*admin.custody.vault, archive, &open, admin.utc()).await?;
     if !open.is_empty() && erased == 0 {
         // The rows went, and what they held may still be in pages of the files.
@@ -314,27 +337,62 @@ pub(super) fn note_in_file(path: &Path, erasures: &[Erasure]) -> Result<(), Admi
     let wrong = |error: std::io::Error| {
         AdminError::Store(StoreError::Unavailable(format!("{}: {error}", path.display())))
     };
-    let known: HashSet<String> =
-        read_file(path)?.into_iter().map(|erasure| erasure.digest).collect();
+    // Whoever came back and was erased again is in it twice: a backup of between has to be brought up to date too.
+    let known: HashSet<(String, Timestamp)> =
+        read_file(path)?.into_iter().map(|erasure| (erasure.digest, erasure.at)).collect();
+    let is_new = |one: &&Erasure| !known.contains(&(one.digest.clone(), one.at));
+    cut_torn_line(path).map_err(wrong)?;
     let mut file =
         File::options().create(true).append(true).mode(0o600).open(path).map_err(wrong)?;
-    for erasure in erasures.iter().filter(|erasure| !known.contains(&erasure.digest)) {
+    for erasure in erasures.iter().filter(is_new) {
         let line = serde_json::to_string(erasure).map_err(|error| wrong(error.into()))?;
         writeln!(file, "{line}").map_err(wrong)?;
     }
     file.sync_all().map_err(wrong)
 }
 
-/// The erasures that a file of them has; none if there is no file. What cannot be read of it is an error, because somebody would not be erased.
+/// Cuts what a crash in the middle of writing left at the end of the file: it had begun no erasure. A line that lacks nothing but its end gets that.
+fn cut_torn_line(path: &Path) -> std::io::Result<()> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let whole = text.iter().rposition(|&octet| octet == b'\n').map_or(0, |end| end + 1);
+    if whole == text.len() {
+        return Ok(());
+    }
+    let mut file = File::options().append(true).open(path)?;
+    if serde_json::from_slice::<Erasure>(&text[whole..]).is_ok() {
+        return file.write_all(b"\n");
+    }
+    tracing::warn!(file = %path.display(), "a last line that was not written whole is cut");
+    file.set_len(whole as u64)
+}
+
+/// The erasures that a file of them has; none if there is no file. A last line that was not written whole is left out, because a crash may leave one
+/// before anything is erased. What else cannot be read is an error, because somebody would not be erased.
 pub(super) fn read_file(path: &Path) -> Result<Vec<Erasure>, AdminError> {
     let wrong = |error: &dyn std::fmt::Display| {
         AdminError::Store(StoreError::Unavailable(format!("{}: {error}", path.display())))
     };
     match std::fs::read_to_string(path) {
-        Ok(text) => text
-            .lines()
-            .map(|line| serde_json::from_str(line).map_err(|error| wrong(&error)))
-            .collect(),
+        Ok(text) => {
+            let mut erasures = Vec::new();
+            for (number, line) in text.split_inclusive('\n').enumerate() {
+                match serde_json::from_str(line) {
+                    Ok(erasure) => erasures.push(erasure),
+                    Err(_) if !line.ends_with('\n') => {
+                        tracing::warn!(file = %path.display(), "a last line that was not written whole is left out");
+                    }
+                    Err(error) => {
+                        let place = number + 1;
+                        return Err(wrong(&format!("line {place} is damaged: {error}")));
+                    }
+                }
+            }
+            Ok(erasures)
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(wrong(&error)),
     }
@@ -592,7 +650,7 @@ fn unavailable(error: &dyn std::fmt::Display) -> AdminError {
 }
 
 const ERASED: &str = "erased";
-const REFUSED: &str = "erase-refused";
+pub(super) const REFUSED: &str = "erase-refused";
 const HELD: &str = "held";
 const RELEASED: &str = "hold-released";
 const EXPORTED: &str = "exported";
@@ -602,3 +660,47 @@ const SETTLE_EVERY: Duration = Duration::from_millis(100);
 const SETTLE_LOOKS_MAX: u32 = 300;
 /// The same of what is in the way for a moment.
 const ATTEMPTS_MAX: u32 = 150;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn erasure(digest: &str, at: i64) -> Erasure {
+        Erasure { at: Timestamp::from_millis(at), digest: digest.into() }
+    }
+
+    #[test]
+    fn a_last_line_that_was_not_written_whole_is_cut_and_damage_before_it_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("erasures");
+        let (one, two) = (erasure("a1", 1), erasure("b2", 2));
+        note_in_file(&path, &[one.clone(), two.clone()]).unwrap();
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let first = whole.find('\n').unwrap() + 1;
+        // Wherever the writing of the second ended.
+        for end in first..whole.len() {
+            std::fs::write(&path, &whole[..end]).unwrap();
+            let has_second = end == whole.len() - 1;
+            let known = if has_second { vec![one.clone(), two.clone()] } else { vec![one.clone()] };
+            assert_eq!(read_file(&path).unwrap(), known, "{end}");
+            note_in_file(&path, std::slice::from_ref(&two)).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), whole, "{end}");
+        }
+        let damaged = whole.replacen("a1\"", "a1", 1);
+        std::fs::write(&path, &damaged).unwrap();
+        let error = read_file(&path).unwrap_err().to_string();
+        assert!(error.contains("line 1 is damaged"), "{error}");
+        assert!(note_in_file(&path, &[erasure("c3", 3)]).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged);
+    }
+
+    #[test]
+    fn who_came_back_and_was_erased_again_is_noted_twice_and_the_same_erasure_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("erasures");
+        for at in [1, 1, 2] {
+            note_in_file(&path, &[erasure("a1", at)]).unwrap();
+        }
+        assert_eq!(read_file(&path).unwrap(), [erasure("a1", 1), erasure("a1", 2)]);
+    }
+}

@@ -143,6 +143,28 @@ fn after_a_last_backup_the_old_gate_stays_down_and_the_new_one_goes_on_exactly_t
 }
 
 #[test]
+fn copies_in_clear_that_a_kill_left_go_at_the_next_start_and_at_the_next_backup() {
+    let sink = sink().run();
+    let mut gate = gate().next_hop(&sink).run();
+    let ours = ["backup.store-part", "backup.archive-part", "tollgate.db.restoring"];
+    let put = |gate: &Gate, names: &[&str]| {
+        names.iter().for_each(|name| fs::write(gate.file(&format!("var/{name}")), "x").unwrap());
+    };
+    let left = |gate: &Gate, names: &[&str]| {
+        let is_there = |name: &&&str| gate.file(&format!("var/{name}")).exists();
+        names.iter().filter(is_there).map(|name| (*name).to_owned()).collect::<Vec<_>>()
+    };
+    put(&gate, &ours);
+    put(&gate, &["mine.store-part"]);
+    gate.restart();
+    assert!(left(&gate, &ours).is_empty(), "{:?}", left(&gate, &ours));
+    put(&gate, &ours[..2]);
+    gate.tollgate(&["backup", text(&gate.file("b.tar"))]).well();
+    assert!(left(&gate, &ours[..2]).is_empty(), "{:?}", left(&gate, &ours));
+    assert_eq!(left(&gate, &["mine.store-part"]).len(), 1, "that is somebody else's");
+}
+
+#[test]
 fn a_backup_that_is_wrong_is_refused_nothing_is_overwritten_and_an_ignored_gap_is_audited() {
     let sink = sink().run();
     let mut gate = gate().limit(LIMIT, "1h").next_hop(&sink).run();

@@ -31,6 +31,7 @@ mod load;
 mod logins;
 mod lookups;
 mod mail_programs;
+mod migrate;
 mod neighbours;
 mod operators;
 mod postfix;

@@ -279,6 +279,55 @@ fn who_leaves_is_suspended_now_and_erased_when_the_time_is_over() {
 }
 
 #[test]
+fn an_erasure_that_was_refused_because_of_mail_under_way_is_not_carried_out_later() {
+    let sink = sink().run();
+    let mut gate = gate().next_hop(&sink).run();
+    gate.tollgate(&["account", "set", PERSON, "--contact", "anneliese.private@mail.example"])
+        .well();
+    let mut client = gate.client();
+    client.expect(250, &format!("MAIL FROM:<{PERSON}>"));
+    client.expect(250, &format!("RCPT TO:<{FRIEND}>"));
+    let erase = ["privacy", "erase", PERSON, "--reason", "asked", "--yes"];
+    let refused = gate.tollgate(&erase);
+    assert!(refused.code == 1 && refused.err.contains("under way"), "{refused:?}");
+    let noted = fs::read_to_string(gate.file("var/erasures")).unwrap_or_default();
+    assert_eq!(noted, "", "a backup would be erased by it");
+    drop(client);
+    gate.restart();
+    // It looks for what was cut short soon after its start, before anything else.
+    thread::sleep(Duration::from_secs(7));
+    let shown = gate.tollgate(&["account", "show", PERSON]).well();
+    assert!(shown.contains("anneliese.private@mail.example"), "{shown}");
+    gate.tollgate(&erase).well();
+    let shown = gate.tollgate(&["account", "show", PERSON]).well();
+    assert!(!shown.contains("anneliese.private"), "{shown}");
+}
+
+#[test]
+fn who_leaves_under_a_hold_stays_and_the_audit_says_so_once() {
+    let sink = sink().run();
+    let mut gate = gate().set("privacy.keep_closed", "1s").next_hop(&sink).run();
+    let mut client = gate.client();
+    send(&mut client, PERSON, FRIEND);
+    send(&mut client, OTHER, FRIEND);
+    drop(client);
+    gate.tollgate(&["privacy", "hold", "shop.example", "--tenant", "--reason", "court order 7"])
+        .well();
+    gate.tollgate(&["tenant", "close", "shop.example", "--reason", "contract ended"]).well();
+    thread::sleep(Duration::from_secs(1));
+    gate.restart();
+    let refused = wait_for("the refusal", || {
+        let found = audit(&gate, &["--action", "erase-refused"]);
+        (!found.is_empty()).then_some(found)
+    });
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!(refused[0]["subject"], "tenant shop.example");
+    assert_eq!(refused[0]["after"], "a legal hold on tenant shop.example");
+    assert!(audit(&gate, &["--action", "left"]).is_empty());
+    assert!(!places(&gate.file("var"), PERSON).is_empty());
+}
+
+#[test]
 fn recipients_can_stand_in_the_log_as_hashes_and_are_found_in_the_archive_all_the_same() {
     let sink = sink().run();
     let gate = gate().set("privacy.log_recipients", "hashed").next_hop(&sink).run();

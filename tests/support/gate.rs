@@ -263,6 +263,12 @@ impl Gate {
         });
     }
 
+    /// Changes the configuration of a gate that does not run.
+    pub(crate) fn change(&mut self, change: impl FnOnce(Settings) -> Settings) {
+        self.settings = change(self.settings.clone());
+        self.settings.write_to(self.folder.path());
+    }
+
     /// Replaces its configuration by a wrong one, tells it to read it, and returns what it says of it.
     #[track_caller]
     pub(crate) fn reload_wrong(&self, wrong: &str) -> String {

@@ -23,6 +23,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(offences))
         .routes(routes!(close_account))
         .routes(routes!(close_tenant))
+        .routes(routes!(keep_account))
+        .routes(routes!(keep_tenant))
 }
 
 /// Erase an account. It cannot be taken back. Refused under a legal hold.
@@ -151,4 +153,54 @@ async fn close_tenant(
 ) -> Answer<ClosingView> {
     let who = Who::new(SubjectKind::Tenants, &name)?;
     Ok(Json(admin::close(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
+}
+
+/// Let an account stay that was to leave. It stays suspended until it is resumed.
+#[utoipa::path(
+    post,
+    path = "/accounts/{account}/stay",
+    operation_id = "keep_account",
+    tag = "accounts",
+    params(("account" = AccountId, Path, description = "The account")),
+    request_body = Why,
+    responses(
+        (status = 200, description = "It is not erased", body = ClosingView),
+        Refusals,
+        ChangeRefusals,
+    ),
+    security(("token" = ["operator"])),
+)]
+async fn keep_account(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Name(name): Name,
+    Body(why): Body<Why>,
+) -> Answer<ClosingView> {
+    let who = Who::new(SubjectKind::Accounts, &name)?;
+    Ok(Json(admin::stay(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
+}
+
+/// Let a tenant stay that was to leave. It stays suspended until it is resumed.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/stay",
+    operation_id = "keep_tenant",
+    tag = "tenants",
+    params(("tenant" = TenantId, Path, description = "The tenant")),
+    request_body = Why,
+    responses(
+        (status = 200, description = "It is not erased", body = ClosingView),
+        Refusals,
+        ChangeRefusals,
+    ),
+    security(("token" = ["operator"])),
+)]
+async fn keep_tenant(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Name(name): Name,
+    Body(why): Body<Why>,
+) -> Answer<ClosingView> {
+    let who = Who::new(SubjectKind::Tenants, &name)?;
+    Ok(Json(admin::stay(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
 }

@@ -322,6 +322,28 @@ async fn an_account_is_changed_shown_suspended_and_resumed() {
     assert_eq!(large.await.status, 413);
 }
 
+#[tokio::test]
+async fn who_was_to_leave_can_stay() {
+    let api = Api::start().await;
+    let why = json!({ "reason": "contract ended" });
+    for (path, subject) in [
+        ("/tenants/shop.example", "tenant shop.example"),
+        ("/accounts/a%40shop.example", "account a@shop.example"),
+    ] {
+        let (close, stay) = (format!("{path}/close"), format!("{path}/stay"));
+        let early = api.send(Role::Operator, Method::POST, &stay, why.clone()).await;
+        assert_eq!(early.status, 409, "{}", early.body);
+        let closed = api.send(Role::Operator, Method::POST, &close, why.clone()).await;
+        assert_eq!(closed.status, 200, "{}", closed.body);
+        assert_eq!(api.get(Role::ReadOnly, "/closings").await.body[0]["subject"], subject);
+        let refused = api.send(Role::Tenant, Method::POST, &stay, why.clone()).await;
+        assert_eq!(refused.status, 403, "{}", refused.body);
+        let stays = api.send(Role::Operator, Method::POST, &stay, why.clone()).await;
+        assert_eq!((stays.status, &stays.body["due"]), (200, &Value::Null), "{}", stays.body);
+        assert_eq!(api.get(Role::ReadOnly, "/closings").await.body, json!([]));
+    }
+}
+
 fn happened(name: &'static str, tenant: &str) -> crate::store::archive::NewEvent {
     let (at, account) = (crate::types::Timestamp::EPOCH, format!("a@{tenant}"));
     let body = format!(r#"{{"time":"t","event":"{name}","account":"{account}","actor":"alice"}}"#);

@@ -66,6 +66,18 @@ impl Archive {
         .await
     }
 
+    /// Forgets an erasure that was begun and is not to be carried out.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be written.
+    pub async fn forget_erasure(&self, erasure: Erasure) -> Result<(), StoreError> {
+        self.write(Lasting::Power, move |db| {
+            let place = params![erasure.digest, stored(erasure.at)];
+            db.execute("DELETE FROM erasures WHERE digest = ?1 AND at = ?2", place).map(drop)
+        })
+        .await
+    }
+
     /// Erasures that were begun and not finished.
     ///
     /// # Errors
@@ -231,12 +243,21 @@ impl Archive {
         .await
     }
 
-    /// Writes the file anew, so that no page and no part of one holds what was deleted, and empties its log. Writes wait meanwhile.
+    /// Writes the file anew, so that no page and no part of one holds what was deleted. Writes wait meanwhile. Its log holds that until
+    /// [`Archive::empty_log`].
     ///
     /// # Errors
-    /// [`StoreError`] if the file cannot be written, or a reader held its log for too long.
+    /// [`StoreError`] if the file cannot be written.
     pub async fn rewrite(&self) -> Result<(), StoreError> {
         self.0.writes.run_outside(crate::store::sqlite::schema::rewrite).await
+    }
+
+    /// Empties the file's log.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be written, or a reader held it for too long.
+    pub async fn empty_log(&self) -> Result<(), StoreError> {
+        self.0.writes.run_outside(crate::store::sqlite::schema::empty_log).await
     }
 }
 

@@ -46,7 +46,11 @@ pub(in crate::store) fn rewrite(db: &Connection) -> rusqlite::Result<()> {
     on_disk("FILE")?;
     let vacuumed = db.execute_batch("VACUUM");
     on_disk("MEMORY")?;
-    vacuumed?;
+    vacuumed
+}
+
+/// Empties the log of a file, in which its pages of before stand.
+pub(in crate::store) fn empty_log(db: &Connection) -> rusqlite::Result<()> {
     let busy: i64 = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     if busy == 0 { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
 }

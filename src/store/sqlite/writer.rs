@@ -182,7 +182,9 @@ impl Writer {
         if self.cleaning.begun.is_empty() || self.checkpoint.is_some() || self.failing {
             return;
         }
-        let cleaned = schema::rewrite(db).map_err(|error| self.medium.explain(&error));
+        let cleaned = schema::rewrite(db)
+            .and_then(|()| schema::empty_log(db))
+            .map_err(|error| self.medium.explain(&error));
         for done in self.cleaning.begun.drain(..) {
             let _ = done.send(cleaned.clone());
         }
