@@ -175,6 +175,7 @@ fn a_gate_reaches_redis_over_tls_as_a_user_with_a_password() {
             time: redis::Time::Server,
             shares: None,
             sentinels: None,
+            cluster: None,
             stream: redis::StreamSettings {
                 node: "node".to_owned(),
                 octets_max: 1 << 28,

@@ -87,7 +87,7 @@ pub(super) async fn read_changes(
     let mut together = redis::pipe();
     together.atomic().get(&names.head).cmd("XRANGE").arg(&names.changes);
     together.arg(format!("({after}")).arg("+").arg("COUNT").arg(ENTRIES_MAX);
-    together.query_async(&mut connection.redis).await
+    together.query_async(connection).await
 }
 
 impl Entry {
@@ -116,9 +116,10 @@ pub(super) async fn scan(
     names: &Names,
     cursor: u64,
 ) -> Result<(u64, Vec<(String, Vec<u8>)>), RedisError> {
+    connection.must_be_at_rest()?;
     let mut call = redis::cmd("HSCAN");
     call.arg(&names.records).arg(cursor).arg("COUNT").arg(ENTRIES_MAX);
-    call.query_async(&mut connection.redis).await
+    call.query_async(connection).await
 }
 
 pub(super) fn recorded((field, text): (String, Vec<u8>)) -> Result<Recorded, StoreError> {
@@ -134,7 +135,7 @@ pub(super) async fn find(
     let found: Option<Vec<u8>> = redis::cmd("HGET")
         .arg(&names.records)
         .arg(field_of(subject))
-        .query_async(&mut connection.redis)
+        .query_async(connection)
         .await?;
     Ok(found.unwrap_or_default())
 }
@@ -228,7 +229,7 @@ pub(super) async fn forget_changes(
 ) -> Result<Option<String>, RedisError> {
     let mut read = redis::cmd("XRANGE");
     read.arg(&names.changes).arg(after).arg("+").arg("COUNT").arg(ENTRIES_MAX);
-    let entries: Vec<(String, Fields)> = read.query_async(&mut connection.redis).await?;
+    let entries: Vec<(String, Fields)> = read.query_async(connection).await?;
     let names_it = |fields: &Fields| {
         fields.values().any(|value| {
             let text = String::from_utf8_lossy(value).to_ascii_lowercase();
@@ -240,7 +241,7 @@ pub(super) async fn forget_changes(
     if !ids.is_empty() {
         let mut delete = redis::cmd("XDEL");
         delete.arg(&names.changes).arg(&ids);
-        let _gone: i64 = delete.query_async(&mut connection.redis).await?;
+        let _gone: i64 = delete.query_async(connection).await?;
     }
     Ok(entries.last().map(|(id, _)| id.clone()))
 }

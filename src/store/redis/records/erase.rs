@@ -92,7 +92,7 @@ impl Inner {
             windows: &windows,
         };
         let scripts = (&self.scripts, &self.names);
-        let answer = self.shared.call(async |redis| erasure.send(redis, scripts).await).await?;
+        let answer = self.call(async |redis| erasure.send(redis, scripts).await).await?;
         match (answer.state(), answer.rest()) {
             (calls::DONE, &[number, ..]) => Ok(number),
             (calls::BUSY, _) => {
@@ -118,9 +118,8 @@ impl Inner {
         let mut after = String::from("-");
         loop {
             let from = after.clone();
-            let step = self
-                .shared
-                .call(async |redis| calls::forget_changes(redis, names, &from, name).await);
+            let step =
+                self.call(async |redis| calls::forget_changes(redis, names, &from, name).await);
             match step.await? {
                 Some(last) => after = format!("({last}"),
                 None => return Ok(()),
