@@ -288,22 +288,22 @@ impl Fleet {
 }
 
 /// Clients that send for one account all the time, whatever happens.
-struct Load {
+pub(crate) struct Load {
     sender: String,
     number: AtomicU64,
-    answers: AtomicU64,
+    pub(crate) answers: AtomicU64,
     /// The numbers of the messages for which 250 was heard.
     heard: Mutex<HashSet<String>>,
-    ended: AtomicBool,
+    pub(crate) ended: AtomicBool,
 }
 
 impl Load {
-    fn new(sender: String) -> Self {
+    pub(crate) fn new(sender: String) -> Self {
         let (number, answers, heard, ended) = Default::default();
         Self { sender, number, answers, heard, ended }
     }
 
-    fn run(&self, server: SocketAddr) {
+    pub(crate) fn run(&self, server: SocketAddr) {
         while !self.ended.load(Ordering::Relaxed) {
             // The connection broke, because its gate was killed: the next one.
             let _ = self.converse(server);
@@ -339,7 +339,7 @@ impl Load {
     }
 }
 
-struct EndOnDrop<'a>(&'a AtomicBool);
+pub(crate) struct EndOnDrop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
@@ -348,10 +348,10 @@ impl Drop for EndOnDrop<'_> {
 }
 
 /// Chance from a seed (SplitMix64).
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -202,14 +202,23 @@ fn decide(failure: &Failure, node: &Address) -> Course {
         Failure::Answered(error) => error,
     };
     let ErrorKind::Server(kind) = error.kind() else { return Course::Fail };
-    let other = || error.redirect_node().and_then(|(text, _)| address_in(text, node));
+    // Of a transaction nothing was done either; which of its commands was redirected, and where to, stands within.
+    if kind == ServerErrorKind::ExecAbort {
+        let errors = error.clone().into_server_errors();
+        let first = errors.as_ref().and_then(|errors| errors.first());
+        return first.map_or(Course::Wait, |(_, first)| {
+            first.kind().map_or(Course::Fail, |kind| decide_by(kind, first.details(), node))
+        });
+    }
+    decide_by(kind, error.detail(), node)
+}
+
+fn decide_by(kind: ServerErrorKind, detail: Option<&str>, node: &Address) -> Course {
+    let other = || address_in(detail?.split_ascii_whitespace().nth(1)?, node);
     match kind {
         ServerErrorKind::Moved => other().map_or(Course::ReadMap, Course::Follow),
         ServerErrorKind::Ask => other().map_or(Course::Wait, Course::AskAt),
-        // Of a transaction nothing was done either, whichever of its commands was redirected.
-        ServerErrorKind::TryAgain | ServerErrorKind::BusyLoading | ServerErrorKind::ExecAbort => {
-            Course::Wait
-        }
+        ServerErrorKind::TryAgain | ServerErrorKind::BusyLoading => Course::Wait,
         ServerErrorKind::ClusterDown | ServerErrorKind::MasterDown | ServerErrorKind::ReadOnly => {
             Course::ReadMap
         }
@@ -468,7 +477,6 @@ mod tests {
             (said(Kind::Moved, "nonsense"), Course::ReadMap),
             (said(Kind::Ask, "7 10.0.0.2:6380"), Course::AskAt(to("10.0.0.2", 6_380))),
             (said(Kind::TryAgain, ""), Course::Wait),
-            (said(Kind::ExecAbort, ""), Course::Wait),
             (said(Kind::ClusterDown, ""), Course::ReadMap),
             (said(Kind::ReadOnly, ""), Course::ReadMap),
             (said(Kind::ResponseError, "of a script"), Course::Fail),

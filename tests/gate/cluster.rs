@@ -1,0 +1,272 @@
+//! Several gates that share a Redis Cluster have one limit together, whatever becomes of its masters and slots.
+
+use crate::{
+    redis::{Chance, EndOnDrop, Load},
+    support::{
+        Client, Gate, Settings, Sink, at_once, cluster::Cluster, gate, redis::Redis, sink, wait_for,
+    },
+};
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpStream,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+
+const ACCOUNT: &str = "a@shop.example";
+const WINDOW: &str = "tollgate:1:{shop.example}account/r/a@shop.example";
+const LIMIT: usize = 50;
+
+/// What is charged: account, tenant, the client's address, and the server that says whose mail it is. They are in three slots.
+fn node(cluster: &Cluster, sink: &Sink) -> Settings {
+    let settings = gate().limit(50, "1h").scoped_limit("client-ip", "recipients", 60, "1h");
+    let settings = settings.trust("relay = true\nxforward = true").next_hop(sink);
+    // Of the host nothing is wanted.
+    let settings = settings.set("store.redis", "redis://nobody.invalid");
+    settings.set("store.redis_cluster", cluster.places())
+}
+
+fn three(cluster: &Cluster, sink: &Sink) -> [Gate; 3] {
+    [(); 3].map(|()| node(cluster, sink).run())
+}
+
+fn send(gate: &Gate, account: &str) -> u16 {
+    send_by(&mut gate.client(), account)
+}
+
+fn send_by(client: &mut Client, account: &str) -> u16 {
+    send_from(client, account, "192.0.2.7")
+}
+
+fn send_from(client: &mut Client, account: &str, address: &str) -> u16 {
+    client.expect(250, &format!("XFORWARD ADDR={address}"));
+    let mail = client.say(&format!("MAIL FROM:<{account}>"));
+    if mail.code != 250 {
+        return mail.code;
+    }
+    let reply = client.say("RCPT TO:<someone@remote.example>");
+    if reply.code == 250 { client.text("Subject: x\n\ntext\n").code } else { reply.code }
+}
+
+/// Sends until it passes, or so many have passed that the limit is used up.
+fn send_until_it_passes(gate: &Gate, sink: &Sink) -> bool {
+    wait_for("a message to pass, or all to have", || match send(gate, ACCOUNT) {
+        250 => Some(true),
+        450 | 451 if sink.count() >= LIMIT => Some(false),
+        450 | 451 => None,
+        code => panic!("{code}"),
+    })
+}
+
+fn all_say(gates: &[Gate], what: &str) {
+    for gate in gates {
+        let used = gate.json(&["usage", ACCOUNT]).to_string();
+        assert!(used.contains(what) && used.contains("\"open\":0"), "{used}");
+    }
+}
+
+#[test]
+fn three_gates_pass_exactly_the_limit_together_on_a_cluster() {
+    let (sink, cluster) = (sink().run(), Cluster::start());
+    let gates = three(&cluster, &sink);
+    let passed = at_once(300, |n| match send(&gates[n % gates.len()], ACCOUNT) {
+        250 => true,
+        code => {
+            assert_eq!(code, 450);
+            false
+        }
+    });
+    assert_eq!((passed.iter().filter(|&&passed| passed).count(), sink.count()), (LIMIT, LIMIT));
+    all_say(&gates, "\"sent\":50");
+    // What is charged is in several slots, and nothing of what was refused is left.
+    let keys: Vec<String> =
+        cluster.masters.iter().map(|master| master.ask(&["KEYS", "*"])).collect();
+    assert!(keys.iter().filter(|keys| keys.contains("/r/")).count() > 1, "{keys:?}");
+    let more = (0..20).filter(|_| send(&gates[0], "b@other.example") == 250).count();
+    assert_eq!(more, 10, "of the client's 60");
+}
+
+#[test]
+fn while_slots_move_between_masters_the_limit_holds_and_is_reached() {
+    let (sink, cluster) = (sink().final_delay(Duration::from_millis(20)).run(), Cluster::start());
+    let gates = three(&cluster, &sink);
+    let ended = AtomicBool::new(false);
+    let (passed, moves) = thread::scope(|scope| {
+        let _ended = EndOnDrop(&ended);
+        let mover = scope.spawn(|| {
+            let mut moves = 0;
+            while !ended.load(Relaxed) {
+                for key in [WINDOW, "tollgate:1:{192.0.2.7}x", "tollgate:1:{records}head"] {
+                    let to = (cluster.owner_of(key) + 1) % 3;
+                    let under_way = cluster.begin_move(key, to);
+                    // Some of the keys are here and some are there.
+                    under_way.take(1);
+                    thread::sleep(Duration::from_millis(30));
+                    under_way.end();
+                    moves += 1;
+                }
+            }
+            moves
+        });
+        let passed = at_once(9, |n| {
+            let mut passed = 0;
+            while send_until_it_passes(&gates[n % gates.len()], &sink) {
+                passed += 1;
+                thread::sleep(Duration::from_millis(300));
+            }
+            passed
+        });
+        ended.store(true, Relaxed);
+        (passed.iter().sum::<usize>(), mover.join().unwrap())
+    });
+    assert_eq!((passed, sink.count()), (LIMIT, LIMIT));
+    all_say(&gates, "\"sent\":50");
+    let told = |error: &str| {
+        let count = |master: &Redis| -> u64 {
+            let stats = master.ask(&["INFO", "errorstats"]);
+            let line = stats.lines().find(|line| line.starts_with(&format!("errorstat_{error}:")));
+            line.map_or(0, |line| line.trim().rsplit_once('=').unwrap().1.parse().unwrap())
+        };
+        cluster.masters.iter().map(count).sum::<u64>()
+    };
+    let [moved, again] = ["MOVED", "TRYAGAIN"].map(told);
+    assert!(moves > 5 && moved > 5 && again > 0, "{moves} moves, {moved} moved, {again} again");
+}
+
+#[test]
+fn whichever_master_is_killed_three_gates_never_pass_more_than_the_limit() {
+    let sink = sink().final_delay(Duration::from_millis(5)).run();
+    let mut cluster = Cluster::durable();
+    let run = |_| node(&cluster, &sink).set("store.redis_timeout", "300ms").run();
+    let gates: Vec<Gate> = (0..3).map(run).collect();
+    let load = Load::new(ACCOUNT.into());
+    thread::scope(|scope| {
+        for client in 0..12 {
+            let (load, server) = (&load, gates[client % gates.len()].smarthost());
+            scope.spawn(move || load.run(server));
+        }
+        let _ended = EndOnDrop(&load.ended);
+        let mut chance = Chance(7);
+        for n in [cluster.owner_of(WINDOW), 0, 1, 2] {
+            thread::sleep(Duration::from_millis(chance.below(150)));
+            cluster.masters[n].kill();
+            thread::sleep(Duration::from_millis(chance.below(600)));
+            cluster.masters[n].start_again();
+        }
+        cluster.is_agreed();
+        wait_for("the limit to be used up, or charges of what was lost to stand", || {
+            let before = load.answers.load(Relaxed);
+            thread::sleep(Duration::from_millis(300));
+            let goes_on = load.answers.load(Relaxed) > before + 5;
+            (goes_on && gates.iter().all(|gate| gate.http("/health/ready").0 == 200)).then_some(())
+        });
+    });
+    let arrived = sink.count();
+    assert!(arrived <= LIMIT, "{arrived} of {LIMIT} passed");
+    assert!(arrived > LIMIT / 5, "{arrived} passed, too few to show anything");
+}
+
+#[test]
+fn while_one_master_is_away_mail_of_accounts_on_others_flows() {
+    let (sink, mut cluster) = (sink().run(), Cluster::durable());
+    let gate = node(&cluster, &sink).set("store.redis_timeout", "300ms").run();
+    assert_eq!(send(&gate, ACCOUNT), 250);
+    // Records, the client and the server that hands mail in are on others.
+    let keys = cluster.masters.iter().map(|master| master.ask(&["KEYS", "*}peer/*"]));
+    let peer = keys.into_iter().find(|keys| !keys.is_empty()).unwrap();
+    let [records, peer] = ["tollgate:1:{records}head", &peer].map(|key| cluster.owner_of(key));
+    let away = (0..3).find(|master| ![records, peer].contains(master)).unwrap();
+    let on = |master: usize, name: fn(usize) -> String| {
+        let is_there = |name: &String| cluster.owner_of(&format!("{{{name}}}")) == master;
+        (1..).map(name).find(is_there).unwrap()
+    };
+    let domain = |n| format!("shop{n}.example");
+    let [lost, other] = [away, records].map(|master| format!("a@{}", on(master, domain)));
+    let client = on(records, |n| format!("192.0.2.{n}"));
+    let send = |gate: &Gate, account: &str| send_from(&mut gate.client(), account, &client);
+    assert_eq!((send(&gate, &lost), send(&gate, &other)), (250, 250));
+    cluster.masters[away].kill();
+    assert_eq!((send(&gate, &lost), send(&gate, &other)), (451, 250));
+    gate.logged("store-failed", |line| line["detail"].to_string().contains("Redis"));
+    assert_eq!(gate.http("/health/ready").0, 200, "a part of the mail flows");
+    assert_eq!((send(&gate, &lost), send(&gate, &other)), (451, 250));
+    assert!(!gate.log_text().contains("store-recovered"));
+    cluster.masters[away].start_again();
+    wait_for("mail of all accounts to pass", || (send(&gate, &lost) == 250).then_some(()));
+    gate.logged("store-recovered", |_| true);
+    for master in &mut cluster.masters {
+        master.kill();
+    }
+    assert_eq!(send(&gate, &other), 451);
+    wait_for("the gate not to be ready", || (gate.http("/health/ready").0 == 503).then_some(()));
+}
+
+#[test]
+fn a_suspension_at_one_gate_refuses_the_next_message_at_another_on_a_cluster() {
+    let (sink, cluster) = (sink().run(), Cluster::start());
+    let [a, b, _] = three(&cluster, &sink);
+    let resume = |gate: &Gate| {
+        let command = ["account", "resume", ACCOUNT, "--reason", "clean", "--no-probation"];
+        gate.tollgate(&command).well();
+    };
+    for _ in 0..3 {
+        // It was admitted before, and its recipients come after the change.
+        let mut waits = b.client();
+        waits.expect(250, &format!("MAIL FROM:<{ACCOUNT}>"));
+        a.tollgate(&["account", "suspend", ACCOUNT, "--reason", "spam wave"]).well();
+        waits.expect(550, "RCPT TO:<someone@remote.example>");
+        assert_eq!(send(&b, ACCOUNT), 550);
+        resume(&b);
+        assert_eq!((send(&a, ACCOUNT), send(&b, ACCOUNT)), (250, 250));
+    }
+    // A change of which nothing is told anywhere but in the last change's name.
+    let mut waits = b.client();
+    waits.expect(250, &format!("MAIL FROM:<{ACCOUNT}>"));
+    cluster.master_of("tollgate:1:{records}head").ask(&["SET", "tollgate:1:{records}head", "99:7"]);
+    waits.expect(250, "RCPT TO:<someone@remote.example>");
+    assert_eq!(waits.text("Subject: x\n\ntext\n").code, 250);
+    all_say(&[a, b], "\"sent\":7");
+}
+
+#[test]
+fn one_message_waits_for_a_cluster_three_times() {
+    let (sink, cluster) = (sink().run(), Cluster::start());
+    let gate = node(&cluster, &sink).user("a@shop.example", "secret").run();
+    let mut client = gate.client_offered("PIPELINING");
+    client.expect(235, "AUTH PLAIN AGFAc2hvcC5leGFtcGxlAHNlY3JldA==");
+    assert_eq!(send_by(&mut client, ACCOUNT), 250);
+    let heard = heard(&cluster, || assert_eq!(send_by(&mut client, ACCOUNT), 250));
+    // Account and tenant, then the client's address; at the end both at once. The last change is asked for beside the first.
+    let of = |what: &str| heard.iter().filter(|line| line.contains(what)).count();
+    let counts = (of("{shop.example}"), of("{192.0.2.7}"), of("{records}head"), heard.len());
+    assert_eq!(counts, (2, 2, 1, 5), "{heard:#?}");
+}
+
+/// What a Cluster is asked of a message: whatever is not about records, events or leases, but for the name of the last change.
+fn heard(cluster: &Cluster, of: impl FnOnce()) -> Vec<String> {
+    let listen = |master: &Redis| {
+        let mut monitor = TcpStream::connect(master.address).unwrap();
+        monitor.write_all(b"MONITOR\r\n").unwrap();
+        let mut lines = BufReader::new(monitor).lines().map(Result::unwrap);
+        assert_eq!(lines.next().unwrap(), "+OK");
+        lines
+    };
+    let lines: Vec<_> = cluster.masters.iter().map(listen).collect();
+    of();
+    for master in &cluster.masters {
+        master.ask(&["ECHO", "that is all"]);
+    }
+    let heard = lines.into_iter().flat_map(|lines| {
+        lines.take_while(|line| !line.contains("that is all")).collect::<Vec<_>>()
+    });
+    let is_of_mail = |line: &String| {
+        let text = line.to_lowercase();
+        let is_shared = text.contains("{records}") || text.contains("{events}");
+        let is_call = text.contains("\"evalsha\"") && !is_shared;
+        // Followers read it within a transaction, together with the changes.
+        let is_head = text.contains("] \"get\" \"tollgate:1:{records}head\"");
+        !text.contains(" lua] ") && (is_call || is_head)
+    };
+    heard.filter(is_of_mail).collect()
+}
