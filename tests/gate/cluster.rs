@@ -1,12 +1,14 @@
 //! Several gates that share a Redis Cluster have one limit together, whatever becomes of its masters and slots.
 
 use crate::{
-    redis::{Chance, EndOnDrop, Load},
+    redis::{COMMANDS, Chance, EndOnDrop, Load},
+    stream::all_count,
     support::{
         Client, Gate, Settings, Sink, at_once, cluster::Cluster, gate, redis::Redis, sink, wait_for,
     },
 };
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Write as _},
     net::TcpStream,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -97,7 +99,8 @@ fn while_slots_move_between_masters_the_limit_holds_and_is_reached() {
         let mover = scope.spawn(|| {
             let mut moves = 0;
             while !ended.load(Relaxed) {
-                for key in [WINDOW, "tollgate:1:{192.0.2.7}x", "tollgate:1:{records}head"] {
+                for tag in ["shop.example", "192.0.2.7", "records", "events"] {
+                    let key = &format!("tollgate:1:{{{tag}}}");
                     let to = (cluster.owner_of(key) + 1) % 3;
                     let under_way = cluster.begin_move(key, to);
                     // Some of the keys are here and some are there.
@@ -130,6 +133,8 @@ fn while_slots_move_between_masters_the_limit_holds_and_is_reached() {
         };
         cluster.masters.iter().map(count).sum::<u64>()
     };
+    // What happened is known everywhere, though the stream was under way too.
+    all_count(&gates.each_ref(), (50, 1));
     let [moved, again] = ["MOVED", "TRYAGAIN"].map(told);
     assert!(moves > 5 && moved > 5 && again > 0, "{moves} moves, {moved} moved, {again} again");
 }
@@ -232,7 +237,19 @@ fn a_suspension_at_one_gate_refuses_the_next_message_at_another_on_a_cluster() {
 #[test]
 fn one_message_waits_for_a_cluster_three_times() {
     let (sink, cluster) = (sink().run(), Cluster::start());
-    let gate = node(&cluster, &sink).user("a@shop.example", "secret").run();
+    // As a user who may do what docs/redis.md says.
+    let commands = format!("{COMMANDS} +cluster|slots +asking");
+    assert!(fs::read_to_string("docs/redis.md").unwrap().contains("+cluster|slots +asking"));
+    for master in &cluster.masters {
+        let user = ["ACL", "SETUSER", "gate", "on", ">swordfish", "~tollgate:*"];
+        master.ask(&[&user[..], &commands.split_whitespace().collect::<Vec<_>>()].concat());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    fs::write(&password, "swordfish\n").unwrap();
+    let settings = node(&cluster, &sink).user("a@shop.example", "secret");
+    let settings = settings.set("store.redis", "redis://gate@nobody.invalid");
+    let gate = settings.set("store.redis_password_file", password.to_string_lossy().as_ref()).run();
     let mut client = gate.client_offered("PIPELINING");
     client.expect(235, "AUTH PLAIN AGFAc2hvcC5leGFtcGxlAHNlY3JldA==");
     assert_eq!(send_by(&mut client, ACCOUNT), 250);

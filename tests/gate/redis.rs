@@ -365,7 +365,7 @@ fn node(redis: &Redis, sink: &Sink) -> Settings {
 }
 
 /// What docs/redis.md says that a user needs.
-const COMMANDS: &str = "+evalsha +script|load +time +get +multi +exec +scan +getrange +set +setrange +pexpire +del +select +exists +incr +unlink +hget +hset +hdel +hscan +xadd +xrange +xrevrange +xread +rename +xdel";
+pub(crate) const COMMANDS: &str = "+evalsha +script|load +time +get +multi +exec +scan +getrange +set +setrange +pexpire +del +select +exists +incr +unlink +hget +hset +hdel +hscan +xadd +xrange +xrevrange +xread +rename +xdel";
 const NODES: [(); 3] = [(); 3];
 const LIMIT: u32 = 50;
 const CLIENTS: usize = 24;
