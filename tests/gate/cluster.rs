@@ -1,7 +1,7 @@
 //! Several gates that share a Redis Cluster have one limit together, whatever becomes of its masters and slots.
 
 use crate::{
-    redis::{COMMANDS, Chance, EndOnDrop, Load},
+    redis::{COMMANDS, Chance, EndOnDrop, Load, is_back, one, pass},
     stream::all_count,
     support::{
         Client, Gate, Settings, Sink, at_once, cluster::Cluster, gate, redis::Redis, sink, wait_for,
@@ -205,6 +205,31 @@ fn while_one_master_is_away_mail_of_accounts_on_others_flows() {
     }
     assert_eq!(send(&gate, &other), 451);
     wait_for("the gate not to be ready", || (gate.http("/health/ready").0 == 503).then_some(()));
+}
+
+#[test]
+fn gates_that_lost_a_master_go_on_with_shares_and_charge_them_when_it_is_back() {
+    let (sink, mut cluster) = (sink().run(), Cluster::durable());
+    let gates = ["n1", "n2", "n3"].map(|name| {
+        let settings = node(&cluster, &sink).limit_instead(30, "1h").set("store.on_loss", "share");
+        let settings = settings.set("store.redis_nodes", 3).set("store.redis_node", name);
+        settings.set("store.redis_timeout", "300ms").run()
+    });
+    for gate in &gates {
+        assert_eq!(gate.client().send("z@other.example", &["b@remote.example"], "x\n").code, 250);
+    }
+    let before = sink.count();
+    let away = cluster.owner_of(WINDOW);
+    cluster.masters[away].kill();
+    let passed = at_once(3, |n| pass(&gates[n], 20));
+    assert_eq!((passed, sink.count() - before), (vec![10; 3], 30), "each a third of 30");
+    cluster.masters[away].start_again();
+    gates.iter().for_each(is_back);
+    for gate in &gates {
+        assert_eq!(one(gate), 450);
+    }
+    all_say(&gates, "\"sent\":30");
+    assert_eq!(sink.count() - before, 30);
 }
 
 #[test]

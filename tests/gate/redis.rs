@@ -379,11 +379,11 @@ fn sharing(redis: &Redis, sink: &Sink, name: &str) -> Settings {
     settings.set("store.redis_node", name).set("store.redis_timeout", "300ms")
 }
 
-fn pass(gate: &Gate, most: usize) -> usize {
+pub(crate) fn pass(gate: &Gate, most: usize) -> usize {
     (0..most).filter(|_| one(gate) == 250).count()
 }
 
-fn one(gate: &Gate) -> u16 {
+pub(crate) fn one(gate: &Gate) -> u16 {
     let mut client = gate.client();
     let mail = client.say("MAIL FROM:<a@shop.example>");
     if mail.code != 250 {
@@ -394,7 +394,7 @@ fn one(gate: &Gate) -> u16 {
 }
 
 /// Waits until a gate asks Redis again, and says what it knows of the account.
-fn is_back(gate: &Gate) {
+pub(crate) fn is_back(gate: &Gate) {
     wait_for("the gate to be back", || {
         gate.log_text().contains("and it decides again").then_some(())
     });

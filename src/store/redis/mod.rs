@@ -341,7 +341,7 @@ impl Shared {
         now: Timestamp,
     ) -> Result<Granted, StoreError> {
         if reservation.shared.is_none() {
-            reservation.shared = Some(Box::new(self.ticket()));
+            reservation.shared = Some(Box::new(self.ticket(reservation.demands.len())));
         }
         let Some(ticket) = &mut reservation.shared else { return Err(StoreError::gone()) };
         let name = ticket.name;
@@ -540,9 +540,12 @@ impl Shared {
         }
     }
 
-    fn ticket(&self) -> Ticket {
+    /// A name for a reservation with so many windows; of a Cluster each of them may be asked by a call of its own.
+    fn ticket(&self, windows: usize) -> Ticket {
         let name = self.next_name.fetch_add(1, Relaxed).to_be_bytes();
-        let (timeout, ends) = (self.settings.timeout, self.ends.clone());
+        let calls = if self.servers.is_cluster() { windows.max(1) } else { 1 };
+        let timeout = self.settings.timeout * u32::try_from(calls).unwrap_or(u32::MAX);
+        let ends = self.ends.clone();
         Ticket { name, dot_by: Timestamp::EPOCH, asked: None, timeout, ends }
     }
 
