@@ -11,7 +11,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
     net::TcpStream,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     thread,
     time::Duration,
 };
@@ -93,11 +93,10 @@ fn three_gates_pass_exactly_the_limit_together_on_a_cluster() {
 fn while_slots_move_between_masters_the_limit_holds_and_is_reached() {
     let (sink, cluster) = (sink().final_delay(Duration::from_millis(20)).run(), Cluster::start());
     let gates = three(&cluster, &sink);
-    let ended = AtomicBool::new(false);
-    let (passed, moves) = thread::scope(|scope| {
+    let (ended, moves) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let passed = thread::scope(|scope| {
         let _ended = EndOnDrop(&ended);
-        let mover = scope.spawn(|| {
-            let mut moves = 0;
+        scope.spawn(|| {
             while !ended.load(Relaxed) {
                 for tag in ["shop.example", "192.0.2.7", "records", "events"] {
                     let key = &format!("tollgate:1:{{{tag}}}");
@@ -105,23 +104,26 @@ fn while_slots_move_between_masters_the_limit_holds_and_is_reached() {
                     let under_way = cluster.begin_move(key, to);
                     // Some of the keys are here and some are there.
                     under_way.take(1);
+                    moves.fetch_add(1, Relaxed);
                     thread::sleep(Duration::from_millis(30));
                     under_way.end();
-                    moves += 1;
                 }
             }
-            moves
         });
+        // Some messages for each slot that is under way, so that no machine is too fast or too slow.
+        let is_due = || (sink.count() < 5 * moves.load(Relaxed)).then_some(());
         let passed = at_once(9, |n| {
             let mut passed = 0;
-            while send_until_it_passes(&gates[n % gates.len()], &sink) {
+            loop {
+                wait_for("another move", is_due);
+                if !send_until_it_passes(&gates[n % gates.len()], &sink) {
+                    return passed;
+                }
                 passed += 1;
-                thread::sleep(Duration::from_millis(300));
             }
-            passed
         });
         ended.store(true, Relaxed);
-        (passed.iter().sum::<usize>(), mover.join().unwrap())
+        passed.iter().sum::<usize>()
     });
     assert_eq!((passed, sink.count()), (LIMIT, LIMIT));
     all_say(&gates, "\"sent\":50");
@@ -136,7 +138,7 @@ fn while_slots_move_between_masters_the_limit_holds_and_is_reached() {
     // What happened is known everywhere, though the stream was under way too.
     all_count(&gates.each_ref(), (50, 1));
     let [moved, again] = ["MOVED", "TRYAGAIN"].map(told);
-    assert!(moves > 5 && moved > 5 && again > 0, "{moves} moves, {moved} moved, {again} again");
+    assert!(moved > 3 && again > 0, "{moves:?} moves, {moved} moved, {again} again");
 }
 
 #[test]
@@ -205,6 +207,30 @@ fn while_one_master_is_away_mail_of_accounts_on_others_flows() {
     }
     assert_eq!(send(&gate, &other), 451);
     wait_for("the gate not to be ready", || (gate.http("/health/ready").0 == 503).then_some(()));
+}
+
+#[test]
+fn the_replica_of_a_master_that_stands_still_goes_on_with_what_it_has() {
+    let (sink, cluster) = (sink().run(), Cluster::replicated());
+    let node = || {
+        let settings = node(&cluster, &sink).limit_instead(20, "1h");
+        settings.set("store.redis_timeout", "500ms").run()
+    };
+    let gates = [node(), node()];
+    assert_eq!((pass(&gates[0], 6), pass(&gates[1], 6)), (6, 6));
+    // All of it has reached the replicas, so nothing may be lost.
+    cluster.is_replicated();
+    let frozen = cluster.master_of(WINDOW).freeze();
+    for gate in &gates {
+        wait_for("the gate to find the new master", || (one(gate) == 250).then_some(()));
+    }
+    let passed = 14 + pass(&gates[0], 20) + pass(&gates[1], 20);
+    assert_eq!((passed, sink.count()), (20, 20));
+    // The old one comes back, as a replica, with what it had.
+    drop(frozen);
+    assert_eq!(gates.each_ref().map(one), [450; 2]);
+    let is_ready = |gate: &Gate| gate.http("/health/ready").0 == 200;
+    wait_for("the gates to be ready", || gates.iter().all(is_ready).then_some(()));
 }
 
 #[test]

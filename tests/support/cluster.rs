@@ -1,9 +1,6 @@
 //! A real Redis Cluster of three masters on loopback ports of its own.
 
-use super::{
-    ports::free_port,
-    redis::{Frozen, Redis},
-};
+use super::{ports::free_port, redis::Redis};
 use std::{
     net::SocketAddr,
     process::{Command, Output},
@@ -11,23 +8,29 @@ use std::{
     time::Duration,
 };
 
-/// Three masters; they stop when it is dropped.
+/// Three masters, each with a replica or without; they stop when it is dropped.
 pub(crate) struct Cluster {
     pub(crate) masters: Vec<Redis>,
+    pub(crate) replicas: Vec<Redis>,
 }
 
 impl Cluster {
     /// Starts one that forgets everything at its end.
     pub(crate) fn start() -> Self {
-        Self::start_with(&["--appendonly", "no"])
+        Self::start_with(0, &["--appendonly", "no"])
     }
 
     /// Starts one in which every write is on the disk before it is answered.
     pub(crate) fn durable() -> Self {
-        Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
+        Self::start_with(0, &["--appendonly", "yes", "--appendfsync", "always"])
     }
 
-    fn start_with(options: &[&str]) -> Self {
+    /// Starts one in which each master has a replica that takes over after a second or two.
+    pub(crate) fn replicated() -> Self {
+        Self::start_with(1, &["--appendonly", "no", "--cluster-node-timeout", "1000"])
+    }
+
+    fn start_with(replicas: usize, options: &[&str]) -> Self {
         let master = |_| {
             let bus = free_port().port().to_string();
             let own = ["--cluster-enabled", "yes", "--cluster-port", &bus];
@@ -35,15 +38,20 @@ impl Cluster {
             let lenient = ["--cluster-require-full-coverage", "no"];
             Redis::start_with(&[&own[..], &lenient, options].concat())
         };
-        let masters: Vec<Redis> = (0..3).map(master).collect();
-        let cluster = Self { masters };
-        let addresses: Vec<String> =
-            cluster.masters.iter().map(|master| master.address.to_string()).collect();
+        let masters = (0..3).map(master).collect();
+        let cluster = Self { masters, replicas: (0..3 * replicas).map(master).collect() };
+        let addresses: Vec<String> = cluster.all().map(|node| node.address.to_string()).collect();
         let places: Vec<&str> = addresses.iter().map(String::as_str).collect();
-        let made = cluster.manage(&[&["create"], &places[..], &["--cluster-yes"]].concat());
+        let replicas = replicas.to_string();
+        let how = ["--cluster-replicas", &replicas, "--cluster-yes"];
+        let made = cluster.manage(&[&["create"], &places[..], &how].concat());
         assert!(made.status.success(), "{made:?}");
         cluster.is_agreed();
         cluster
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Redis> {
+        self.masters.iter().chain(&self.replicas)
     }
 
     /// Where the masters listen, as the configuration has it.
@@ -84,28 +92,49 @@ impl Cluster {
         Move { cluster: self, slot, from, to }
     }
 
-    /// Stops all masters, so that they keep their connections and say nothing.
-    #[allow(dead_code, reason = "not every test binary stops them")]
-    pub(crate) fn freeze(&self) -> Vec<Frozen> {
-        self.masters.iter().map(Redis::freeze).collect()
-    }
-
     fn manage(&self, command: &[&str]) -> Output {
         Command::new("redis-cli").arg("--cluster").args(command).output().unwrap()
     }
 
-    /// Waits until every master knows of every slot.
+    /// Waits until every node knows of every slot, and every replica follows.
     pub(crate) fn is_agreed(&self) {
-        for master in &self.masters {
-            for _ in 0..TRIES_MAX {
-                let known = master.ask(&["CLUSTER", "INFO"]);
-                if known.contains("cluster_state:ok") && known.contains("slots_ok:16384") {
-                    break;
-                }
-                thread::sleep(Duration::from_millis(10));
-            }
+        for node in self.all() {
+            wait(|| {
+                let known = node.ask(&["CLUSTER", "INFO"]);
+                known.contains("cluster_state:ok") && known.contains("slots_ok:16384")
+            });
+        }
+        for node in &self.replicas {
+            wait(|| node.ask(&["INFO", "replication"]).contains("master_link_status:up"));
         }
     }
+
+    /// Waits until replicas have everything that their masters have.
+    pub(crate) fn is_replicated(&self) {
+        for node in &self.masters {
+            // How many replicas have all that was written before.
+            wait(|| node.ask(&["INFO", "replication"]).contains("state=online"));
+            let state = node.ask(&["INFO", "replication"]);
+            let offset = state.lines().find_map(|line| line.strip_prefix("master_repl_offset:"));
+            let offset: u64 = offset.unwrap().trim().parse().unwrap();
+            wait(|| {
+                let state = node.ask(&["INFO", "replication"]);
+                let known = state.lines().find_map(|line| line.split_once(",offset="));
+                let known = known.and_then(|(_, rest)| rest.split(',').next()?.parse().ok());
+                known.is_some_and(|known: u64| known >= offset)
+            });
+        }
+    }
+}
+
+fn wait(is_so: impl Fn() -> bool) {
+    for _ in 0..TRIES_MAX {
+        if is_so() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("waited in vain for the Cluster");
 }
 
 /// A slot on its way.
