@@ -93,6 +93,14 @@ fn three_gates_pass_exactly_the_limit_together_on_a_cluster() {
 fn while_slots_move_between_masters_the_limit_holds_and_is_reached() {
     let (sink, cluster) = (sink().final_delay(Duration::from_millis(20)).run(), Cluster::start());
     let gates = three(&cluster, &sink);
+    let told = |error: &str| {
+        let count = |master: &Redis| -> u64 {
+            let stats = master.ask(&["INFO", "errorstats"]);
+            let line = stats.lines().find(|line| line.starts_with(&format!("errorstat_{error}:")));
+            line.map_or(0, |line| line.trim().rsplit_once('=').unwrap().1.parse().unwrap())
+        };
+        cluster.masters.iter().map(count).sum::<u64>()
+    };
     let (ended, moves) = (AtomicBool::new(false), AtomicUsize::new(0));
     let passed = thread::scope(|scope| {
         let _ended = EndOnDrop(&ended);
@@ -104,8 +112,15 @@ fn while_slots_move_between_masters_the_limit_holds_and_is_reached() {
                     let under_way = cluster.begin_move(key, to);
                     // Some of the keys are here and some are there.
                     under_way.take(1);
+                    let before = told("TRYAGAIN") + told("ASK");
                     moves.fetch_add(1, Relaxed);
-                    thread::sleep(Duration::from_millis(30));
+                    // Until somebody met it so, or there is nobody.
+                    for _ in 0..20 {
+                        thread::sleep(Duration::from_millis(20));
+                        if told("TRYAGAIN") + told("ASK") > before {
+                            break;
+                        }
+                    }
                     under_way.end();
                 }
             }
@@ -127,14 +142,6 @@ fn while_slots_move_between_masters_the_limit_holds_and_is_reached() {
     });
     assert_eq!((passed, sink.count()), (LIMIT, LIMIT));
     all_say(&gates, "\"sent\":50");
-    let told = |error: &str| {
-        let count = |master: &Redis| -> u64 {
-            let stats = master.ask(&["INFO", "errorstats"]);
-            let line = stats.lines().find(|line| line.starts_with(&format!("errorstat_{error}:")));
-            line.map_or(0, |line| line.trim().rsplit_once('=').unwrap().1.parse().unwrap())
-        };
-        cluster.masters.iter().map(count).sum::<u64>()
-    };
     // What happened is known everywhere, though the stream was under way too.
     all_count(&gates.each_ref(), (50, 1));
     let [moved, again] = ["MOVED", "TRYAGAIN"].map(told);
