@@ -1064,7 +1064,7 @@ impl Fleet {
         if self.sharing.as_ref().is_some_and(|sharing| sharing.is_alone()) {
             return None;
         }
-        self.ledger.failure().or_else(|| self.records.failure())
+        self.ledger.outage().or_else(|| self.records.failure())
     }
 }
 

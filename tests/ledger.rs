@@ -5,27 +5,33 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 #![expect(clippy::print_stderr, reason = "a failing test shows the log of Redis")]
 
-#[path = "ledger/migrate.rs"]
+/// What the tests of gates use, too.
+mod support {
+    #[path = "cluster.rs"]
+    #[expect(dead_code, reason = "some of it is for gates")]
+    pub(crate) mod cluster;
+    #[path = "ports.rs"]
+    #[expect(dead_code, reason = "nobody listens here but Redis")]
+    pub(crate) mod ports;
+    #[path = "redis.rs"]
+    pub(crate) mod redis;
+}
+#[path = "contract/migrate.rs"]
 mod migrate;
-#[path = "support/ports.rs"]
-#[expect(dead_code, reason = "nobody listens here but Redis")]
-mod ports;
-#[path = "support/redis.rs"]
-mod redis_server;
 
 use proptest::prelude::*;
-use redis_server::Redis;
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
     time::Duration,
 };
+use support::{cluster::Cluster, redis::Redis};
 use tempfile::TempDir;
 use tollgate::{
     clock::Clock,
@@ -60,7 +66,8 @@ struct Store {
     records: Arc<dyn Records>,
     behaviour: Arc<dyn Behaviour>,
     start: Timestamp,
-    redis: Option<(Arc<RedisLedger>, Redis)>,
+    shared: Option<Arc<RedisLedger>>,
+    redis: Option<Servers>,
     _folder: Option<TempDir>,
 }
 
@@ -76,7 +83,15 @@ fn memory() -> Store {
     let store = Arc::new(MemoryStore::new(DAY, MARGIN));
     let start = Clock::start(Timestamp::EPOCH).now();
     let behaviour = Arc::new(Minds::default());
-    Store { ledger: store.clone(), records: store, behaviour, start, redis: None, _folder: None }
+    Store {
+        ledger: store.clone(),
+        records: store,
+        behaviour,
+        start,
+        shared: None,
+        redis: None,
+        _folder: None,
+    }
 }
 
 async fn file() -> Store {
@@ -86,37 +101,99 @@ async fn file() -> Store {
     let behaviour = Minds::load(archive::open(&archive).unwrap()).await.unwrap();
     let (behaviour, start) = (Arc::new(behaviour), clock.now());
     let _folder = Some(folder);
-    Store { ledger: store.clone(), records: store, behaviour, start, redis: None, _folder }
+    Store {
+        ledger: store.clone(),
+        records: store,
+        behaviour,
+        start,
+        shared: None,
+        redis: None,
+        _folder,
+    }
 }
 
-/// The ledger in a Redis of its own; what a test tells as the time is the time there.
+/// What a ledger is in.
+enum Servers {
+    One(Redis),
+    /// A Cluster that tests share, and what the keys of one test begin with.
+    Cluster(Arc<Cluster>, String),
+}
+
+impl Servers {
+    fn one() -> Self {
+        Self::One(Redis::start())
+    }
+
+    fn cluster() -> Self {
+        static RUNNING: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let mut running = RUNNING.lock().unwrap();
+        let cluster = running.upgrade().unwrap_or_else(|| {
+            let cluster = Arc::new(Cluster::start());
+            *running = Arc::downgrade(&cluster);
+            cluster
+        });
+        Self::Cluster(cluster, format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    fn redis(&self) -> &Redis {
+        match self {
+            Self::One(redis) => redis,
+            Self::Cluster(..) => panic!("a test of one server"),
+        }
+    }
+
+    fn settings(&self) -> redis::Settings {
+        match self {
+            Self::One(redis) => shared_settings(redis),
+            Self::Cluster(cluster, prefix) => clustered(cluster, prefix),
+        }
+    }
+}
+
+/// The ledger in a Redis; what a test tells as the time is the time there.
+fn shared_in(servers: Servers) -> Store {
+    let ledger = share(redis::Settings { time: redis::Time::Caller, ..servers.settings() });
+    let (shared, redis) = (Some(ledger.clone()), Some(servers));
+    Store { ledger, shared, redis, ..memory() }
+}
+
+async fn shared_ledger_in(servers: Servers) -> Store {
+    shared_in(servers)
+}
+
 fn shared() -> Store {
-    let redis = Redis::start();
-    let ledger = share(redis::Settings { time: redis::Time::Caller, ..shared_settings(&redis) });
-    Store { ledger: ledger.clone(), redis: Some((ledger, redis)), ..memory() }
+    shared_in(Servers::one())
 }
 
-/// The records in a Redis of their own.
-async fn shared_records() -> Store {
-    let redis = Redis::start();
-    let node = Node::start(&redis, tempfile::tempdir().unwrap());
+/// The records in a Redis.
+async fn shared_records_in(servers: Servers) -> Store {
+    let node = Node::start_in(servers.settings(), tempfile::tempdir().unwrap());
     node.is_read().await;
     Store {
         records: node.records,
         start: node.start,
-        redis: Some((node.ledger, redis)),
+        shared: Some(node.ledger),
+        redis: Some(servers),
         _folder: Some(node.folder),
         ..memory()
     }
 }
 
 /// The same, with reservations that may stay open as long as those in memory.
-fn shared_without_deadline() -> Store {
-    let store = shared();
-    let redis = store.redis.as_ref().map(|(_, redis)| shared_settings(redis)).unwrap();
-    let open_time_max = 3_650 * DAY;
-    let settings = redis::Settings { time: redis::Time::Caller, open_time_max, ..redis };
-    Store { ledger: share(settings), ..store }
+fn shared_without_deadline(servers: Servers) -> Store {
+    let (time, open_time_max) = (redis::Time::Caller, 3_650 * DAY);
+    let settings = redis::Settings { time, open_time_max, ..servers.settings() };
+    Store { ledger: share(settings), redis: Some(servers), ..memory() }
+}
+
+fn clustered(cluster: &Cluster, prefix: &str) -> redis::Settings {
+    let place = |master: &Redis| (master.address.ip().to_string(), master.address.port());
+    let settings = shared_settings(&cluster.masters[0]);
+    // Of the host in the URL nothing is wanted.
+    let (place, nodes) =
+        ("redis://nobody.invalid".parse().unwrap(), cluster.masters.iter().map(place));
+    redis::Settings { place, cluster: Some(nodes.collect()), prefix: prefix.into(), ..settings }
 }
 
 fn shared_settings(redis: &Redis) -> redis::Settings {
@@ -132,6 +209,7 @@ fn shared_settings(redis: &Redis) -> redis::Settings {
         time: redis::Time::Server,
         shares: None,
         sentinels: None,
+        cluster: None,
         stream: redis::StreamSettings {
             node: "node".into(),
             octets_max: 1 << 28,
@@ -175,7 +253,7 @@ macro_rules! contract {
 
 /// Runs a test on every store, and on what is shared in Redis.
 macro_rules! contract_of_shared {
-    ($redis:expr => $($name:ident)*) => { $(
+    ($in:ident => $($name:ident)*) => { $(
         mod $name {
             #[tokio::test(flavor = "multi_thread")]
             async fn memory() { super::checks::$name(super::memory()).await; }
@@ -184,12 +262,17 @@ macro_rules! contract_of_shared {
             async fn file() { super::checks::$name(super::file().await).await; }
 
             #[tokio::test(flavor = "multi_thread")]
-            async fn redis() { super::checks::$name($redis).await; }
+            async fn redis() { super::checks::$name(super::$in(super::Servers::one()).await).await; }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn cluster() {
+                super::checks::$name(super::$in(super::Servers::cluster()).await).await;
+            }
         }
     )* };
 }
 
-contract_of_shared! { super::shared() =>
+contract_of_shared! { shared_ledger_in =>
     exactly_the_limit_passes_under_many_tasks
     a_recipient_is_granted_in_all_windows_or_in_none
     recipients_are_granted_in_order
@@ -205,7 +288,7 @@ contract_of_shared! { super::shared() =>
     usage_and_keys_tell_what_is_there
 }
 
-contract_of_shared! { super::shared_records().await =>
+contract_of_shared! { shared_records_in =>
     overrides_expire
     records_are_changed_and_listed
     changes_that_do_not_fit_are_refused
@@ -274,7 +357,7 @@ impl Store {
 
     /// Waits until a shared ledger knows of what was dropped.
     async fn all_is_told(&self) {
-        if let Some((ledger, _)) = &self.redis {
+        if let Some(ledger) = &self.shared {
             ledger.close().await;
         }
     }
@@ -307,8 +390,12 @@ async fn change(
 impl Node {
     /// Starts with what the folder holds.
     fn start(redis: &Redis, folder: TempDir) -> Self {
+        Self::start_in(shared_settings(redis), folder)
+    }
+
+    fn start_in(shared: redis::Settings, folder: TempDir) -> Self {
         let (copy, clock) = open(&settings(folder.path())).unwrap();
-        let ledger = share(shared_settings(redis));
+        let ledger = share(shared);
         let records = RedisRecords::start(&ledger, copy).unwrap();
         Self { ledger, records, start: clock.now(), folder }
     }
@@ -961,6 +1048,7 @@ impl OnDisk {
             records: self.store.clone(),
             behaviour: Arc::new(Minds::default()),
             start: self.clock.now(),
+            shared: None,
             redis: None,
             _folder: None,
         }
@@ -1327,21 +1415,23 @@ fn asked() -> impl Strategy<Value = Vec<Asked>> {
 /// Two ledgers that are asked the same.
 struct Twins {
     stores: [Store; 2],
+    /// The windows that are charged.
+    names: [&'static str; 3],
     open: Vec<[Reservation; 2]>,
     now: Timestamp,
 }
 
 impl Twins {
-    fn new(memory: Store, redis: Store) -> Self {
+    fn new(memory: Store, redis: Store, names: [&'static str; 3]) -> Self {
         let now = redis.start;
-        Self { stores: [memory, redis], open: Vec::new(), now }
+        Self { stores: [memory, redis], names, open: Vec::new(), now }
     }
 
     async fn step(&mut self, step: &Asked) {
         match step {
             Asked::Passes(millis) => self.now = self.now + Duration::from_millis(*millis),
             Asked::Burst(recipients) => {
-                let demands = demands_of(&[(86_400, 100_000); 3], false);
+                let demands = demands_of(self.names, &[(86_400, 100_000); 3], false);
                 self.reserve(&demands, asking(*recipients)).await;
                 self.settle(self.open.len() - 1, Settlement::Sent).await;
             }
@@ -1349,7 +1439,7 @@ impl Twins {
             Asked::Reserve { recipients, limits, all, observe } => {
                 let grant = if *all { Grant::AllOrNothing } else { Grant::InOrder };
                 let request = Request { recipients: *recipients, grant };
-                self.reserve(&demands_of(limits, *observe), request).await;
+                self.reserve(&demands_of(self.names, limits, *observe), request).await;
             }
             Asked::Release { which, recipients } => self.release(*which, *recipients).await,
             Asked::Settle { which, settlement } => self.settle(*which, *settlement).await,
@@ -1384,7 +1474,7 @@ impl Twins {
     }
 
     async fn compare(&self) {
-        for name in ["tenant/r/b", "account/r/a@b", "account/m/a@b"] {
+        for name in self.names {
             let limits = [(1, 1), (60, 40), (3_600, 4_500), (86_400, 9_000)]
                 .map(|(seconds, max)| limit(seconds, max));
             let mut usages = Vec::new();
@@ -1396,12 +1486,27 @@ impl Twins {
     }
 }
 
-fn demands_of(limits: &[(u64, u32); 3], observe: bool) -> Vec<Demand> {
+/// Windows of one slot; and of three slots of a Cluster, at two of its masters.
+const TOGETHER: [&str; 3] = ["tenant/r/b", "account/r/a@b", "account/m/a@b"];
+const APART: [&str; 3] = ["tenant/r/customer-17", "account/r/a@b", "client-ip/m/192.0.2.1"];
+
+fn decide(steps: &[Asked], twins: impl FnOnce() -> Twins) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut twins = twins();
+        for step in steps {
+            twins.step(step).await;
+            twins.compare().await;
+        }
+    });
+}
+
+fn demands_of(names: [&str; 3], limits: &[(u64, u32); 3], observe: bool) -> Vec<Demand> {
     let [tenant, account, messages] = limits.map(|(seconds, max)| limit(seconds, max));
     let mut demands = vec![
-        demand("tenant/r/b", &[tenant]),
-        demand("account/r/a@b", &[account, tenant]),
-        Demand { per: ChargePer::Transaction, ..demand("account/m/a@b", &[messages]) },
+        demand(names[0], &[tenant]),
+        demand(names[1], &[account, tenant]),
+        Demand { per: ChargePer::Transaction, ..demand(names[2], &[messages]) },
     ];
     if observe {
         demands[1].mode = Mode::Observe;
@@ -1411,11 +1516,19 @@ fn demands_of(limits: &[(u64, u32); 3], observe: bool) -> Vec<Demand> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_counts_a_heavy_sender_as_the_memory_does() {
+    count_a_heavy_sender(Twins::new(memory(), shared(), TOGETHER)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_counts_a_heavy_sender_as_the_memory_does() {
+    count_a_heavy_sender(Twins::new(memory(), shared_in(Servers::cluster()), APART)).await;
+}
+
+async fn count_a_heavy_sender(mut twins: Twins) {
     let wide = [(86_400, 100_000); 3];
-    let mut twins = Twins::new(memory(), shared());
     for n in 0..7_500_u64 {
         twins.now = twins.now + Duration::from_millis(n * 7_919 % 30_000);
-        twins.reserve(&demands_of(&wide, false), asking(1)).await;
+        twins.reserve(&demands_of(twins.names, &wide, false), asking(1)).await;
         let settlement = if n % 997 == 0 { Settlement::Unknown } else { Settlement::Sent };
         twins.settle(0, settlement).await;
         if n % 50 == 0 {
@@ -1429,14 +1542,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn redis_decides_as_the_memory_does(steps in asked()) {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
-            let mut twins = Twins::new(memory(), shared_without_deadline());
-            for step in &steps {
-                twins.step(step).await;
-                twins.compare().await;
-            }
-        });
+        decide(&steps, || Twins::new(memory(), shared_without_deadline(Servers::one()), TOGETHER));
+    }
+
+    #[test]
+    fn a_cluster_decides_as_the_memory_does(steps in asked()) {
+        decide(&steps, || Twins::new(memory(), shared_without_deadline(Servers::cluster()), APART));
     }
 }
 
@@ -1702,7 +1813,7 @@ async fn an_account_costs_redis_little() {
     for n in 0..600 {
         assert_eq!(store.send(&demands, 1, store.start + seconds(120 * n)).await, 1);
     }
-    let (_, redis) = store.redis.as_ref().unwrap();
+    let redis = store.redis.as_ref().unwrap().redis();
     let keys = redis.ask(&["KEYS", "*"]);
     assert_eq!(keys.lines().count(), 1, "{keys}");
     let octets: u64 = redis.ask(&["MEMORY", "USAGE", &keys]).parse().unwrap();

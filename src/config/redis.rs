@@ -56,6 +56,7 @@ pub(super) fn check(
         stream: check_stream(&mut at, s, node),
         shares: check_shares(&mut at, s),
         sentinels: check_sentinels(&mut at, s),
+        cluster: check_cluster(&mut at, s, &place),
         place,
     };
     if settings.tls_ca.is_some() && !settings.place.is_tls() {
@@ -89,6 +90,7 @@ fn check_nothing_else(at: &mut At<'_>, s: &Store) {
         ("redis_nodes", s.redis_nodes.is_some()),
         ("redis_sentinels", s.redis_sentinels.is_some()),
         ("redis_master", s.redis_master.is_some()),
+        ("redis_cluster", s.redis_cluster.is_some()),
         ("on_loss", s.on_loss.is_some()),
         ("redis_events_bytes_max", s.redis_events_bytes_max.is_some()),
         ("redis_journal_bytes_max", s.redis_journal_bytes_max.is_some()),
@@ -121,18 +123,42 @@ fn check_sentinels(at: &mut At<'_>, s: &Store) -> Option<Sentinels> {
         }
         return None;
     }
-    let place = |text: &String| {
-        let (host, port) = text.rsplit_once(':')?;
-        Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
-    };
-    let places: Vec<(String, u16)> = written.iter().filter_map(place).collect();
-    if places.len() != written.len() || places.len() > SENTINELS_MAX {
-        let wanted = format!("1 to {SENTINELS_MAX} of host:port");
-        at.wrong("redis_sentinels", format!("got {written:?}, wanted {wanted}"));
-    }
+    let places = check_places(at, "redis_sentinels", &written);
     let wanted = "what the sentinels call it";
     let master = at.required("redis_master", &s.redis_master, wanted)?;
     Some(Sentinels { places, master })
+}
+
+/// Nodes of a Cluster.
+fn check_cluster(at: &mut At<'_>, s: &Store, place: &Place) -> Option<Vec<(String, u16)>> {
+    let written = at.value("redis_cluster", &s.redis_cluster)?;
+    if s.redis_sentinels.is_some() {
+        at.wrong("redis_cluster", "redis_sentinels asks for one server; a Cluster has no Sentinel");
+    }
+    if place.is_unix() {
+        at.wrong(
+            "redis_cluster",
+            "redis is a UNIX socket; the nodes of a Cluster are reached by TCP",
+        );
+    }
+    if place.database() != 0 {
+        at.wrong("redis_cluster", "redis names a database; a Cluster has only number 0");
+    }
+    Some(check_places(at, "redis_cluster", &written))
+}
+
+fn check_places(at: &mut At<'_>, key: &'static str, written: &[String]) -> Vec<(String, u16)> {
+    let place = |text: &String| {
+        let (host, port) = text.rsplit_once(':')?;
+        let host = host.trim_matches(['[', ']']);
+        Some((host.to_owned(), port.parse().ok()?)).filter(|_| !host.is_empty())
+    };
+    let places: Vec<_> = written.iter().filter_map(place).collect();
+    if places.len() != written.len() || !(1..=PLACES_MAX).contains(&places.len()) {
+        let wanted = format!("1 to {PLACES_MAX} of host:port");
+        at.wrong(key, format!("got {written:?}, wanted {wanted}"));
+    }
+    places
 }
 
 fn check_stream(at: &mut At<'_>, s: &Store, node: &Node<'_>) -> StreamSettings {
@@ -167,7 +193,7 @@ const TIMEOUTS: std::ops::RangeInclusive<Span> =
     Span::new(Duration::from_millis(50))..=Span::from_secs(5);
 const PREFIX_BYTES_MAX: usize = 32;
 const NODES: std::ops::RangeInclusive<u32> = 1..=1_000;
-const SENTINELS_MAX: usize = 16;
+const PLACES_MAX: usize = 16;
 const NODE_BYTES_MAX: usize = 253;
 const EVENTS_BYTES: ByteCount = ByteCount::new(256 << 20);
 const EVENTS_BYTES_RANGE: std::ops::RangeInclusive<ByteCount> =

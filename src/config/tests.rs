@@ -171,7 +171,10 @@ fn redis_is_named_without_its_password_and_checked() {
     let redis = good(&with("redis = 'redis://127.0.0.1'")).redis.unwrap();
     assert_eq!((redis.prefix.as_str(), redis.timeout.as_secs()), ("tollgate", 2));
     assert_eq!(redis.open_time_max, Duration::from_secs(45 * 60), "a transaction and its end");
-    assert!(good(LEAST).redis.is_none());
+    assert!(redis.cluster.is_none() && good(LEAST).redis.is_none());
+    let nodes = "redis = 'redis://host'\nredis_cluster = ['10.0.0.1:6379', '[fd00::1]:7000']";
+    let cluster = good(&with(nodes)).redis.unwrap().cluster.unwrap();
+    assert_eq!(cluster, [("10.0.0.1".into(), 6_379), ("fd00::1".into(), 7_000)]);
     for (keys, wanted) in [
         ("redis = 'redis.example'", "store.redis: "),
         ("redis = 'redis://:secret@host'", "it belongs into redis_password_file"),
@@ -180,6 +183,21 @@ fn redis_is_named_without_its_password_and_checked() {
         ("redis = 'redis://host'\nredis_prefix = 'a:b'", "store.redis_prefix: got \"a:b\""),
         ("redis = 'redis://host'\nredis_timeout = '6s'", "store.redis_timeout: "),
         ("redis_timeout = '1s'", "store.redis_timeout: redis does not say"),
+        ("redis_cluster = ['a:1']", "store.redis_cluster: redis does not say"),
+        (
+            "redis = 'redis://host'\nredis_cluster = []",
+            "store.redis_cluster: got [], wanted 1 to 16",
+        ),
+        ("redis = 'redis://host'\nredis_cluster = ['a']", "store.redis_cluster: got [\"a\"]"),
+        ("redis = 'redis://host/1'\nredis_cluster = ['a:1']", "store.redis_cluster: redis names a"),
+        (
+            "redis = 'redis+unix:///r'\nredis_cluster = ['a:1']",
+            "store.redis_cluster: redis is a UNIX",
+        ),
+        (
+            "redis = 'redis://host'\nredis_cluster = ['a:1']\nredis_sentinels = ['b:1']\nredis_master = 'm'",
+            "store.redis_cluster: redis_sentinels asks for one server",
+        ),
     ] {
         check_problem(&with(keys), wanted);
     }
@@ -232,6 +250,7 @@ fn commented_keys_of_tollgate_toml_have_the_right_form() {
             "alerts.webhook[0].secret_file: ",
             "storage.doveadm.",
             "store.redis_password_file: ",
+            "store.redis_cluster: redis_sentinels ",
             "spam.content_rules: ",
             "spam.traps: ",
             "spam.networks: ",

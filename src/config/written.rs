@@ -293,6 +293,7 @@ tables! {
         redis_timeout: Key<Span>,
         redis_sentinels: Key<Vec<String>>,
         redis_master: Key<String>,
+        redis_cluster: Key<Vec<String>>,
         redis_node: Key<String>,
         redis_nodes: Key<u32>,
         on_loss: Key<OnLoss>,

@@ -119,9 +119,8 @@ pub async fn from_redis(
     records.close().await;
     read?;
     for scope in SCOPES {
-        let mut cursor = None;
-        loop {
-            let (next, keys) = from.scan(scope, cursor).await?;
+        let mut scan = from.scan_from(scope).await?;
+        while let Some(keys) = from.scan(&mut scan).await? {
             for key in keys {
                 let now = clock.now();
                 match from.window(&key, now).await {
@@ -133,10 +132,6 @@ pub async fn from_redis(
                     Err(StoreError::Damaged(_)) => moved.note_damaged(key),
                     Err(error) => return Err(error),
                 }
-            }
-            cursor = next;
-            if cursor.is_none() {
-                break;
             }
         }
     }

@@ -16,6 +16,7 @@ mod backup;
 mod blocklists;
 mod browser;
 mod clock;
+mod cluster;
 mod crash;
 mod delivery;
 mod dovecot;

@@ -7,7 +7,9 @@ use rustix::process::Signal;
 fn pass(gate: &Gate, most: usize) -> usize {
     let mut client = gate.client();
     let sends = |_: &usize| {
-        client.send("a@shop.example", &["b@remote.example"], "Subject: x\n\nx\n").code == 250
+        client.expect(250, "MAIL FROM:<a@shop.example>");
+        let reply = client.say("RCPT TO:<b@remote.example>");
+        reply.code == 250 && client.text("Subject: x\n\nx\n").code == 250
     };
     (0..most).take_while(sends).count()
 }

@@ -2,7 +2,9 @@
 
 use crate::{
     audit::{audit, audit_of},
-    support::{Client, Gate, Reply, gate, redis::Redis, sink, wait_for},
+    support::{
+        Client, Gate, Reply, Settings, cluster::Cluster, gate, redis::Redis, sink, wait_for,
+    },
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -369,9 +371,24 @@ fn dump(redis: &Redis) -> String {
 #[test]
 fn an_account_that_gates_share_is_erased_from_redis_and_its_window_and_suspension_hold_at_every_gate()
  {
-    let (sink, redis) = (sink().run(), Redis::start());
-    let [one, two] = [(); 2]
-        .map(|()| gate().limit(5, "1h").next_hop(&sink).set("store.redis", redis.url()).run());
+    let redis = Redis::start();
+    let dump_of_redis = || dump(&redis);
+    erased_everywhere(|settings| settings.set("store.redis", redis.url()), dump_of_redis);
+}
+
+#[test]
+fn an_account_is_erased_from_a_cluster_whose_slots_have_its_windows_and_its_record() {
+    let cluster = Cluster::start();
+    let shared = |settings: Settings| {
+        let settings = settings.set("store.redis", "redis://nobody.invalid");
+        settings.set("store.redis_cluster", cluster.places())
+    };
+    erased_everywhere(shared, || cluster.masters.iter().map(dump).collect());
+}
+
+fn erased_everywhere(shared: impl Fn(Settings) -> Settings, dump: impl Fn() -> String) {
+    let sink = sink().run();
+    let [one, two] = [(); 2].map(|()| shared(gate().limit(5, "1h").next_hop(&sink)).run());
     let mut client = one.client();
     (0..5).for_each(|_| send(&mut client, PERSON, FRIEND));
     drop(client);
@@ -380,9 +397,9 @@ fn an_account_that_gates_share_is_erased_from_redis_and_its_window_and_suspensio
     wait_for("the other gate to know", || {
         two.tollgate(&["account", "show", PERSON]).well().contains("TG-").then_some(())
     });
-    assert!(dump(&redis).replace(OTHER, "").contains(PERSON), "{}", dump(&redis));
+    assert!(dump().replace(OTHER, "").contains(PERSON), "{}", dump());
     one.tollgate(&["privacy", "erase", PERSON, "--reason", "asked on 2026-11-28", "--yes"]).well();
-    let left = dump(&redis).replace(OTHER, "");
+    let left = dump().replace(OTHER, "");
     assert!(!left.to_lowercase().contains("anneliese"), "{left}");
     // What was under way in the other gate's records is not asked for under the old name.
     for gate in [&two, &one] {
@@ -410,7 +427,7 @@ fn an_account_that_gates_share_is_erased_from_redis_and_its_window_and_suspensio
         assert!(found.is_empty(), "{found:#?}");
         assert_eq!(gate.json(&["audit", "verify"])["whole"], true);
     }
-    let left = dump(&redis).replace(OTHER, "");
+    let left = dump().replace(OTHER, "");
     assert!(!left.to_lowercase().contains("anneliese"), "{left}");
     assert_eq!(recipient(&mut two.client(), PERSON).code, 450);
 }

@@ -175,6 +175,7 @@ fn a_gate_reaches_redis_over_tls_as_a_user_with_a_password() {
             time: redis::Time::Server,
             shares: None,
             sentinels: None,
+            cluster: None,
             stream: redis::StreamSettings {
                 node: "node".to_owned(),
                 octets_max: 1 << 28,
@@ -287,22 +288,22 @@ impl Fleet {
 }
 
 /// Clients that send for one account all the time, whatever happens.
-struct Load {
+pub(crate) struct Load {
     sender: String,
     number: AtomicU64,
-    answers: AtomicU64,
+    pub(crate) answers: AtomicU64,
     /// The numbers of the messages for which 250 was heard.
     heard: Mutex<HashSet<String>>,
-    ended: AtomicBool,
+    pub(crate) ended: AtomicBool,
 }
 
 impl Load {
-    fn new(sender: String) -> Self {
+    pub(crate) fn new(sender: String) -> Self {
         let (number, answers, heard, ended) = Default::default();
         Self { sender, number, answers, heard, ended }
     }
 
-    fn run(&self, server: SocketAddr) {
+    pub(crate) fn run(&self, server: SocketAddr) {
         while !self.ended.load(Ordering::Relaxed) {
             // The connection broke, because its gate was killed: the next one.
             let _ = self.converse(server);
@@ -338,7 +339,7 @@ impl Load {
     }
 }
 
-struct EndOnDrop<'a>(&'a AtomicBool);
+pub(crate) struct EndOnDrop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
@@ -347,10 +348,10 @@ impl Drop for EndOnDrop<'_> {
 }
 
 /// Chance from a seed (SplitMix64).
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -364,12 +365,12 @@ fn node(redis: &Redis, sink: &Sink) -> Settings {
 }
 
 /// What docs/redis.md says that a user needs.
-const COMMANDS: &str = "+evalsha +script|load +time +get +multi +exec +scan +getrange +set +setrange +pexpire +del +select +exists +incr +unlink +hget +hset +hdel +hscan +xadd +xrange +xrevrange +xread +rename +xdel";
+pub(crate) const COMMANDS: &str = "+evalsha +script|load +time +get +multi +exec +scan +getrange +set +setrange +pexpire +del +select +exists +incr +unlink +hget +hset +hdel +hscan +xadd +xrange +xrevrange +xread +rename +xdel";
 const NODES: [(); 3] = [(); 3];
 const LIMIT: u32 = 50;
 const CLIENTS: usize = 24;
 const FAULTS: usize = 6;
-const SEEDS: u64 = 4;
+const SEEDS: u64 = 20;
 
 /// Gates that go on with a third of the limit each.
 fn sharing(redis: &Redis, sink: &Sink, name: &str) -> Settings {
@@ -378,11 +379,11 @@ fn sharing(redis: &Redis, sink: &Sink, name: &str) -> Settings {
     settings.set("store.redis_node", name).set("store.redis_timeout", "300ms")
 }
 
-fn pass(gate: &Gate, most: usize) -> usize {
+pub(crate) fn pass(gate: &Gate, most: usize) -> usize {
     (0..most).filter(|_| one(gate) == 250).count()
 }
 
-fn one(gate: &Gate) -> u16 {
+pub(crate) fn one(gate: &Gate) -> u16 {
     let mut client = gate.client();
     let mail = client.say("MAIL FROM:<a@shop.example>");
     if mail.code != 250 {
@@ -393,7 +394,7 @@ fn one(gate: &Gate) -> u16 {
 }
 
 /// Waits until a gate asks Redis again, and says what it knows of the account.
-fn is_back(gate: &Gate) {
+pub(crate) fn is_back(gate: &Gate) {
     wait_for("the gate to be back", || {
         gate.log_text().contains("and it decides again").then_some(())
     });

@@ -37,7 +37,7 @@ fn counted(gate: &Gate) -> (u64, u64) {
 }
 
 #[track_caller]
-fn all_count(gates: &[&Gate], expected: (u64, u64)) {
+pub(crate) fn all_count(gates: &[&Gate], expected: (u64, u64)) {
     for gate in gates {
         let mut last = (0, 0);
         wait_for(&format!("the report to say {expected:?}"), || {

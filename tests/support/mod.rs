@@ -6,6 +6,7 @@ pub(crate) mod authority;
 pub(crate) mod bad_hop;
 pub(crate) mod browser;
 pub(crate) mod client;
+pub(crate) mod cluster;
 pub(crate) mod dns;
 pub(crate) mod dovecot;
 pub(crate) mod exim;

@@ -10,12 +10,14 @@ use crate::{
     rules::limits::Mode,
     store::{
         StoreError,
-        ledger::{ChargePer, Demand, Grant, Granted, Observed, Request, Reservation, Settlement},
+        ledger::{ChargePer, Demand, Grant, Granted, Observed, Request, Settlement},
+        records::Revision,
         windows::millis,
     },
     types::{Key, Limit, Scope, Timestamp},
 };
 use redis::{ErrorKind, RedisError, Script, ScriptInvocation};
+use std::borrow::Borrow;
 
 /// The scripts; Redis is given them when it does not know them.
 pub(super) struct Scripts {
@@ -83,14 +85,23 @@ pub(super) fn key_of(prefix: &str, name: &str) -> Option<Key> {
 fn tag_of(key: &Key) -> String {
     let name = key.parts().name;
     let account = (key.parts().scope == Scope::Account).then(|| name.parse().ok()).flatten();
-    account.map_or_else(|| name.to_owned(), |account| identity::tenant_of(&account).to_string())
+    let tag = account
+        .map_or_else(|| name.to_owned(), |account| identity::tenant_of(&account).to_string());
+    // An empty tag is none, and a window and its buckets would be in two slots.
+    if tag.starts_with('}') { format!("_{tag}") } else { tag }
 }
 
-/// A request for recipients.
+/// A request for recipients in windows of one slot.
 pub(super) struct Ask<'a> {
     pub(super) shared: &'a Shared,
-    pub(super) reservation: &'a Reservation,
+    pub(super) demands: &'a [&'a Demand],
     pub(super) request: &'a Request,
+    /// How many may be granted, the first ones: those that other windows have room for.
+    pub(super) most: u32,
+    /// Recipients that the reservation has.
+    pub(super) had: u32,
+    /// What must be the last change of records.
+    pub(super) follows: Option<Revision>,
     pub(super) name: Name,
     pub(super) now: Timestamp,
 }
@@ -103,8 +114,8 @@ impl Ask<'_> {
     }
 
     async fn send_once(&self, connection: &mut Connection) -> Result<Answer, RedisError> {
-        let (shared, demands) = (self.shared, &self.reservation.demands);
-        let mut call = shared.invoke(&shared.scripts.reserve, demands);
+        let shared = self.shared;
+        let mut call = shared.invoke(&shared.scripts.reserve, self.demands);
         call.arg(shared.time_to_send(self.now))
             .arg(connection.waits_until())
             .arg(&self.name[..])
@@ -113,18 +124,17 @@ impl Ask<'_> {
             .arg(millis(shared.history()))
             .arg(millis(shared.time_to_live()))
             .arg(self.request.recipients)
-            .arg(self.reservation.recipients)
+            .arg(self.had)
+            .arg(self.most)
             .arg(match self.request.grant {
                 Grant::InOrder => "in-order",
                 Grant::AllOrNothing => "all",
             });
-        // Of later recipients of a message nothing is compared: it began before the records changed.
-        let first = self.reservation.follows.filter(|_| self.reservation.recipients == 0);
-        match first {
+        match self.follows {
             Some(revision) => call.arg(&shared.records_head).arg(revision.to_string()),
             None => call.arg("").arg(""),
         };
-        for demand in demands {
+        for demand in self.demands {
             call.arg(match demand.per {
                 ChargePer::Recipient => "recipient",
                 ChargePer::Transaction => "transaction",
@@ -194,10 +204,14 @@ impl Shared {
         Ok(Answer::of(call, connection).await?.reached(&end.demands))
     }
 
-    fn invoke<'a>(&self, script: &'a Script, demands: &[Demand]) -> ScriptInvocation<'a> {
+    fn invoke<'a>(
+        &self,
+        script: &'a Script,
+        demands: &[impl Borrow<Demand>],
+    ) -> ScriptInvocation<'a> {
         let mut call = script.prepare_invoke();
         for demand in demands {
-            let [window, older] = self.names(&demand.key);
+            let [window, older] = self.names(&demand.borrow().key);
             call.key(window).key(older);
         }
         call
@@ -233,7 +247,7 @@ impl Answer {
         call: ScriptInvocation<'_>,
         connection: &mut Connection,
     ) -> Result<Self, RedisError> {
-        let answer: Vec<i64> = call.invoke_async(&mut connection.redis).await?;
+        let answer: Vec<i64> = call.invoke_async(connection).await?;
         let [_state, time, ..] = answer[..] else {
             return Err(RedisError::from((ErrorKind::Parse, "a script's answer is too short")));
         };
@@ -248,7 +262,7 @@ impl Answer {
     /// The answer to [`Ask`].
     pub(super) fn granted(
         &self,
-        demands: &[Demand],
+        demands: &[&Demand],
         now: Timestamp,
     ) -> Result<Granted, StoreError> {
         if self.is_late() {
@@ -284,7 +298,7 @@ impl Answer {
 
 fn hit_of(
     [place, number, used, slot]: [i64; 4],
-    demands: &[Demand],
+    demands: &[&Demand],
     times: Times,
 ) -> Option<LimitHit> {
     let (demand, limit) = find(demands, place, number)?;
@@ -303,9 +317,9 @@ fn reached_of([place, number, sent, open]: [i64; 4], demands: &[Demand]) -> Opti
 }
 
 /// Scripts count from 1.
-fn find(demands: &[Demand], place: i64, number: i64) -> Option<(&Demand, Limit)> {
+fn find(demands: &[impl Borrow<Demand>], place: i64, number: i64) -> Option<(&Demand, Limit)> {
     let index = |n: i64| usize::try_from(n).ok()?.checked_sub(1);
-    let demand = demands.get(index(place)?)?;
+    let demand = demands.get(index(place)?)?.borrow();
     Some((demand, *demand.limits.get(index(number)?)?))
 }
 
@@ -317,7 +331,7 @@ pub(super) async fn read(
     let mut together = redis::pipe();
     together.atomic().cmd("TIME").get(window).get(older);
     let (time, window, older): ((i64, i64), Vec<u8>, Vec<u8>) =
-        together.query_async(&mut connection.redis).await?;
+        together.query_async(connection).await?;
     Ok((Timestamp::from_millis(link::server_millis(time)), window, older))
 }
 
@@ -330,7 +344,7 @@ pub(super) async fn scan(
 ) -> Result<(u64, Vec<String>), RedisError> {
     let mut call = redis::cmd("SCAN");
     call.arg(cursor).arg("MATCH").arg(format!("{prefix}:{VERSION}:{{*}}{scope}/*"));
-    call.arg("COUNT").arg(SCAN_COUNT).query_async(&mut connection.redis).await
+    call.arg("COUNT").arg(SCAN_COUNT).query_async(connection).await
 }
 
 /// A field of a hash.
@@ -339,7 +353,7 @@ pub(super) async fn read_field(
     name: &str,
     field: &str,
 ) -> Result<Option<String>, RedisError> {
-    redis::cmd("HGET").arg(name).arg(field).query_async(&mut connection.redis).await
+    redis::cmd("HGET").arg(name).arg(field).query_async(connection).await
 }
 
 /// Sets a field of a hash, or takes it out.
@@ -350,7 +364,7 @@ pub(super) async fn write_field(
 ) -> Result<(), RedisError> {
     let mut call = redis::cmd(if text.is_some() { "HSET" } else { "HDEL" });
     call.arg(name).arg(field).arg(text);
-    call.query_async::<i64>(&mut connection.redis).await.map(drop)
+    call.query_async::<i64>(connection).await.map(drop)
 }
 
 /// Of the form of keys and of what they hold.
@@ -375,6 +389,7 @@ mod tests {
             ("tenant/m/shop.example", "p:1:{shop.example}tenant/m/shop.example"),
             ("client-ip/r/2001:db8::/64", "p:1:{2001:db8::/64}client-ip/r/2001:db8::/64"),
             ("account/r/a}b@c}d", "p:1:{c}d}account/r/a}b@c}d"),
+            ("account/r/}b", "p:1:{_}b}account/r/}b"),
         ] {
             let key: Key = key.parse().unwrap();
             let [window, older] = names("p", &key);

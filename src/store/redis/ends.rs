@@ -53,6 +53,11 @@ impl End {
         self
     }
 
+    /// The same in these windows.
+    pub(super) fn in_windows(self, demands: Vec<Demand>) -> Self {
+        Self { demands, ..self }
+    }
+
     pub(super) fn not_before(self, not_before: Option<Instant>) -> Self {
         Self { not_before, ..self }
     }
@@ -77,6 +82,28 @@ impl Ends {
 
     pub(super) fn oldest(&self) -> Option<Arc<End>> {
         self.0.waiting.lock().front().cloned()
+    }
+
+    /// True if an end of this reservation waits.
+    pub(super) fn waits_for(&self, name: Name) -> bool {
+        self.0.waiting.lock().iter().any(|end| end.name == name)
+    }
+
+    /// The oldest cannot be told, and stands in the way of none that can.
+    pub(super) fn put_off(&self, end: &Arc<End>) {
+        let mut waiting = self.0.waiting.lock();
+        if waiting.front().is_some_and(|oldest| Arc::ptr_eq(oldest, end)) {
+            waiting.rotate_left(1);
+        }
+    }
+
+    /// The oldest is told in these parts.
+    pub(super) fn divide(&self, end: &Arc<End>, parts: impl Iterator<Item = End>) {
+        let mut waiting = self.0.waiting.lock();
+        if waiting.front().is_some_and(|oldest| Arc::ptr_eq(oldest, end)) {
+            waiting.pop_front();
+            waiting.extend(parts.map(Arc::new));
+        }
     }
 
     /// Redis knows this one now, which was the oldest.

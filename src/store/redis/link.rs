@@ -1,4 +1,5 @@
-//! The connection to Redis: made when it is needed, shared by all calls, given up when it fails.
+//! The connection to one server: made when it is needed, shared by all calls, given up when it fails. What a call is told when it
+//! fails says whether it may have been executed ([`Failure`]). Which server is asked is decided in `servers`.
 //!
 //! A call has one time budget for everything, connecting too. After a failed attempt to connect nobody tries for a while, and
 //! calls fail at once, so that a lost server costs its clients no wait and hears no storm when it is back.
@@ -10,8 +11,9 @@ use crate::{
 };
 use parking_lot::Mutex;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError,
-    ServerErrorKind, TlsCertificates, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
+    Pipeline, RedisError, RedisFuture, ServerErrorKind, TlsCertificates, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
 };
 use std::{
     fmt,
@@ -22,7 +24,6 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::time::timeout;
 
 /// Where Redis listens: `redis://host`, `rediss://user@host:6380/1`, `redis+unix:///run/redis.sock`.
 #[derive(Debug, Clone)]
@@ -69,6 +70,18 @@ impl Place {
         self.info.redis_settings().username().is_some()
     }
 
+    /// The number of the database.
+    #[must_use]
+    pub fn database(&self) -> i64 {
+        self.info.redis_settings().db()
+    }
+
+    /// True if it is a socket of this machine.
+    #[must_use]
+    pub fn is_unix(&self) -> bool {
+        matches!(self.info.addr(), ConnectionAddr::Unix(_))
+    }
+
     /// True if what is said there is encrypted.
     #[must_use]
     pub fn is_tls(&self) -> bool {
@@ -113,47 +126,82 @@ struct State {
 
 /// What a call uses.
 pub(super) struct Connection {
-    pub(super) redis: MultiplexedConnection,
+    redis: MultiplexedConnection,
     /// When its caller gives up.
     ends: Instant,
     time: ServerTime,
+    /// Each command follows an `ASKING`: the server takes over the slot, and does not answer for it otherwise.
+    asking: bool,
+}
+
+/// Why a call failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing was sent.
+    Unreached(RedisError),
+    /// The server did not do it, or not to its end.
+    Answered(RedisError),
+    /// It may have been done.
+    Lost(RedisError),
+}
+
+impl Failure {
+    pub(super) fn into_store_error(self) -> StoreError {
+        match self {
+            Self::Answered(error) if is_of_script(&error) => StoreError::Damaged(error.to_string()),
+            Self::Answered(error) | Self::Unreached(error) | Self::Lost(error) => {
+                unavailable(error)
+            }
+        }
+    }
 }
 
 impl Link {
-    pub(super) fn new(settings: &Settings) -> Result<Self, StoreError> {
-        Ok(Self {
-            way: Way::new(settings).map_err(unavailable)?,
-            timeout: settings.timeout,
-            state: tokio::sync::Mutex::default(),
-            time: ServerTime::new(),
-        })
+    pub(super) fn new(way: Way, timeout: Duration) -> Self {
+        let (state, time) = (tokio::sync::Mutex::default(), ServerTime::new());
+        Self { way, timeout, state, time }
     }
 
-    /// Does something within the time that a call may take.
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Does something until then, which is at most the time that a call may take.
     pub(super) async fn call<T>(
         &self,
+        (ends, asking): (Instant, bool),
         work: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
-    ) -> Result<T, StoreError> {
-        let (ends, used) = (clock::steady_now() + self.timeout, Mutex::new(None));
-        let result = timeout(self.timeout, async {
-            let (redis, number) = self.connection().await?;
+    ) -> Result<T, Failure> {
+        let used = Mutex::new(None);
+        let result = tokio::time::timeout_at(ends.into(), async {
+            let (redis, number) = self.connection().await.map_err(Failure::Unreached)?;
             *used.lock() = Some(number);
-            let mut connection = Connection { redis, ends, time: self.time.clone() };
-            work(&mut connection).await
+            let mut connection = Connection { redis, ends, time: self.time.clone(), asking };
+            work(&mut connection).await.map_err(|error| {
+                if is_answer(&error) { Failure::Answered(error) } else { Failure::Lost(error) }
+            })
         });
-        let (why, is_lost) = match result.await {
-            Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) if is_of_script(&error) => {
-                return Err(StoreError::Damaged(error.to_string()));
-            }
-            Ok(Err(error)) => (error.to_string(), is_lost(&error)),
-            Err(_) => (format!("no answer within {:?}", self.timeout), true),
-        };
+        let result = result.await;
         let used = used.lock().take();
+        let failure = match result {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(failure)) => failure,
+            Err(_) => self.silence(used.is_some()),
+        };
+        let is_lost = match &failure {
+            Failure::Unreached(_) => false,
+            Failure::Answered(error) | Failure::Lost(error) => is_lost(error),
+        };
         if let Some(number) = used.filter(|_| is_lost) {
             self.give_up(number).await;
         }
-        Err(StoreError::Unavailable(why))
+        Err(failure)
+    }
+
+    fn silence(&self, was_sent: bool) -> Failure {
+        let why = format!("no answer within {:?}", self.timeout);
+        let error = RedisError::from(std::io::Error::new(std::io::ErrorKind::TimedOut, why));
+        if was_sent { Failure::Lost(error) } else { Failure::Unreached(error) }
     }
 
     async fn connection(&self) -> Result<(MultiplexedConnection, u64), RedisError> {
@@ -241,6 +289,11 @@ impl Connection {
         self.time.ask(&mut self.redis).await
     }
 
+    /// Fails where the slot is being taken over: whoever walks through a key must not go on at another server.
+    pub(super) fn must_be_at_rest(&self) -> Result<(), RedisError> {
+        if self.asking { Err(under_way()) } else { Ok(()) }
+    }
+
     /// Until when the caller waits, by the server's clock.
     pub(super) fn waits_until(&self) -> i64 {
         self.time.at(self.ends)
@@ -250,6 +303,43 @@ impl Connection {
     pub(super) fn note_time(&self, server: i64) {
         self.time.note(server);
     }
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        if !self.asking {
+            return self.redis.req_packed_command(cmd);
+        }
+        Box::pin(async move {
+            // One write, so that nobody else's command comes between the two.
+            let mut both = redis::pipe();
+            both.cmd("ASKING").add_command(cmd.clone());
+            let mut answers = self.redis.req_packed_commands(&both, 0, 2).await?;
+            answers.pop().unwrap_or(Value::Nil).extract_error()
+        })
+    }
+
+    /// A transaction is tried again once the slot has come to rest.
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        if !self.asking {
+            return self.redis.req_packed_commands(pipeline, offset, count);
+        }
+        Box::pin(std::future::ready(Err(under_way())))
+    }
+
+    fn get_db(&self) -> i64 {
+        self.redis.get_db()
+    }
+}
+
+fn under_way() -> RedisError {
+    let kind = redis::ErrorKind::Server(ServerErrorKind::TryAgain);
+    RedisError::from((kind, "the slot is under way to another server"))
 }
 
 /// How far the server's clock is from ours, in milliseconds. It is learnt from each answer when it has come, so it is rather a
@@ -302,11 +392,12 @@ pub fn backoff(failures: u32) -> Duration {
     longest / 2 + longest / 2 * u32::from(drawn[0]) / 256
 }
 
-/// How the server is found.
-struct Way {
+/// How a server is found.
+#[derive(Clone)]
+pub(super) struct Way {
     /// With everything but, where sentinels say it, the address.
     info: ConnectionInfo,
-    authorities: Option<Vec<u8>>,
+    authorities: Option<Arc<[u8]>>,
     sentinels: Option<Sentinels>,
 }
 
@@ -320,20 +411,22 @@ pub struct Sentinels {
 }
 
 impl Way {
-    fn new(settings: &Settings) -> Result<Self, RedisError> {
+    pub(super) fn new(settings: &Settings) -> Result<Self, StoreError> {
+        let unread = |error: std::io::Error| StoreError::Unavailable(error.to_string());
         let authorities = match &settings.tls_ca {
-            Some(path) if settings.place.is_tls() => Some(std::fs::read(path)?),
+            Some(path) if settings.place.is_tls() => {
+                Some(std::fs::read(path).map_err(unread)?.into())
+            }
             _ => None,
         };
         let way = Self { info: info(settings), authorities, sentinels: settings.sentinels.clone() };
         // What is wrong with it is wrong before the first call.
-        way.client_of(way.info.clone())?;
+        way.client_of(way.info.clone()).map_err(unavailable)?;
         Ok(way)
     }
 
-    async fn client(&self, patience: Duration) -> Result<Client, RedisError> {
-        let Some(sentinels) = &self.sentinels else { return self.client_of(self.info.clone()) };
-        let (host, port) = sentinels.ask(patience).await?;
+    /// The same to another server.
+    pub(super) fn to(&self, (host, port): (String, u16)) -> Self {
         let address = match self.info.addr() {
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
                 let (insecure, tls_params) = (*insecure, tls_params.clone());
@@ -341,13 +434,19 @@ impl Way {
             }
             _ => ConnectionAddr::Tcp(host, port),
         };
-        self.client_of(self.info.clone().set_addr(address))
+        Self { info: self.info.clone().set_addr(address), ..self.clone() }
+    }
+
+    async fn client(&self, patience: Duration) -> Result<Client, RedisError> {
+        let Some(sentinels) = &self.sentinels else { return self.client_of(self.info.clone()) };
+        let way = self.to(sentinels.ask(patience).await?);
+        way.client_of(way.info.clone())
     }
 
     fn client_of(&self, info: ConnectionInfo) -> Result<Client, RedisError> {
         match &self.authorities {
             Some(authorities) => {
-                let root_cert = Some(authorities.clone());
+                let root_cert = Some(authorities.to_vec());
                 Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
             }
             None => Client::open(info),
@@ -395,6 +494,11 @@ fn info(settings: &Settings) -> ConnectionInfo {
         info = info.set_redis_settings(login);
     }
     info
+}
+
+/// True if the server said that it did not do it, or that it stopped.
+fn is_answer(error: &RedisError) -> bool {
+    matches!(error.kind(), redis::ErrorKind::Server(_) | redis::ErrorKind::Extension)
 }
 
 /// True if the connection must be made anew: it is broken or silent, or leads to a server that only reads.

@@ -6,6 +6,8 @@
 //! its window stamps it as sent; its node sends the final dot only well before ([`Reservation::dot_by`]). The records of
 //! accounts and tenants are in [`records`]. Only this module knows the crate `redis`.
 //!
+//! One server, or that of a Sentinel, is asked in one call; of a Redis Cluster each slot is asked for its own ([`groups`]).
+//!
 //! Redis that does not answer within [`Settings::timeout`] is lost: nothing is granted then. What was decided meanwhile is
 //! kept in [`ends`] and told when it is back.
 
@@ -13,14 +15,16 @@ mod alone;
 mod calls;
 mod codec;
 mod ends;
+mod groups;
 mod link;
 mod records;
+mod servers;
 mod stream;
 
 use self::{
     calls::{Scripts, Times},
     ends::{End, Ends},
-    link::Link,
+    servers::{At, Servers},
 };
 use super::{
     BoxFuture, StoreError, Whose,
@@ -44,7 +48,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -57,6 +61,8 @@ pub struct Settings {
     pub place: Place,
     /// Who says where it is instead, if anybody does.
     pub sentinels: Option<Sentinels>,
+    /// Nodes of a Redis Cluster, as host and port, that say where everything is, if it is one.
+    pub cluster: Option<Vec<(String, u16)>>,
     /// The password of the user that [`Place`] names, or of the default user.
     pub password: Option<Secret>,
     /// A PEM file of the authorities to believe; none: the system's.
@@ -118,10 +124,11 @@ pub struct RedisLedger {
 /// What callers and the task that tells ends have in common.
 struct Shared {
     settings: Settings,
-    link: Link,
+    servers: Servers,
     scripts: Scripts,
-    /// The name of the last change of records.
+    /// The name of the last change of records, and where it is.
     records_head: String,
+    records_at: At,
     ends: Ends,
     warned: Warned,
     /// How long charges are kept, in milliseconds: what is configured, and the longest window that was asked for.
@@ -131,8 +138,10 @@ struct Shared {
     next_name: AtomicU64,
     clock: Clock,
     events: Events,
-    /// Why the last call failed, until one succeeds.
+    /// Why a call failed, until one succeeds; of a Cluster, until all of its masters answer.
     failure: Mutex<Option<String>>,
+    /// No master of a Cluster answers.
+    is_all_lost: AtomicBool,
     /// This node's copy of the records, which knows who was erased.
     copy: RwLock<Weak<SqliteStore>>,
 }
@@ -168,10 +177,13 @@ impl RedisLedger {
         let mut first = [0; 8];
         let no_random = |error| StoreError::Unavailable(format!("draw a name: {error}"));
         getrandom::fill(&mut first).map_err(no_random)?;
+        let servers = Servers::new(&settings)?;
+        let records_head = records::calls::head_name(&settings.prefix);
         let shared = Arc::new(Shared {
-            link: Link::new(&settings)?,
             scripts: Scripts::default(),
-            records_head: records::calls::head_name(&settings.prefix),
+            records_at: servers.at(&records_head),
+            records_head,
+            servers,
             ends: Ends::default(),
             warned: Warned::default(),
             history_configured: AtomicU64::new(millis(settings.history)),
@@ -180,6 +192,7 @@ impl RedisLedger {
             clock,
             events,
             failure: Mutex::new(None),
+            is_all_lost: AtomicBool::new(false),
             copy: RwLock::default(),
             settings,
         });
@@ -199,9 +212,10 @@ impl RedisLedger {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let (shared, names) = (&*self.shared, self.shared.names(key));
+        let at = shared.servers.at(&names[0]);
         for charges in charges.chunks(CHARGES_MAX) {
-            let past = calls::Past { shared, names: &names, charges, now };
-            let answer = shared.call(async |connection| past.send(connection).await).await?;
+            let past = &calls::Past { shared, names: &names, charges, now };
+            let answer = shared.call(&at, async |connection| past.send(connection).await).await?;
             if answer.is_late() {
                 return Err(StoreError::Unavailable("Redis was asked too late".into()));
             }
@@ -227,20 +241,28 @@ impl RedisLedger {
         Ok((log, state.open))
     }
 
-    /// Some of the windows of a scope, each at least once, and where to go on; none at the end.
+    /// Where the windows of a scope begin.
+    pub(in crate::store) async fn scan_from(&self, scope: Scope) -> Result<Scan, StoreError> {
+        Ok(Scan { scope, places: self.shared.servers.all().await?, cursor: 0 })
+    }
+
+    /// Some of the windows, each at least once; none at the end.
     pub(in crate::store) async fn scan(
         &self,
-        scope: Scope,
-        from: Option<u64>,
-    ) -> Result<(Option<u64>, Vec<Key>), StoreError> {
+        scan: &mut Scan,
+    ) -> Result<Option<Vec<Key>>, StoreError> {
         let (shared, prefix) = (&*self.shared, &self.shared.settings.prefix);
-        let from = from.unwrap_or(0);
+        let Some(at) = scan.places.last() else { return Ok(None) };
+        let (scope, cursor) = (scan.scope, scan.cursor);
         let scanned =
-            shared.call(async |connection| calls::scan(connection, prefix, scope, from).await);
+            shared.call(at, async |redis| calls::scan(redis, prefix, scope, cursor).await);
         let (next, names) = scanned.await?;
+        scan.cursor = next;
+        if next == 0 {
+            scan.places.pop();
+        }
         let keys = names.iter().filter_map(|name| calls::key_of(prefix, name));
-        let keys = keys.filter(|key| key.parts().scope == scope).collect();
-        Ok(((next != 0).then_some(next), keys))
+        Ok(Some(keys.filter(|key| key.parts().scope == scope).collect()))
     }
 
     /// How far a node's history was moved here, as it was noted.
@@ -248,8 +270,9 @@ impl RedisLedger {
         &self,
         node: &str,
     ) -> Result<Option<String>, StoreError> {
-        let (shared, name) = (&*self.shared, self.moves_name());
-        shared.call(async |connection| calls::read_field(connection, &name, node).await).await
+        let (shared, name) = (&*self.shared, &self.moves_name());
+        let at = shared.servers.at(name);
+        shared.call(&at, async |redis| calls::read_field(redis, name, node).await).await
     }
 
     /// Notes how far a node's history was moved here.
@@ -258,16 +281,18 @@ impl RedisLedger {
         node: &str,
         text: &str,
     ) -> Result<(), StoreError> {
-        let (shared, name) = (&*self.shared, self.moves_name());
-        let field = (node, Some(text));
-        shared.call(async |connection| calls::write_field(connection, &name, field).await).await
+        self.write_moved((node, Some(text))).await
     }
 
     /// That a node's history was moved away.
     pub(in crate::store) async fn forget_moved(&self, node: &str) -> Result<(), StoreError> {
-        let (shared, name) = (&*self.shared, self.moves_name());
-        let field = (node, None);
-        shared.call(async |connection| calls::write_field(connection, &name, field).await).await
+        self.write_moved((node, None)).await
+    }
+
+    async fn write_moved(&self, field: (&str, Option<&str>)) -> Result<(), StoreError> {
+        let (shared, name) = (&*self.shared, &self.moves_name());
+        let at = shared.servers.at(name);
+        shared.call(&at, async |redis| calls::write_field(redis, name, field).await).await
     }
 
     fn moves_name(&self) -> String {
@@ -294,11 +319,26 @@ impl RedisLedger {
         self.shared.history_configured.store(millis(history), Relaxed);
     }
 
-    /// Why Redis cannot be used at present; none if it can.
+    /// Why Redis cannot be used at present, or not all of a Cluster; none if it can.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         self.shared.failure.lock().clone()
     }
+
+    /// Why nothing can be decided at present; none while a part of a Cluster decides for its accounts.
+    #[must_use]
+    pub fn outage(&self) -> Option<String> {
+        let is_partial = self.shared.servers.is_cluster() && !self.shared.is_all_lost.load(Relaxed);
+        self.failure().filter(|_| !is_partial)
+    }
+}
+
+/// How far the windows of a scope were looked at.
+pub(in crate::store) struct Scan {
+    scope: Scope,
+    /// The servers that are left, the present one last.
+    places: Vec<At>,
+    cursor: u64,
 }
 
 impl Drop for RedisLedger {
@@ -332,7 +372,7 @@ impl Ledger for RedisLedger {
             let end = end.map(|end| end.of(reservation));
             reservation.recipients = left;
             match end {
-                Some(end) => self.shared.end(end, now).await.map(|_| ()),
+                Some(end) => self.shared.clone().end(end, now).await.map(|_| ()),
                 None => Ok(()),
             }
         })
@@ -416,12 +456,15 @@ impl Shared {
         now: Timestamp,
     ) -> Result<Granted, StoreError> {
         if reservation.shared.is_none() {
-            reservation.shared = Some(Box::new(self.ticket()));
+            reservation.shared = Some(Box::new(self.ticket(reservation.demands.len())));
         }
         let Some(ticket) = &mut reservation.shared else { return Err(StoreError::gone()) };
         let name = ticket.name;
         ticket.asked = Some(clock::steady_now());
-        let answer = self.ask_to_reserve(reservation, &request, name, now).await;
+        for limit in reservation.demands.iter().flat_map(|demand| demand.limits.iter()) {
+            self.history_asked.fetch_max(millis(limit.window.length()), Relaxed);
+        }
+        let answer = self.reserve_in_groups(reservation, (&request, name), now).await;
         let Some(ticket) = &mut reservation.shared else { return Err(StoreError::gone()) };
         match &answer {
             // It may have been granted all the same, so this name is given back and not used again.
@@ -443,27 +486,40 @@ impl Shared {
         answer
     }
 
-    async fn ask_to_reserve(
-        &self,
-        reservation: &Reservation,
-        request: &Request,
-        name: Name,
+    /// Tells Redis of an end in all slots, now or later.
+    async fn end(
+        self: Arc<Self>,
+        end: End,
         now: Timestamp,
-    ) -> Result<Granted, StoreError> {
-        for limit in reservation.demands.iter().flat_map(|demand| demand.limits.iter()) {
-            self.history_asked.fetch_max(millis(limit.window.length()), Relaxed);
+    ) -> Result<Vec<LimitReached>, StoreError> {
+        let mut parts = self.parts(&end);
+        if parts.len() < 2 {
+            let Some((at, part)) = parts.pop() else { return Ok(Vec::new()) };
+            return self.end_in(&at, part, now).await;
         }
-        let work = self.call(async |connection| {
-            let ask = calls::Ask { shared: self, reservation, request, name, now };
-            ask.send(connection).await
-        });
-        let answer = work.await?;
-        answer.granted(&reservation.demands, now)
+        let tell = |(at, part)| {
+            let shared = self.clone();
+            tokio::spawn(async move { shared.end_in(&at, part, now).await })
+        };
+        let told: Vec<_> = parts.into_iter().map(tell).collect();
+        let (mut all, mut failure) = (Vec::new(), None);
+        for part in told {
+            match part.await.unwrap_or_else(|_| Err(StoreError::gone())) {
+                Ok(reached) => all.extend(reached),
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.map_or(Ok(all), Err)
     }
 
-    /// Tells Redis of an end, now or later.
-    async fn end(&self, end: End, now: Timestamp) -> Result<Vec<LimitReached>, StoreError> {
-        let work = self.call(async |connection| self.tell(connection, &end, now).await);
+    /// Tells Redis of an end in one slot, now or later.
+    async fn end_in(
+        &self,
+        at: &At,
+        end: End,
+        now: Timestamp,
+    ) -> Result<Vec<LimitReached>, StoreError> {
+        let work = self.call(at, async |connection| self.tell(connection, &end, now).await);
         let told = work.await;
         if matches!(told, Err(StoreError::Unavailable(_))) {
             self.ends.push(end);
@@ -474,7 +530,8 @@ impl Shared {
     /// A window as it stands, and the times that go with it.
     async fn read(&self, key: &Key, now: Timestamp) -> Result<(State, Times), StoreError> {
         let names = self.names(key);
-        let work = self.call(async |connection| calls::read(connection, &names).await);
+        let at = self.servers.at(&names[0]);
+        let work = self.call(&at, async |connection| calls::read(connection, &names).await);
         let (time, text, older) = work.await?;
         let (window, high) = codec::decode(&text, &older)?;
         let asked = if self.is_by_server() { time } else { now };
@@ -489,27 +546,30 @@ impl Shared {
         after: Option<&Key>,
         max: usize,
     ) -> Result<Vec<Key>, StoreError> {
-        let (mut first, mut cursor) = (BTreeSet::new(), 0);
-        let prefix = &self.settings.prefix;
-        loop {
-            let work =
-                self.call(async |connection| calls::scan(connection, prefix, scope, cursor).await);
-            let (next, names) = work.await?;
-            for key in names.iter().filter_map(|name| calls::key_of(prefix, name)) {
-                let is_wanted =
-                    key.parts().scope == scope && after.is_none_or(|after| key > *after);
-                if is_wanted && whose.has_key(key.as_str()) {
-                    first.insert(key);
+        let (mut first, prefix) = (BTreeSet::new(), &self.settings.prefix);
+        for at in self.servers.all().await? {
+            let mut cursor = 0;
+            loop {
+                let work =
+                    self.call(&at, async |redis| calls::scan(redis, prefix, scope, cursor).await);
+                let (next, names) = work.await?;
+                for key in names.iter().filter_map(|name| calls::key_of(prefix, name)) {
+                    let is_wanted =
+                        key.parts().scope == scope && after.is_none_or(|after| key > *after);
+                    if is_wanted && whose.has_key(key.as_str()) {
+                        first.insert(key);
+                    }
+                    if first.len() > max {
+                        first.pop_last();
+                    }
                 }
-                if first.len() > max {
-                    first.pop_last();
+                if next == 0 {
+                    break;
                 }
+                cursor = next;
             }
-            if next == 0 {
-                return Ok(first.into_iter().collect());
-            }
-            cursor = next;
         }
+        Ok(first.into_iter().collect())
     }
 
     /// Tells Redis of the ends that wait, and looks whether it is back when it was lost.
@@ -530,29 +590,48 @@ impl Shared {
         }
     }
 
-    /// Tells of the oldest end that waits; where there is none, asks for the time.
+    /// Tells of the oldest end that waits; where there is none, looks whether Redis is there.
     async fn tell_next(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let Some(end) = self.ends.oldest() else {
-            return self.call(async |connection| connection.time().await.map(|_| ())).await;
+        let Some(end) = self.ends.oldest() else { return self.look().await };
+        let parts = self.parts(&end);
+        let [(at, part)] = &parts[..] else {
+            self.ends.divide(&end, parts.into_iter().map(|(_, part)| part));
+            return Ok(());
         };
         end.wait().await;
-        let told = self.call(async |connection| self.tell(connection, &end, now).await).await;
-        match told {
+        match self.call(at, async |connection| self.tell(connection, part, now).await).await {
             // What Redis cannot take now it will not take later, and the others must not wait for it.
             Ok(_) | Err(StoreError::Damaged(_)) => self.ends.done(&end),
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.ends.put_off(&end);
+                return Err(error);
+            }
         }
         Ok(())
     }
 
-    /// Does something with the connection within the time that a call may take, and notes whether Redis works.
+    /// Asks all servers for the time, and notes whether they are there.
+    async fn look(&self) -> Result<(), StoreError> {
+        let (answers, outcome) = self.servers.look().await;
+        self.is_all_lost.store(answers == 0, Relaxed);
+        match &outcome {
+            Ok(()) => self.note_success(),
+            Err(error) => self.note_failure(error),
+        }
+        outcome
+    }
+
+    /// Does something at a server within the time that a call may take, and notes whether Redis works.
     async fn call<T>(
         &self,
-        work: impl AsyncFnOnce(&mut link::Connection) -> Result<T, ::redis::RedisError>,
+        at: &At,
+        work: impl AsyncFnOnce(&mut link::Connection) -> Result<T, ::redis::RedisError> + Copy,
     ) -> Result<T, StoreError> {
-        let result = self.link.call(work).await;
+        let result = self.servers.call(at, work).await;
         match &result {
+            // Of a Cluster one answer says nothing of the other masters.
+            Ok(_) if self.servers.is_cluster() => {}
             Ok(_) => self.note_success(),
             Err(error @ StoreError::Damaged(_)) => {
                 tracing::error!(%error, "what Redis holds cannot be used");
@@ -576,10 +655,21 @@ impl Shared {
         }
     }
 
-    fn ticket(&self) -> Ticket {
+    /// A name for a reservation with so many windows; of a Cluster each of them may be asked by a call of its own.
+    fn ticket(&self, windows: usize) -> Ticket {
         let name = self.next_name.fetch_add(1, Relaxed).to_be_bytes();
-        let (timeout, ends) = (self.settings.timeout, self.ends.clone());
+        let calls = if self.servers.is_cluster() { windows.max(1) } else { 1 };
+        let timeout = self.settings.timeout * u32::try_from(calls).unwrap_or(u32::MAX);
+        let ends = self.ends.clone();
         Ticket { name, dot_by: Timestamp::EPOCH, asked: None, timeout, ends }
+    }
+
+    /// Where a window is.
+    fn at(&self, key: &Key) -> At {
+        if self.servers.is_cluster() {
+            return self.servers.at(&self.names(key)[0]);
+        }
+        At::Slot(0)
     }
 
     /// The names of a window: others once its account was erased.

@@ -2,18 +2,19 @@
 --
 -- Arguments: the time, or '' for the server's own; until when the caller waits, by the server's clock, or 0; the
 -- reservation's name; how long it may stay open; the margin; the history; the time to live; the recipients asked for and
--- had; 'all' or 'in-order'; where the last change of records stands, and which it must be, or '' and ''; then for each window 'recipient' or 'transaction', 'enforce' or 'observe', and its limits.
+-- had, and how many may be granted; 'all' or 'in-order'; where the last change of records stands, and which it must be, or '' and
+-- ''; then for each window 'recipient' or 'transaction', 'enforce' or 'observe', and its limits.
 -- Answers: 0, the time, the time that counted, recipients granted; unless all were and no limit is observed to be full, the
 -- limit hit (window, limit, used, next slot), recipients that an observed limit would have refused, and that limit. 1 and the time: it came too late, and nothing was
 -- done. 2 and the time: too many reservations are open. 3 and the time: the records have changed.
 
 local waits_until, name = tonumber(ARGV[2]), ARGV[3]
 if waits_until > 0 and time + EPOCH >= waits_until then return { 1, time + EPOCH } end
-if ARGV[11] ~= '' and call('GET', ARGV[11]) ~= ARGV[12] then return { 3, time + EPOCH } end
+if ARGV[12] ~= '' and call('GET', ARGV[12]) ~= ARGV[13] then return { 3, time + EPOCH } end
 local lifetime, margin = tonumber(ARGV[4]), tonumber(ARGV[5])
 local history, ttl = tonumber(ARGV[6]), ARGV[7]
-local wanted, had, in_order = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10] == 'in-order'
-local at, any_observed = 13, false
+local wanted, had, most, in_order = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == 'in-order'
+local at, any_observed = 14, false
 for _, w in ipairs(windows) do
     w.per_recipient, w.observed = ARGV[at] == 'recipient', ARGV[at + 1] == 'observe'
     any_observed = any_observed or w.observed
@@ -70,6 +71,7 @@ end
 
 local granted = fitting(false)
 if granted < wanted and not in_order then granted = 0 end
+if most < granted then granted = most end
 local asked = in_order and 1 or wanted
 local hit, observed_hit, observed = none, none, 0
 if granted < wanted then hit = latest_hit(false, granted, asked) end

@@ -22,6 +22,7 @@ pub(super) struct Scripts {
     lease: Script,
     restore: Script,
     erase: Script,
+    close: Script,
 }
 
 impl Default for Scripts {
@@ -31,6 +32,7 @@ impl Default for Scripts {
             lease: Script::new(include_str!("lease.lua")),
             restore: Script::new(include_str!("restore.lua")),
             erase: Script::new(include_str!("erase.lua")),
+            close: Script::new(include_str!("close.lua")),
         }
     }
 }
@@ -92,7 +94,7 @@ pub(super) async fn read_changes(
     let mut together = redis::pipe();
     together.atomic().get(&names.head).cmd("XRANGE").arg(&names.changes);
     together.arg(format!("({after}")).arg("+").arg("COUNT").arg(ENTRIES_MAX);
-    together.query_async(&mut connection.redis).await
+    together.query_async(connection).await
 }
 
 impl Entry {
@@ -121,9 +123,10 @@ pub(super) async fn scan(
     names: &Names,
     cursor: u64,
 ) -> Result<(u64, Vec<(String, Vec<u8>)>), RedisError> {
+    connection.must_be_at_rest()?;
     let mut call = redis::cmd("HSCAN");
     call.arg(&names.records).arg(cursor).arg("COUNT").arg(ENTRIES_MAX);
-    call.query_async(&mut connection.redis).await
+    call.query_async(connection).await
 }
 
 pub(super) fn recorded((field, text): (String, Vec<u8>)) -> Result<Recorded, StoreError> {
@@ -139,7 +142,7 @@ pub(super) async fn find(
     let found: Option<Vec<u8>> = redis::cmd("HGET")
         .arg(&names.records)
         .arg(field_of(subject))
-        .query_async(&mut connection.redis)
+        .query_async(connection)
         .await?;
     Ok(found.unwrap_or_default())
 }
@@ -224,6 +227,43 @@ impl Erasure<'_> {
     }
 }
 
+/// Writes a window and its buckets, which may be none, under other names.
+pub(super) async fn copy_window(
+    connection: &mut Connection,
+    [window, older]: [&String; 2],
+    [text, buckets]: [&[u8]; 2],
+    lasts: Duration,
+) -> Result<(), RedisError> {
+    let mut together = redis::pipe();
+    together.atomic().cmd("SET").arg(window).arg(text).arg("PX").arg(millis(lasts)).ignore();
+    if buckets.is_empty() {
+        together.cmd("DEL").arg(older).ignore();
+    } else {
+        together.cmd("SET").arg(older).arg(buckets).arg("PX").arg(millis(lasts)).ignore();
+    }
+    together.query_async(connection).await
+}
+
+/// Closes a window that is as it was seen; false if it is not.
+pub(super) async fn close_window(
+    connection: &mut Connection,
+    scripts: &Scripts,
+    [window, older]: [&String; 2],
+    seen: &[u8],
+) -> Result<bool, RedisError> {
+    let mut call = scripts.close.prepare_invoke();
+    call.key(window).key(older).arg(seen).arg(&CLOSED[..]);
+    Ok(Answer::of(call, connection).await?.state() == DONE)
+}
+
+/// Takes a closed window away.
+pub(super) async fn drop_window(
+    connection: &mut Connection,
+    window: &String,
+) -> Result<(), RedisError> {
+    redis::cmd("DEL").arg(window).query_async(connection).await
+}
+
 /// Takes those of some changes out of the stream that name an account; returns the last that was looked at, or none at the end.
 pub(super) async fn forget_changes(
     connection: &mut Connection,
@@ -233,7 +273,7 @@ pub(super) async fn forget_changes(
 ) -> Result<Option<String>, RedisError> {
     let mut read = redis::cmd("XRANGE");
     read.arg(&names.changes).arg(after).arg("+").arg("COUNT").arg(ENTRIES_MAX);
-    let entries: Vec<(String, Fields)> = read.query_async(&mut connection.redis).await?;
+    let entries: Vec<(String, Fields)> = read.query_async(connection).await?;
     let names_it = |fields: &Fields| {
         fields.values().any(|value| {
             let text = String::from_utf8_lossy(value).to_ascii_lowercase();
@@ -245,7 +285,7 @@ pub(super) async fn forget_changes(
     if !ids.is_empty() {
         let mut delete = redis::cmd("XDEL");
         delete.arg(&names.changes).arg(&ids);
-        let _gone: i64 = delete.query_async(&mut connection.redis).await?;
+        let _gone: i64 = delete.query_async(connection).await?;
     }
     Ok(entries.last().map(|(id, _)| id.clone()))
 }
@@ -341,6 +381,12 @@ pub(super) const LATE: i64 = 1;
 pub(super) const NO_RECORDS: i64 = 2;
 /// A window of an account that is to be erased has open reservations.
 pub(super) const BUSY: i64 = 4;
+/// A window that is closed: of a version that there is not, so whatever would decide in it fails.
+pub(super) const CLOSED: [u8; 42] = {
+    let mut text = [0; 42];
+    (text[0], text[1]) = (0xff, 0xff);
+    text
+};
 /// The task of a lease for writing records into a server that has none.
 pub(super) const RESTORE: &str = "restore";
 /// In the names' hash tag. A tenant may have this name; its windows have other names behind it.

@@ -1,10 +1,12 @@
 //! Erasing an account that several nodes share: out of Redis, and out of this node's copy.
 //!
 //! Its windows and its record are renamed by one script, which tells all nodes of it: whoever was admitted before is admitted anew, and finds
-//! the window under the new name. The last changes that name the account leave the stream; a node that has not heard them reads all records anew.
+//! the window under the new name. On a Redis Cluster windows and records are in several slots: each window is copied first and closed in the moment
+//! in which the copy is true, so that its account waits (451) until the records say where it is. The last changes that name the account leave the stream; a node that has not heard them reads all records anew.
 
 use super::{
-    Inner, RedisRecords,
+    super::{calls as window, codec},
+    ATTEMPTS_MAX, Inner, RedisRecords,
     calls::{self, Erasure},
     draw,
 };
@@ -83,16 +85,30 @@ impl Inner {
             .into_iter()
             .map(|unit| self.shared.erased_names(&Key::of_subject(subject, unit)))
             .collect();
+        let is_apart = self.shared.servers.is_cluster();
         let erasure = Erasure {
             subject,
             alias: &alias,
             left: &left,
             changed: &changed,
             marks: [draw()?, draw()?],
-            windows: &windows,
+            windows: if is_apart { &[] } else { &windows },
         };
+        if is_apart {
+            for window in &windows {
+                self.hand_over(window).await?;
+            }
+        }
         let scripts = (&self.scripts, &self.names);
-        let answer = self.shared.call(async |redis| erasure.send(redis, scripts).await).await?;
+        let answer = self.call(async |redis| erasure.send(redis, scripts).await).await?;
+        if is_apart && answer.state() == calls::DONE {
+            for [window, ..] in &windows {
+                let at = self.shared.servers.at(window);
+                let dropped =
+                    self.shared.call(&at, async |redis| calls::drop_window(redis, window).await);
+                dropped.await?;
+            }
+        }
         match (answer.state(), answer.rest()) {
             (calls::DONE, &[number, ..]) => Ok(number),
             (calls::BUSY, _) => {
@@ -104,6 +120,41 @@ impl Inner {
             }
             _ => Err(StoreError::Unavailable("Redis was asked too late".into())),
         }
+    }
+
+    /// Copies a window to its new name and closes it. One that is closed already was copied by an attempt that came no further.
+    async fn hand_over(
+        &self,
+        [window, older, new, new_older]: &[String; 4],
+    ) -> Result<(), StoreError> {
+        let under_way = || StoreError::Conflict("mail of the account is under way".into());
+        let shared = &self.shared;
+        let (at, new_at) = (shared.servers.at(window), shared.servers.at(new));
+        let (names, lasts) = ([window.clone(), older.clone()], shared.time_to_live());
+        for _ in 0..ATTEMPTS_MAX {
+            let read = shared.call(&at, async |redis| window::read(redis, &names).await);
+            let (_, text, buckets) = read.await?;
+            if text == calls::CLOSED {
+                return Ok(());
+            }
+            if codec::decode(&text, &buckets)?.0.open > 0 {
+                return Err(under_way());
+            }
+            let (names, texts) = ([new, new_older], [&text[..], &buckets[..]]);
+            if !text.is_empty() {
+                let copied = shared.call(&new_at, async |redis| {
+                    calls::copy_window(redis, names, texts, lasts).await
+                });
+                copied.await?;
+            }
+            let closed = shared.call(&at, async |redis| {
+                calls::close_window(redis, &self.scripts, [window, older], &text).await
+            });
+            if closed.await? {
+                return Ok(());
+            }
+        }
+        Err(under_way())
     }
 
     /// Takes changes that name an account out of the stream.
@@ -118,9 +169,8 @@ impl Inner {
         let mut after = String::from("-");
         loop {
             let from = after.clone();
-            let step = self
-                .shared
-                .call(async |redis| calls::forget_changes(redis, names, &from, name).await);
+            let step =
+                self.call(async |redis| calls::forget_changes(redis, names, &from, name).await);
             match step.await? {
                 Some(last) => after = format!("({last}"),
                 None => return Ok(()),

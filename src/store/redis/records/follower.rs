@@ -71,7 +71,7 @@ impl Inner {
     }
 
     async fn follow(&self) -> Result<std::convert::Infallible, StoreError> {
-        let mut ear = self.shared.link.ear(LISTEN_TIME).await?;
+        let mut ear = self.shared.servers.ear(&self.shared.records_at, LISTEN_TIME).await?;
         loop {
             self.come_up().await?;
             let heard = self.listen(&mut ear);
@@ -117,7 +117,7 @@ impl Inner {
         copy: Option<Revision>,
     ) -> Result<(Option<Revision>, Vec<Entry>), StoreError> {
         let (names, after) = (&self.names, copy.map_or(i64::MAX, |revision| revision.number));
-        let read = self.shared.call(async |redis| calls::read_changes(redis, names, after).await);
+        let read = self.call(async |redis| calls::read_changes(redis, names, after).await);
         let (head, entries) = read.await?;
         let head = head.map(|text| text.parse()).transpose()?;
         Ok((head, entries.into_iter().map(Entry::read).collect::<Result<_, _>>()?))
@@ -145,10 +145,11 @@ impl Inner {
         head: Option<Revision>,
     ) -> Result<(), StoreError> {
         self.take_over(Takeover::default()).await?;
+        let server = self.shared.servers.known(&self.shared.records_at);
         let (mut seen, mut cursor) = (HashSet::new(), 0);
         loop {
             let names = &self.names;
-            let some = self.shared.call(async |redis| calls::scan(redis, names, cursor).await);
+            let some = self.call(async |redis| calls::scan(redis, names, cursor).await);
             let (next, some) = some.await?;
             let records = some.into_iter().map(calls::recorded);
             let records = records.collect::<Result<Vec<Recorded>, _>>()?;
@@ -158,6 +159,11 @@ impl Inner {
             if cursor == 0 {
                 break;
             }
+        }
+        // A cursor means nothing to another server, so some may have been left out.
+        if server != self.shared.servers.known(&self.shared.records_at) {
+            let why = "the records went to another server of the Cluster while they were read";
+            return Err(StoreError::Unavailable(why.into()));
         }
         let mut records = self.copy.recorded_beside(&seen);
         let (kept, dropped) = (seen.len(), records.len());
@@ -189,8 +195,7 @@ impl Inner {
 
     async fn write_part(&self, lease: &Lease, part: Part<'_>) -> Result<(), StoreError> {
         let scripts = (&self.scripts, &self.names);
-        let written =
-            self.shared.call(async |redis| calls::restore(redis, scripts, lease, part).await);
+        let written = self.call(async |redis| calls::restore(redis, scripts, lease, part).await);
         let others = || StoreError::Unavailable("another node has written records".into());
         if written.await? { Ok(()) } else { Err(others()) }
     }

@@ -13,7 +13,7 @@ mod erase;
 mod follower;
 
 use self::calls::{Names, Scripts, Write};
-use super::{RedisLedger, Shared};
+use super::{RedisLedger, Shared, link::Connection};
 use crate::{
     event::LimitHit,
     store::{
@@ -148,7 +148,7 @@ impl Inner {
         now: Timestamp,
     ) -> Result<Option<(i64, SubjectRecord)>, StoreError> {
         let (names, subject) = (&self.names, &change.subject);
-        let seen = self.shared.call(async |redis| calls::find(redis, names, subject).await);
+        let seen = self.call(async |redis| calls::find(redis, names, subject).await);
         let seen = seen.await?;
         let before = calls::record_of(&seen)?;
         let record = apply(&before, change, now)?;
@@ -156,7 +156,7 @@ impl Inner {
         let write =
             Write { subject, seen: &seen, record: &record, changed: &changed, mark: draw()? };
         let scripts = (&self.scripts, names);
-        let answer = self.shared.call(async |redis| write.send(redis, scripts).await).await?;
+        let answer = self.call(async |redis| write.send(redis, scripts).await).await?;
         match (answer.state(), answer.rest()) {
             (calls::DONE, &[number, ..]) => Ok(Some((number, record))),
             (calls::LATE, _) => Err(StoreError::Unavailable("Redis was asked too late".into())),
@@ -186,9 +186,17 @@ impl Inner {
         revision.ok_or_else(|| StoreError::Unavailable(NOT_READ.into()))
     }
 
+    /// Does something where the records are.
+    async fn call<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, ::redis::RedisError> + Copy,
+    ) -> Result<T, StoreError> {
+        self.shared.call(&self.shared.records_at, work).await
+    }
+
     async fn leads(&self, task: &str) -> Result<Option<calls::Lease>, StoreError> {
         let (scripts, asked) = ((&self.scripts, &self.names), (task, self.node.as_str()));
-        self.shared.call(async |redis| calls::lease(redis, scripts, asked).await).await
+        self.call(async |redis| calls::lease(redis, scripts, asked).await).await
     }
 }
 

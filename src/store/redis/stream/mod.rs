@@ -8,6 +8,7 @@ use super::{
     RedisLedger, Shared,
     calls::{Answer, VERSION},
     link::{Connection, Ear},
+    servers::At,
 };
 use crate::store::{
     StoreError,
@@ -36,6 +37,8 @@ pub struct StreamSettings {
 pub struct RedisStream {
     shared: Arc<Shared>,
     script: Script,
+    /// Where all of it is.
+    at: At,
     stream: String,
     head: String,
     origins: String,
@@ -67,7 +70,8 @@ impl RedisStream {
         let shared = ledger.shared.clone();
         let name = |what| format!("{}:{VERSION}:{{{TAG}}}{what}", shared.settings.prefix);
         let script = Script::new(include_str!("append.lua"));
-        Self { script, stream: name("stream"), head: name("head"), origins: name("origin"), shared }
+        let (stream, head, origins) = (name("stream"), name("head"), name("origin"));
+        Self { script, at: shared.servers.at(&stream), stream, head, origins, shared }
     }
 
     /// Appends what is on its way, unless it is there already. `from` is where to count on if the server has no stream. False: what
@@ -83,7 +87,7 @@ impl RedisStream {
     ) -> Result<bool, StoreError> {
         let mark = super::records::draw()?;
         self.shared
-            .call(async |connection| {
+            .call(&self.at, async |connection| {
                 self.ask(connection, settings, outgoing, (mark, from, is_oldest)).await
             })
             .await
@@ -115,7 +119,7 @@ impl RedisStream {
     /// # Errors
     /// [`StoreError::Unavailable`] if Redis cannot be reached.
     pub async fn ear(&self) -> Result<StreamEar, StoreError> {
-        self.shared.link.ear(LISTEN_TIME).await.map(StreamEar)
+        self.shared.servers.ear(&self.at, LISTEN_TIME).await.map(StreamEar)
     }
 
     /// The entries after a number, as they follow one another; none after a while in which none came.
@@ -133,11 +137,8 @@ impl RedisStream {
     /// # Errors
     /// [`StoreError::Unavailable`] if Redis does not answer.
     pub async fn head(&self) -> Result<Option<Revision>, StoreError> {
-        let head = self.shared.call(async |connection| {
-            redis::cmd("GET")
-                .arg(&self.head)
-                .query_async::<Option<String>>(&mut connection.redis)
-                .await
+        let head = self.shared.call(&self.at, async |connection| {
+            redis::cmd("GET").arg(&self.head).query_async::<Option<String>>(connection).await
         });
         let Some(head) = head.await? else { return Ok(None) };
         let revision = head.rsplit_once(':').map(|(revision, _)| revision).ok_or_else(damaged)?;
@@ -151,10 +152,10 @@ impl RedisStream {
     pub async fn share_key(&self, own: &[u8]) -> Result<Vec<u8>, StoreError> {
         let name = format!("{}:{VERSION}:{{{TAG}}}key", self.shared.settings.prefix);
         self.shared
-            .call(async |connection| {
+            .call(&self.at, async |connection| {
                 let mut together = redis::pipe();
                 together.atomic().cmd("SET").arg(&name).arg(own).arg("NX").ignore().get(&name);
-                let (known,): (Vec<u8>,) = together.query_async(&mut connection.redis).await?;
+                let (known,): (Vec<u8>,) = together.query_async(connection).await?;
                 Ok(known)
             })
             .await
