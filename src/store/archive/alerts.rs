@@ -4,7 +4,7 @@
 //! one delivery for each receiver, in one transaction; and each delivery stands until it was made, so that every receiver
 //! hears of every alert at least once, across a crash at any instruction. A message goes with its last delivery.
 
-use super::{Archive, Lasting, names, stored, stream};
+use super::{Archive, Lasting, holds::NOT_HELD, names, stored, stream};
 use crate::{
     rules::alarm::{Alert, Changes, Notice, Phase, VOLUME_ACCOUNTS_MAX, VolumeRow},
     store::StoreError,
@@ -368,11 +368,11 @@ fn trim(db: &Connection, sinks: &[String], max: usize) -> rusqlite::Result<u64> 
     Ok(given_up)
 }
 
-/// Forgets alerts that were over before a moment, a few at a time.
+/// Forgets alerts that were over before a moment, a few at a time, but for what is held.
 pub(super) fn cut(db: &Connection, before: Timestamp, max: usize) -> rusqlite::Result<usize> {
     let sql = format!(
         "DELETE FROM alerts WHERE number IN \
-         (SELECT number FROM alerts WHERE over < ?1 ORDER BY over LIMIT {max})"
+         (SELECT number FROM alerts WHERE over < ?1 AND {NOT_HELD} ORDER BY over LIMIT {max})"
     );
     db.prepare_cached(&sql)?.execute(params![stored(before)])
 }

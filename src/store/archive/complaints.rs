@@ -4,6 +4,7 @@ use super::{
     Archive, Lasting,
     audit::{NewEntry, append, chain::Head},
     events::Wanted,
+    holds::NOT_HELD,
     names, stored,
 };
 use crate::{
@@ -155,10 +156,10 @@ fn row(row: &Row<'_>) -> rusqlite::Result<ComplaintRow> {
     })
 }
 
-/// Forgets those of before a moment, a few at a time.
+/// Forgets those of before a moment, a few at a time, but for what is held.
 pub(super) fn cut(db: &Connection, before: Timestamp, max: usize) -> rusqlite::Result<usize> {
     let sql = format!(
-        "DELETE FROM complaints WHERE number IN (SELECT number FROM complaints WHERE at < ?1 LIMIT {max})"
+        "DELETE FROM complaints WHERE number IN (SELECT number FROM complaints WHERE at < ?1 AND {NOT_HELD} LIMIT {max})"
     );
     db.prepare_cached(&sql)?.execute(params![stored(before)])
 }

@@ -2,6 +2,7 @@
 
 use super::{
     Archive,
+    holds::NOT_HELD,
     messages::{Mark, MarkKey, cut_marks, insert_marks},
     names, stored,
 };
@@ -233,9 +234,10 @@ fn numbers_sql(wanted: &Wanted, filter: &EventFilter, max: usize) -> String {
     )
 }
 
-/// Forgets those of before a moment with their marks, a few at a time.
+/// Forgets those of before a moment with their marks, a few at a time, but for what is held.
 pub(super) fn cut(db: &Connection, before: Timestamp, max: usize) -> rusqlite::Result<usize> {
-    let oldest = format!("SELECT id FROM events WHERE at < ?1 ORDER BY at, id LIMIT {max}");
+    let oldest =
+        format!("SELECT id FROM events WHERE at < ?1 AND {NOT_HELD} ORDER BY at, id LIMIT {max}");
     let marks_max = max * MARKS_PER_EVENT;
     let marks = cut_marks(db, &oldest, before, marks_max)?;
     if marks == marks_max {

@@ -121,6 +121,10 @@ impl Archive {
 /// Holds that are listed.
 const HOLDS_MAX: i64 = 10_000;
 
+/// Of a row with a tenant and an account: neither is held, so that it may grow old.
+pub(super) const NOT_HELD: &str = "(tenant IS NULL OR tenant NOT IN (SELECT subject FROM holds)) \
+    AND (account IS NULL OR account NOT IN (SELECT subject FROM holds))";
+
 pub(super) const CREATE: &str = "
 CREATE TABLE holds (subject INTEGER PRIMARY KEY, at INTEGER NOT NULL, reason TEXT NOT NULL, actor TEXT NOT NULL);
 ";

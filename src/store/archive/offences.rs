@@ -6,6 +6,7 @@
 use super::{
     Archive, Lasting,
     audit::{NewEntry, append, chain::Head},
+    holds::NOT_HELD,
     names, stored,
 };
 use crate::{
@@ -203,10 +204,10 @@ pub(super) fn add(db: &Connection, offences: &[NewOffence]) -> rusqlite::Result<
     Ok(())
 }
 
-/// Forgets those of before a moment, a few at a time.
+/// Forgets those of before a moment, a few at a time, but for what is held.
 pub(super) fn cut(db: &Connection, before: Timestamp, max: usize) -> rusqlite::Result<usize> {
     let sql = format!(
-        "DELETE FROM offences WHERE number IN (SELECT number FROM offences WHERE at < ?1 ORDER BY at LIMIT {max})"
+        "DELETE FROM offences WHERE number IN (SELECT number FROM offences WHERE at < ?1 AND {NOT_HELD} ORDER BY at LIMIT {max})"
     );
     db.prepare_cached(&sql)?.execute(params![stored(before)])
 }

@@ -99,12 +99,12 @@ mod tests {
         event::{Event, Trouble},
         rules::alarm::{Book, Phase},
         store::archive::{
-            AlertFilter, AuditFilter, Batch, EventFilter, Mark, NewEntry, NewEvent, Settings,
-            TraceFilter,
+            AlertFilter, AuditFilter, Batch, EventFilter, HoldRow, Mark, NewEntry, NewEvent,
+            Settings, TraceFilter,
             audit::{TRACED, chain::Field},
             open,
         },
-        types::{Actor, TenantId, Via},
+        types::{Actor, SubjectId, TenantId, Via},
     };
     use std::sync::Arc;
 
@@ -139,6 +139,61 @@ mod tests {
                 some => rows += some,
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_stays_until_it_is_released_and_goes_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = open(&Settings { path: folder.path().join("archive.db") }).unwrap();
+        let of = |tenant: &str, account: &str| NewEvent {
+            tenant: Some(tenant.parse().unwrap()),
+            account: Some(account.parse().unwrap()),
+            ..message(day(0))
+        };
+        let events = vec![
+            of("a.example", "held@a.example"),
+            of("a.example", "free@a.example"),
+            of("b.example", "one@b.example"),
+            message(day(0)),
+        ];
+        archive.keep(Arc::new(Batch { events, ..Batch::default() })).await.unwrap();
+        let actor = Actor::new(Via::ControlSocket, "desk");
+        let entry = |subject: &SubjectId| {
+            let mut entry = NewEntry::new(day(0), &actor, "held");
+            match subject {
+                SubjectId::Account(account) => entry.account = Some(account.clone()),
+                SubjectId::Tenant(tenant) => entry.tenant = Some(tenant.clone()),
+            }
+            NewEntry { subject: Some(subject.to_string()), ..entry }
+        };
+        let held = [
+            SubjectId::Account("held@a.example".parse().unwrap()),
+            SubjectId::Tenant("b.example".parse().unwrap()),
+        ];
+        for subject in &held {
+            let (reason, actor) = ("a court".to_owned(), "desk".to_owned());
+            let hold = HoldRow { subject: subject.clone(), at: day(0), reason, actor };
+            archive.hold(hold, entry(subject)).await.unwrap();
+        }
+        // The two that nobody holds, with a mark each.
+        assert_eq!(forget_all(&archive, day(40)).await, 4);
+        let left = async || {
+            let filter = EventFilter { max: 9, ..EventFilter::default() };
+            let rows = archive.events(filter).await.unwrap();
+            let mut accounts: Vec<_> = rows.into_iter().filter_map(|row| row.account).collect();
+            accounts.sort();
+            accounts
+        };
+        assert_eq!(left().await, ["held@a.example", "one@b.example"]);
+        let (entries, _) = archive.forget_values(day(40), day(40)).await.unwrap();
+        assert_eq!(entries, 0, "nor what the audit has of them");
+        for subject in &held {
+            archive.release(subject.clone(), entry(subject)).await.unwrap();
+        }
+        assert_eq!(forget_all(&archive, day(40)).await, 4);
+        assert!(left().await.is_empty());
+        let (entries, _) = archive.forget_values(day(40), day(40)).await.unwrap();
+        assert_eq!(entries, 4);
     }
 
     #[tokio::test]

@@ -202,7 +202,7 @@ fn past(
     rows.collect()
 }
 
-/// Forgets the days of before one, a few at a time.
+/// Forgets the days of before one, a few at a time, but for those of who is held by name.
 pub(super) fn cut(db: &Connection, before: Timestamp, max: usize) -> rusqlite::Result<usize> {
     let oldest = "SELECT min(day) FROM storage_days";
     let oldest: Option<i32> = db.query_row(oldest, [], |row| row.get(0)).optional()?.flatten();
@@ -211,7 +211,7 @@ pub(super) fn cut(db: &Connection, before: Timestamp, max: usize) -> rusqlite::R
         return Ok(0);
     }
     let sql = format!(
-        "DELETE FROM storage_days WHERE (subject, day) IN (SELECT subject, day FROM storage_days WHERE day < ?1 LIMIT {max})"
+        "DELETE FROM storage_days WHERE (subject, day) IN (SELECT subject, day FROM storage_days WHERE day < ?1 AND subject NOT IN (SELECT subject FROM holds) LIMIT {max})"
     );
     db.prepare_cached(&sql)?.execute([day])
 }

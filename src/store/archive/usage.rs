@@ -5,7 +5,7 @@
 //! kept for [`HOURS_KEPT`]; days and months longer. `minutes` and `covered_hours` say what was listened to: what is missing there
 //! is a gap, and a zero elsewhere means nothing for it.
 
-use super::{Archive, Lasting, egress, names, stored, stream};
+use super::{Archive, Lasting, egress, holds::NOT_HELD, names, stored, stream};
 use crate::{
     rules::tally::{
         Counts, Minute, Place, RecipientKey, Seen, Share, Sketch, SuspensionChange, Tally, Top,
@@ -1070,7 +1070,7 @@ fn forget(db: &Connection, hours: Hour, days: Day) -> rusqlite::Result<usize> {
     ] {
         let mut delete = db.prepare_cached(&format!(
             "DELETE FROM {table} WHERE (tenant, account, slot) IN \
-             (SELECT tenant, account, slot FROM {table} WHERE slot < ?1 LIMIT ?2)"
+             (SELECT tenant, account, slot FROM {table} WHERE slot < ?1 AND {NOT_HELD} LIMIT ?2)"
         ))?;
         gone += delete.execute([before, limit(FORGOTTEN_AT_ONCE_MAX)])?;
     }

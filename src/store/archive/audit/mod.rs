@@ -421,7 +421,7 @@ fn cut_looks(
     Ok((numbers.len(), heads))
 }
 
-/// Forgets the values of entries of before a moment, a few at a time, but for those that say what was erased.
+/// Forgets the values of entries of before a moment, a few at a time, but for those that say what was erased, and those about who is held.
 fn cut_values(
     db: &Connection,
     before: Timestamp,
@@ -431,6 +431,8 @@ fn cut_values(
         "SELECT DISTINCT v.number FROM audit_values AS v JOIN audit USING (number) \
          WHERE audit.at < ?1 AND audit.action <> '{VALUES_ERASED}' \
          AND v.number <= (SELECT coalesce(max(number), 0) FROM audit WHERE at < ?1) \
+         AND v.number NOT IN (SELECT number FROM audit_about WHERE tenant IN (SELECT subject FROM holds) \
+         OR account IN (SELECT subject FROM holds)) \
          ORDER BY v.number LIMIT {LOOKS_STEP_MAX}"
     );
     let mut select = db.prepare_cached(&sql)?;
