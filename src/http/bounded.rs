@@ -22,11 +22,17 @@ use tokio::{
 pub(super) struct Bounded<L> {
     listener: L,
     places: Arc<Semaphore>,
+    idle_max: Duration,
 }
 
 impl<L> Bounded<L> {
     pub(super) fn new(listener: L) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+        Self { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), idle_max: IDLE_MAX }
+    }
+
+    /// For those who may ask for what takes long, and answer for it themselves if they ask too often.
+    pub(super) fn patient(listener: L) -> Self {
+        Self { idle_max: PATIENT_IDLE_MAX, ..Self::new(listener) }
     }
 }
 
@@ -38,8 +44,9 @@ impl<L: Listener> Listener for Bounded<L> {
         let permit = Arc::clone(&self.places).acquire_owned().await;
         let (io, address) = self.listener.accept().await;
         // The semaphore is never closed, so there is always a permit.
-        let idle = Box::pin(tokio::time::sleep(IDLE_MAX));
-        (BoundedIo { io, idle, _permit: permit.ok() }, address)
+        let idle_max = self.idle_max;
+        let idle = Box::pin(tokio::time::sleep(idle_max));
+        (BoundedIo { io, idle, idle_max, _permit: permit.ok() }, address)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -47,10 +54,11 @@ impl<L: Listener> Listener for Bounded<L> {
     }
 }
 
-/// A connection that fails to read when nothing moved for [`IDLE_MAX`].
+/// A connection that fails to read when nothing moved for its idle time.
 pub(super) struct BoundedIo<T> {
     io: T,
     idle: Pin<Box<Sleep>>,
+    idle_max: Duration,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -60,7 +68,8 @@ impl<T> BoundedIo<T> {
     }
 
     fn moved(&mut self) {
-        self.idle.as_mut().reset(Instant::from_std(clock::steady_now()) + IDLE_MAX);
+        let ends = Instant::from_std(clock::steady_now()) + self.idle_max;
+        self.idle.as_mut().reset(ends);
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -112,3 +121,5 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for BoundedIo<T> {
 const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may do nothing.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+/// The same where whole archives are walked through before there is an answer.
+const PATIENT_IDLE_MAX: Duration = Duration::from_secs(3_600);

@@ -35,7 +35,7 @@ pub async fn serve_control(
 ) -> io::Result<()> {
     let Some(listener) = socket.take_listener() else { return Ok(()) };
     let service = router(admin).into_make_service_with_connect_info::<Caller>();
-    axum::serve(Bounded::new(listener), service).with_graceful_shutdown(shutdown).await
+    axum::serve(Bounded::patient(listener), service).with_graceful_shutdown(shutdown).await
 }
 
 fn router(admin: Admin) -> Router {
