@@ -191,7 +191,7 @@ pub struct StreamReader {
 struct Copy {
     state: StreamState,
     book: Book,
-    /// The archive has read nothing yet, so that it misses nothing.
+    /// The archive has not come to the end of the stream yet since it was new: of a node that it hears for the first time it misses nothing.
     is_new: bool,
 }
 
@@ -257,6 +257,7 @@ impl StreamReader {
         self.progress.head.store(number, Relaxed);
         let is_same = head.is_none() || head == copy.state.position;
         if is_same {
+            copy.is_new = false;
             self.progress.is_current.store(true, Relaxed);
             self.progress.recover();
             return Ok(after);
@@ -289,7 +290,7 @@ impl StreamReader {
                     continue;
                 }
             };
-            let gap = copy.gap_before(&parcel).filter(|_| !copy.is_new);
+            let gap = copy.gap_before(&parcel);
             missed = together(missed, gap);
             let changes = copy.judge(&parcel);
             let heard = copy.heard(&parcel);
@@ -316,7 +317,6 @@ impl StreamReader {
             }
         };
         copy.state.position = Some(taken.position);
-        copy.is_new = false;
         self.progress.position.store(taken.position.number, Relaxed);
         self.progress.head.fetch_max(taken.position.number, Relaxed);
         if let Some((parcel, _)) = taken.parcels.last() {
@@ -348,7 +348,7 @@ impl Copy {
         let header = &parcel.header;
         let known = self.state.origins.get(&header.origin);
         let expected = known.map_or(1, |known| known.number + 1);
-        if header.number <= expected {
+        if header.number <= expected || (known.is_none() && self.is_new) {
             return None;
         }
         let had = known.map_or(0, |known| known.events);
@@ -487,6 +487,18 @@ mod tests {
         // Of one that began in what is missing nothing was heard at all.
         assert_eq!(hear(parcel(2, 4, 30, 70)), Some((at(60), at(70), 30)));
         assert_eq!(hear(parcel(3, 1, 0, 80)), None);
+    }
+
+    #[test]
+    fn a_new_archive_misses_nothing_of_before_its_time_and_what_it_misses_then() {
+        let mut copy = Copy { is_new: true, ..copy() };
+        assert!(copy.gap_before(&parcel(1, 40, 300, 10)).is_none());
+        let heard = copy.heard(&parcel(1, 40, 300, 10));
+        copy.state.origins.insert([1; 8], heard);
+        assert!(copy.gap_before(&parcel(2, 70, 900, 20)).is_none());
+        assert_eq!(copy.gap_before(&parcel(1, 42, 303, 20)).map(|gap| gap.events), Some(2));
+        copy.is_new = false;
+        assert_eq!(copy.gap_before(&parcel(2, 70, 900, 20)).map(|gap| gap.events), Some(900));
     }
 
     #[test]

@@ -82,19 +82,25 @@ impl Urgent {
             });
         }
         // A try that panics was one that failed for good.
+        let mut of_all = Vec::new();
         while let Some(tried) = tries.join_next().await {
             let Ok((sink, notice, is_sent)) = tried else { continue };
             if is_sent && notice.alert.kind == Kind::StoreFailing {
-                let delivered = vec![notice.id.clone()];
-                let content = Content { delivered, ..Content::default() };
-                // If it is not noted it is delivered once more.
-                let _twice = ground.archive.post(content, now).await;
+                of_all.push(notice);
             } else if is_sent {
                 self.note_told(notice.why);
             } else if self.owed.len() < OWED_MAX {
                 // What came later waits behind it.
                 self.owed.insert(0, Owed { sink, notice, at: now + TRY_EVERY });
             }
+        }
+        // Other nodes know of an alert whether it is delivered, and not to whom: it is when nobody waits for it any more.
+        of_all.retain(|notice| self.owed.iter().all(|owed| owed.notice.id != notice.id));
+        if !of_all.is_empty() {
+            let delivered = of_all.iter().map(|notice| notice.id.clone()).collect();
+            let content = Content { delivered, ..Content::default() };
+            // If it is not noted it is delivered once more.
+            let _twice = ground.archive.post(content, now).await;
         }
     }
 
