@@ -17,7 +17,7 @@ def start(name: str, folder: pathlib.Path, options):
     """Starts one system with its sink and returns it when it answers."""
     folder.mkdir()
     kinds = {"haproxy": Haproxy, "postfix": Postfix, "tollgate-normal": Tollgate, "tollgate-full": Tollgate,
-             "tollgate-before": Before, "tollgate-watched": Watched}
+             "tollgate-before": Before, "tollgate-watched": Watched, "tollgate-redis": Shared}
     return kinds[name](name, folder, options)
 
 
@@ -180,6 +180,28 @@ class Before(Tollgate):
 
     def more(self) -> str:
         return '[http]\nlisten = "none"\n'
+
+
+class Shared(Tollgate):
+    """Limits and what happened in a Redis on loopback, which writes to the same disk once a second; its processor time is not counted."""
+
+    redis = None
+
+    def launch(self) -> int:
+        self.redis_port = free_port()
+        self.redis = subprocess.Popen(
+            ["redis-server", "--bind", "127.0.0.1", "--port", str(self.redis_port), "--dir", str(self.folder),
+             "--save", "", "--appendonly", "yes", "--appendfsync", "everysec"],
+            stdout=(self.folder / "redis.log").open("wb"), stderr=subprocess.STDOUT)
+        wait_for_port(self.redis_port)
+        return super().launch()
+
+    def more(self) -> str:
+        return f'redis = "redis://127.0.0.1:{self.redis_port}"\n' + super().more()
+
+    def halt(self) -> None:
+        super().halt()
+        stop_process(self.redis)
 
 
 class Watched(Tollgate):

@@ -347,6 +347,19 @@ pub(super) async fn scan(
     call.arg("COUNT").arg(SCAN_COUNT).query_async(connection).await
 }
 
+/// The name of what says in which form all keys are. It has no form itself.
+pub(super) fn form_name(prefix: &str) -> String {
+    format!("{prefix}:form")
+}
+
+/// The form that the keys are in: this program's where nobody has said so.
+pub(super) async fn form(connection: &mut Connection, name: &str) -> Result<String, RedisError> {
+    let mut together = redis::pipe();
+    together.atomic().cmd("SET").arg(name).arg(VERSION).arg("NX").ignore().get(name);
+    let (form,): (Option<String>,) = together.query_async(connection).await?;
+    Ok(form.unwrap_or_default())
+}
+
 /// A field of a hash.
 pub(super) async fn read_field(
     connection: &mut Connection,

@@ -142,6 +142,8 @@ struct Shared {
     failure: Mutex<Option<String>>,
     /// No master of a Cluster answers.
     is_all_lost: AtomicBool,
+    /// The keys there were seen to be in this program's form, since Redis was lost last.
+    has_form: AtomicBool,
     /// This node's copy of the records, which knows who was erased.
     copy: RwLock<Weak<SqliteStore>>,
 }
@@ -193,6 +195,7 @@ impl RedisLedger {
             events,
             failure: Mutex::new(None),
             is_all_lost: AtomicBool::new(false),
+            has_form: AtomicBool::new(false),
             copy: RwLock::default(),
             settings,
         });
@@ -455,6 +458,7 @@ impl Shared {
         request: Request,
         now: Timestamp,
     ) -> Result<Granted, StoreError> {
+        self.be_sure_of_form().await?;
         if reservation.shared.is_none() {
             reservation.shared = Some(Box::new(self.ticket(reservation.demands.len())));
         }
@@ -611,15 +615,41 @@ impl Shared {
         Ok(())
     }
 
-    /// Asks all servers for the time, and notes whether they are there.
+    /// Asks all servers for the time, and notes whether they are there, with keys as this program writes them.
     async fn look(&self) -> Result<(), StoreError> {
-        let (answers, outcome) = self.servers.look().await;
+        let (answers, mut outcome) = self.servers.look().await;
         self.is_all_lost.store(answers == 0, Relaxed);
+        if outcome.is_ok() {
+            outcome = self.check_form().await;
+        }
         match &outcome {
             Ok(()) => self.note_success(),
             Err(error) => self.note_failure(error),
         }
         outcome
+    }
+
+    async fn be_sure_of_form(&self) -> Result<(), StoreError> {
+        if self.has_form.load(Relaxed) {
+            return Ok(());
+        }
+        self.check_form().await.inspect_err(|error| self.note_failure(error))
+    }
+
+    /// Says in which form the keys are where nobody has yet, and fails where they are in another one.
+    async fn check_form(&self) -> Result<(), StoreError> {
+        let name = &calls::form_name(&self.settings.prefix);
+        let at = self.servers.at(name);
+        let form = self.servers.call(&at, async |redis| calls::form(redis, name).await).await?;
+        let is_ours = form == calls::VERSION;
+        self.has_form.store(is_ours, Relaxed);
+        if is_ours {
+            return Ok(());
+        }
+        Err(StoreError::Unavailable(format!(
+            "{name} says that its keys are in form {form:?}, and this release knows form {} alone: bring all gates to releases that have one in common",
+            calls::VERSION
+        )))
     }
 
     /// Does something at a server within the time that a call may take, and notes whether Redis works.
@@ -628,6 +658,7 @@ impl Shared {
         at: &At,
         work: impl AsyncFnOnce(&mut link::Connection) -> Result<T, ::redis::RedisError> + Copy,
     ) -> Result<T, StoreError> {
+        self.be_sure_of_form().await?;
         let result = self.servers.call(at, work).await;
         match &result {
             // Of a Cluster one answer says nothing of the other masters.
@@ -648,6 +679,8 @@ impl Shared {
     }
 
     fn note_failure(&self, error: &StoreError) {
+        // When it is back, with whatever it has then, that is looked at first. What other masters of a Cluster have stays.
+        self.has_form.fetch_and(self.servers.is_cluster(), Relaxed);
         let detail = format!("Redis: {error}");
         if self.failure.lock().replace(detail.clone()).is_none() {
             self.ends.wake();
