@@ -451,7 +451,7 @@ pub async fn hold(
 /// Releases a legal hold.
 ///
 /// # Errors
-/// [`AdminError::NotFound`] if there is none, [`AdminError::Invalid`] without a reason, [`AdminError::Store`] if the archive does not answer.
+/// [`AdminError::Conflict`] if there is none, [`AdminError::Invalid`] without a reason, [`AdminError::Store`] if the archive does not answer.
 pub async fn release(
     admin: &Admin,
     request: &PrivacyRequest,
@@ -459,7 +459,7 @@ pub async fn release(
 ) -> Result<HoldView, AdminError> {
     let reason = check_reason(Some(&request.reason))?.to_owned();
     let held = admin.archive.hold_on(vec![request.subject.clone()]).await?;
-    let none = || AdminError::NotFound(format!("there is no legal hold on {}", request.subject));
+    let none = || AdminError::Conflict(format!("there is no legal hold on {}", request.subject));
     let held = held.ok_or_else(none)?;
     let entry = entry_of(admin, &request.subject, &reason, actor, RELEASED).await?;
     let head = admin.archive.release(request.subject.clone(), entry).await?;

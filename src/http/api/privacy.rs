@@ -8,9 +8,12 @@ use super::{
     input::{Body, Name},
 };
 use crate::{
-    admin::{self, ClosingView, EraseRequest, ErasedView, HoldView, OffencesView, Who, Why},
+    admin::{
+        self, ClosingView, EraseRequest, ErasedView, HoldView, OffencesView, PrivacyRequest, Who,
+        Why,
+    },
     store::records::SubjectKind,
-    types::{AccountId, TenantId, Via},
+    types::{AccountId, Actor, TenantId, Via},
 };
 use axum::{Json, extract::State};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -25,6 +28,10 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(close_tenant))
         .routes(routes!(keep_account))
         .routes(routes!(keep_tenant))
+        .routes(routes!(hold_account))
+        .routes(routes!(hold_tenant))
+        .routes(routes!(release_account))
+        .routes(routes!(release_tenant))
 }
 
 /// Erase an account. It cannot be taken back. Refused under a legal hold.
@@ -203,4 +210,97 @@ async fn keep_tenant(
 ) -> Answer<ClosingView> {
     let who = Who::new(SubjectKind::Tenants, &name)?;
     Ok(Json(admin::stay(&state.admin, &who, &why.reason, &caller.actor(Via::Api)).await?))
+}
+
+/// Put an account under a legal hold: nothing of it is erased or grows old until the hold is released.
+#[utoipa::path(
+    post,
+    path = "/accounts/{account}/hold",
+    operation_id = "hold_account",
+    tag = "privacy",
+    params(("account" = AccountId, Path, description = "The account")),
+    request_body = Why,
+    responses((status = 200, description = "The hold", body = HoldView), Refusals, ChangeRefusals),
+    security(("token" = ["operator"])),
+)]
+async fn hold_account(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Name(name): Name,
+    Body(why): Body<Why>,
+) -> Answer<HoldView> {
+    let (request, actor) = about((SubjectKind::Accounts, &name), why, caller.actor(Via::Api))?;
+    Ok(Json(admin::hold(&state.admin, &request, &actor).await?))
+}
+
+/// Put a tenant and its accounts under a legal hold: nothing of it is erased or grows old until the hold is released.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/hold",
+    operation_id = "hold_tenant",
+    tag = "privacy",
+    params(("tenant" = TenantId, Path, description = "The tenant")),
+    request_body = Why,
+    responses((status = 200, description = "The hold", body = HoldView), Refusals, ChangeRefusals),
+    security(("token" = ["operator"])),
+)]
+async fn hold_tenant(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Name(name): Name,
+    Body(why): Body<Why>,
+) -> Answer<HoldView> {
+    let (request, actor) = about((SubjectKind::Tenants, &name), why, caller.actor(Via::Api))?;
+    Ok(Json(admin::hold(&state.admin, &request, &actor).await?))
+}
+
+/// Lift the legal hold on an account.
+#[utoipa::path(
+    post,
+    path = "/accounts/{account}/release",
+    operation_id = "release_account",
+    tag = "privacy",
+    params(("account" = AccountId, Path, description = "The account")),
+    request_body = Why,
+    responses((status = 200, description = "The hold that was", body = HoldView), Refusals, ChangeRefusals),
+    security(("token" = ["operator"])),
+)]
+async fn release_account(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Name(name): Name,
+    Body(why): Body<Why>,
+) -> Answer<HoldView> {
+    let (request, actor) = about((SubjectKind::Accounts, &name), why, caller.actor(Via::Api))?;
+    Ok(Json(admin::release(&state.admin, &request, &actor).await?))
+}
+
+/// Lift the legal hold on a tenant and its accounts.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/release",
+    operation_id = "release_tenant",
+    tag = "privacy",
+    params(("tenant" = TenantId, Path, description = "The tenant")),
+    request_body = Why,
+    responses((status = 200, description = "The hold that was", body = HoldView), Refusals, ChangeRefusals),
+    security(("token" = ["operator"])),
+)]
+async fn release_tenant(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Name(name): Name,
+    Body(why): Body<Why>,
+) -> Answer<HoldView> {
+    let (request, actor) = about((SubjectKind::Tenants, &name), why, caller.actor(Via::Api))?;
+    Ok(Json(admin::release(&state.admin, &request, &actor).await?))
+}
+
+fn about(
+    (kind, name): (SubjectKind, &str),
+    why: Why,
+    actor: Actor,
+) -> Result<(PrivacyRequest, Actor), admin::AdminError> {
+    let subject = Who::new(kind, name)?.subject().clone();
+    Ok((PrivacyRequest { subject, reason: why.reason }, actor))
 }

@@ -344,6 +344,30 @@ async fn who_was_to_leave_can_stay() {
     }
 }
 
+#[tokio::test]
+async fn who_is_held_is_not_erased_until_released() {
+    let api = Api::start().await;
+    let why = json!({ "reason": "a court asks" });
+    let erase = json!({ "reason": "asked for it", "yes": true });
+    for path in ["/accounts/a%40shop.example", "/tenants/shop.example"] {
+        let (hold, release) = (format!("{path}/hold"), format!("{path}/release"));
+        let none = api.send(Role::Operator, Method::POST, &release, why.clone()).await;
+        assert_eq!(none.status, 409, "{}", none.body);
+        let refused = api.send(Role::Tenant, Method::POST, &hold, why.clone()).await;
+        assert_eq!(refused.status, 403, "{}", refused.body);
+        let held = api.send(Role::Operator, Method::POST, &hold, why.clone()).await;
+        assert_eq!((held.status, &held.body["reason"]), (200, &json!("a court asks")));
+        let listed = api.get(Role::ReadOnly, "/privacy/holds").await.body;
+        assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+        let erase_path = "/accounts/a%40shop.example/erase";
+        let kept = api.send(Role::Operator, Method::POST, erase_path, erase.clone()).await;
+        assert_eq!(kept.status, 409, "{}", kept.body);
+        let released = api.send(Role::Operator, Method::POST, &release, why.clone()).await;
+        assert_eq!(released.status, 200, "{}", released.body);
+        assert_eq!(api.get(Role::ReadOnly, "/privacy/holds").await.body, json!([]));
+    }
+}
+
 fn happened(name: &'static str, tenant: &str) -> crate::store::archive::NewEvent {
     let (at, account) = (crate::types::Timestamp::EPOCH, format!("a@{tenant}"));
     let body = format!(r#"{{"time":"t","event":"{name}","account":"{account}","actor":"alice"}}"#);
