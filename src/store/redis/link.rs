@@ -120,6 +120,8 @@ struct State {
     number: u64,
     /// Attempts that failed in a row.
     failures: u32,
+    /// What the last of them heard.
+    heard: String,
     /// When the next attempt may be made.
     rests_until: Option<Instant>,
 }
@@ -211,11 +213,21 @@ impl Link {
         }
         if state.rests_until.is_some_and(|until| clock::steady_now() < until) {
             let why = "it could not be reached a moment ago";
-            return Err(RedisError::from((redis::ErrorKind::Io, why)));
+            return Err(RedisError::from((redis::ErrorKind::Io, why, state.heard.clone())));
         }
         // An attempt that is cut short by its caller's budget counts as failed, too.
         state.failures = state.failures.saturating_add(1);
         state.rests_until = Some(clock::steady_now() + backoff(state.failures));
+        state.heard = format!("no answer within {:?}", self.timeout);
+        let connection =
+            self.connect().await.inspect_err(|error| state.heard = error.to_string())?;
+        (state.failures, state.rests_until) = (0, None);
+        state.number += 1;
+        state.connection = Some(connection.clone());
+        Ok((connection, state.number))
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(self.timeout));
@@ -223,10 +235,7 @@ impl Link {
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = connecting.await?;
         self.time.ask(&mut connection).await?;
-        (state.failures, state.rests_until) = (0, None);
-        state.number += 1;
-        state.connection = Some(connection.clone());
-        Ok((connection, state.number))
+        Ok(connection)
     }
 
     /// A connection of its own for waiting, which may be silent for so long and a call's time more.
