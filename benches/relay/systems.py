@@ -193,7 +193,12 @@ class Shared(Tollgate):
             ["redis-server", "--bind", "127.0.0.1", "--port", str(self.redis_port), "--dir", str(self.folder),
              "--save", "", "--appendonly", "yes", "--appendfsync", "everysec"],
             stdout=(self.folder / "redis.log").open("wb"), stderr=subprocess.STDOUT)
-        wait_for_port(self.redis_port)
+        ask = ["redis-cli", "-p", str(self.redis_port), "ping"]
+        deadline = time.monotonic() + START_WAIT_SECONDS
+        while subprocess.run(ask, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+            if time.monotonic() > deadline:
+                raise SystemExit("Redis does not answer")
+            time.sleep(0.05)
         return super().launch()
 
     def more(self) -> str:
