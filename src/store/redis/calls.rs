@@ -107,17 +107,15 @@ pub(super) struct Ask<'a> {
 }
 
 impl Ask<'_> {
-    /// Asks, and once more if Redis found by a wrong guess at its clock that the caller had given up.
     pub(super) async fn send(&self, connection: &mut Connection) -> Result<Answer, RedisError> {
-        let first = self.send_once(connection).await?;
-        if first.is_late() { self.send_once(connection).await } else { Ok(first) }
+        Answer::in_time(connection, |waits_until| Ok(self.call(waits_until))).await
     }
 
-    async fn send_once(&self, connection: &mut Connection) -> Result<Answer, RedisError> {
+    fn call(&self, waits_until: i64) -> ScriptInvocation<'_> {
         let shared = self.shared;
         let mut call = shared.invoke(&shared.scripts.reserve, self.demands);
         call.arg(shared.time_to_send(self.now))
-            .arg(connection.waits_until())
+            .arg(waits_until)
             .arg(&self.name[..])
             .arg(millis(shared.settings.open_time_max))
             .arg(millis(shared.settings.unknown_margin))
@@ -142,7 +140,7 @@ impl Ask<'_> {
             call.arg(if demand.mode == Mode::Observe { "observe" } else { "enforce" });
             add_limits(&mut call, &demand.limits);
         }
-        Answer::of(call, connection).await
+        call
     }
 }
 
@@ -156,25 +154,24 @@ pub(super) struct Past<'a> {
 }
 
 impl Past<'_> {
-    /// Charges them whatever the limits are, and tries once more if Redis found by a wrong guess at its clock that the caller had given up.
+    /// Charges them whatever the limits are.
     pub(super) async fn send(&self, connection: &mut Connection) -> Result<Answer, RedisError> {
-        let first = self.send_once(connection).await?;
-        if first.is_late() { self.send_once(connection).await } else { Ok(first) }
+        Answer::in_time(connection, |waits_until| Ok(self.call(waits_until))).await
     }
 
-    async fn send_once(&self, connection: &mut Connection) -> Result<Answer, RedisError> {
+    fn call(&self, waits_until: i64) -> ScriptInvocation<'_> {
         let shared = self.shared;
         let mut call = shared.scripts.charge.prepare_invoke();
         call.key(&self.names[0]).key(&self.names[1]);
         call.arg(shared.time_to_send(self.now))
-            .arg(connection.waits_until())
+            .arg(waits_until)
             .arg(millis(shared.settings.unknown_margin))
             .arg(millis(shared.history()))
             .arg(millis(shared.time_to_live()));
         for (from_now, count) in self.charges {
             call.arg(*from_now).arg(*count);
         }
-        Answer::of(call, connection).await
+        call
     }
 }
 
@@ -241,6 +238,19 @@ impl Answer {
     /// What follows the state and the time.
     pub(super) fn rest(&self) -> &[i64] {
         self.0.get(2..).unwrap_or_default()
+    }
+
+    /// Asks by what is made of the moment until which the caller waits, and once more if Redis found by a wrong guess at its clock that
+    /// this was over.
+    pub(super) async fn in_time<'s>(
+        connection: &mut Connection,
+        make: impl Fn(i64) -> Result<ScriptInvocation<'s>, RedisError>,
+    ) -> Result<Self, RedisError> {
+        let first = Self::of(make(connection.waits_until())?, connection).await?;
+        if !first.is_late() {
+            return Ok(first);
+        }
+        Self::of(make(connection.waits_until())?, connection).await
     }
 
     pub(super) async fn of(

@@ -157,30 +157,25 @@ pub(super) struct Write<'a> {
 }
 
 impl Write<'_> {
-    /// Asks, and once more if Redis found by a wrong guess at its clock that the caller had given up.
     pub(super) async fn send(
         &self,
         connection: &mut Connection,
-        (scripts, names): (&Scripts, &Names),
+        asked: (&Scripts, &Names),
     ) -> Result<Answer, RedisError> {
-        let first = self.send_once(connection, (scripts, names)).await?;
-        if first.state() != LATE {
-            return Ok(first);
-        }
-        self.send_once(connection, (scripts, names)).await
+        Answer::in_time(connection, |waits_until| self.call(waits_until, asked)).await
     }
 
-    async fn send_once(
+    fn call<'s>(
         &self,
-        connection: &mut Connection,
-        (scripts, names): (&Scripts, &Names),
-    ) -> Result<Answer, RedisError> {
+        waits_until: i64,
+        (scripts, names): (&'s Scripts, &Names),
+    ) -> Result<ScriptInvocation<'s>, RedisError> {
         let mut call = scripts.change.prepare_invoke();
         call.key(&names.records).key(&names.head).key(&names.changes);
-        call.arg(connection.waits_until()).arg(field_of(self.subject)).arg(self.seen);
+        call.arg(waits_until).arg(field_of(self.subject)).arg(self.seen);
         call.arg(text_of(self.record)?).arg(json(self.changed)?);
         call.arg(self.mark).arg(CHANGES_KEPT);
-        Answer::of(call, connection).await
+        Ok(call)
     }
 }
 
@@ -197,33 +192,28 @@ pub(super) struct Erasure<'a> {
 }
 
 impl Erasure<'_> {
-    /// Asks, and once more if Redis found by a wrong guess at its clock that the caller had given up.
     pub(super) async fn send(
         &self,
         connection: &mut Connection,
-        (scripts, names): (&Scripts, &Names),
+        asked: (&Scripts, &Names),
     ) -> Result<Answer, RedisError> {
-        let first = self.send_once(connection, (scripts, names)).await?;
-        if first.state() != LATE {
-            return Ok(first);
-        }
-        self.send_once(connection, (scripts, names)).await
+        Answer::in_time(connection, |waits_until| self.call(waits_until, asked)).await
     }
 
-    async fn send_once(
+    fn call<'s>(
         &self,
-        connection: &mut Connection,
-        (scripts, names): (&Scripts, &Names),
-    ) -> Result<Answer, RedisError> {
+        waits_until: i64,
+        (scripts, names): (&'s Scripts, &Names),
+    ) -> Result<ScriptInvocation<'s>, RedisError> {
         let mut call = scripts.erase.prepare_invoke();
         call.key(&names.records).key(&names.head).key(&names.changes);
         for name in self.windows.iter().flatten() {
             call.key(name);
         }
-        call.arg(connection.waits_until()).arg(field_of(self.subject)).arg(field_of(self.alias));
+        call.arg(waits_until).arg(field_of(self.subject)).arg(field_of(self.alias));
         call.arg(text_of(self.left)?).arg(json(self.changed)?);
         call.arg(self.marks[0]).arg(self.marks[1]).arg(CHANGES_KEPT);
-        Answer::of(call, connection).await
+        Ok(call)
     }
 }
 
