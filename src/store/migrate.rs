@@ -5,8 +5,8 @@
 //! window takes the place of what the file has, because that is older, or a copy of a part of it.
 
 use super::{
-    StoreError, Whose,
-    ledger::Ledger,
+    StoreError,
+    pages::KeyPages,
     records::{Change, Records, What},
     redis::{RedisLedger, RedisRecords},
     sqlite::SqliteStore,
@@ -16,7 +16,7 @@ use crate::{
     rules::window::{Charges, Log},
     types::{Actor, Key, Scope, Timestamp},
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 /// What was moved.
@@ -68,7 +68,8 @@ pub async fn to_redis(
     }
     let mut moved = Moved { erased: from.erased_windows(), ..Moved::default() };
     let after = if mover.again { None } else { to.moved_up_to(mover.node).await? };
-    let mut after = match after.as_deref().map(Progress::read).transpose()? {
+    let mut pages = KeyPages::of(&**from, PAGE);
+    match after.as_deref().map(Progress::read).transpose()? {
         Some(Progress::Done(at)) => {
             let text = format!(
                 "what {} had was moved there at {at}; --again adds it once more",
@@ -78,28 +79,22 @@ pub async fn to_redis(
         }
         Some(Progress::UpTo(key)) => {
             moved.continued = true;
-            Some(key)
+            pages = pages.after(key);
         }
-        None => None,
-    };
+        None => {}
+    }
     move_records(from, to, mover, clock, &mut moved).await?;
-    let first = after.as_ref().map(|key| key.parts().scope);
-    for &scope in SCOPES.iter().skip_while(|&&scope| first.is_some_and(|first| first != scope)) {
-        loop {
-            let keys = from.keys(scope, Whose::All, after.as_ref(), PAGE).await?;
-            for some in keys.chunks(STEP) {
-                add_windows(from, to, some, clock, &mut moved).await?;
-                if let Some(last) = some.last() {
-                    to.note_moved(mover.node, &Progress::UpTo(last.clone()).to_string()).await?;
-                }
-            }
-            after = keys.last().cloned();
-            if after.is_none() {
-                break;
+    while let Some(keys) = pages.next().await? {
+        for some in keys.chunks(STEP) {
+            add_windows(from, to, some, clock, &mut moved).await?;
+            if let Some(last) = some.last() {
+                let up_to = Progress::UpTo(last.clone()).to_string();
+                to.note_moved(mover.node, Some(&up_to)).await?;
             }
         }
     }
-    to.note_moved(mover.node, &Progress::Done(clock.utc()).to_string()).await?;
+    let done = Progress::Done(clock.utc()).to_string();
+    to.note_moved(mover.node, Some(&done)).await?;
     Ok(moved)
 }
 
@@ -118,9 +113,9 @@ pub async fn from_redis(
     let read = is_read(&records).await;
     records.close().await;
     read?;
-    for scope in SCOPES {
-        let mut scan = from.scan_from(scope).await?;
-        while let Some(keys) = from.scan(&mut scan).await? {
+    for scope in Scope::ALL {
+        let mut scan = from.scan(scope).await?;
+        while let Some(keys) = scan.next().await? {
             for key in keys {
                 let now = clock.now();
                 match from.window(&key, now).await {
@@ -135,7 +130,7 @@ pub async fn from_redis(
             }
         }
     }
-    from.forget_moved(mover.node).await?;
+    from.note_moved(mover.node, None).await?;
     Ok(moved)
 }
 
@@ -159,22 +154,18 @@ async fn move_records(
     clock: &Clock,
     moved: &mut Moved,
 ) -> Result<(), StoreError> {
-    let own = from.all_records();
+    let own = from.recorded_beside(&HashSet::new());
     let records = RedisRecords::start(to, from.clone())?;
     let result = async {
         is_read(&records).await?;
         for (subject, record) in own {
-            let change = Change {
-                subject,
-                what: What::Adopt(Box::new((*record).clone())),
-                reason: mover.reason.clone(),
-                evidence: None,
-                actor: mover.actor.clone(),
-            };
-            let before = records.subject(&change.subject).await?;
-            if *before == *record || before.with_what_lacks(&record) == *before {
+            let before = records.subject(&subject).await?;
+            if before.with_what_lacks(&record) == *before {
                 continue;
             }
+            let what = What::Adopt(Box::new(Arc::unwrap_or_clone(record)));
+            let (reason, actor) = (mover.reason.clone(), mover.actor.clone());
+            let change = Change { subject, what, reason, evidence: None, actor };
             records.change(change, clock.utc()).await?;
             moved.records += 1;
         }
@@ -297,7 +288,6 @@ impl std::fmt::Display for Progress {
     }
 }
 
-const SCOPES: [Scope; 4] = [Scope::Tenant, Scope::Account, Scope::ClientIp, Scope::Peer];
 /// Keys that are looked up at once.
 const PAGE: usize = 20_000;
 /// After so many windows it is noted how far the move is: so many may count twice if it is cut short.

@@ -20,6 +20,7 @@ pub mod vault;
 mod disguise;
 mod name;
 mod outbox;
+mod pages;
 mod refusals;
 mod subjects;
 mod table;

@@ -30,6 +30,9 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// All of them, in the order in which they are locked.
+    pub const ALL: [Self; 4] = [Self::Tenant, Self::Account, Self::ClientIp, Self::Peer];
+
     /// The name as it stands in keys, replies and the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -16,6 +16,7 @@ use crate::{
         ledger::{
             ChargePer, Demand, Grant, Granted, Ledger, Request, Reservation, Settlement, Usage,
         },
+        pages::KeyPages,
         sqlite::{self, SqliteStore},
     },
     types::{Key, Limit, Scope, Span, Timestamp},
@@ -425,37 +426,24 @@ struct Charged {
 /// The windows of a purse with what is charged there, some at a time; what is open counts as sent.
 struct Pages<'p> {
     purse: &'p SqliteStore,
-    scopes: std::slice::Iter<'static, Scope>,
-    scope: Option<Scope>,
-    after: Option<Key>,
+    keys: KeyPages<'p>,
 }
 
 impl<'p> Pages<'p> {
     fn of(purse: &'p SqliteStore) -> Self {
-        let mut scopes =
-            [Scope::Tenant, Scope::Account, Scope::ClientIp, Scope::Peer].as_slice().iter();
-        let scope = scopes.next().copied();
-        Self { purse, scopes, scope, after: None }
+        Self { purse, keys: KeyPages::of(purse, KEYS_MAX) }
     }
 
     async fn next(&mut self, now: Timestamp) -> Result<Option<Vec<(Key, u32)>>, StoreError> {
         let all = [Limit { window: Span::new(WINDOW_MAX), max: u32::MAX }];
-        while let Some(scope) = self.scope {
-            let keys = self.purse.keys(scope, Whose::All, self.after.as_ref(), KEYS_MAX).await?;
-            self.after = keys.last().cloned();
-            if keys.is_empty() {
-                self.scope = self.scopes.next().copied();
-                continue;
-            }
-            let mut page = Vec::with_capacity(keys.len());
-            for key in keys {
-                let usage = self.purse.usage(&key, &all, now).await?;
-                let used = usage.iter().map(|usage| usage.sent.saturating_add(usage.open)).sum();
-                page.push((key, used));
-            }
-            return Ok(Some(page));
+        let Some(keys) = self.keys.next().await? else { return Ok(None) };
+        let mut page = Vec::with_capacity(keys.len());
+        for key in keys {
+            let usage = self.purse.usage(&key, &all, now).await?;
+            let used = usage.iter().map(|usage| usage.sent.saturating_add(usage.open)).sum();
+            page.push((key, used));
         }
-        Ok(None)
+        Ok(Some(page))
     }
 }
 

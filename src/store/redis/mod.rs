@@ -244,28 +244,9 @@ impl RedisLedger {
         Ok((log, state.open))
     }
 
-    /// Where the windows of a scope begin.
-    pub(in crate::store) async fn scan_from(&self, scope: Scope) -> Result<Scan, StoreError> {
-        Ok(Scan { scope, places: self.shared.servers.all().await?, cursor: 0 })
-    }
-
-    /// Some of the windows, each at least once; none at the end.
-    pub(in crate::store) async fn scan(
-        &self,
-        scan: &mut Scan,
-    ) -> Result<Option<Vec<Key>>, StoreError> {
-        let (shared, prefix) = (&*self.shared, &self.shared.settings.prefix);
-        let Some(at) = scan.places.last() else { return Ok(None) };
-        let (scope, cursor) = (scan.scope, scan.cursor);
-        let scanned =
-            shared.call(at, async |redis| calls::scan(redis, prefix, scope, cursor).await);
-        let (next, names) = scanned.await?;
-        scan.cursor = next;
-        if next == 0 {
-            scan.places.pop();
-        }
-        let keys = names.iter().filter_map(|name| calls::key_of(prefix, name));
-        Ok(Some(keys.filter(|key| key.parts().scope == scope).collect()))
+    /// The windows of a scope.
+    pub(in crate::store) async fn scan(&self, scope: Scope) -> Result<Scan<'_>, StoreError> {
+        self.shared.scan(scope).await
     }
 
     /// How far a node's history was moved here, as it was noted.
@@ -278,23 +259,14 @@ impl RedisLedger {
         shared.call(&at, async |redis| calls::read_field(redis, name, node).await).await
     }
 
-    /// Notes how far a node's history was moved here.
+    /// Notes how far a node's history was moved here; nothing once it was moved away.
     pub(in crate::store) async fn note_moved(
         &self,
         node: &str,
-        text: &str,
+        text: Option<&str>,
     ) -> Result<(), StoreError> {
-        self.write_moved((node, Some(text))).await
-    }
-
-    /// That a node's history was moved away.
-    pub(in crate::store) async fn forget_moved(&self, node: &str) -> Result<(), StoreError> {
-        self.write_moved((node, None)).await
-    }
-
-    async fn write_moved(&self, field: (&str, Option<&str>)) -> Result<(), StoreError> {
         let (shared, name) = (&*self.shared, &self.moves_name());
-        let at = shared.servers.at(name);
+        let (at, field) = (shared.servers.at(name), (node, text));
         shared.call(&at, async |redis| calls::write_field(redis, name, field).await).await
     }
 
@@ -336,12 +308,30 @@ impl RedisLedger {
     }
 }
 
-/// How far the windows of a scope were looked at.
-pub(in crate::store) struct Scan {
+/// A walk through the windows of a scope.
+pub(in crate::store) struct Scan<'s> {
+    shared: &'s Shared,
     scope: Scope,
     /// The servers that are left, the present one last.
     places: Vec<At>,
     cursor: u64,
+}
+
+impl Scan<'_> {
+    /// Some of the windows, each at least once; none at the end.
+    pub(in crate::store) async fn next(&mut self) -> Result<Option<Vec<Key>>, StoreError> {
+        let Some(at) = self.places.last() else { return Ok(None) };
+        let (prefix, scope, cursor) = (&self.shared.settings.prefix, self.scope, self.cursor);
+        let scanned =
+            self.shared.call(at, async |redis| calls::scan(redis, prefix, scope, cursor).await);
+        let (next, names) = scanned.await?;
+        self.cursor = next;
+        if next == 0 {
+            self.places.pop();
+        }
+        let keys = names.iter().filter_map(|name| calls::key_of(prefix, name));
+        Ok(Some(keys.filter(|key| key.parts().scope == scope).collect()))
+    }
 }
 
 impl Drop for RedisLedger {
@@ -550,30 +540,22 @@ impl Shared {
         after: Option<&Key>,
         max: usize,
     ) -> Result<Vec<Key>, StoreError> {
-        let (mut first, prefix) = (BTreeSet::new(), &self.settings.prefix);
-        for at in self.servers.all().await? {
-            let mut cursor = 0;
-            loop {
-                let work =
-                    self.call(&at, async |redis| calls::scan(redis, prefix, scope, cursor).await);
-                let (next, names) = work.await?;
-                for key in names.iter().filter_map(|name| calls::key_of(prefix, name)) {
-                    let is_wanted =
-                        key.parts().scope == scope && after.is_none_or(|after| key > *after);
-                    if is_wanted && whose.has_key(key.as_str()) {
-                        first.insert(key);
-                    }
-                    if first.len() > max {
-                        first.pop_last();
-                    }
+        let (mut first, mut scan) = (BTreeSet::new(), self.scan(scope).await?);
+        while let Some(keys) = scan.next().await? {
+            for key in keys {
+                if after.is_none_or(|after| key > *after) && whose.has_key(key.as_str()) {
+                    first.insert(key);
                 }
-                if next == 0 {
-                    break;
+                if first.len() > max {
+                    first.pop_last();
                 }
-                cursor = next;
             }
         }
         Ok(first.into_iter().collect())
+    }
+
+    async fn scan(&self, scope: Scope) -> Result<Scan<'_>, StoreError> {
+        Ok(Scan { shared: self, scope, places: self.servers.all().await?, cursor: 0 })
     }
 
     /// Tells Redis of the ends that wait, and looks whether it is back when it was lost.

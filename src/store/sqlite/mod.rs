@@ -404,11 +404,6 @@ impl SqliteStore {
         self.shared.windows.erased_count()
     }
 
-    /// All that is recorded.
-    pub(in crate::store) fn all_records(&self) -> Vec<Recorded> {
-        self.shared.subjects.beside(&HashSet::new())
-    }
-
     /// The name under which what is left of an account stands.
     pub(in crate::store) fn alias_of(&self, subject: &SubjectId) -> Option<SubjectId> {
         self.shared.subjects.alias_of(subject)

@@ -21,7 +21,7 @@ pub use self::{
 use self::chain::{
     Commitment, Field, Fields, Hash, Head, Link, Opening, Salt, VALUES_ERASED, commit, write_erased,
 };
-use super::{Archive, Lasting, Order, events::Wanted, names, stored, stream};
+use super::{Archive, Lasting, Order, events::Wanted, holds::NOT_HELD, names, stored, stream};
 use crate::{
     event::{Audited, Event},
     store::{Changed, StoreError},
@@ -431,8 +431,7 @@ fn cut_values(
         "SELECT DISTINCT v.number FROM audit_values AS v JOIN audit USING (number) \
          WHERE audit.at < ?1 AND audit.action <> '{VALUES_ERASED}' \
          AND v.number <= (SELECT coalesce(max(number), 0) FROM audit WHERE at < ?1) \
-         AND v.number NOT IN (SELECT number FROM audit_about WHERE tenant IN (SELECT subject FROM holds) \
-         OR account IN (SELECT subject FROM holds)) \
+         AND v.number NOT IN (SELECT number FROM audit_about WHERE NOT ({NOT_HELD})) \
          ORDER BY v.number LIMIT {LOOKS_STEP_MAX}"
     );
     let mut select = db.prepare_cached(&sql)?;
