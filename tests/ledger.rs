@@ -101,15 +101,7 @@ async fn file() -> Store {
     let behaviour = Minds::load(archive::open(&archive).unwrap()).await.unwrap();
     let (behaviour, start) = (Arc::new(behaviour), clock.now());
     let _folder = Some(folder);
-    Store {
-        ledger: store.clone(),
-        records: store,
-        behaviour,
-        start,
-        shared: None,
-        redis: None,
-        _folder,
-    }
+    Store { ledger: store.clone(), records: store, behaviour, start, _folder, ..memory() }
 }
 
 /// What a ledger is in.

@@ -7,6 +7,7 @@ use crate::{
     config::{self, Config, Moves},
     net::descriptors,
     rules::{replay, spam::content::Rules},
+    store::redis,
     types::{AccountId, Secret},
 };
 use std::path::{Path, PathBuf};
@@ -42,19 +43,24 @@ pub(super) fn control_socket(path: &Path) -> Result<PathBuf, CliError> {
 
 /// The files of a gate, for what works on them.
 pub(super) fn files(path: &Path) -> Result<Files, CliError> {
-    let Config { store, archive, backups, .. } = load(path)?;
-    Ok(Files { store, archive, backups })
+    load(path).map(files_of)
 }
 
-/// The Redis of a gate.
-pub(super) fn redis(path: &Path) -> Result<crate::store::redis::Settings, CliError> {
-    let text = || {
+/// The same of a gate that shares a Redis, with that.
+pub(super) fn files_and_redis(path: &Path) -> Result<(Files, redis::Settings), CliError> {
+    let mut config = load(path)?;
+    let none = || {
         format!(
             "{}: store.redis is not set, so there is nowhere to move from or to",
             path.display()
         )
     };
-    load(path)?.redis.ok_or_else(|| CliError::Failed(text()))
+    let redis = config.redis.take().ok_or_else(|| CliError::Failed(none()))?;
+    Ok((files_of(config), redis))
+}
+
+fn files_of(Config { store, archive, backups, .. }: Config) -> Files {
+    Files { store, archive, backups }
 }
 
 /// What a replay is judged by: the limits of the default plan, the thresholds of the signals and standings, the content rules.

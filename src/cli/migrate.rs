@@ -16,8 +16,7 @@ pub(super) fn migrate(wanted: &MigrateArgs, gate: &Gate) -> Result<(), CliError>
         (Place::Redis, Place::Sqlite) => Way::ToSqlite,
         _ => return Err(CliError::Usage("--from and --to are the same".into())),
     };
-    let config = backup::config_of(gate)?;
-    let (files, redis) = (links::files(config)?, links::redis(config)?);
+    let (files, redis) = links::files_and_redis(backup::config_of(gate)?)?;
     let again = wanted.again;
     let migration =
         Migration { files: &files, redis, way, again, reason: wanted.reason.as_deref() };

@@ -13,7 +13,7 @@ use crate::{
         Why,
     },
     store::records::SubjectKind,
-    types::{AccountId, Actor, TenantId, Via},
+    types::{AccountId, TenantId, Via},
 };
 use axum::{Json, extract::State};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -229,8 +229,8 @@ async fn hold_account(
     Name(name): Name,
     Body(why): Body<Why>,
 ) -> Answer<HoldView> {
-    let (request, actor) = about((SubjectKind::Accounts, &name), why, caller.actor(Via::Api))?;
-    Ok(Json(admin::hold(&state.admin, &request, &actor).await?))
+    let request = about(SubjectKind::Accounts, &name, why)?;
+    Ok(Json(admin::hold(&state.admin, &request, &caller.actor(Via::Api)).await?))
 }
 
 /// Put a tenant and its accounts under a legal hold: nothing of it is erased or grows old until the hold is released.
@@ -250,8 +250,8 @@ async fn hold_tenant(
     Name(name): Name,
     Body(why): Body<Why>,
 ) -> Answer<HoldView> {
-    let (request, actor) = about((SubjectKind::Tenants, &name), why, caller.actor(Via::Api))?;
-    Ok(Json(admin::hold(&state.admin, &request, &actor).await?))
+    let request = about(SubjectKind::Tenants, &name, why)?;
+    Ok(Json(admin::hold(&state.admin, &request, &caller.actor(Via::Api)).await?))
 }
 
 /// Lift the legal hold on an account.
@@ -271,8 +271,8 @@ async fn release_account(
     Name(name): Name,
     Body(why): Body<Why>,
 ) -> Answer<HoldView> {
-    let (request, actor) = about((SubjectKind::Accounts, &name), why, caller.actor(Via::Api))?;
-    Ok(Json(admin::release(&state.admin, &request, &actor).await?))
+    let request = about(SubjectKind::Accounts, &name, why)?;
+    Ok(Json(admin::release(&state.admin, &request, &caller.actor(Via::Api)).await?))
 }
 
 /// Lift the legal hold on a tenant and its accounts.
@@ -292,15 +292,11 @@ async fn release_tenant(
     Name(name): Name,
     Body(why): Body<Why>,
 ) -> Answer<HoldView> {
-    let (request, actor) = about((SubjectKind::Tenants, &name), why, caller.actor(Via::Api))?;
-    Ok(Json(admin::release(&state.admin, &request, &actor).await?))
+    let request = about(SubjectKind::Tenants, &name, why)?;
+    Ok(Json(admin::release(&state.admin, &request, &caller.actor(Via::Api)).await?))
 }
 
-fn about(
-    (kind, name): (SubjectKind, &str),
-    why: Why,
-    actor: Actor,
-) -> Result<(PrivacyRequest, Actor), admin::AdminError> {
+fn about(kind: SubjectKind, name: &str, why: Why) -> Result<PrivacyRequest, admin::AdminError> {
     let subject = Who::new(kind, name)?.subject().clone();
-    Ok((PrivacyRequest { subject, reason: why.reason }, actor))
+    Ok(PrivacyRequest { subject, reason: why.reason })
 }
