@@ -38,7 +38,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// The archive's ear: a listener for [`Events`].
 pub struct Ear {
@@ -223,8 +223,10 @@ impl Listener for Ear {
         if !is_kept(event) {
             return;
         }
-        if self.queue.try_send(Heard { at, event: event.clone() }).is_err() {
-            self.lost.note(at);
+        match self.queue.try_send(Heard { at, event: event.clone() }) {
+            // At its end the collector keeps the alerts of its last batches itself.
+            Ok(()) | Err(TrySendError::Closed(Heard { event: Event::Alert(_), .. })) => {}
+            Err(_) => self.lost.note(at),
         }
     }
 }
@@ -511,9 +513,14 @@ impl Collector {
         }
     }
 
-    fn tell_alerts(&self, batch: &Batch, events: &Events) {
+    fn tell_alerts(&mut self, batch: &Batch, events: &Events) {
+        let at = self.clock.now();
         for notice in &batch.alarm.notices {
-            events.tell(self.clock.now(), &Event::Alert(Box::new(told(notice))));
+            let event = Event::Alert(Box::new(told(notice)));
+            events.tell(at, &event);
+            if self.queue.is_closed() {
+                self.own.push(Heard { at, event });
+            }
         }
     }
 
@@ -752,7 +759,7 @@ mod tests {
             tally::{RecipientKey, calendar::Zone},
         },
         store::{
-            archive::{AlertFilter, Settings, open},
+            archive::{AlertFilter, EventFilter, Settings, open},
             memory::MemoryStore,
             records::{Change, What},
         },
@@ -786,6 +793,34 @@ mod tests {
                 return (collected.as_secs(), lost, told);
             }
         }
+    }
+
+    /// The names of what is told.
+    #[derive(Clone, Default)]
+    struct Names(Arc<parking_lot::Mutex<Vec<&'static str>>>);
+
+    impl Listener for Names {
+        fn notice(&self, _: Timestamp, event: &Event) {
+            self.0.lock().push(event.name());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alert_of_the_last_moment_is_kept_and_nothing_counts_as_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = open(&Settings { path: folder.path().join("archive.db") }).unwrap();
+        let (clock, names) = (Clock::start(at(0)), Names::default());
+        let book = Book::new(RecipientKey::new(&[0; 32]), Zone::UTC);
+        let (ear, collector) = collector(archive.clone(), clock.clone(), 0, book);
+        let events = Events::new(vec![Box::new(ear), Box::new(names.clone())]);
+        events.tell(clock.now(), &Event::StoreFailed(Trouble { detail: "disk".into() }));
+        let records = Arc::new(MemoryStore::new(Duration::from_secs(60), Duration::ZERO));
+        collector.run(events, records, std::future::ready(())).await;
+        let told = names.0.lock().clone();
+        assert!(told.contains(&"alert") && !told.contains(&"events-lost"), "{told:?}");
+        let kept = archive.events(EventFilter { max: 9, ..EventFilter::default() }).await.unwrap();
+        let kept: Vec<_> = kept.iter().map(|row| row.name.as_str()).collect();
+        assert!(kept.contains(&"alert"), "{kept:?}");
     }
 
     #[tokio::test]
