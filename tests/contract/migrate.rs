@@ -106,10 +106,13 @@ async fn records_are_added_to_those_that_other_gates_have_and_a_suspension_stays
     let moved = to_redis(&file, &share(shared_settings(&redis)), &mover(), &clock).await.unwrap();
     assert_eq!(moved.records, 2);
     let both = async || first.records.subject(&account("both@b")).await.unwrap();
-    first.comes_to("hear of it", async || both().await.suspension.is_some()).await;
+    let mine = async || first.records.subject(&account("mine@b")).await.unwrap();
+    first
+        .comes_to("hear of both", async || {
+            both().await.suspension.is_some() && mine().await.registered
+        })
+        .await;
     assert_eq!(both().await.plan.as_ref().unwrap().as_str(), "gold");
-    let mine = first.records.subject(&account("mine@b")).await.unwrap();
-    assert!(mine.registered);
     // The file has what Redis has, as every gate does.
     assert_eq!(*file.subject(&account("both@b")).await.unwrap(), *both().await);
 }
