@@ -18,6 +18,7 @@ mod events;
 mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod kept;
 mod list;
 mod listings;
 mod migrate;
@@ -61,6 +62,7 @@ pub use egress::{
 };
 pub use events::{EventRequest, EventView, event_filter, events, newest_event};
 pub use explain::{explain, usage};
+pub use kept::{KeptView, kept};
 pub use list::{PAGE_MAX, Page, PageRequest, accounts_of, list};
 pub use listings::{
     CheckView, CheckedList, ListHealth, ListUse, ListView, ListingView, ListingsView, Lookout,

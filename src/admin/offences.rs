@@ -111,6 +111,12 @@ pub struct ClosingView {
     pub due: Option<Timestamp>,
 }
 
+impl From<Closing> for ClosingView {
+    fn from(closing: Closing) -> Self {
+        Self { subject: closing.subject.to_string(), due: Some(closing.due) }
+    }
+}
+
 /// Lets an account or tenant leave: suspended now, and erased when its time has come.
 ///
 /// # Errors
@@ -162,9 +168,7 @@ pub async fn stay(
 /// # Errors
 /// [`AdminError::Store`] if the archive does not answer.
 pub async fn closings(admin: &Admin) -> Result<Vec<ClosingView>, AdminError> {
-    let all = admin.archive.closings().await?;
-    let view = |one: Closing| ClosingView { subject: one.subject.to_string(), due: Some(one.due) };
-    Ok(all.into_iter().map(view).collect())
+    Ok(admin.archive.closings().await?.into_iter().map(ClosingView::from).collect())
 }
 
 /// Erases those whose time has come; returns how many accounts. Whoever is under a legal hold stays, and is tried again later.

@@ -165,6 +165,54 @@ fn a_tenant_sees_its_own_page_in_its_language_and_no_other() {
 }
 
 #[test]
+fn offences_holds_and_leaving_are_told_to_whom_they_concern() {
+    let sink = sink().run();
+    let gate = small().set("offences.repeated", 2).next_hop(&sink).run();
+    gate.client().send(ACCOUNT, &["x@remote.example"], "text");
+    for account in [ACCOUNT, "b@shop.example"] {
+        gate.tollgate(&["account", "suspend", account, "--reason", "sends spam"]).well();
+    }
+    gate.tollgate(&["account", "close", ACCOUNT, "--reason", "wants to go"]).well();
+    gate.tollgate(&["privacy", "hold", ACCOUNT, "--reason", "court order 7/2026"]).well();
+    let both = || gate.json(&["offences", "shop.example"])["offences"].as_array().unwrap().len();
+    wait_for("the offences", || (both() == 2).then_some(()));
+    let offences = gate.json(&["offences", "shop.example"]);
+    let newest = offences["offences"][0]["number"].to_string();
+
+    let browser = Browser::start("en-US");
+    sign_in(&browser, &gate, &operator(&gate), "/accounts/a%40shop.example");
+    let state = browser.text("#state");
+    for told in ["Closed: account a@shop.example", "court order 7/2026", "not before the legal"] {
+        assert!(state.contains(told), "{told}: {state}");
+    }
+    let facts = browser.text("dl.facts");
+    assert!(facts.contains("1 that count"), "{facts}");
+    browser.click("dl.facts a[href$='#offences-title']");
+    assert_eq!(browser.path(), "/tenants/shop.example");
+    let (state, offences) = (browser.text("#state"), browser.text("#offences"));
+    assert!(state.contains("propose to cancel") && !state.contains("court"), "{state}");
+    assert!(offences.contains("sends spam") && offences.contains("counts until"), "{offences}");
+    let withdraw = ["offences", "shop.example", "--withdraw", &newest, "--reason", "no spam"];
+    gate.tollgate(&withdraw).well();
+
+    // The tenant reads what happened and until when it counts, and neither of the hold nor of the proposal.
+    let secret = token(&gate, "shop", &["--role", "tenant", "--tenant", "shop.example"]);
+    let browser = Browser::start("id-ID,id");
+    sign_in(&browser, &gate, &secret, "/");
+    let offences = browser.text("#offences");
+    for told in ["Ditangguhkan", "dihitung sampai", "keliru, tidak dihitung", "b@shop.example"] {
+        assert!(offences.contains(told), "{told}: {offences}");
+    }
+    let accounts = browser.text("#accounts");
+    assert!(accounts.contains("Data yang tersimpan dihapus setelah"), "{accounts}");
+    let all = browser.text("main");
+    assert!(!all.contains("court") && !all.contains("propose"), "{all}");
+    gate.tollgate(&["tenant", "close", "shop.example", "--reason", "all of it"]).well();
+    check_page(&browser, &gate, "/tenants/shop.example", &LOOKS);
+    assert!(browser.text("#state").contains("ditutup"), "{}", browser.text("#state"));
+}
+
+#[test]
 fn every_page_can_be_read_and_used_by_everybody() {
     let sink = sink().run();
     let gate = small().next_hop(&sink).run();
@@ -181,6 +229,9 @@ fn every_page_can_be_read_and_used_by_everybody() {
     gate.client().send("b@shop.example", &["x@remote.example", "y@remote.example"], "text");
     gate.tollgate(&["account", "suspend", "b@shop.example", "--reason", "spam"]).well();
     gate.tollgate(&["tenant", "suspend", "else.example", "--reason", "not paid"]).well();
+    gate.tollgate(&["tenant", "close", "else.example", "--reason", "not paid"]).well();
+    gate.tollgate(&["privacy", "hold", "--tenant", "else.example", "--reason", "a court"]).well();
+    gate.tollgate(&["account", "close", "b@shop.example", "--reason", "spam"]).well();
     let limit = "account recipients 1h=9";
     gate.tollgate(&[
         "account", "set", ACCOUNT, "--limit", limit, "--until", "7d", "--reason", "a moment",

@@ -11,10 +11,13 @@ use super::{
 };
 use crate::{
     admin::{
-        self, AdminError, CaseView, Explanation, PageRequest, PasswordView, PlanSource,
+        self, AdminError, CaseView, Explanation, KeptView, PageRequest, PasswordView, PlanSource,
         State as Sending, SubjectView, TenantSource, Who,
     },
-    store::{archive::EventFilter, records::SubjectKind},
+    store::{
+        archive::{EventFilter, OffenceRow},
+        records::SubjectKind,
+    },
     types::{AccountId, SubjectId},
 };
 use askama::Template;
@@ -123,6 +126,9 @@ struct AccountPage {
     done: Option<&'static str>,
     /// What its suspension rests on.
     case: Option<CaseView>,
+    kept: KeptView,
+    /// Its offences that count.
+    offences: usize,
 }
 
 /// What was just done here.
@@ -159,6 +165,12 @@ pub(super) async fn account(
         Sending::Active => &explained.account_state,
         suspended => suspended,
     };
+    let kept = admin::kept(&web.admin, &SubjectId::Account(name.clone())).await?;
+    let offences = admin::offences(&web.admin, &explained.tenant).await?;
+    let counts = |offence: &&OffenceRow| {
+        !offence.withdrawn && offence.account.as_deref() == Some(name.as_str())
+    };
+    let offences = offences.offences.iter().filter(counts).count();
     Ok(page(&AccountPage {
         path: ACCOUNTS.path(name.as_str()),
         tenant_path: TENANTS.path(explained.tenant.as_str()),
@@ -168,6 +180,8 @@ pub(super) async fn account(
         may_change: staff.viewer.caller.may_change(),
         done: done.text(),
         case: present_case(&web, &name).await?,
+        kept,
+        offences,
         frame,
         name,
         explained,

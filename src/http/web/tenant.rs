@@ -13,10 +13,12 @@ use super::{
     visit::SignedIn,
 };
 use crate::{
-    admin::{self, AdminError, PageRequest, State as Sending, SubjectView, Who},
+    admin::{
+        self, AdminError, KeptView, OffencesView, PageRequest, State as Sending, SubjectView, Who,
+    },
     rules::tally::calendar::Zone,
     store::{
-        archive::{EventFilter, EventRow, UsageOf},
+        archive::{Closing, EventFilter, EventRow, OffenceRow, UsageOf},
         records::SubjectKind,
     },
     types::{Scope, SubjectId, TenantId, Timestamp},
@@ -52,11 +54,17 @@ struct TenantPage {
     /// Recipients that were refused in the last 24 hours, by why.
     reasons: Vec<(&'static str, u64)>,
     refusals: Vec<RefusalRow>,
+    offences: OffencesView,
+    kept: KeptView,
 }
 
 impl TenantPage {
     fn storage_is_near(&self) -> bool {
         self.storage.iter().any(StorageLine::is_near)
+    }
+
+    fn counts_until(&self, offence: &OffenceRow) -> Timestamp {
+        offence.at + self.offences.keep()
     }
 }
 
@@ -65,6 +73,8 @@ struct AccountRow {
     path: String,
     is_suspended: bool,
     is_flagged: bool,
+    /// After when what is stored of it is erased, if it leaves.
+    leaves: Option<Timestamp>,
     limits: Vec<LimitRow>,
 }
 
@@ -123,6 +133,7 @@ pub(super) async fn show(
     let reasons = admin::refusal_reasons(&web.admin, of, DAY_HOURS).await?;
     let storage = storage(&web, frame.t, &tenant).await?;
     let path = Kind::of(SubjectKind::Tenants).path(tenant.as_str());
+    let closings = web.admin.archive.closings().await.map_err(AdminError::from)?;
     Ok(page(&TenantPage {
         limits: LimitRow::all_of(frame.t, &record.limits, frame.at, &record.state),
         suspended: accounts.items.iter().filter_map(suspended_account).collect(),
@@ -132,12 +143,14 @@ pub(super) async fn show(
         accounts: accounts
             .items
             .iter()
-            .map(|view| account_row(&frame, view, &record.state))
+            .map(|view| account_row(&frame, view, &record.state, &closings))
             .collect(),
         is_first: query.after.is_none(),
         next: accounts.next.map(|after| format!("{path}?after={}", form_urlencoded(&after))),
         reasons: by_title(frame.t, reasons),
         refusals: refusals(&web, frame.t, &tenant).await?,
+        offences: admin::offences(&web.admin, &tenant).await?,
+        kept: admin::kept(&web.admin, &SubjectId::Tenant(tenant.clone())).await?,
         day: Plot::new(frame.t, &last_day(frame.t), &day),
         month: Plot::new(frame.t, &last_month(frame.t, &web.admin.zone), &month),
         events_path: format!("/events?tenant={}", form_urlencoded(tenant.as_str())),
@@ -172,13 +185,20 @@ fn last_month<'z>(t: &'static Texts, zone: &'z Zone) -> Subject<'z> {
     Subject { id: "month", title: t.plot.last_month, slots: Slots::Days(zone) }
 }
 
-fn account_row(frame: &Frame, view: &SubjectView, tenant: &Sending) -> AccountRow {
+fn account_row(
+    frame: &Frame,
+    view: &SubjectView,
+    tenant: &Sending,
+    closings: &[Closing],
+) -> AccountRow {
+    let is_its = |closing: &&Closing| matches!(&closing.subject, SubjectId::Account(account) if account.as_str() == view.name);
     let state = if *tenant == Sending::Active { &view.state } else { tenant };
     AccountRow {
         name: view.name.clone(),
         path: Kind::of(SubjectKind::Accounts).path(&view.name),
         is_suspended: view.state != Sending::Active,
         is_flagged: is_flagged(view),
+        leaves: closings.iter().find(is_its).map(|closing| closing.due),
         limits: LimitRow::all_of(frame.t, &view.limits, frame.at, state),
     }
 }

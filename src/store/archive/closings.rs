@@ -72,6 +72,26 @@ impl Archive {
     pub async fn closings(&self) -> Result<Vec<Closing>, StoreError> {
         self.read(|db| select(db, "due <= ?1 ORDER BY due", i64::MAX)).await
     }
+
+    /// When any of these leaves, the soonest.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn closing_of(
+        &self,
+        subjects: Vec<SubjectId>,
+    ) -> Result<Option<Closing>, StoreError> {
+        self.read(move |db| {
+            let mut soonest: Option<Closing> = None;
+            for subject in &subjects {
+                let Some(number) = names::find(db, subject)? else { continue };
+                let found = select(db, "closings.subject = ?1", number)?.into_iter().next();
+                soonest = soonest.into_iter().chain(found).min_by_key(|closing| closing.due);
+            }
+            Ok(soonest)
+        })
+        .await
+    }
 }
 
 fn select(db: &Connection, wanted: &str, value: i64) -> rusqlite::Result<Vec<Closing>> {

@@ -1,7 +1,8 @@
 //! English.
 
 use super::{
-    Frame, Limits, Plot, Reasons, Said, SignIn, SpanWords, Tenant, Texts, UnitWords, Wrong,
+    Frame, Limits, OffenceKinds, Plot, Reasons, Said, SignIn, SpanWords, Tenant, Texts, UnitWords,
+    Wrong,
 };
 use crate::types::Language;
 
@@ -113,6 +114,23 @@ pub(super) static TEXTS: Texts = Texts {
         },
         times: "times, the last one",
         answer: "What your mail program was told",
+        leaves: "closed",
+        leaves_hint: "Until then your provider can let it stay.",
+        erased_after: "What is stored is erased after",
+        offences: "Breaches of the terms",
+        offences_hint: "Repeated or serious ones may end the contract.",
+        no_offences: Said {
+            title: "None counts now",
+            text: "Warnings and suspensions appear here for as long as they count.",
+        },
+        counts_until: "counts until",
+        withdrawn: "a mistake, does not count",
+        all_accounts: "all accounts",
+        offence_kinds: OffenceKinds {
+            suspended: "Suspended",
+            throttled: "Limits lowered",
+            warned: "Warned",
+        },
     },
     limits: Limits {
         limited: "limited to",

@@ -1,7 +1,8 @@
 //! Indonesian.
 
 use super::{
-    Frame, Limits, Plot, Reasons, Said, SignIn, SpanWords, Tenant, Texts, UnitWords, Wrong,
+    Frame, Limits, OffenceKinds, Plot, Reasons, Said, SignIn, SpanWords, Tenant, Texts, UnitWords,
+    Wrong,
 };
 use crate::types::Language;
 
@@ -113,6 +114,23 @@ pub(super) static TEXTS: Texts = Texts {
         },
         times: "kali, terakhir",
         answer: "Jawaban yang diterima program email Anda",
+        leaves: "ditutup",
+        leaves_hint: "Sampai saat itu penyedia layanan masih dapat membatalkan penutupan.",
+        erased_after: "Data yang tersimpan dihapus setelah",
+        offences: "Pelanggaran ketentuan",
+        offences_hint: "Pelanggaran yang berulang atau berat dapat mengakhiri layanan.",
+        no_offences: Said {
+            title: "Tidak ada pelanggaran yang dihitung",
+            text: "Peringatan dan penangguhan muncul di sini selama masih dihitung.",
+        },
+        counts_until: "dihitung sampai",
+        withdrawn: "keliru, tidak dihitung",
+        all_accounts: "semua akun",
+        offence_kinds: OffenceKinds {
+            suspended: "Ditangguhkan",
+            throttled: "Batas diturunkan",
+            warned: "Diperingatkan",
+        },
     },
     limits: Limits {
         limited: "dibatasi",

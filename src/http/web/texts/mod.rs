@@ -111,6 +111,23 @@ pub(super) struct Tenant {
     pub(super) no_refusals: Said,
     pub(super) times: &'static str,
     pub(super) answer: &'static str,
+    pub(super) leaves: &'static str,
+    pub(super) leaves_hint: &'static str,
+    pub(super) erased_after: &'static str,
+    pub(super) offences: &'static str,
+    pub(super) offences_hint: &'static str,
+    pub(super) no_offences: Said,
+    pub(super) counts_until: &'static str,
+    pub(super) withdrawn: &'static str,
+    pub(super) all_accounts: &'static str,
+    offence_kinds: OffenceKinds,
+}
+
+/// What became of an offence.
+struct OffenceKinds {
+    suspended: &'static str,
+    throttled: &'static str,
+    warned: &'static str,
 }
 
 /// Limits and their use.
@@ -303,6 +320,16 @@ impl Texts {
     /// `until 27 Nov 2026 19:06 UTC`.
     pub(super) fn until(&self, moment: &Timestamp) -> String {
         format!("{} {}", self.limits.until, self.moment(moment))
+    }
+
+    /// `Warned`: what became of an offence.
+    pub(super) fn offence_kind<'k>(&self, kind: &'k str) -> &'k str {
+        match kind {
+            "suspended" => self.tenant.offence_kinds.suspended,
+            "throttled" => self.tenant.offence_kinds.throttled,
+            "warned" => self.tenant.offence_kinds.warned,
+            other => other,
+        }
     }
 
     /// `recipients`.
