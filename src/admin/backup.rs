@@ -241,12 +241,15 @@ pub struct RestoredView {
     pub audit: String,
     /// Accounts that were erased after the backup, and again now.
     pub erased_again: usize,
+    /// The file beside the backup that says that it was restored; none: it was not the last one, or none can be written there.
+    pub noted: Option<PathBuf>,
 }
 
 /// Restores a backup to files that are not there yet.
 ///
 /// # Errors
-/// [`AdminError::Conflict`] if one of the files is there, [`AdminError::Invalid`] if the backup is none, truncated or altered,
+/// [`AdminError::Conflict`] if one of the files is there, or it is a last backup that was restored before and nothing is said of the gap,
+/// [`AdminError::Invalid`] if the backup is none, truncated or altered,
 /// [`AdminError::Store`] if something cannot be written. Nothing is left of a restoration that failed.
 pub async fn restore(
     files: &Files,
@@ -259,6 +262,9 @@ pub async fn restore(
         return Err(AdminError::Invalid("to ignore the gap, a reason is needed".into()));
     }
     check_vacant(files)?;
+    if gap.is_none() {
+        check_first(backup)?;
+    }
     let draft = Draft::beside(files);
     for path in [&files.store.path, &files.archive.path] {
         make_folder(path.parent().unwrap_or(Path::new(".")))?;
@@ -286,14 +292,42 @@ pub async fn restore(
     }
     let head = prepare_restored(&draft.archive, &files.archive.path, &entry)?;
     note_in_file(&files.backups.erasures, &erasures)?;
+    // Before somebody can go on from it.
+    let noted = if manifest.last { note_restored(backup, wall) } else { None };
     draft.put_in_place(files)?;
     Ok(RestoredView {
+        noted,
         erased_again: erased,
         made: manifest.made,
         last: manifest.last,
         full_until: restored.full_until,
         audit: head.to_string(),
     })
+}
+
+/// Fails if a gate goes on from this backup already: then windows as they were would be there twice.
+fn check_first(backup: &Path) -> Result<(), AdminError> {
+    match fs::read_to_string(with_ending(backup, NOTE_ENDING)) {
+        Ok(note) => Err(AdminError::Conflict(format!(
+            "{} {}; if a gate goes on from it, say --gap full, so that this one starts with full windows; if none does, say --gap ignore",
+            backup.display(),
+            note.trim()
+        ))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(unavailable(&with_ending(backup, NOTE_ENDING), &error)),
+    }
+}
+
+/// Notes beside a last backup that it was restored.
+fn note_restored(backup: &Path, at: Timestamp) -> Option<PathBuf> {
+    let path = with_ending(backup, NOTE_ENDING);
+    match fs::write(&path, format!("was restored at {at}\n")) {
+        Ok(()) => Some(path),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "that a last backup was restored cannot be noted");
+            None
+        }
+    }
 }
 
 /// Who was erased: as the backup knows, as is noted where the files go, and as further files say.
@@ -556,6 +590,8 @@ fn note_of(view: &BackupView, reason: &str, actor: &Actor) -> (BackupRow, NewEnt
 /// What the audit calls a backup.
 const MADE: &str = "backup-made";
 /// The same of the last one.
+/// The ending of the note that a last backup was restored.
+const NOTE_ENDING: &str = ".restored";
 const HANDED_OVER: &str = "handed-over";
 /// What it calls its own coming back.
 const RESTORED: &str = "restored";

@@ -16,6 +16,7 @@ use crate::{
         },
         backup::{Measured, measure},
         vault::Vault,
+        whole_file::WholeFile,
     },
     types::{AccountId, Actor, SubjectId, Timestamp},
 };
@@ -544,14 +545,7 @@ pub async fn export(
     let stretch = request.disclosure.as_ref();
     let stretch = stretch.map(|wanted| Stretch { since: wanted.since, until: wanted.until });
     let written = tokio::task::spawn_blocking(move || {
-        let written = write_export(&source, &target, &head, (&subject, stretch));
-        if written.is_err() {
-            // A file that was there is left alone.
-            if !matches!(written, Err(AdminError::Conflict(_))) {
-                let _ = std::fs::remove_file(&target);
-            }
-        }
-        written
+        write_export(&source, &target, &head, (&subject, stretch))
     });
     let whole = written.await.map_err(|error| unavailable(&error))??;
     let action = if request.disclosure.is_some() { DISCLOSED } else { EXPORTED };
@@ -607,21 +601,20 @@ fn write_export(
     head: &str,
     (subject, stretch): (&SubjectId, Option<Stretch>),
 ) -> Result<Measured, AdminError> {
-    let file = File::options().write(true).create_new(true).mode(0o600).open(target);
-    let file = file.map_err(|error| match error.kind() {
+    let wrong = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => AdminError::Conflict(format!(
             "{} is there, and nothing is overwritten",
             target.display()
         )),
         _ => unavailable(&format!("{}: {error}", target.display())),
-    })?;
-    let mut out = std::io::BufWriter::new(file);
+    };
+    let mut out = std::io::BufWriter::new(WholeFile::create(target).map_err(wrong)?);
     let open = head.trim_end().trim_end_matches('}').trim_end();
     write!(out, "{open},\n  \"archive\": ").map_err(|error| unavailable(&error))?;
     archive::export(source, subject, stretch, &mut out)?;
     writeln!(out, "\n}}").map_err(|error| unavailable(&error))?;
-    out.flush().map_err(|error| unavailable(&error))?;
-    out.get_ref().sync_all().map_err(|error| unavailable(&error))?;
+    let file = out.into_inner().map_err(|error| wrong(error.into_error()))?;
+    file.finish().map_err(wrong)?;
     measure(target).map_err(|error| unavailable(&error))
 }
 

@@ -69,15 +69,20 @@ fn restored_text(restored: &RestoredView) -> String {
     let last = if restored.last { ", the last one of its gate" } else { "" };
     facts.row(["backup of".into(), format!("{}{last}", at_text(restored.made))]);
     let windows = match (restored.last, restored.full_until) {
-        (true, _) => "as they were when the gate stopped".into(),
-        (false, Some(until)) => {
-            format!("each full until its length after {}", at_text(until))
-        }
+        (_, Some(until)) => format!("each full until its length after {}", at_text(until)),
+        (true, None) => "as they were when the gate stopped".into(),
         (false, None) => "as they were then; up to twice a limit may have been sent".into(),
     };
     facts.row(["windows".into(), windows]);
     facts.row(["audit".into(), restored.audit.clone()]);
     facts.row(["erased again".into(), format!("{} accounts", restored.erased_again)]);
+    if restored.last {
+        let noted = restored.noted.as_ref().map_or_else(
+            || "nowhere, as nothing can be written beside it: restore it nowhere else".into(),
+            |path| format!("in {}", path.display()),
+        );
+        facts.row(["that it was restored".into(), noted]);
+    }
     facts.render("")
 }
 

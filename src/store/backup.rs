@@ -3,6 +3,7 @@
 //! First comes the manifest (JSON), then each part, then the hash of the manifest. Reading believes nothing: every part is hashed
 //! while it is written out, and what does not fit is named.
 
+use super::whole_file::WholeFile;
 use crate::types::Timestamp;
 use ring::digest::{Context, SHA256};
 use std::{
@@ -117,21 +118,17 @@ pub fn pack(
     places: &[Place],
 ) -> Result<Measured, BackupError> {
     let wrong = |source| BackupError::Io { path: target.to_owned(), source };
-    let file = File::options().write(true).create_new(true).mode(0o600).open(target);
-    let packed =
-        pack_into(file.map_err(wrong)?, made, audit, places).map_err(|error| match error {
-            BackupError::Io { path, source } if path.as_os_str().is_empty() => wrong(source),
-            other => other,
-        });
-    if packed.is_err() {
-        // It may be gone already.
-        let _ = std::fs::remove_file(target);
-    }
-    packed
+    let mut file = WholeFile::create(target).map_err(wrong)?;
+    let packed = pack_into(&mut file, made, audit, places).map_err(|error| match error {
+        BackupError::Io { path, source } if path.as_os_str().is_empty() => wrong(source),
+        other => other,
+    })?;
+    file.finish().map_err(wrong)?;
+    Ok(packed)
 }
 
 fn pack_into(
-    file: File,
+    file: &mut WholeFile,
     (made, last): (Timestamp, bool),
     audit: String,
     places: &[Place],
@@ -164,7 +161,6 @@ fn pack_into(
     add(END, sum.len() as u64, &mut sum.as_bytes()).map_err(wrong)?;
     let mut whole = tar.into_inner().map_err(wrong)?;
     whole.flush().map_err(wrong)?;
-    whole.inner.get_ref().sync_all().map_err(wrong)?;
     Ok(whole.done())
 }
 

@@ -16,6 +16,7 @@ pub mod records;
 pub mod redis;
 pub mod sqlite;
 pub mod vault;
+pub mod whole_file;
 
 mod disguise;
 mod name;

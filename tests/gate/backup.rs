@@ -140,6 +140,14 @@ fn after_a_last_backup_the_old_gate_stays_down_and_the_new_one_goes_on_exactly_t
     let passed = (0..20).filter(|_| sends(&mut client, 1)).count();
     assert_eq!(passed, LIMIT as usize - 12);
     assert_eq!(sink.taken().len(), LIMIT as usize);
+    // A second gate that went on from it would give each limit once more.
+    let mut third = gate.in_another_folder();
+    let refused = third.tollgate(&["restore", text(&again)]);
+    assert!(refused.code == 1 && refused.err.contains("was restored at"), "{refused:?}");
+    let said = third.tollgate(&["restore", text(&again), "--gap", "full"]).well();
+    assert!(said.contains("full until"), "{said}");
+    third.start();
+    assert!(!sends(&mut third.client(), 1));
 }
 
 #[test]

@@ -33,6 +33,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     }
 }
 
+/// Two names in the path.
+pub(super) struct Names(pub(super) (String, String));
+
+impl<S: Send + Sync> FromRequestParts<S> for Names {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        path.map(|Path(names)| Self(names)).map_err(|error| Problem::bad_request(error.body_text()))
+    }
+}
+
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
 

@@ -5,7 +5,7 @@ use super::{
     ApiState,
     access::{Anyone, Operator, Staff, own_tenant},
     answers::{Answer, ChangeRefusals, Refusals},
-    input::{Body, Name},
+    input::{Body, Name, Names},
 };
 use crate::{
     admin::{
@@ -24,6 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(holds))
         .routes(routes!(closings))
         .routes(routes!(offences))
+        .routes(routes!(withdraw_offence))
         .routes(routes!(close_account))
         .routes(routes!(close_tenant))
         .routes(routes!(keep_account))
@@ -110,6 +111,37 @@ async fn offences(
         view.proposal = None;
     }
     Ok(Json(view))
+}
+
+/// Withdraw an offence that was a mistake; it counts no more.
+#[utoipa::path(
+    post,
+    path = "/tenants/{tenant}/offences/{offence}/withdraw",
+    operation_id = "withdraw_offence",
+    tag = "tenants",
+    params(
+        ("tenant" = TenantId, Path, description = "The tenant"),
+        ("offence" = i64, Path, description = "Its number"),
+    ),
+    request_body = Why,
+    responses(
+        (status = 200, description = "The offences as they are now", body = OffencesView),
+        Refusals,
+        ChangeRefusals,
+    ),
+    security(("token" = ["operator"])),
+)]
+async fn withdraw_offence(
+    Operator(caller): Operator,
+    State(state): State<ApiState>,
+    Names((tenant, offence)): Names,
+    Body(why): Body<Why>,
+) -> Answer<OffencesView> {
+    let tenant = admin::tenant_named(&tenant)?;
+    let wrong = || admin::AdminError::Invalid(format!("{offence:?} is no number"));
+    let number = offence.parse().map_err(|_| wrong())?;
+    let how = (why.reason.as_str(), &caller.actor(Via::Api));
+    Ok(Json(admin::withdraw_offence(&state.admin, &tenant, number, how).await?))
 }
 
 /// Let an account leave: suspended now, erased after `privacy.keep_closed`.

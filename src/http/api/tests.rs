@@ -170,7 +170,7 @@ impl Operation {
         let path = path.replace("{account}", &format!("a@{tenant}"));
         let path = path.replace("{maintenance}", "7").replace("{subject}", "192.0.2.25");
         let path = path.replace("{case}", "TG-0000-0000").replace("{client}", "192.0.2.7");
-        let path = path.replace("{address}", "192.0.2.25");
+        let path = path.replace("{address}", "192.0.2.25").replace("{offence}", "1");
         assert!(!path.contains('{'), "{}: say in path_of what stands for its names", self.path);
         path
     }
@@ -204,11 +204,27 @@ impl Api {
         heard
     }
 
-    /// Both have sent, so that they exist.
+    /// An account of the tenant was suspended some time.
+    async fn offend(&self, tenant: &str) {
+        let offence = crate::store::archive::NewOffence {
+            at: self.gate.admin.clock.utc(),
+            tenant: tenant.parse().unwrap(),
+            account: format!("a@{tenant}").parse().ok(),
+            severity: crate::store::archive::Severity::Medium,
+            kind: "suspended".into(),
+            case: None,
+            detail: "sends spam".into(),
+        };
+        let batch = crate::store::archive::Batch { offences: vec![offence], ..Default::default() };
+        self.gate.admin.archive.keep(Arc::new(batch)).await.unwrap();
+    }
+
+    /// Both have sent and offended, so that they exist.
     async fn with_senders() -> Self {
         let api = Self::start().await;
         for tenant in ["shop.example", "other.example"] {
             api.gate.send(&format!("a@{tenant}"), tenant, 1).await;
+            api.offend(tenant).await;
         }
         api
     }
@@ -366,6 +382,27 @@ async fn who_is_held_is_not_erased_until_released() {
         assert_eq!(released.status, 200, "{}", released.body);
         assert_eq!(api.get(Role::ReadOnly, "/privacy/holds").await.body, json!([]));
     }
+}
+
+#[tokio::test]
+async fn an_offence_that_was_a_mistake_is_withdrawn_by_an_operator() {
+    let api = Api::start().await;
+    let why = json!({ "reason": "sends spam" });
+    api.offend("shop.example").await;
+    let offences = api.get(Role::ReadOnly, "/tenants/shop.example/offences").await.body;
+    let one = &offences["offences"][0];
+    assert_eq!((&offences["suspensions"], &one["withdrawn"]), (&json!(1), &json!(false)));
+    let path = format!("/tenants/shop.example/offences/{}/withdraw", one["number"]);
+    let refused = api.send(Role::Tenant, Method::POST, &path, why.clone()).await;
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    for (wrong, status) in [("x", 422), ("999", 404)] {
+        let path = format!("/tenants/shop.example/offences/{wrong}/withdraw");
+        let heard = api.send(Role::Operator, Method::POST, &path, why.clone()).await;
+        assert_eq!(heard.status, status, "{}", heard.body);
+    }
+    let after = api.send(Role::Operator, Method::POST, &path, why).await;
+    assert_eq!((after.status, &after.body["suspensions"]), (200, &json!(0)), "{}", after.body);
+    assert_eq!(after.body["offences"][0]["withdrawn"], true);
 }
 
 fn happened(name: &'static str, tenant: &str) -> crate::store::archive::NewEvent {
