@@ -49,7 +49,9 @@ use tollgate::{
             ChargePer, Demand, Grant, Granted, Ledger, Request, Reservation, Settlement, Usage,
         },
         memory::MemoryStore,
-        records::{Change, Choice, Judged, Records, SubjectKind, SubjectRecord, Task, What},
+        records::{
+            Change, Choice, Judged, OVERRIDES_MAX, Records, SubjectKind, SubjectRecord, Task, What,
+        },
         redis::{self, RedisLedger, RedisRecords, SharingLedger},
         sqlite::{self, Settings, SqliteStore, Synchronous},
     },

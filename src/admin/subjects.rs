@@ -15,7 +15,7 @@ use crate::{
         policy::Assigned,
     },
     store::behaviour::GroupKey,
-    store::records::{Change, SubjectKind, SubjectRecord, What},
+    store::records::{Change, OVERRIDES_MAX, SENDERS_MAX, SubjectKind, SubjectRecord, What},
     types::{Actor, Address, Domain, Language, PlanName, Scope, SubjectId, TenantId, Timestamp},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -474,8 +474,4 @@ const fn target_of(o: &LimitOverride) -> LimitTarget {
     LimitTarget { scope: o.scope, unit: o.unit, window: o.window }
 }
 
-/// Overrides of one account or tenant.
-const OVERRIDES_MAX: usize = 64;
-/// Envelope senders of one account.
-const SENDERS_MAX: usize = 1_000;
 const REASON_BYTES_MAX: usize = 500;

@@ -165,8 +165,14 @@ async fn move_records(
             }
             let what = What::Adopt(Box::new(Arc::unwrap_or_clone(record)));
             let (reason, actor) = (mover.reason.clone(), mover.actor.clone());
-            let change = Change { subject, what, reason, evidence: None, actor };
-            records.change(change, clock.utc()).await?;
+            let named = |error| match error {
+                full @ (StoreError::Full { .. } | StoreError::Conflict(_)) => {
+                    StoreError::Conflict(format!("the record of {subject} cannot be added: {full}"))
+                }
+                other => other,
+            };
+            let change = Change { subject: subject.clone(), what, reason, evidence: None, actor };
+            records.change(change, clock.utc()).await.map_err(named)?;
             moved.records += 1;
         }
         Ok(())

@@ -77,6 +77,11 @@ impl SubjectRecord {
     }
 }
 
+/// How many overrides one subject has.
+pub const OVERRIDES_MAX: usize = 64;
+/// How many envelope senders one account has beyond its own.
+pub const SENDERS_MAX: usize = 1_000;
+
 /// A suspension.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Suspension {

@@ -5,7 +5,10 @@
 use super::{
     StoreError, Whose,
     disguise::{Disguise, ERASED_ACCOUNT},
-    records::{Change, Choice, Judged, Recorded, SubjectKind, SubjectRecord, Suspension, What},
+    records::{
+        Change, Choice, Judged, OVERRIDES_MAX, Recorded, SENDERS_MAX, SubjectKind, SubjectRecord,
+        Suspension, What,
+    },
 };
 use crate::{
     rules::{
@@ -400,7 +403,3 @@ fn conflict<T>(why: String) -> Result<T, StoreError> {
 
 /// How many accounts and tenants have a record.
 const SUBJECTS_MAX: usize = 20_000_000;
-/// How many overrides one subject has.
-const OVERRIDES_MAX: usize = 64;
-/// How many envelope senders one account has beyond its own.
-const SENDERS_MAX: usize = 1_000;

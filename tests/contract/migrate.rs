@@ -118,6 +118,25 @@ async fn records_are_added_to_those_that_other_gates_have_and_a_suspension_stays
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_does_not_fit_is_named() {
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
+    let first = Node::new(&redis).await;
+    let hours = |hours: u64| {
+        let window = Span::from_secs(hours * 3_600);
+        What::SetOverride(LimitOverride { window, ..given(first.start, Some(7), None) })
+    };
+    let most = u64::try_from(OVERRIDES_MAX).unwrap();
+    for n in 1..=most {
+        first.change(account("full@b"), hours(n)).await.unwrap();
+    }
+    let (file, clock) = open(&settings(folder.path())).unwrap();
+    change(&*file, account("full@b"), hours(most + 1), clock.now()).await.unwrap();
+    let there = share(shared_settings(&redis));
+    let refused = to_redis(&file, &there, &mover(), &clock).await.unwrap_err().to_string();
+    assert!(refused.contains("account full@b") && refused.contains("overrides"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_move_that_was_cut_short_goes_on_and_counts_little_twice() {
     let (mut redis, folder) = (Redis::durable(), tempfile::tempdir().unwrap());
     let (file, clock, all) = filled(folder.path()).await;
