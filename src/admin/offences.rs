@@ -93,11 +93,18 @@ pub async fn withdraw_offence(
     (reason, actor): (&str, &Actor),
 ) -> Result<OffencesView, AdminError> {
     let reason = check_reason(Some(reason))?.to_owned();
-    let mut entry = NewEntry::new(admin.utc(), actor, WITHDRAWN);
-    (entry.subject, entry.tenant) = (Some(format!("offence {number}")), Some(tenant.clone()));
-    entry.reason = Some(reason);
-    let head = admin.archive.withdraw_offence(tenant.clone(), number, entry).await?;
     let none = || AdminError::NotFound(format!("tenant {tenant} has no offence {number}"));
+    let offence = admin.archive.offence_name(tenant.clone(), number).await?.ok_or_else(none)?;
+    let mut entry = NewEntry::new(admin.utc(), actor, WITHDRAWN);
+    entry.tenant = Some(tenant.clone());
+    entry.subject = Some(match (admin.archive.is_shared(), &offence.case) {
+        (false, _) => format!("offence {number}"),
+        // Its number may be another at each gate.
+        (true, Some(case)) => format!("offence of case {case}"),
+        (true, None) => format!("offence of {}, {}", offence.at, offence.kind),
+    });
+    entry.reason = Some(reason);
+    let head = admin.archive.withdraw_offence(offence, entry).await?;
     admin.tell_audited(WITHDRAWN, head.ok_or_else(none)?);
     offences(admin, tenant).await
 }
@@ -179,7 +186,7 @@ pub async fn erase_closed(admin: &Admin) -> Result<usize, AdminError> {
     let actor = Actor::automatic("closing");
     let mut erased = 0;
     if admin.archive.is_shared() {
-        // Holds and closings are each gate's own, so a person has to look at them before anything is erased.
+        // Erasing is each gate's own, so it has to be said.
         return Ok(0);
     }
     for closing in admin.archive.closings_due(admin.utc()).await? {

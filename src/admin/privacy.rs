@@ -111,6 +111,8 @@ async fn erase_wholly(
     let subject = SubjectId::Account(account.clone());
     // A hold that is placed meanwhile waits.
     let _one_at_a_time = admin.custody.making.lock().await;
+    // A hold that another gate was told before is known here.
+    admin.archive.catch_up(admin.utc()).await?;
     let record = admin.records.subject(&subject).await?;
     let tenant = effective::tenant_of(account, &record).0;
     let held = admin.archive.hold_on(vec![subject.clone(), SubjectId::Tenant(tenant)]).await?;
@@ -177,6 +179,7 @@ pub(super) async fn erase_tenant(
 ) -> Result<(), AdminError> {
     let subject = SubjectId::Tenant(tenant.clone());
     let _one_at_a_time = admin.custody.making.lock().await;
+    admin.archive.catch_up(admin.utc()).await?;
     if let Some(hold) = admin.archive.hold_on(vec![subject.clone()]).await? {
         return Err(AdminError::Conflict(format!("there is a legal hold on {}", hold.subject)));
     }
@@ -459,6 +462,7 @@ pub async fn release(
     actor: &Actor,
 ) -> Result<HoldView, AdminError> {
     let reason = check_reason(Some(&request.reason))?.to_owned();
+    admin.archive.catch_up(admin.utc()).await?;
     let held = admin.archive.hold_on(vec![request.subject.clone()]).await?;
     let none = || AdminError::Conflict(format!("there is no legal hold on {}", request.subject));
     let held = held.ok_or_else(none)?;

@@ -251,3 +251,91 @@ fn while_operators_are_busy_mail_of_others_flows() {
         assert!(passed > 10, "{passed} passed");
     });
 }
+
+/// What of an answer is the same at every gate: an offence's number is each one's own.
+fn offences(gate: &Gate) -> Value {
+    let mut view = gate.json(&["offences", "shop.example"]);
+    for offence in view["offences"].as_array_mut().unwrap() {
+        offence.as_object_mut().unwrap().remove("number");
+    }
+    view
+}
+
+fn closings(gate: &Gate) -> Value {
+    gate.json(&["report", "--tenant", "shop.example", "--period", "today"])["tenant"]["closings"]
+        .clone()
+}
+
+#[test]
+fn a_hold_a_closing_and_a_withdrawn_offence_are_the_fleets_and_audited_alike() {
+    let (sink, mut redis) = (sink().run(), Redis::durable());
+    let [a, b] = [(); 2].map(|()| node(&redis, &sink).set("offences.repeated", 2).run());
+    let erase = ["privacy", "erase", ACCOUNT, "--reason", "asked", "--yes"];
+    let release = ["privacy", "release", "shop.example", "--tenant", "--reason", "over"];
+    // The command has ended, so the next one knows, wherever it is given.
+    for _ in 0..3 {
+        a.tollgate(&["privacy", "hold", "shop.example", "--tenant", "--reason", "court order 7"])
+            .well();
+        let refused = b.tollgate(&erase).badly();
+        assert!(refused.contains("legal hold") && refused.contains("court order 7"), "{refused}");
+        b.tollgate(&release).well();
+    }
+    let refused = a.tollgate(&release).badly();
+    assert!(refused.contains("no legal hold on tenant shop.example"), "{refused}");
+
+    let closed = ["account", "close", ACCOUNT, "--reason", "contract ended"];
+    a.tollgate(&closed).well();
+    wait_for("the other gate to show who leaves", || {
+        (closings(&b)[0]["subject"] == format!("account {ACCOUNT}")).then_some(())
+    });
+    assert_eq!(closings(&a), closings(&b));
+    b.tollgate(&[&closed[..], &["--undo"]].concat()).well();
+    wait_for("it to stay", || closings(&a).as_array().is_none_or(Vec::is_empty).then_some(()));
+    let refused = a.tollgate(&[&closed[..], &["--undo"]].concat()).badly();
+    assert!(refused.contains("is not closed"), "{refused}");
+
+    for account in ["b@shop.example", "c@shop.example"] {
+        b.tollgate(&["account", "suspend", account, "--reason", "sends spam"]).well();
+    }
+    for gate in [&a, &b] {
+        wait_for("both offences", || (offences(gate)["suspensions"] == 3).then_some(()));
+        assert!(offences(gate)["proposal"].is_string());
+    }
+    let first = a.json(&["offences", "shop.example"])["offences"][0].clone();
+    let number = first["number"].to_string();
+    let withdraw = ["offences", "shop.example", "--withdraw", &number, "--reason", "was not spam"];
+    a.tollgate(&withdraw).well();
+    wait_for("it to count no more", || (offences(&b)["suspensions"] == 2).then_some(()));
+    assert_eq!(offences(&a), offences(&b));
+    assert!(a.tollgate(&withdraw).badly().contains("no offence"));
+
+    let of = |gate: &Gate| -> Vec<[Value; 4]> {
+        let entries = audit(gate, &[]).into_iter();
+        entries.map(|e| ["action", "subject", "hash", "reason"].map(|key| e[key].clone())).collect()
+    };
+    wait_for("the same audit", || (of(&a) == of(&b)).then_some(()));
+    let count = |action: &str| of(&b).iter().filter(|entry| entry[0] == action).count();
+    assert_eq!(
+        ["held", "erase-refused", "hold-released", "closed", "stays", "offence-withdrawn"]
+            .map(count),
+        [3, 3, 3, 1, 1, 1]
+    );
+    let entry = audit(&b, &["--action", "offence-withdrawn"]).remove(0);
+    assert_eq!(entry["subject"], format!("offence of case {}", first["case"].as_str().unwrap()));
+    assert_eq!(b.json(&["audit", "verify"])["whole"], true);
+
+    // What cannot be ordered is refused, and what was ordered is done when Redis is back.
+    redis.kill();
+    let hold = ["privacy", "hold", ACCOUNT, "--reason", "court order 8"];
+    let why = a.tollgate(&hold).badly();
+    assert!(why.contains("all gates carry it out when Redis is back"), "{why}");
+    wait_for("nothing to be ordered", || {
+        a.tollgate(&hold).badly().contains("nothing was ordered").then_some(())
+    });
+    redis.start_again();
+    wait_for("the hold", || {
+        let holds = b.json(&["privacy", "holds"]);
+        holds.to_string().contains("court order 8").then_some(())
+    });
+    wait_for("the same audit again", || (of(&a) == of(&b)).then_some(()));
+}

@@ -1,9 +1,10 @@
 //! Accounts and tenants that leave: suspended now, and what is stored of them is erased when their time has come.
 
 use super::{
-    Archive, Lasting,
-    audit::{NewEntry, append, chain::Head},
+    Archive,
+    audit::{NewEntry, chain::Head},
     names, stored,
+    stream::orders::Deed,
 };
 use crate::{
     store::StoreError,
@@ -12,7 +13,7 @@ use crate::{
 use rusqlite::{Connection, Row, params};
 
 /// Somebody who leaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Closing {
     /// Who.
     pub subject: SubjectId,
@@ -25,36 +26,29 @@ pub struct Closing {
 }
 
 impl Archive {
-    /// Notes that somebody leaves, with its entry in the audit.
+    /// Notes that somebody leaves, with its entry in the audit; at all nodes where the archive is shared.
     ///
     /// # Errors
-    /// [`StoreError`] if the archive cannot be written.
+    /// [`StoreError`] if the archive cannot be written, or does not come to know that it was done.
     pub async fn close_subject(
         &self,
         closing: Closing,
         entry: NewEntry,
     ) -> Result<Option<Head>, StoreError> {
-        self.write(Lasting::Power, move |db| {
-            let number = names::number_of(db, &closing.subject)?;
-            db.execute(
-                "INSERT OR REPLACE INTO closings (subject, at, due, reason) VALUES (?1, ?2, ?3, ?4)",
-                params![number, stored(closing.at), stored(closing.due), closing.reason],
-            )?;
-            append(db, &entry)
-        })
-        .await
+        Ok(self.order(Deed::Close(closing), entry).await?.done().flatten())
     }
 
-    /// Notes that somebody stays after all, or has left, with its entry in the audit; none if nobody knew of a leaving.
+    /// Notes that somebody stays after all, or has left, with its entry in the audit, at all nodes where the archive is shared; none if
+    /// nobody knew of a leaving.
     ///
     /// # Errors
-    /// [`StoreError`] if the archive cannot be written.
+    /// [`StoreError`] if the archive cannot be written, or does not come to know what became of it.
     pub async fn end_closing(
         &self,
         subject: SubjectId,
         entry: NewEntry,
     ) -> Result<Option<Option<Head>>, StoreError> {
-        self.end_of("closings", subject, entry).await
+        Ok(self.order(Deed::EndClosing(subject), entry).await?.done())
     }
 
     /// Those whose time has come, the longest first.
@@ -92,6 +86,14 @@ impl Archive {
         })
         .await
     }
+}
+
+/// Notes that somebody leaves.
+pub(super) fn place(db: &Connection, closing: &Closing) -> rusqlite::Result<()> {
+    let number = names::number_of(db, &closing.subject)?;
+    let sql = "INSERT OR REPLACE INTO closings (subject, at, due, reason) VALUES (?1, ?2, ?3, ?4)";
+    db.execute(sql, params![number, stored(closing.at), stored(closing.due), closing.reason])
+        .map(drop)
 }
 
 fn select(db: &Connection, wanted: &str, value: i64) -> rusqlite::Result<Vec<Closing>> {

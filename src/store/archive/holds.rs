@@ -1,18 +1,19 @@
 //! Legal holds: accounts and tenants of which nothing is erased until somebody lifts the hold.
 
 use super::{
-    Archive, Lasting,
-    audit::{NewEntry, append, chain::Head},
+    Archive,
+    audit::{NewEntry, chain::Head},
     names, stored,
+    stream::orders::Deed,
 };
 use crate::{
     store::StoreError,
     types::{SubjectId, Timestamp},
 };
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// A hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct HoldRow {
     /// Of whom nothing is erased; of a tenant neither are its accounts.
     pub subject: SubjectId,
@@ -25,49 +26,24 @@ pub struct HoldRow {
 }
 
 impl Archive {
-    /// Places a hold, or changes its reason, with its entry in the audit.
+    /// Places a hold, or changes its reason, with its entry in the audit; at all nodes where the archive is shared.
     ///
     /// # Errors
-    /// [`StoreError`] if the archive cannot be written.
+    /// [`StoreError`] if the archive cannot be written, or does not come to know that it was done.
     pub async fn hold(&self, hold: HoldRow, entry: NewEntry) -> Result<Option<Head>, StoreError> {
-        self.write(Lasting::Power, move |db| {
-            let number = names::number_of(db, &hold.subject)?;
-            db.execute(
-                "INSERT OR REPLACE INTO holds (subject, at, reason, actor) VALUES (?1, ?2, ?3, ?4)",
-                params![number, stored(hold.at), hold.reason, hold.actor],
-            )?;
-            append(db, &entry)
-        })
-        .await
+        Ok(self.order(Deed::Hold(hold), entry).await?.done().flatten())
     }
 
-    /// Lifts a hold, with its entry in the audit; none if there is none.
+    /// Lifts a hold, with its entry in the audit, at all nodes where the archive is shared; none if there is none.
     ///
     /// # Errors
-    /// [`StoreError`] if the archive cannot be written.
+    /// [`StoreError`] if the archive cannot be written, or does not come to know what became of it.
     pub async fn release(
         &self,
         subject: SubjectId,
         entry: NewEntry,
     ) -> Result<Option<Option<Head>>, StoreError> {
-        self.end_of("holds", subject, entry).await
-    }
-
-    /// Takes the row of a subject out of a table, with its entry in the audit; none if there is none.
-    pub(super) async fn end_of(
-        &self,
-        table: &'static str,
-        subject: SubjectId,
-        entry: NewEntry,
-    ) -> Result<Option<Option<Head>>, StoreError> {
-        self.write(Lasting::Power, move |db| {
-            let Some(number) = names::find(db, &subject)? else { return Ok(None) };
-            match db.execute(&format!("DELETE FROM {table} WHERE subject = ?1"), [number])? {
-                0 => Ok(None),
-                _ => append(db, &entry).map(Some),
-            }
-        })
-        .await
+        Ok(self.order(Deed::Release(subject), entry).await?.done())
     }
 
     /// All holds.
@@ -116,6 +92,20 @@ impl Archive {
         })
         .await
     }
+}
+
+/// Places a hold, or changes its reason.
+pub(super) fn place(db: &Connection, hold: &HoldRow) -> rusqlite::Result<()> {
+    let number = names::number_of(db, &hold.subject)?;
+    let sql = "INSERT OR REPLACE INTO holds (subject, at, reason, actor) VALUES (?1, ?2, ?3, ?4)";
+    db.execute(sql, params![number, stored(hold.at), hold.reason, hold.actor]).map(drop)
+}
+
+/// Takes the row of a subject out of a table; false if there is none.
+pub(super) fn end(db: &Connection, table: &str, subject: &SubjectId) -> rusqlite::Result<bool> {
+    let Some(number) = names::find(db, subject)? else { return Ok(false) };
+    let sql = format!("DELETE FROM {table} WHERE subject = ?1");
+    Ok(db.execute(&sql, [number])? > 0)
 }
 
 /// Holds that are listed.

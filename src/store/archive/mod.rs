@@ -47,7 +47,7 @@ pub use export::{Stretch, export};
 pub use holds::HoldRow;
 pub use listings::{LISTING_ROWS_MAX, ListingRow};
 pub use messages::{Mark, TRACE_PAGE_MAX, TraceFilter};
-pub use offences::{NewOffence, OFFENCES_MAX, OffenceRow, Severity};
+pub use offences::{NewOffence, OFFENCES_MAX, OffenceName, OffenceRow, Severity};
 pub use retention::Keep;
 pub use storage::{STORAGE_DAYS_MAX, StorageDays, StoragePast, StorageRow};
 pub use tokens::{NewToken, TOKENS_MAX, TokenDigest, TokenRecord};
@@ -109,6 +109,8 @@ struct Inner {
     is_shared: AtomicBool,
     /// Something was put on its way to them.
     posted: Notify,
+    /// Who waits for what becomes of an order.
+    orders: stream::orders::OrdersWaiting,
 }
 
 /// How much a write survives.
@@ -192,6 +194,7 @@ pub fn open(settings: &Settings) -> Result<Archive, StoreError> {
         token_changes,
         is_shared: AtomicBool::new(false),
         posted: Notify::new(),
+        orders: stream::orders::OrdersWaiting::default(),
     })))
 }
 

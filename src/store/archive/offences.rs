@@ -4,16 +4,17 @@
 //! offence that was a mistake is withdrawn by a person, and counts no more.
 
 use super::{
-    Archive, Lasting,
-    audit::{NewEntry, append, chain::Head},
+    Archive,
+    audit::{NewEntry, chain::Head},
     holds::NOT_HELD,
     names, stored,
+    stream::orders::Deed,
 };
 use crate::{
     store::StoreError,
     types::{AccountId, SubjectId, TenantId, Timestamp},
 };
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use std::borrow::Cow;
 
 /// How much an offence weighs.
@@ -103,7 +104,45 @@ pub struct OffenceRow {
     pub withdrawn: bool,
 }
 
+/// Names an offence by what is the same at all nodes; its number may be another at each.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct OffenceName {
+    /// Whose account, or who.
+    pub tenant: TenantId,
+    /// When, in UTC.
+    pub at: Timestamp,
+    /// What became of it.
+    pub kind: String,
+    /// The case of a suspension.
+    pub case: Option<String>,
+}
+
 impl Archive {
+    /// The name of an offence of a tenant that counts; none if it has none with this number.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn offence_name(
+        &self,
+        tenant: TenantId,
+        offence: i64,
+    ) -> Result<Option<OffenceName>, StoreError> {
+        self.read(move |db| {
+            let Some(number) = names::find(db, &SubjectId::Tenant(tenant.clone()))? else {
+                return Ok(None);
+            };
+            let mut select = db.prepare_cached(
+                "SELECT at, kind, case_id FROM offences WHERE number = ?1 AND tenant = ?2 AND withdrawn = 0",
+            )?;
+            let name = select.query_row(params![offence, number], |row| {
+                let at = Timestamp::from_millis(row.get(0)?);
+                Ok(OffenceName { tenant, at, kind: row.get(1)?, case: row.get(2)? })
+            });
+            name.optional()
+        })
+        .await
+    }
+
     /// The offences of a tenant since a moment, the newest first, at most [`OFFENCES_MAX`].
     ///
     /// # Errors
@@ -157,28 +196,29 @@ impl Archive {
         .await
     }
 
-    /// Notes that an offence was a mistake, with its entry in the audit; none if the tenant has no such offence.
+    /// Notes that an offence was a mistake, with its entry in the audit, at all nodes where the archive is shared; none if the tenant has no such
+    /// offence that counts.
     ///
     /// # Errors
-    /// [`StoreError`] if the archive cannot be written.
+    /// [`StoreError`] if the archive cannot be written, or does not come to know what became of it.
     pub async fn withdraw_offence(
         &self,
-        tenant: TenantId,
-        offence: i64,
+        offence: OffenceName,
         entry: NewEntry,
     ) -> Result<Option<Option<Head>>, StoreError> {
-        self.write(Lasting::Power, move |db| {
-            let Some(number) = names::find(db, &SubjectId::Tenant(tenant))? else {
-                return Ok(None);
-            };
-            let sql = "UPDATE offences SET withdrawn = 1 WHERE number = ?1 AND tenant = ?2 AND withdrawn = 0";
-            match db.execute(sql, params![offence, number])? {
-                0 => Ok(None),
-                _ => append(db, &entry).map(Some),
-            }
-        })
-        .await
+        Ok(self.order(Deed::Withdraw(offence), entry).await?.done())
     }
+}
+
+/// Notes that an offence was a mistake, of several alike the first; false if there is none that counts.
+pub(super) fn withdraw(db: &Connection, offence: &OffenceName) -> rusqlite::Result<bool> {
+    let Some(tenant) = names::find(db, &SubjectId::Tenant(offence.tenant.clone()))? else {
+        return Ok(false);
+    };
+    let sql = "UPDATE offences SET withdrawn = 1 WHERE number = (SELECT min(number) FROM offences \
+               WHERE tenant = ?1 AND at = ?2 AND kind = ?3 AND case_id IS ?4 AND withdrawn = 0)";
+    let place = params![tenant, stored(offence.at), offence.kind, offence.case];
+    Ok(db.execute(sql, place)? > 0)
 }
 
 /// Keeps offences; one with a case that is known already is the same.

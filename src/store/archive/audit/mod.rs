@@ -282,7 +282,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    fn draw(entry: &NewEntry, key: Option<[u8; 16]>) -> rusqlite::Result<Self> {
+    pub(super) fn draw(entry: &NewEntry, key: Option<[u8; 16]>) -> rusqlite::Result<Self> {
         let mut values = Vec::new();
         for (field, value) in Field::ALL.into_iter().zip(entry.values()) {
             let Some(value) = value else { continue };

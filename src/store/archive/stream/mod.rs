@@ -9,6 +9,7 @@
 //! An *origin* is one run of one node; its parcels are numbered from 1 on. By the number, one that comes twice is left out, and
 //! by the count of events before it, it is known how many were missed.
 
+pub(super) mod orders;
 pub mod wire;
 
 use super::{
@@ -24,6 +25,8 @@ use crate::{
     store::{StoreError, records::Revision},
     types::Timestamp,
 };
+use orders::Obeyed;
+pub use orders::Order;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::BTreeMap;
 
@@ -61,6 +64,9 @@ pub struct Content {
     /// What is believed of subjects on blocklists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub listings: Vec<ListingRow>,
+    /// What operators ordered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<Order>,
 }
 
 /// Names one run of one node.
@@ -216,6 +222,10 @@ impl Archive {
                         .audit
                         .iter()
                         .try_for_each(|entry| audit::insert_prepared(db, entry).map(drop))?;
+                    let mut heads = Vec::new();
+                    for order in &content.orders {
+                        orders::obey(db, order, &mut heads)?;
+                    }
                 }
             }
             db.execute("DELETE FROM stream_outgoing", [])
@@ -316,23 +326,37 @@ impl Archive {
         taken: std::sync::Arc<Taken>,
     ) -> Result<Vec<(String, Head)>, StoreError> {
         let (work, marks) = (taken.clone(), self.0.marks.clone());
-        let has_audit = taken.parcels.iter().any(|(parcel, _)| !parcel.content.audit.is_empty());
-        let lasting = if has_audit { Lasting::Power } else { Lasting::Process };
-        let (firsts, heads) = self
+        let has_audit =
+            |parcel: &Parcel| !parcel.content.audit.is_empty() || !parcel.content.orders.is_empty();
+        let lasting = if taken.parcels.iter().any(|(parcel, _)| has_audit(parcel)) {
+            Lasting::Power
+        } else {
+            Lasting::Process
+        };
+        let (firsts, added) = self
             .write(lasting, move |db| {
-                let (mut firsts, mut heads) = (Vec::new(), Vec::new());
+                let (mut firsts, mut added) = (Vec::new(), Added::default());
                 for (parcel, changes) in &work.parcels {
-                    firsts.push(add(db, &marks, parcel, changes, &mut heads)?);
+                    firsts.push(add(db, &marks, parcel, changes, &mut added)?);
                 }
                 note_position(db, &work)?;
-                Ok((firsts, heads))
+                Ok((firsts, added))
             })
             .await?;
+        self.0.orders.tell(&added.obeyed);
         for (first, (parcel, _)) in firsts.into_iter().zip(&taken.parcels) {
             self.tell(first, &parcel.content.events);
         }
-        Ok(heads)
+        Ok(added.heads)
     }
+}
+
+/// What parcels added beside events.
+#[derive(Default)]
+struct Added {
+    /// The action and head of each entry of the audit.
+    heads: Vec<(String, Head)>,
+    obeyed: Vec<Obeyed>,
 }
 
 /// Puts a content on its way, for jobs that do so in their own transaction.
@@ -386,7 +410,7 @@ fn add(
     marks: &super::messages::MarkKey,
     parcel: &Parcel,
     changes: &Changes,
-    heads: &mut Vec<(String, Head)>,
+    Added { heads, obeyed }: &mut Added,
 ) -> rusqlite::Result<i64> {
     let (header, content) = (&parcel.header, &parcel.content);
     usage::add_of(db, &content.usage, Some(&header.node))?;
@@ -398,6 +422,9 @@ fn add(
     content.letters.iter().try_for_each(|letter| usage::note_letter(db, letter).map(drop))?;
     for entry in &content.audit {
         heads.extend(audit::insert_prepared(db, entry)?.map(|head| (entry.action.clone(), head)));
+    }
+    for order in &content.orders {
+        obeyed.push(orders::obey(db, order, heads)?);
     }
     events::insert(db, marks, &content.events)
 }
