@@ -9,9 +9,12 @@ fuzz/src/program.rs) and the configurations. Nothing here is kept: fuzz/run make
 
 import ast
 import hashlib
+import io
+import json
 import pathlib
 import re
 import sys
+import tarfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -116,6 +119,29 @@ def happened(happening):
     return {"tls-ready": bytes([TLS_READY]), "closed": bytes([CLOSE]), "drain": bytes([DRAIN])}.get(name, b"")
 
 
+def backups():
+    """Small ones, as src/store/backup.rs writes them: whole, altered, and with parts that have no place in one."""
+    def pack(parts, end=None, **said):
+        listed = [{"name": name, "bytes": len(octets), "sha256": hashlib.sha256(octets).hexdigest()} for name, octets in parts]
+        manifest = {"format": 1, "program": "tollgate", "made": "2026-11-27T19:06:12.000Z", "last": False, "audit": "1 00", "parts": listed} | said
+        first = json.dumps(manifest, indent=2).encode()
+        whole = [("manifest.json", first), *parts, ("manifest.sha256", end or hashlib.sha256(first).hexdigest().encode())]
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
+            for name, octets in whole:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(octets)
+                tar.addfile(entry, io.BytesIO(octets))
+        return packed.getvalue().rstrip(b"\0") + bytes(1024)
+    parts = [("tollgate.db", b"windows"), ("erasures", b"")]
+    yield pack(parts)
+    yield pack(parts, last=True)
+    yield pack(parts, end=b"0" * 64)
+    yield pack(parts, format=2)
+    yield pack([*parts, ("../elsewhere", b"x")])
+    yield pack(parts[:1])[:-1500]
+
+
 def sections(text):
     """A configuration whole and table by table, without its comments."""
     bare = re.sub(rb"^\s*#.*\n|\s+#[^\"\n]*$", b"", text, flags=re.M)
@@ -138,6 +164,8 @@ def inputs():
             yield "command", b"\x7f\x7f" + unescape(line)[:2100]
     for message in re.findall(r'"""\n(.*?)"""', (ROOT / "config/content.toml").read_text(), re.S):
         yield "facts", message.replace("\n", "\r\n").encode()
+    for backup in backups():
+        yield "backup", backup
     yield "config", b"plaintext_auth = true\n"
     for file in sorted((ROOT / "config").glob("*.toml")):
         for text in sections(file.read_bytes()):
