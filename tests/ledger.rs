@@ -1830,6 +1830,33 @@ async fn an_account_costs_redis_little() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_lives_as_long_as_its_charges_count_wherever_they_were_written() {
+    let store = shared();
+    let redis = store.redis.as_ref().unwrap().redis();
+    let (window, older) = ("test:1:{b}account/r/a@b", "test:1:{b}account/r/a@b older");
+    let lasts = |key| redis.ask(&["PTTL", key]).parse::<u128>().unwrap();
+    let demands = [demand("account/r/a@b", &[limit(3_600, 1_000_000)])];
+    let take = async |recipients| store.take(&demands, asking(recipients), store.start).await.0;
+    let settle = async |reservation| {
+        store.ledger.settle(reservation, Settlement::Sent, store.start).await.unwrap();
+    };
+    let (first, second) = (take(1).await, take(1).await);
+    assert!(lasts(window) > DAY.as_millis());
+    // What reserving gave is enough for an end, unless charges are kept for longer by now.
+    redis.ask(&["PEXPIRE", window, "60000"]);
+    settle(first).await;
+    assert!(lasts(window) <= 60_000);
+    store.shared.as_ref().unwrap().set_history(2 * DAY);
+    settle(second).await;
+    assert!(lasts(window) > 2 * DAY.as_millis());
+    redis.ask(&["PEXPIRE", window, "60000"]);
+    let third = take(4_400).await;
+    assert!(lasts(window) > 2 * DAY.as_millis());
+    settle(third).await;
+    assert!(lasts(older) > 2 * DAY.as_millis(), "of buckets that an end made");
+}
+
 // ── the shared records ──
 
 fn suspend() -> What {

@@ -457,10 +457,15 @@ fn contradicts_script(row: &TrustRow, header: &HeaderEvidence) -> bool {
 /// server that many customers share, the account's own name.
 #[must_use]
 pub fn tenant_of(account: &AccountId) -> TenantId {
-    let own = account.as_str();
-    let domain = account.domain().filter(|_| !is_userid_account(account));
     // Names are checked after folding, so a part that is not empty is a checked name itself.
-    domain.unwrap_or(own).parse().expect("a part of an account's name is a name")
+    tenant_name_of(account).parse().expect("a part of an account's name is a name")
+}
+
+/// The name of that tenant.
+#[must_use]
+pub fn tenant_name_of(account: &AccountId) -> &str {
+    let domain = account.domain().filter(|_| !is_userid_account(account));
+    domain.unwrap_or(account.as_str())
 }
 
 /// True of `1042@web01`: digits, and a name without a dot.

@@ -14,10 +14,10 @@ use crate::{
         records::Revision,
         windows::millis,
     },
-    types::{Key, Limit, Scope, Timestamp},
+    types::{Key, KeyRef, Limit, Scope, Timestamp},
 };
-use redis::{ErrorKind, RedisError, Script, ScriptInvocation};
-use std::borrow::Borrow;
+use redis::{Cmd, ErrorKind, RedisError, Script, ScriptInvocation, ServerErrorKind, ToRedisArgs};
+use std::borrow::{Borrow, Cow};
 
 /// The scripts; Redis is given them when it does not know them.
 pub(super) struct Scripts {
@@ -53,22 +53,21 @@ impl Times {
 /// The names of a window in Redis: its own, and that of its buckets. Both, and those of a tenant and its accounts, are in one
 /// hash slot.
 pub(super) fn names(prefix: &str, key: &Key) -> [String; 2] {
-    let tag = tag_of(key);
-    [
-        format!("{prefix}:{VERSION}:{{{tag}}}{key}"),
-        format!("{prefix}:{VERSION}:{{{tag}}}{key}{OLDER}"),
-    ]
+    names_in(prefix, &tag_of(key), key.as_str())
+}
+
+fn names_in(prefix: &str, tag: &str, name: &str) -> [String; 2] {
+    let parts = [prefix, ":", VERSION, ":{", tag, "}", name, OLDER];
+    let older = parts.concat();
+    [older[..older.len() - OLDER.len()].to_owned(), older]
 }
 
 /// The names of a window whose account was erased: in the same slot, and none that a window has.
 pub(super) fn names_of_erased(prefix: &str, key: &Key, alias: &str) -> [String; 2] {
     let tag = tag_of(key);
     // An account that is no address is its own tenant.
-    let tag = if tag == key.parts().name { "erased".to_owned() } else { tag };
-    [
-        format!("{prefix}:{VERSION}:{{{tag}}}{alias}"),
-        format!("{prefix}:{VERSION}:{{{tag}}}{alias}{OLDER}"),
-    ]
+    let tag = if tag == key.parts().name { "erased".into() } else { tag };
+    names_in(prefix, &tag, alias)
 }
 
 /// The window that has this name, if it is one of ours and no buckets.
@@ -82,13 +81,14 @@ pub(super) fn key_of(prefix: &str, name: &str) -> Option<Key> {
 }
 
 /// By its name alone, so that a window does not move when an account is given to another tenant.
-fn tag_of(key: &Key) -> String {
-    let name = key.parts().name;
-    let account = (key.parts().scope == Scope::Account).then(|| name.parse().ok()).flatten();
-    let tag = account
-        .map_or_else(|| name.to_owned(), |account| identity::tenant_of(&account).to_string());
+fn tag_of(key: &Key) -> Cow<'_, str> {
+    let KeyRef { scope, name, .. } = key.parts();
+    let account = (scope == Scope::Account).then(|| name.parse().ok()).flatten();
+    let tag = account.map_or(Cow::Borrowed(name), |account| {
+        Cow::Owned(identity::tenant_name_of(&account).to_owned())
+    });
     // An empty tag is none, and a window and its buckets would be in two slots.
-    if tag.starts_with('}') { format!("_{tag}") } else { tag }
+    if tag.starts_with('}') { Cow::Owned(format!("_{tag}")) } else { tag }
 }
 
 /// A request for recipients in windows of one slot.
@@ -111,35 +111,30 @@ impl Ask<'_> {
         Answer::in_time(connection, |waits_until| Ok(self.call(waits_until))).await
     }
 
-    fn call(&self, waits_until: i64) -> ScriptInvocation<'_> {
+    fn call(&self, waits_until: i64) -> Invocation<'_> {
         let shared = self.shared;
+        let mut numbers = Numbers::with([
+            u64::try_from(waits_until).unwrap_or(0),
+            millis(shared.settings.open_time_max),
+            millis(shared.settings.unknown_margin),
+            millis(shared.history()),
+            self.request.recipients.into(),
+            self.had.into(),
+            self.most.into(),
+            (self.request.grant == Grant::InOrder).into(),
+        ]);
+        for demand in self.demands {
+            numbers.add((demand.per == ChargePer::Recipient).into());
+            numbers.add((demand.mode == Mode::Observe).into());
+            numbers.add_limits(&demand.limits);
+        }
         let mut call = shared.invoke(&shared.scripts.reserve, self.demands);
-        call.arg(shared.time_to_send(self.now))
-            .arg(waits_until)
-            .arg(&self.name[..])
-            .arg(millis(shared.settings.open_time_max))
-            .arg(millis(shared.settings.unknown_margin))
-            .arg(millis(shared.history()))
-            .arg(millis(shared.time_to_live()))
-            .arg(self.request.recipients)
-            .arg(self.had)
-            .arg(self.most)
-            .arg(match self.request.grant {
-                Grant::InOrder => "in-order",
-                Grant::AllOrNothing => "all",
-            });
+        call.arg(&shared.time_to_send(self.now)).numbers(&numbers);
+        call.arg(&self.name[..]).arg(millis(shared.time_to_live()));
         match self.follows {
             Some(revision) => call.arg(&shared.records_head).arg(revision.to_string()),
             None => call.arg("").arg(""),
         };
-        for demand in self.demands {
-            call.arg(match demand.per {
-                ChargePer::Recipient => "recipient",
-                ChargePer::Transaction => "transaction",
-            });
-            call.arg(if demand.mode == Mode::Observe { "observe" } else { "enforce" });
-            add_limits(&mut call, &demand.limits);
-        }
         call
     }
 }
@@ -159,15 +154,16 @@ impl Past<'_> {
         Answer::in_time(connection, |waits_until| Ok(self.call(waits_until))).await
     }
 
-    fn call(&self, waits_until: i64) -> ScriptInvocation<'_> {
+    fn call(&self, waits_until: i64) -> Invocation<'_> {
         let shared = self.shared;
-        let mut call = shared.scripts.charge.prepare_invoke();
-        call.key(&self.names[0]).key(&self.names[1]);
-        call.arg(shared.time_to_send(self.now))
-            .arg(waits_until)
-            .arg(millis(shared.settings.unknown_margin))
-            .arg(millis(shared.history()))
-            .arg(millis(shared.time_to_live()));
+        let numbers = Numbers::with([
+            u64::try_from(waits_until).unwrap_or(0),
+            millis(shared.settings.unknown_margin),
+            millis(shared.history()),
+        ]);
+        let mut call = Invocation::of(&shared.scripts.charge, std::iter::once(self.names));
+        call.arg(shared.time_to_send(self.now)).numbers(&numbers);
+        call.arg(millis(shared.time_to_live()));
         for (from_now, count) in self.charges {
             call.arg(*from_now).arg(*count);
         }
@@ -183,35 +179,26 @@ impl Shared {
         end: &End,
         now: Timestamp,
     ) -> Result<Vec<LimitReached>, RedisError> {
-        let mut call = self.invoke(&self.scripts.settle, &end.demands);
-        call.arg(self.time_to_send(now))
-            .arg(&end.name[..])
-            .arg(millis(self.settings.unknown_margin))
-            .arg(millis(self.history()))
-            .arg(millis(self.time_to_live()))
-            .arg(match end.settlement {
-                Settlement::Sent => "sent",
-                Settlement::Unknown => "unknown",
-                Settlement::Refunded => "refunded",
-            });
+        let lasts = self.time_to_live();
+        let mut numbers = Numbers::with([
+            millis(self.settings.unknown_margin),
+            millis(self.history()),
+            (end.settlement != Settlement::Unknown).into(),
+            (end.lasts >= lasts).into(),
+        ]);
         for demand in &end.demands {
-            call.arg(demand.cost(0, end.stamped)).arg(demand.cost(0, end.stays));
-            add_limits(&mut call, &demand.limits);
+            numbers.add(demand.cost(0, end.stamped).into());
+            numbers.add(demand.cost(0, end.stays).into());
+            numbers.add_limits(&demand.limits);
         }
+        let mut call = self.invoke(&self.scripts.settle, &end.demands);
+        call.arg(self.time_to_send(now)).numbers(&numbers).arg(&end.name[..]);
+        call.arg(millis(lasts));
         Ok(Answer::of(call, connection).await?.reached(&end.demands))
     }
 
-    fn invoke<'a>(
-        &self,
-        script: &'a Script,
-        demands: &[impl Borrow<Demand>],
-    ) -> ScriptInvocation<'a> {
-        let mut call = script.prepare_invoke();
-        for demand in demands {
-            let [window, older] = self.names(&demand.borrow().key);
-            call.key(window).key(older);
-        }
-        call
+    fn invoke<'a>(&self, script: &'a Script, demands: &[impl Borrow<Demand>]) -> Invocation<'a> {
+        Invocation::of(script, demands.iter().map(|demand| self.names(&demand.borrow().key)))
     }
 
     /// The time, if it is not the server's that counts.
@@ -220,10 +207,85 @@ impl Shared {
     }
 }
 
-fn add_limits(call: &mut ScriptInvocation<'_>, limits: &[Limit]) {
-    call.arg(limits.len());
-    for limit in limits {
-        call.arg(millis(limit.window.length())).arg(limit.max);
+/// A call of one of the scripts.
+pub(super) trait Call {
+    /// Does it; a script that Redis does not know is given to it first.
+    fn invoke(
+        &self,
+        connection: &mut Connection,
+    ) -> impl Future<Output = Result<Vec<i64>, RedisError>> + Send;
+}
+
+impl Call for ScriptInvocation<'_> {
+    async fn invoke(&self, connection: &mut Connection) -> Result<Vec<i64>, RedisError> {
+        self.invoke_async(connection).await
+    }
+}
+
+/// A call of a script for windows, made in place: of these there are two for each message.
+struct Invocation<'a> {
+    script: &'a Script,
+    command: Cmd,
+}
+
+impl<'a> Invocation<'a> {
+    fn of(
+        script: &'a Script,
+        windows: impl ExactSizeIterator<Item = impl Borrow<[String; 2]>>,
+    ) -> Self {
+        let keys = 2 * windows.len();
+        let mut command = Cmd::with_capacity(ARGUMENTS + keys, OCTETS + OCTETS_OF_KEY * keys);
+        command.arg("EVALSHA").arg(script.get_hash()).arg(keys);
+        for names in windows {
+            let [window, older] = names.borrow();
+            command.arg(window).arg(older);
+        }
+        Self { script, command }
+    }
+
+    fn arg(&mut self, value: impl ToRedisArgs) -> &mut Self {
+        self.command.arg(value);
+        self
+    }
+
+    fn numbers(&mut self, Numbers(octets): &Numbers) -> &mut Self {
+        let form = [">", &NUMBER.repeat(octets.len() / NUMBER_OCTETS)].concat();
+        self.arg(form).arg(octets)
+    }
+}
+
+impl Call for Invocation<'_> {
+    async fn invoke(&self, connection: &mut Connection) -> Result<Vec<i64>, RedisError> {
+        let first = self.command.query_async(connection).await;
+        if first.as_ref().is_err_and(|error: &RedisError| error.kind() == NO_SCRIPT) {
+            self.script.load_async(connection).await?;
+            return self.command.query_async(connection).await;
+        }
+        first
+    }
+}
+
+/// Numbers as window.lua takes them: all in one text.
+struct Numbers(Vec<u8>);
+
+impl Numbers {
+    fn with<const N: usize>(first: [u64; N]) -> Self {
+        let mut numbers = Self(Vec::with_capacity(NUMBER_OCTETS * 32));
+        first.into_iter().for_each(|number| numbers.add(number));
+        numbers
+    }
+
+    fn add(&mut self, number: u64) {
+        let [_, _, octets @ ..] = number.min(NUMBER_MAX).to_be_bytes();
+        self.0.extend_from_slice(&octets);
+    }
+
+    fn add_limits(&mut self, limits: &[Limit]) {
+        self.add(limits.len() as u64);
+        for limit in limits {
+            self.add(millis(limit.window.length()));
+            self.add(limit.max.into());
+        }
     }
 }
 
@@ -242,9 +304,9 @@ impl Answer {
 
     /// Asks by what is made of the moment until which the caller waits, and once more if Redis found by a wrong guess at its clock that
     /// this was over.
-    pub(super) async fn in_time<'s>(
+    pub(super) async fn in_time<C: Call>(
         connection: &mut Connection,
-        make: impl Fn(i64) -> Result<ScriptInvocation<'s>, RedisError>,
+        make: impl Fn(i64) -> Result<C, RedisError>,
     ) -> Result<Self, RedisError> {
         let first = Self::of(make(connection.waits_until())?, connection).await?;
         if !first.is_late() {
@@ -254,10 +316,10 @@ impl Answer {
     }
 
     pub(super) async fn of(
-        call: ScriptInvocation<'_>,
+        call: impl Call,
         connection: &mut Connection,
     ) -> Result<Self, RedisError> {
-        let answer: Vec<i64> = call.invoke_async(connection).await?;
+        let answer = call.invoke(connection).await?;
         let [_state, time, ..] = answer[..] else {
             return Err(RedisError::from((ErrorKind::Parse, "a script's answer is too short")));
         };
@@ -394,6 +456,15 @@ pub(super) async fn write_field(
 pub(super) const VERSION: &str = "1";
 /// What the name of a window's buckets ends with; no window's does, because a name has no blank.
 const OLDER: &str = " older";
+/// A number of a call, as Lua's `struct` names it and by its size.
+const NUMBER: &str = "I6";
+const NUMBER_OCTETS: usize = 6;
+const NUMBER_MAX: u64 = (1 << 48) - 1;
+/// What a call of a script holds beside its keys, and an average key.
+const ARGUMENTS: usize = 10;
+const OCTETS: usize = 384;
+const OCTETS_OF_KEY: usize = 64;
+const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
 const LATE: i64 = 1;
 const TOO_MANY_OPEN: i64 = 2;
 const OUTDATED: i64 = 3;

@@ -4,7 +4,12 @@
 use super::Name;
 use crate::store::ledger::{Demand, Reservation, Settlement};
 use parking_lot::Mutex;
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    ops::Deref,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::Notify;
 
 /// What becomes of an open reservation.
@@ -17,6 +22,8 @@ pub(super) struct End {
     pub(super) stamped: u32,
     /// Recipients that stay open.
     pub(super) stays: u32,
+    /// How long its windows live since its last recipient was reserved.
+    pub(super) lasts: Duration,
     /// A call that is still under way must have ended before this is told.
     not_before: Option<Instant>,
 }
@@ -35,13 +42,20 @@ struct Inner {
 impl End {
     /// The whole reservation ends.
     pub(super) const fn settle(name: Name, settlement: Settlement) -> Self {
-        Self { name, demands: Vec::new(), settlement, stamped: 0, stays: 0, not_before: None }
+        Self {
+            name,
+            demands: Vec::new(),
+            settlement,
+            stamped: 0,
+            stays: 0,
+            lasts: Duration::ZERO,
+            not_before: None,
+        }
     }
 
     /// Only so many recipients stay open.
-    pub(super) const fn release(name: Name, stays: u32) -> Self {
-        let settlement = Settlement::Refunded;
-        Self { name, demands: Vec::new(), settlement, stamped: 0, stays, not_before: None }
+    pub(super) fn release(name: Name, stays: u32) -> Self {
+        Self { stays, ..Self::settle(name, Settlement::Refunded) }
     }
 
     /// In the windows of this reservation, for its recipients.
@@ -58,6 +72,12 @@ impl End {
         Self { demands, ..self }
     }
 
+    /// Where reserving gave its windows so long to live.
+    pub(super) const fn lasting(mut self, lasts: Duration) -> Self {
+        self.lasts = lasts;
+        self
+    }
+
     pub(super) fn not_before(self, not_before: Option<Instant>) -> Self {
         Self { not_before, ..self }
     }
@@ -70,7 +90,37 @@ impl End {
     }
 }
 
+/// An end of which Redis is being told. Dropped before it was, it waits; one of which Redis has heard after all counts once.
+pub(super) struct Held<'e> {
+    ends: &'e Ends,
+    end: Option<End>,
+}
+
+impl Held<'_> {
+    pub(super) fn is_told(mut self) {
+        self.end = None;
+    }
+}
+
+impl Deref for Held<'_> {
+    type Target = End;
+
+    fn deref(&self) -> &End {
+        self.end.as_ref().expect("it is taken where it is dropped")
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.end.take().into_iter().for_each(|end| self.ends.push(end));
+    }
+}
+
 impl Ends {
+    pub(super) const fn hold(&self, end: End) -> Held<'_> {
+        Held { ends: self, end: Some(end) }
+    }
+
     pub(super) fn push(&self, end: End) {
         let mut waiting = self.0.waiting.lock();
         if waiting.len() < WAITING_MAX {

@@ -228,9 +228,10 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
+        // A call has a time of its own, which is over for its answer as well.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(self.timeout));
+            .set_response_timeout(None);
         let client = self.way.client(self.timeout).await?;
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = connecting.await?;

@@ -16,6 +16,7 @@ mod calls;
 mod codec;
 mod ends;
 mod groups;
+mod known;
 mod link;
 mod records;
 mod servers;
@@ -24,6 +25,7 @@ mod stream;
 use self::{
     calls::{Scripts, Times},
     ends::{End, Ends},
+    known::Known,
     servers::{At, Servers},
 };
 use super::{
@@ -131,6 +133,7 @@ struct Shared {
     records_at: At,
     ends: Ends,
     warned: Warned,
+    known: Known,
     /// How long charges are kept, in milliseconds: what is configured, and the longest window that was asked for.
     history_configured: AtomicU64,
     history_asked: AtomicU64,
@@ -159,6 +162,8 @@ pub(super) struct Ticket {
     asked: Option<Instant>,
     /// How long a request may be under way.
     timeout: Duration,
+    /// How long its windows live since it was granted recipients last.
+    lasts: Duration,
     ends: Ends,
 }
 
@@ -188,6 +193,7 @@ impl RedisLedger {
             servers,
             ends: Ends::default(),
             warned: Warned::default(),
+            known: Known::default(),
             history_configured: AtomicU64::new(millis(settings.history)),
             history_asked: AtomicU64::new(0),
             next_name: AtomicU64::new(u64::from_be_bytes(first)),
@@ -361,8 +367,8 @@ impl Ledger for RedisLedger {
             if left == reservation.recipients {
                 return Ok(());
             }
-            let end = reservation.shared.as_ref().map(|ticket| End::release(ticket.name, left));
-            let end = end.map(|end| end.of(reservation));
+            let release = |ticket: &Ticket| End::release(ticket.name, left).lasting(ticket.lasts);
+            let end = reservation.shared.as_deref().map(release).map(|end| end.of(reservation));
             reservation.recipients = left;
             match end {
                 Some(end) => self.shared.clone().end(end, now).await.map(|_| ()),
@@ -397,11 +403,8 @@ impl Ledger for RedisLedger {
             if reservation.recipients == 0 {
                 return Ok(Vec::new());
             }
-            let end = End::settle(ticket.name, settlement).of(&reservation);
-            let shared = self.shared.clone();
-            // Redis is told although the caller may not wait for it.
-            let told = tokio::spawn(async move { shared.end(end, now).await });
-            let reached = told.await.unwrap_or_else(|_| Err(StoreError::gone()))?;
+            let end = End::settle(ticket.name, settlement).lasting(ticket.lasts);
+            let reached = self.shared.clone().end(end.of(&reservation), now).await?;
             let is_new = |reached: &LimitReached| self.shared.warned.is_new(reached, now);
             Ok(reached.into_iter().filter(is_new).collect())
         })
@@ -425,7 +428,13 @@ impl Ledger for RedisLedger {
 
     fn knows<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move {
+            if self.shared.known.has(key) {
+                return Ok(true);
+            }
             let (state, _) = self.shared.read(key, self.shared.clock.now()).await?;
+            if !state.is_idle() {
+                self.shared.known.note(key);
+            }
             Ok(!state.is_idle())
         })
     }
@@ -458,6 +467,7 @@ impl Shared {
         for limit in reservation.demands.iter().flat_map(|demand| demand.limits.iter()) {
             self.history_asked.fetch_max(millis(limit.window.length()), Relaxed);
         }
+        let lasts = self.time_to_live();
         let answer = self.reserve_in_groups(reservation, (&request, name), now).await;
         let Some(ticket) = &mut reservation.shared else { return Err(StoreError::gone()) };
         match &answer {
@@ -474,18 +484,22 @@ impl Shared {
                     reservation.recipients += granted.recipients;
                     reservation.durable = false;
                     ticket.dot_by = now + self.settings.open_time_max - DOT_MARGIN;
+                    ticket.lasts = lasts;
                 }
             }
         }
         answer
     }
 
-    /// Tells Redis of an end in all slots, now or later.
+    /// Tells Redis of an end in all slots: now, or later where that fails or nobody waits for it.
     async fn end(
         self: Arc<Self>,
         end: End,
         now: Timestamp,
     ) -> Result<Vec<LimitReached>, StoreError> {
+        if !self.servers.is_cluster() && !end.demands.is_empty() {
+            return self.end_in(&At::Slot(0), end, now).await;
+        }
         let mut parts = self.parts(&end);
         if parts.len() < 2 {
             let Some((at, part)) = parts.pop() else { return Ok(Vec::new()) };
@@ -513,10 +527,10 @@ impl Shared {
         end: End,
         now: Timestamp,
     ) -> Result<Vec<LimitReached>, StoreError> {
-        let work = self.call(at, async |connection| self.tell(connection, &end, now).await);
-        let told = work.await;
-        if matches!(told, Err(StoreError::Unavailable(_))) {
-            self.ends.push(end);
+        let end = self.ends.hold(end);
+        let told = self.call(at, async |connection| self.tell(connection, &end, now).await).await;
+        if !matches!(told, Err(StoreError::Unavailable(_))) {
+            end.is_told();
         }
         told
     }
@@ -676,7 +690,8 @@ impl Shared {
         let calls = if self.servers.is_cluster() { windows.max(1) } else { 1 };
         let timeout = self.settings.timeout * u32::try_from(calls).unwrap_or(u32::MAX);
         let ends = self.ends.clone();
-        Ticket { name, dot_by: Timestamp::EPOCH, asked: None, timeout, ends }
+        let (dot_by, lasts) = (Timestamp::EPOCH, Duration::ZERO);
+        Ticket { name, dot_by, asked: None, timeout, lasts, ends }
     }
 
     /// Where a window is.
@@ -723,7 +738,7 @@ impl Ticket {
 
     /// Gives a reservation back that was dropped unsettled, once no request for it is under way.
     pub(super) fn give_back(&self, reservation: &Reservation) {
-        let end = End::settle(self.name, Settlement::Refunded).of(reservation);
+        let end = End::settle(self.name, Settlement::Refunded).lasting(self.lasts).of(reservation);
         let ended = self.asked.map(|asked| asked + self.timeout);
         self.ends.push(end.not_before(ended));
     }

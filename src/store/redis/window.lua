@@ -1,30 +1,24 @@
 -- What the scripts have in common: a window as Redis keeps it, and the questions that rules::window asks of it.
 --
 -- A key's text is: stamps, oldest first, STAMP octets each; open reservations, ENTRY octets each (name, charges, deadline);
--- zeros; a tail of TAIL octets. It is read from its end, and a long one is written in place, so a long log costs no more than
--- a short one: Redis hashes every text that a script holds. Charges beyond the newest RECENT_MAX are in buckets under a key of
--- their own, BUCKET octets each (oldest, newest, charges before it). Times are milliseconds since 2020, in 5 octets until
--- 2054. codec.rs reads the same form, and a test holds every answer equal to that of rules::window.
+-- room, which says nothing; a tail of TAIL octets. It is read from its end and written in place where it has room, so a long log
+-- costs no more than a short one, and none is rewritten for each charge: Redis hashes every text that a script holds. Charges beyond
+-- the newest RECENT_MAX are in buckets under a key of their own, BUCKET octets each (oldest, newest, charges before it). Times are
+-- milliseconds since 2020, in 5 octets until 2054. codec.rs reads the same form, and a test holds every answer equal to that of
+-- rules::window.
 --
--- Making a function costs as much as using it, so those that are seldom needed are made when they are, by `seldom`.
+-- What costs: a call of a command, a text by its length, a function by being made and by what it takes from outside, a table that
+-- grows, a text that becomes a number or the other way round. So numbers come in one text (ARGV[3], as ARGV[2] says), and what is
+-- seldom needed is made when it is, by `seldom`.
 
-local EPOCH = 1577836800000
-local VERSION = 1
-local STAMP, ENTRY, BUCKET, TAIL = 5, 17, 16, 42
+local STAMP, ENTRY, TAIL = 5, 17, 42
 local TAIL_FORM = '>I2I5I5I4I4I4I4I4I4I6'
--- So much is read of each key at once, and so long a key is written as a whole.
-local CHUNK, CHUNK_FROM = 512, '-512'
--- So many zeros a longer key has when it is written as a whole: room for what comes.
-local ROOM = 256
-local RECENT_MAX, FOLD_MAX = 4096, 256
-local SUB_WINDOWS = 1000
-local COMPACT_MIN = 64
--- How many reservations of one key may be open.
+local EPOCH = 1577836800000
+-- How many reservations of one window may be open.
 local OPEN_MAX = 8192
--- How long a key without charges is kept, for the time that it has seen; a text, because Redis turns numbers into texts slowly.
-local IDLE_TTL = '3600000'
 
 local call, pack, unpack, sub = redis.call, struct.pack, struct.unpack, string.sub
+local numbers = { unpack(ARGV[2], ARGV[3]) }
 
 local time = call('TIME')
 time = time[1] * 1000 + math.floor(time[2] / 1000) - EPOCH
@@ -32,20 +26,53 @@ time = time[1] * 1000 + math.floor(time[2] / 1000) - EPOCH
 local now = time
 if ARGV[1] ~= '' then now = ARGV[1] - EPOCH end
 
+-- All windows of the call; the time that counts is the latest that any of them has seen.
+local windows = {}
+for at = 1, #KEYS, 2 do
+    -- As much as a window has behind its log where few reservations are open.
+    local text = call('GETRANGE', KEYS[at], '-192', '-1')
+    local version, high, earliest, open, stamps, entries, room, buckets, merged, total = 1, 0, 0, 0, 0, 0, 0, 0, 0, 0
+    local length, octets = 0, ''
+    if text ~= '' then
+        version, high, earliest, open, stamps, entries, room, buckets, merged, total =
+            unpack(TAIL_FORM, text, #text - TAIL + 1)
+        if version ~= 1 then error('a window of version ' .. version) end
+        if high > now then now = high end
+        length = stamps * STAMP + entries + room + TAIL
+        if entries > 0 then
+            local behind = entries + room + TAIL
+            if behind > #text then text = call('GETRANGE', KEYS[at], -behind, -1) end
+            octets = sub(text, #text - behind + 1, #text - room - TAIL)
+        end
+    end
+    -- The log is in memory from its charge number `first` on, as a text; of what is before that, `text` has what it has.
+    windows[#windows + 1] = { at = at, text = text, length = length, log = '', first = stamps, stamps = stamps, entries = octets,
+        open = open, earliest = earliest, buckets = buckets, merged = merged, total = total,
+        dirty = stamps, changed = false, anew = false, facts = 0 }
+end
+
+-- The stamp at a place of the log; the oldest has number 0.
 local function stamp(w, place)
     if place >= w.first then return (unpack('>I5', w.log, (place - w.first) * STAMP + 1)) end
-    local octets = call('GETRANGE', w.key, place * STAMP, place * STAMP + STAMP - 1)
-    return (unpack('>I5', octets))
+    local at = place * STAMP - w.length + #w.text
+    if at >= 0 then return (unpack('>I5', w.text, at + 1)) end
+    at = place * STAMP
+    return (unpack('>I5', call('GETRANGE', KEYS[w.at], at, at + STAMP - 1)))
 end
 
 local made
 local function seldom()
     if made then return made end
 
+    local BUCKET = 16
+    local RECENT_MAX, FOLD_MAX = 4096, 256
+    local SUB_WINDOWS = 1000
+    local COMPACT_MIN = 64
+
     -- The log from a place on is in memory afterwards.
     local function load_from(w, place)
         if place < w.first then
-            w.log = call('GETRANGE', w.key, place * STAMP, w.first * STAMP - 1) .. w.log
+            w.log = call('GETRANGE', KEYS[w.at], place * STAMP, w.first * STAMP - 1) .. w.log
             w.first = place
         end
     end
@@ -68,7 +95,8 @@ local function seldom()
 
     -- The oldest and newest stamp of a bucket, and how many charges are in those before it.
     local function bucket(w, place)
-        return unpack('>I5I5I6', call('GETRANGE', w.older, place * BUCKET, place * BUCKET + BUCKET - 1))
+        local at = place * BUCKET
+        return unpack('>I5I5I6', call('GETRANGE', KEYS[w.at + 1], at, at + BUCKET - 1))
     end
 
     local function older_used(w, cutoff)
@@ -102,8 +130,8 @@ local function seldom()
     end
 
     -- When the wanted charges would pass if everything open were settled now; nil if never.
-    local function next_slot(w, limit, open, wanted)
-        local keep = limit.max - wanted
+    local function next_slot(w, window, max, open, wanted)
+        local keep = max - wanted
         if keep < 0 then return nil end
         local settled = now + 1
         local later = used(w, settled)
@@ -116,7 +144,7 @@ local function seldom()
             must_leave = nth_newest(w, keep - open)
         end
         if not must_leave then return now end
-        return math.max(must_leave + limit.window, now)
+        return math.max(must_leave + window, now)
     end
 
     local function pack_bucket(b) return pack('>I5I5I6', b.first, b.newest, b.before) end
@@ -125,7 +153,7 @@ local function seldom()
     local function may_take(b, newest) return (newest - b.first) * SUB_WINDOWS <= math.max(now - newest, 1000) end
 
     local function read_buckets(w)
-        local text, all = call('GET', w.older) or '', {}
+        local text, all = call('GET', KEYS[w.at + 1]) or '', {}
         for at = 1, #text, BUCKET do
             local first, newest, before = unpack('>I5I5I6', text, at)
             if #all > 0 then all[#all].count = before - all[#all].before end
@@ -141,8 +169,8 @@ local function seldom()
             before = before + b.count
             texts[place] = pack_bucket(b)
         end
-        w.buckets, w.total = #all, before
-        if #all == 0 then call('DEL', w.older) else call('SET', w.older, table.concat(texts)) end
+        w.buckets, w.total, w.anew = #all, before, true
+        if #all == 0 then call('DEL', KEYS[w.at + 1]) else call('SET', KEYS[w.at + 1], table.concat(texts)) end
     end
 
     -- Merges buckets that have become old enough, once their number has doubled, and forgets what no window sees.
@@ -168,9 +196,9 @@ local function seldom()
         load_from(w, 0)
         local gone = left(w, now - history)
         if gone == 0 then return end
-        w.log, w.stamps, w.dirty = sub(w.log, gone * STAMP + 1), w.stamps - gone, 0
+        w.log, w.stamps, w.anew = sub(w.log, gone * STAMP + 1), w.stamps - gone, true
         if w.buckets > 0 then
-            call('DEL', w.older)
+            call('DEL', KEYS[w.at + 1])
             w.buckets, w.merged, w.total = 0, 0, 0
         end
     end
@@ -197,9 +225,9 @@ local function seldom()
             w.total = w.total + 1
         end
         texts[#texts + 1] = pack_bucket(last)
-        call('SETRANGE', w.older, kept * BUCKET, table.concat(texts))
+        call('SETRANGE', KEYS[w.at + 1], kept * BUCKET, table.concat(texts))
         w.buckets = kept + #texts
-        w.log, w.stamps, w.dirty = sub(w.log, surplus * STAMP + 1), w.stamps - surplus, 0
+        w.log, w.stamps, w.anew = sub(w.log, surplus * STAMP + 1), w.stamps - surplus, true
         compact(w, history)
     end
 
@@ -218,6 +246,7 @@ local function seldom()
 
     -- Adds charges with one stamp, wherever it belongs.
     local function record(w, moment, count, history)
+        w.changed = true
         while count > 0 do
             local some = math.min(count, FOLD_MAX)
             local _, newest
@@ -253,48 +282,41 @@ local function seldom()
         w.entries, w.earliest, w.changed = table.concat(kept), earliest, true
     end
 
+    -- Writes a window anew, without what no window sees and with room for what comes, and renews its time to live.
+    local function rewrite(w, history, ttl)
+        if w.stamps > 0 and stamp(w, 0) <= now - history then prune(w, history) end
+        load_from(w, 0)
+        local room = 64
+        if #w.log > 512 then room = 128 end
+        -- A key without charges is kept for the time that it has seen.
+        if w.stamps == 0 and w.entries == '' and w.buckets == 0 then room, ttl = 0, '3600000' end
+        local text = w.log .. w.entries .. string.rep('\0', room) ..
+            pack(TAIL_FORM, 1, now, w.earliest, w.open, w.stamps, #w.entries, room, w.buckets, w.merged, w.total)
+        call('SET', KEYS[w.at], text, 'PX', ttl)
+        if w.buckets > 0 then call('PEXPIRE', KEYS[w.at + 1], ttl) end
+    end
+
     made = { left = left, older_used = older_used, used = used, nth_newest = nth_newest, next_slot = next_slot,
-        prune = prune, record = record, expire = expire }
+        record = record, expire = expire, rewrite = rewrite }
     return made
 end
 
--- Reads a window, or makes an empty one.
-local function load(key, older)
-    local text = call('GETRANGE', key, CHUNK_FROM, '-1')
-    if text == '' then
-        return { key = key, older = older, log = '', first = 0, stamps = 0, entries = '', open = 0, earliest = 0,
-            high = 0, buckets = 0, merged = 0, total = 0, length = 0, dirty = 0 }
-    end
-    local version, high, earliest, open, stamps, entries, zeros, buckets, merged, total =
-        unpack(TAIL_FORM, text, #text - TAIL + 1)
-    if version ~= VERSION then error('a window of version ' .. version) end
-    local behind = entries + zeros + TAIL
-    if behind > #text then text = call('GETRANGE', key, -behind, -1) end
-    local length, body = stamps * STAMP + behind, #text - behind
-    -- What was cut off is not a whole stamp.
-    local cut = body % STAMP
-    return { key = key, older = older, log = sub(text, cut + 1, body), first = stamps - (body - cut) / STAMP,
-        stamps = stamps, entries = sub(text, body + 1, body + entries), open = open, earliest = earliest, high = high,
-        buckets = buckets, merged = merged, total = total, length = length, dirty = stamps }
-end
-
--- True if the wanted charges fit into the limit.
-local function admits(w, limit, open, wanted)
-    local allowance = limit.max - open - wanted
+-- True if the wanted charges fit into a limit.
+local function admits(w, window, max, open, wanted)
+    local allowance = max - open - wanted
     if allowance < 0 then return false end
-    local cutoff = now - limit.window
-    if allowance < w.stamps then return stamp(w, w.stamps - 1 - allowance) <= cutoff end
-    return w.buckets == 0 or seldom().older_used(w, cutoff) <= allowance - w.stamps
+    if allowance < w.stamps then return stamp(w, w.stamps - 1 - allowance) <= now - window end
+    return w.buckets == 0 or seldom().older_used(w, now - window) <= allowance - w.stamps
 end
 
 -- Adds charges with one stamp, which is rarely before another.
 local function record(w, moment, count, history)
     local is_last = w.buckets == 0
     if w.stamps > 0 then is_last = stamp(w, w.stamps - 1) <= moment end
-    if not is_last or w.stamps + count > RECENT_MAX + FOLD_MAX then
-        return seldom().record(w, moment, count, history)
-    end
-    w.log, w.stamps = w.log .. string.rep(pack('>I5', moment), count), w.stamps + count
+    if not is_last or w.stamps + count > 4352 then return seldom().record(w, moment, count, history) end
+    local new = pack('>I5', moment)
+    if count > 1 then new = string.rep(new, count) end
+    w.log, w.stamps, w.changed = w.log .. new, w.stamps + count, true
 end
 
 -- Where the reservation of this name begins among the open ones, with what it has charged and its deadline.
@@ -308,58 +330,16 @@ local function find(w, name)
     end
 end
 
--- Puts another number of charges into the entry at a place that has some, or behind all; none takes it out.
-local function put(w, at, had, name, charges, deadline)
-    local entry = ''
-    if charges > 0 then
-        entry = name .. pack('>I4I5', charges, deadline)
-        if w.earliest == 0 or deadline < w.earliest then w.earliest = deadline end
-    end
-    if at then
-        w.entries = sub(w.entries, 1, at - 1) .. entry .. sub(w.entries, at + ENTRY)
-    else
-        w.entries = w.entries .. entry
-    end
-    if w.entries == '' then w.earliest = 0 end
-    w.open, w.changed = w.open - had + charges, true
-end
-
--- Writes a window that was changed: a short one as a whole, a long one in place while it has room.
-local function save(w, history, ttl)
-    if not w.changed then return end
-    local size, zeros = w.stamps * STAMP + #w.entries + TAIL, 0
-    if w.length > CHUNK and w.dirty > 0 and size <= w.length then
-        zeros = w.length - size
-    else
-        if w.stamps > 0 and (w.first > 0 or stamp(w, 0) <= now - history) then seldom().prune(w, history) end
-        w.dirty = 0
-        if size > CHUNK then zeros = ROOM end
-    end
-    local text = w.entries .. string.rep('\0', zeros) .. pack(TAIL_FORM, VERSION, now, w.earliest, w.open, w.stamps,
-        #w.entries, zeros, w.buckets, w.merged, w.total)
-    if w.dirty == 0 then
-        if w.stamps == 0 and w.entries == '' and w.buckets == 0 then ttl = IDLE_TTL end
-        call('SET', w.key, w.log .. text, 'PX', ttl)
-    else
-        call('SETRANGE', w.key, w.dirty * STAMP, sub(w.log, (w.dirty - w.first) * STAMP + 1) .. text)
-        call('PEXPIRE', w.key, ttl)
-    end
-    if w.buckets > 0 then call('PEXPIRE', w.older, ttl) end
-end
-
--- All windows of the call; the time that counts is the latest that any of them has seen.
-local windows = {}
-for place = 1, #KEYS, 2 do
-    local w = load(KEYS[place], KEYS[place + 1])
-    windows[#windows + 1] = w
-    if w.high > now then now = w.high end
-end
-
--- The limits that stand in the arguments from a place on, behind their number.
-local function read_limits(at)
-    local limits, size = {}, tonumber(ARGV[at])
-    for n = 1, size do
-        limits[n] = { window = tonumber(ARGV[at + 2 * n - 1]), max = tonumber(ARGV[at + 2 * n]) }
-    end
-    return limits, at + 1 + 2 * size
+-- Writes a window that was changed: where it is, while it has room there, and not too much. Its time to live is renewed unless
+-- what it has is enough.
+local function save(w, history, ttl, is_enough)
+    local size = w.stamps * STAMP + #w.entries + TAIL
+    local room, log = w.length - size, w.log
+    if w.anew or room < 0 or room > 256 or size == TAIL then return seldom().rewrite(w, history, ttl) end
+    if w.first < w.dirty then log = sub(log, (w.dirty - w.first) * STAMP + 1) end
+    call('SETRANGE', KEYS[w.at], w.dirty * STAMP, log .. w.entries .. string.rep('\0', room) ..
+        pack(TAIL_FORM, 1, now, w.earliest, w.open, w.stamps, #w.entries, room, w.buckets, w.merged, w.total))
+    if is_enough then return end
+    call('PEXPIRE', KEYS[w.at], ttl)
+    if w.buckets > 0 then call('PEXPIRE', KEYS[w.at + 1], ttl) end
 end

@@ -16,7 +16,7 @@ use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{
     collections::BTreeMap,
-    io::{self, Read as _, Write as _},
+    io::{self, BufWriter, Read as _},
     net::IpAddr,
     time::Duration,
 };
@@ -26,10 +26,11 @@ pub(crate) const VERSION: u32 = 1;
 
 /// Writes a content.
 pub(super) fn encode(content: &Content) -> io::Result<Vec<u8>> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-    serde_json::to_writer(&mut encoder, content)?;
-    encoder.flush()?;
-    encoder.finish()
+    let encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+    // What is written comes in pieces of some octets, each of which would be deflated for itself.
+    let mut pieces = BufWriter::with_capacity(PIECES_OCTETS, encoder);
+    serde_json::to_writer(&mut pieces, content)?;
+    pieces.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
 }
 
 /// Reads a content, at most [`CONTENT_BYTES_MAX`] of it.
@@ -310,3 +311,4 @@ impl SuspensionForm {
 
 /// What one entry of the stream may hold when it is inflated: 4,000 events of 16 KiB.
 const CONTENT_BYTES_MAX: u64 = 64 << 20;
+const PIECES_OCTETS: usize = 32 << 10;
