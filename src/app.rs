@@ -224,10 +224,6 @@ impl App {
         listeners.push(siren_ear);
         listeners.push(Box::new(ear));
         let events = Events::new(listeners);
-        let opened = match &config.redis {
-            Some(redis) => opened.shared_as(&redis.prefix),
-            None => opened,
-        };
         let store = opened
             .start(&clock, events.clone())
             .map_err(|error| advised(&error))

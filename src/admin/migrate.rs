@@ -70,7 +70,7 @@ pub async fn migrate(wanted: Migration<'_>, actor: &Actor) -> Result<MovedView, 
         return Err(AdminError::Invalid(format!("there is no store {}", store.path.display())));
     }
     let node = wanted.redis.stream.node.clone();
-    let opened = sqlite::open(store)?.shared_as(&wanted.redis.prefix);
+    let opened = sqlite::open(store)?;
     let clock = Clock::resume(opened.anchor(), opened.high_water());
     let file = opened.start(&clock, Events::default())?;
     let ledger = RedisLedger::start(wanted.redis, clock.clone(), Events::default())?;

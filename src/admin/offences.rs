@@ -4,7 +4,7 @@
 
 use super::{
     Admin, AdminError, Who,
-    privacy::{self, EraseRequest},
+    privacy::{self, Parting},
     standings::cancel,
     subjects::check_reason,
 };
@@ -201,35 +201,43 @@ pub async fn erase_closed(admin: &Admin) -> Result<usize, AdminError> {
             note_refusal(admin, &closing.subject, &hold, &actor).await?;
             continue;
         }
-        let accounts = match &closing.subject {
-            SubjectId::Account(account) => vec![account.clone()],
-            SubjectId::Tenant(tenant) => accounts_of(admin, tenant).await?,
+        let mut wanted = match &closing.subject {
+            SubjectId::Account(account) => {
+                Parting { accounts: vec![account.clone()], tenant: None }
+            }
+            SubjectId::Tenant(tenant) => {
+                let accounts = accounts_of(admin, tenant).await?;
+                Parting { accounts, tenant: Some(tenant.clone()) }
+            }
         };
-        let request = EraseRequest { reason: "closed, and the time is over".into(), yes: true };
         let mut is_whole = true;
-        for account in accounts {
+        let mut free = Vec::new();
+        for account in wanted.accounts {
             let mut held = vec![SubjectId::Account(account.clone())];
             held.push(SubjectId::Tenant(super::tenant_of(admin, &account).await?));
-            if let Some(hold) = admin.archive.hold_on(held).await? {
-                note_refusal(admin, &closing.subject, &hold, &actor).await?;
-                is_whole = false;
-                continue;
-            }
-            match privacy::erase(admin, &account, &request, &actor).await {
-                Ok(_) => erased += 1,
-                Err(AdminError::Conflict(_)) => is_whole = false,
-                Err(error) => {
-                    // One that cannot be erased stands in nobody else's way.
-                    tracing::error!(%error, "an account that left cannot be erased");
+            match admin.archive.hold_on(held).await? {
+                Some(hold) => {
+                    note_refusal(admin, &closing.subject, &hold, &actor).await?;
                     is_whole = false;
                 }
+                None => free.push(account),
             }
         }
-        if let (SubjectId::Tenant(tenant), true) = (&closing.subject, is_whole) {
-            match privacy::erase_tenant(admin, tenant, &actor).await {
-                Ok(()) => {}
-                Err(AdminError::Conflict(_)) => is_whole = false,
-                Err(error) => return Err(error),
+        wanted.accounts = free;
+        wanted.tenant = wanted.tenant.filter(|_| is_whole);
+        let parted = match privacy::part_wholly(admin, wanted, CLOSED_WHY, &actor).await {
+            Ok(parted) => parted,
+            Err(error) => {
+                // One that cannot be erased stands in nobody else's way.
+                tracing::error!(%error, "who left cannot be erased");
+                continue;
+            }
+        };
+        for (subject, parted) in parted {
+            match (subject, parted) {
+                (SubjectId::Account(_), Ok(_)) => erased += 1,
+                (SubjectId::Tenant(_), Ok(_)) => {}
+                (_, Err(_)) => is_whole = false,
             }
         }
         if is_whole {
@@ -256,8 +264,8 @@ async fn note_refusal(
         told.insert((hold.subject.clone(), hold.at))
     };
     if is_new {
-        let reason = "closed, and the time is over";
-        let mut entry = privacy::entry_of(admin, closed, reason, actor, privacy::REFUSED).await?;
+        let mut entry =
+            privacy::entry_of(admin, closed, CLOSED_WHY, actor, privacy::REFUSED).await?;
         entry.after = Some(format!("a legal hold on {}", hold.subject));
         super::note(admin, entry).await?;
     }
@@ -301,6 +309,8 @@ pub fn tenant_named(name: &str) -> Result<TenantId, AdminError> {
     }
 }
 
+/// Why whoever left is erased.
+const CLOSED_WHY: &str = "closed, and the time is over";
 /// Holds of which it is remembered that they were told of.
 const REFUSED_BY_MAX: usize = 10_000;
 const WITHDRAWN: &str = "offence-withdrawn";

@@ -4,7 +4,7 @@
 //! Before it begins, a keyed hash of the name is noted, in the archive and in a file beside it: an erasure that was cut short is finished
 //! at the next start, and a backup of before is brought up to date when it is restored.
 
-use super::{Admin, AdminError, BackupView, backups, effective, subjects::check_reason};
+use super::{Admin, AdminError, BackupView, backups, subjects::check_reason};
 use crate::{
     event::{AccountErased, Event},
     rules::identity,
@@ -15,10 +15,10 @@ use crate::{
             audit::chain::VALUES_ERASED,
         },
         backup::{Measured, measure},
-        vault::Vault,
+        vault::{InTheWay, Vault},
         whole_file::WholeFile,
     },
-    types::{AccountId, Actor, SubjectId, Timestamp},
+    types::{AccountId, Actor, SubjectId, TenantId, Timestamp},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -108,37 +108,10 @@ async fn erase_wholly(
             "the reason is kept, so it must not name the account".into(),
         ));
     }
-    let subject = SubjectId::Account(account.clone());
-    // A hold that is placed meanwhile waits.
-    let _one_at_a_time = admin.custody.making.lock().await;
-    // A hold that another gate was told before is known here.
-    admin.archive.catch_up(admin.utc()).await?;
-    let record = admin.records.subject(&subject).await?;
-    let tenant = effective::tenant_of(account, &record).0;
-    let held = admin.archive.hold_on(vec![subject.clone(), SubjectId::Tenant(tenant)]).await?;
-    if let Some(hold) = held {
-        let mut entry = NewEntry::new(admin.utc(), actor, REFUSED);
-        (entry.subject, entry.account) = (Some(subject.to_string()), Some(account.clone()));
-        entry.reason = Some(reason.to_owned());
-        entry.after = Some(format!("a legal hold on {}", hold.subject));
-        super::note(admin, entry).await?;
-        let text = format!("there is a legal hold on {}: {}", hold.subject, hold.reason);
-        return Err(AdminError::Conflict(text));
-    }
-    let digest = admin.archive.erasure_digest(&subject).await?;
-    let erasure = Erasure { at: admin.utc(), digest: digest.clone() };
-    admin.archive.begin_erasure(erasure.clone()).await?;
-    let rows = erase_everywhere(admin, account, erasure, actor).await?;
-    let mut entry = NewEntry::new(admin.utc(), actor, ERASED);
-    entry.after = Some(format!(
-        "{digest}: {} rows, {} values of the audit",
-        rows.gone + rows.changed,
-        rows.audit_values
-    ));
-    entry.reason = Some(reason.to_owned());
-    rewrite(&admin.archive).await?;
-    let head = admin.archive.finish_erasure(digest.clone(), entry).await?;
-    admin.tell_audited(ERASED, head);
+    let wanted = Parting { accounts: vec![account.clone()], tenant: None };
+    let mut parted = part(admin, &wanted, reason, actor).await?;
+    let erased = parted.pop().map(|(_, erased)| erased);
+    let (digest, rows) = erased.unwrap_or_else(|| Err(AdminError::Conflict("nobody".into())))?;
     Ok(ErasedView {
         rows_gone: rows.gone,
         rows_changed: rows.changed,
@@ -148,74 +121,171 @@ async fn erase_wholly(
     })
 }
 
-async fn erase_everywhere(
-    admin: &Admin,
-    account: &AccountId,
-    erasure: Erasure,
-    actor: &Actor,
-) -> Result<ErasedRows, AdminError> {
-    // First what may stand in the way, so that one that is refused has done nothing.
-    erase_or_forget(admin, &SubjectId::Account(account.clone()), erasure).await?;
-    // Alerts that last are in a memory from which they would be written again.
-    admin.tell(&Event::AccountErased(AccountErased { account: account.clone() }));
-    admin.behaviour.forget(account).await?;
-    admin.storage.mailboxes.forget(account);
-    settle(admin).await;
-    let (rows, heads) = admin.archive.erase_account(account, actor, admin.utc()).await?;
-    for head in heads {
-        admin.tell_audited(VALUES_ERASED, Some(head));
-    }
-    Ok(rows)
+/// Who is erased together, so that both files are written anew once for all.
+pub(super) struct Parting {
+    /// Accounts.
+    pub(super) accounts: Vec<AccountId>,
+    /// Their tenant, if it goes when none of them stays.
+    pub(super) tenant: Option<TenantId>,
 }
 
-/// Erases what is stored of a tenant whose accounts were erased. A hold on it was looked for with theirs.
-///
-/// # Errors
-/// [`AdminError::Conflict`] under a legal hold, [`AdminError::Store`] if something cannot be written.
-pub(super) async fn erase_tenant(
+/// What became of those who were to be erased: the digest of each and what went, or why it stays.
+pub(super) type Parted = Vec<(SubjectId, Result<(String, ErasedRows), AdminError>)>;
+
+/// The same as [`part`], to the end also when whoever asked does not wait for it.
+pub(super) async fn part_wholly(
     admin: &Admin,
-    tenant: &crate::types::TenantId,
+    wanted: Parting,
+    reason: &'static str,
     actor: &Actor,
-) -> Result<(), AdminError> {
-    let subject = SubjectId::Tenant(tenant.clone());
+) -> Result<Parted, AdminError> {
+    let (admin, actor) = (admin.clone(), actor.clone());
+    finished(async move { part(&admin, &wanted, reason, &actor).await }).await
+}
+
+/// Erases who can be erased. Whoever is under a legal hold, or in the way of whom mail under way stands, stays.
+pub(super) async fn part(
+    admin: &Admin,
+    wanted: &Parting,
+    reason: &str,
+    actor: &Actor,
+) -> Result<Parted, AdminError> {
+    // A hold that is placed meanwhile waits.
     let _one_at_a_time = admin.custody.making.lock().await;
+    // A hold that another gate was told before is known here.
     admin.archive.catch_up(admin.utc()).await?;
-    if let Some(hold) = admin.archive.hold_on(vec![subject.clone()]).await? {
-        return Err(AdminError::Conflict(format!("there is a legal hold on {}", hold.subject)));
+    let (mut parted, mut going) = (Parted::new(), Vec::new());
+    for account in &wanted.accounts {
+        let subject = SubjectId::Account(account.clone());
+        let tenant = SubjectId::Tenant(super::tenant_of(admin, account).await?);
+        match admin.archive.hold_on(vec![subject.clone(), tenant]).await? {
+            Some(hold) => {
+                note_refused(admin, &subject, &hold, (reason, actor)).await?;
+                parted.push((subject, Err(held_by(&hold))));
+            }
+            None => going.push(begin(admin, subject).await?),
+        }
     }
-    let digest = admin.archive.erasure_digest(&subject).await?;
-    let erasure = Erasure { at: admin.utc(), digest: digest.clone() };
-    admin.archive.begin_erasure(erasure.clone()).await?;
-    erase_or_forget(admin, &subject, erasure).await?;
-    settle(admin).await;
-    let (rows, heads) = admin.archive.erase_tenant(tenant, actor, admin.utc()).await?;
-    for head in heads {
-        admin.tell_audited(VALUES_ERASED, Some(head));
+    if let Some(tenant) = wanted.tenant.clone().map(SubjectId::Tenant).filter(|_| parted.is_empty())
+    {
+        match admin.archive.hold_on(vec![tenant.clone()]).await? {
+            Some(hold) => parted.push((tenant, Err(held_by(&hold)))),
+            None => going.push(begin(admin, tenant).await?),
+        }
     }
-    let mut entry = NewEntry::new(admin.utc(), actor, ERASED);
-    entry.after = Some(format!("{digest}: a tenant, {} rows", rows.gone));
+    let stay = erase_or_forget(admin, &mut going, !parted.is_empty()).await?;
+    parted.extend(stay);
+    if going.is_empty() {
+        return Ok(parted);
+    }
+    let mut done = Vec::new();
+    forget_in_memory(admin, &going).await?;
+    for one in going {
+        let (rows, heads) = match &one.subject {
+            SubjectId::Account(account) => {
+                admin.archive.erase_account(account, actor, admin.utc()).await?
+            }
+            SubjectId::Tenant(tenant) => {
+                admin.archive.erase_tenant(tenant, actor, admin.utc()).await?
+            }
+        };
+        for head in heads {
+            admin.tell_audited(VALUES_ERASED, Some(head));
+        }
+        done.push((one, rows));
+    }
     rewrite(&admin.archive).await?;
-    let head = admin.archive.finish_erasure(digest, entry).await?;
-    admin.tell_audited(ERASED, head);
-    Ok(())
+    for (Going { subject, erasure }, rows) in done {
+        let mut entry = NewEntry::new(admin.utc(), actor, ERASED);
+        let digest = &erasure.digest;
+        entry.after = Some(match &subject {
+            SubjectId::Account(_) => format!(
+                "{digest}: {} rows, {} values of the audit",
+                rows.gone + rows.changed,
+                rows.audit_values
+            ),
+            SubjectId::Tenant(_) => format!("{digest}: a tenant, {} rows", rows.gone),
+        });
+        entry.reason = Some(reason.to_owned());
+        let head = admin.archive.finish_erasure(digest.clone(), entry).await?;
+        admin.tell_audited(ERASED, head);
+        parted.push((subject, Ok((erasure.digest, rows))));
+    }
+    Ok(parted)
 }
 
-/// Erases from the limits' store, after which nothing stands in the way any more. Whatever stands in it then lets the erasure be forgotten: what
-/// was refused is not done behind the operator's back.
-async fn erase_or_forget(
+/// Somebody who is being erased.
+struct Going {
+    subject: SubjectId,
+    erasure: Erasure,
+}
+
+async fn begin(admin: &Admin, subject: SubjectId) -> Result<Going, AdminError> {
+    let digest = admin.archive.erasure_digest(&subject).await?;
+    let erasure = Erasure { at: admin.utc(), digest };
+    admin.archive.begin_erasure(erasure.clone()).await?;
+    Ok(Going { subject, erasure })
+}
+
+fn held_by(hold: &HoldRow) -> AdminError {
+    AdminError::Conflict(format!("there is a legal hold on {}: {}", hold.subject, hold.reason))
+}
+
+async fn note_refused(
     admin: &Admin,
     subject: &SubjectId,
-    erasure: Erasure,
+    hold: &HoldRow,
+    (reason, actor): (&str, &Actor),
 ) -> Result<(), AdminError> {
-    match erase_from_store(&*admin.custody.vault, subject).await {
-        Ok(()) => note_in_file(&admin.custody.settings.erasures, &[erasure]),
-        Err(error @ StoreError::Conflict(_)) => {
-            admin.archive.forget_erasure(erasure).await?;
-            Err(error.into())
-        }
-        // It may be half done, so it is finished later.
-        Err(error) => Err(error.into()),
+    let mut entry = NewEntry::new(admin.utc(), actor, REFUSED);
+    entry.subject = Some(subject.to_string());
+    if let SubjectId::Account(account) = subject {
+        entry.account = Some(account.clone());
     }
+    entry.reason = Some(reason.to_owned());
+    entry.after = Some(format!("a legal hold on {}", hold.subject));
+    super::note(admin, entry).await
+}
+
+/// Erases from the limits' store, after which nothing stands in the way any more. Whoever stays is taken out, and the erasure is forgotten: what
+/// was refused is not done behind the operator's back. A tenant stays with any of its accounts.
+async fn erase_or_forget(
+    admin: &Admin,
+    going: &mut Vec<Going>,
+    is_any_held: bool,
+) -> Result<Parted, AdminError> {
+    let subjects: Vec<SubjectId> = going.iter().map(|one| one.subject.clone()).collect();
+    // What fails otherwise may be half done, so it is finished later.
+    let in_the_way = erase_from_store(&*admin.custody.vault, &subjects).await?;
+    let is_any_kept = is_any_held || !in_the_way.is_empty();
+    let mut stay = Parted::new();
+    let (kept, gone): (Vec<Going>, Vec<Going>) = going.drain(..).partition(|one| {
+        let stays = in_the_way.iter().any(|other| other.subject == one.subject);
+        stays || is_any_kept && matches!(one.subject, SubjectId::Tenant(_))
+    });
+    *going = gone;
+    for Going { subject, erasure } in kept {
+        admin.archive.forget_erasure(erasure).await?;
+        let why = in_the_way.iter().find(|other| other.subject == subject);
+        let why = why.map_or_else(|| "an account of it stays".to_owned(), |it| it.why.clone());
+        stay.push((subject, Err(AdminError::Conflict(why))));
+    }
+    let erasures: Vec<Erasure> = going.iter().map(|one| one.erasure.clone()).collect();
+    note_in_file(&admin.custody.settings.erasures, &erasures)?;
+    Ok(stay)
+}
+
+/// Takes who is erased out of the memories from which they would be written again.
+async fn forget_in_memory(admin: &Admin, going: &[Going]) -> Result<(), AdminError> {
+    for one in going {
+        if let SubjectId::Account(account) = &one.subject {
+            admin.tell(&Event::AccountErased(AccountErased { account: account.clone() }));
+            admin.behaviour.forget(account).await?;
+            admin.storage.mailboxes.forget(account);
+        }
+    }
+    settle(admin).await;
+    Ok(())
 }
 
 /// What was heard before is written, so that it is erased with the rest.
@@ -230,15 +300,21 @@ async fn settle(admin: &Admin) {
     tokio::time::sleep(SETTLE_EVERY * 10).await;
 }
 
-/// Tries for a while, because mail may be under way and a change may be on its way into the audit.
-async fn erase_from_store(vault: &dyn Vault, subject: &SubjectId) -> Result<(), StoreError> {
+/// Tries for a while, because mail may be under way and a change may be on its way into the audit. Returns those who stay.
+async fn erase_from_store(
+    vault: &dyn Vault,
+    subjects: &[SubjectId],
+) -> Result<Vec<InTheWay>, StoreError> {
+    let mut stay = vault.erase(subjects).await?;
     for _ in 0..ATTEMPTS_MAX {
-        match vault.erase(subject).await {
-            Err(StoreError::Conflict(_)) => tokio::time::sleep(SETTLE_EVERY).await,
-            done => return done,
+        if stay.is_empty() {
+            break;
         }
+        tokio::time::sleep(SETTLE_EVERY).await;
+        let again: Vec<SubjectId> = stay.into_iter().map(|one| one.subject).collect();
+        stay = vault.erase(&again).await?;
     }
-    vault.erase(subject).await
+    Ok(stay)
 }
 
 /// Readers may hold the file's log for some seconds; the file itself is written once.
@@ -287,7 +363,9 @@ pub(super) async fn erase_again(
             tracing::warn!(hold = %hold.subject, "somebody is not erased again, because of a legal hold");
             continue;
         }
-        erase_from_store(vault, &subject).await?;
+        if let Some(stays) = erase_from_store(vault, std::slice::from_ref(&subject)).await?.pop() {
+            return Err(AdminError::Conflict(stays.why));
+        }
         match &subject {
             SubjectId::Account(account) => {
                 archive.erase_account(account, &actor, now).await?;
@@ -323,7 +401,7 @@ pub async fn finish_erasures(admin: &Admin) -> Result<usize, AdminError> {
     let erased = erase_again(&*admin.custody.vault, archive, &open, admin.utc()).await?;
     if !open.is_empty() && erased == 0 {
         // The rows went, and what they held may still be in pages of the files.
-        erase_from_store(&*admin.custody.vault, &nobody()).await?;
+        erase_from_store(&*admin.custody.vault, &[nobody()]).await?;
         rewrite(archive).await?;
     }
     archive.close_erasures(admin.utc()).await?;

@@ -565,6 +565,12 @@ pub const STORED: &[Stored] = &[
             "gone; a suspension under a keyed hash until over",
         ),
     ),
+    row(
+        (Redis, "the key of erased names"),
+        "32 octets, drawn once",
+        No,
+        ("to find what is left of erased accounts at all gates", GOOD, STAYS),
+    ),
 ];
 
 /// The table as docs/privacy.md shows it.

@@ -7,7 +7,7 @@ use super::{
     records::{Change, Choice, LastRefusal, Recorded, Records, SubjectKind, SubjectRecord},
     refusals::Refusals,
     subjects::{Subjects, apply},
-    vault::Vault,
+    vault::{InTheWay, Vault},
     windows::{self, KEYS_MAX, Windows},
 };
 use crate::{
@@ -81,11 +81,16 @@ impl Vault for MemoryStore {
         Box::pin(async { Err(StoreError::Unavailable(text)) })
     }
 
-    fn erase<'a>(&'a self, subject: &'a SubjectId) -> BoxFuture<'a, Result<(), StoreError>> {
-        if let SubjectId::Account(account) = subject {
-            self.refusals.forget(account);
+    fn erase<'a>(
+        &'a self,
+        subjects: &'a [SubjectId],
+    ) -> BoxFuture<'a, Result<Vec<InTheWay>, StoreError>> {
+        for subject in subjects {
+            if let SubjectId::Account(account) = subject {
+                self.refusals.forget(account);
+            }
         }
-        Box::pin(async { Ok(()) })
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn forget_refusals(&self, before: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {

@@ -35,13 +35,13 @@ pub(super) struct Subjects {
     /// Shared by all subjects that have no record.
     absent: Arc<SubjectRecord>,
     /// What suspensions of erased accounts are found by; none: there are none.
-    disguise: Option<Disguise>,
+    disguise: Option<Arc<Disguise>>,
     has_erased: AtomicBool,
 }
 
 impl Subjects {
     /// The same, with a key for accounts that are erased.
-    pub(super) fn with_disguise(disguise: Disguise) -> Self {
+    pub(super) fn with_disguise(disguise: Arc<Disguise>) -> Self {
         Self { disguise: Some(disguise), ..Self::default() }
     }
 
@@ -73,6 +73,11 @@ impl Subjects {
 
     pub(super) fn may_have_erased(&self) -> bool {
         self.has_erased.load(Relaxed)
+    }
+
+    /// What such names are made with.
+    pub(super) fn disguise(&self) -> Option<&Disguise> {
+        self.disguise.as_deref()
     }
 
     /// The name of an erased window.

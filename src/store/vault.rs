@@ -4,17 +4,30 @@ use super::{BoxFuture, StoreError};
 use crate::types::{SubjectId, Timestamp};
 use std::path::PathBuf;
 
+/// Somebody who was not erased, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InTheWay {
+    /// Who.
+    pub subject: SubjectId,
+    /// What stood in the way.
+    pub why: String,
+}
+
 /// Whoever holds the file of the limits.
 pub trait Vault: Send + Sync {
     /// Copies the file to a new one, as it is when the copy ends, while it is used; without anything in it that was deleted.
     fn copy_to(&self, path: PathBuf) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Erases an account, or a tenant without its accounts: when this returns no octet of its record is in the file. Its windows and its suspension stay under a keyed hash
-    /// of the name until they are over, so that whoever comes back under the name finds them.
+    /// Erases accounts, or tenants without their accounts: when this returns no octet of their records is in the file, which was written anew once for all. Their windows
+    /// and suspensions stay under keyed hashes of the names until they are over, so that whoever comes back under a name finds them. Returns those in whose way
+    /// something stood: mail under way, or a change that the audit does not have yet.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] while mail of it is under way.
-    fn erase<'a>(&'a self, subject: &'a SubjectId) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// [`StoreError`] if something cannot be written; some may be erased then.
+    fn erase<'a>(
+        &'a self,
+        subjects: &'a [SubjectId],
+    ) -> BoxFuture<'a, Result<Vec<InTheWay>, StoreError>>;
 
     /// Forgets some last refusals of before a moment; returns how many.
     fn forget_refusals(&self, before: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;

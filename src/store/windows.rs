@@ -77,7 +77,7 @@ pub(super) struct Windows {
     /// The time since a backup that was restored.
     gap: Gap,
     /// What erased windows are found by; none: there are none.
-    disguise: Option<Disguise>,
+    disguise: Option<Arc<Disguise>>,
     /// There may be erased windows.
     has_erased: AtomicBool,
 }
@@ -100,7 +100,7 @@ impl Windows {
     }
 
     /// The same, with a key for windows that are erased.
-    pub(super) fn with_disguise(mut self, disguise: Disguise) -> Self {
+    pub(super) fn with_disguise(mut self, disguise: Arc<Disguise>) -> Self {
         self.disguise = Some(disguise);
         self
     }
@@ -141,6 +141,10 @@ impl Windows {
         };
         self.cells.retain(|cell| !Arc::ptr_eq(&cell.0, &old.0));
         Ok(Some((old, cell)))
+    }
+
+    pub(super) fn may_have_erased(&self) -> bool {
+        self.has_erased.load(Relaxed)
     }
 
     /// What is left of an erased window.
@@ -673,7 +677,7 @@ mod tests {
     #[test]
     fn an_erased_window_is_found_by_whoever_comes_back_under_its_name() {
         let now = Timestamp::from_millis(1_000_000);
-        let windows = windows(10).with_disguise(Disguise::new(&[7; 32]));
+        let windows = windows(10).with_disguise(Arc::new(Disguise::new(&[7; 32])));
         let limits = [Limit { window: Span::from_secs(3_600), max: 50 }];
         let name: Key = "account/r/a@shop.example".parse().unwrap();
         for (round, charges) in [(1, 30), (2, 5)] {

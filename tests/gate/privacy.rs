@@ -377,6 +377,50 @@ fn an_account_that_gates_share_is_erased_from_redis_and_its_window_and_suspensio
 }
 
 #[test]
+fn the_key_of_erased_names_is_drawn_once_and_another_one_is_refused_where_names_are_known() {
+    const KEY: &str = "tollgate:1:{records}erasure-key";
+    let (sink, redis) = (sink().run(), Redis::start());
+    let run = || gate().limit(5, "1h").next_hop(&sink).set("store.redis", redis.url()).run();
+    let (mut one, two) = (run(), run());
+    (0..5).for_each(|_| send(&mut one.client(), PERSON, FRIEND));
+    one.tollgate(&["privacy", "erase", PERSON, "--reason", "asked", "--yes"]).well();
+    assert_eq!(recipient(&mut two.client(), PERSON).code, 450);
+    // A Redis that lost everything has it again from whoever knows it, before anybody else can put one there.
+    let key = |gate: &Gate| -> Vec<u8> {
+        let store = rusqlite::Connection::open(gate.file("copy/tollgate.db")).unwrap();
+        let sql = "SELECT value FROM meta WHERE name = 'erasure_key'";
+        store.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    let copied = |gate: &Gate| {
+        fs::create_dir_all(gate.file("copy")).unwrap();
+        for name in ["tollgate.db", "tollgate.db-wal"] {
+            let from = gate.file(&format!("var/{name}"));
+            if from.exists() {
+                fs::copy(from, gate.file(&format!("copy/{name}"))).unwrap();
+            }
+        }
+        key(gate)
+    };
+    assert_eq!((copied(&one), copied(&one).len()), (copied(&two), 32));
+    redis.ask(&["FLUSHALL"]);
+    wait_for("the key to be there again", || (redis.ask(&["EXISTS", KEY]) == "1").then_some(()));
+    let three = run();
+    wait_for("it to have read the records", || {
+        (three.http("/health/ready").0 == 200).then_some(())
+    });
+    assert_eq!(copied(&three), copied(&one));
+    // Another one makes other names, so whoever knows any goes no further, and says what to do.
+    redis.ask(&["SET", KEY, "0123456789abcdef0123456789abcdef"]);
+    one.kill();
+    one.try_start().unwrap();
+    let told = one.logged("diagnostic", |line| line["error"].to_string().contains("delete"));
+    assert!(told["error"].to_string().contains("another key of erased names"), "{told}");
+    assert_eq!(one.http("/health/ready").0, 503);
+    redis.ask(&["DEL", KEY]);
+    wait_for("the gate to be ready", || (one.http("/health/ready").0 == 200).then_some(()));
+}
+
+#[test]
 fn an_account_is_erased_from_a_cluster_whose_slots_have_its_windows_and_its_record() {
     let cluster = Cluster::start();
     let shared = |settings: Settings| {

@@ -22,7 +22,7 @@ use crate::{
     types::{Key, Timestamp},
 };
 use rusqlite::{Connection, params};
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// Everything that the file held.
 pub(super) struct Loaded {
@@ -53,17 +53,16 @@ struct Replay<'w> {
 
 pub(super) fn load(
     db: &Connection,
-    (settings, shared_key): (&Settings, Option<[u8; 32]>),
+    settings: &Settings,
     now: Timestamp,
 ) -> Result<Loaded, StoreError> {
     let gap = rows::load_meta(db, restored::GAP)?.map(Timestamp::from_millis);
     let gap = gap.map_or(Gap::NONE, Gap::until);
-    let own_key = rows::disguise_key(db)?;
-    let key = shared_key.unwrap_or(own_key);
+    let disguise = Arc::new(Disguise::new(&rows::disguise_key(db)?));
     let windows = Windows::new(settings.history, settings.unknown_margin, KEYS_MAX)
         .with_gap(gap)
-        .with_disguise(Disguise::new(&key));
-    let subjects = Subjects::with_disguise(Disguise::new(&key));
+        .with_disguise(disguise.clone());
+    let subjects = Subjects::with_disguise(disguise);
     let refusals = Refusals::default();
     rows::load_subjects(db, &subjects)?;
     subjects.for_each_override(|given| windows.keep_for(given.window.length()));

@@ -32,7 +32,7 @@ use super::{
     },
     refusals::Refusals,
     subjects::{Subjects, apply, left_of},
-    vault::Vault,
+    vault::{InTheWay, Vault},
     windows::{self, Windows},
 };
 use crate::{
@@ -110,7 +110,7 @@ pub fn open_for_copy(settings: &Settings) -> Result<Opened, StoreError> {
         db.query_row(schema::HIGH_WATER, [], |row| row.get(0)).map_err(schema::failed)?;
     let high_water = Timestamp::from_millis(high_water);
     let anchor = rows::load_anchor(&db)?;
-    Ok(Opened { db, lock, high_water, anchor, settings: settings.clone(), shared_key: None })
+    Ok(Opened { db, lock, high_water, anchor, settings: settings.clone() })
 }
 
 /// A file that is opened but not loaded, because loading needs a clock and the clock needs [`Opened::high_water`].
@@ -121,8 +121,6 @@ pub struct Opened {
     high_water: Timestamp,
     anchor: Option<Anchor>,
     settings: Settings,
-    /// What names of erased accounts are made with, where several nodes must make the same.
-    shared_key: Option<[u8; 32]>,
 }
 
 impl Opened {
@@ -138,15 +136,6 @@ impl Opened {
         self.anchor
     }
 
-    /// Makes names of erased accounts as all nodes do that share what is under this name.
-    #[must_use]
-    pub fn shared_as(mut self, name: &str) -> Self {
-        let text = format!("tollgate names of erased accounts {name}");
-        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-        self.shared_key = digest.as_ref().try_into().ok();
-        self
-    }
-
     /// Loads everything and starts the writer. Reservations that had not ended count as sent, stamped with the present
     /// moment and the safety margin.
     ///
@@ -154,7 +143,7 @@ impl Opened {
     /// [`StoreError`] if the file cannot be read.
     pub fn start(self, clock: &Clock, events: Events) -> Result<Arc<SqliteStore>, StoreError> {
         let now = clock.now().max(self.high_water);
-        let loaded = load::load(&self.db, (&self.settings, self.shared_key), now)?;
+        let loaded = load::load(&self.db, &self.settings, now)?;
         let shared = Arc::new(Shared {
             windows: loaded.windows,
             subjects: loaded.subjects,
@@ -353,8 +342,11 @@ impl Vault for SqliteStore {
         Box::pin(self.copy_file_to(path))
     }
 
-    fn erase<'a>(&'a self, subject: &'a SubjectId) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.erase_subject(subject))
+    fn erase<'a>(
+        &'a self,
+        subjects: &'a [SubjectId],
+    ) -> BoxFuture<'a, Result<Vec<InTheWay>, StoreError>> {
+        Box::pin(self.erase_subjects(subjects))
     }
 
     fn forget_refusals(&self, before: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
@@ -432,8 +424,29 @@ impl SqliteStore {
         subject.is_ok_and(|subject| self.known_alias(&subject).is_some())
     }
 
-    async fn erase_subject(&self, subject: &SubjectId) -> Result<(), StoreError> {
+    /// Erases all of them that nothing stands in the way of, and waits for the file to be written anew, which is once for all that wait.
+    async fn erase_subjects(&self, subjects: &[SubjectId]) -> Result<Vec<InTheWay>, StoreError> {
         let _one_at_a_time = self.changes.clone().lock_owned().await;
+        let (mut refused, mut begun) = (Vec::new(), Vec::new());
+        for subject in subjects {
+            match self.begin_to_erase(subject) {
+                Ok(erased) => begun.push(erased),
+                Err(StoreError::Conflict(why)) => {
+                    refused.push(InTheWay { subject: subject.clone(), why });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for erased in begun {
+            heard(erased.await)?;
+        }
+        Ok(refused)
+    }
+
+    fn begin_to_erase(
+        &self,
+        subject: &SubjectId,
+    ) -> Result<oneshot::Receiver<Result<(), String>>, StoreError> {
         let shared = &self.shared;
         let record = shared.subjects.find(subject);
         if shared.outbox.waits_for(subject) {
@@ -461,7 +474,7 @@ impl SqliteStore {
         let (done, erased) = oneshot::channel();
         let task = EraseTask { subject: subject.clone(), alias, left, done };
         shared.queue.push_erasure(task)?;
-        heard(erased.await)
+        Ok(erased)
     }
 }
 

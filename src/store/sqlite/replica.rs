@@ -8,6 +8,7 @@ use super::{SqliteStore, heard, queue::TakeoverTask};
 use crate::{
     store::{
         StoreError,
+        disguise::{Disguise, KEY_BYTES},
         outbox::Changed,
         records::{Recorded, Revision},
     },
@@ -25,6 +26,8 @@ pub(in crate::store) struct Takeover {
     pub(in crate::store) changes: Vec<Changed>,
     /// What the records have in them afterwards; none while they are a mixture.
     pub(in crate::store) revision: Option<Revision>,
+    /// What names of erased accounts are made with from now on; none: with what they were.
+    pub(in crate::store) erasure_key: Option<[u8; KEY_BYTES]>,
 }
 
 impl SqliteStore {
@@ -44,6 +47,28 @@ impl SqliteStore {
         let (done, written) = oneshot::channel();
         self.shared.queue.push_takeover(TakeoverTask { takeover, done })?;
         heard(written.await)
+    }
+
+    /// What names of erased accounts are made with.
+    pub(in crate::store) fn erasure_key(&self) -> Result<[u8; KEY_BYTES], StoreError> {
+        let disguise = self.shared.subjects.disguise();
+        let none = || StoreError::Damaged("there is no key of erased names".into());
+        disguise.map(Disguise::key).ok_or_else(none)
+    }
+
+    /// Makes names of erased accounts with the key that other nodes have; false if there are names of another one here.
+    pub(in crate::store) async fn adopt_erasure_key(
+        &self,
+        key: [u8; KEY_BYTES],
+    ) -> Result<bool, StoreError> {
+        let shared = &self.shared;
+        if shared.subjects.may_have_erased() || shared.windows.may_have_erased() {
+            return Ok(false);
+        }
+        self.take_over(Takeover { erasure_key: Some(key), ..Takeover::default() }).await?;
+        // Both tables have the same.
+        shared.subjects.disguise().inspect(|disguise| disguise.set_key(&key));
+        Ok(true)
     }
 
     /// Fails if there is no room for one more record.

@@ -85,7 +85,7 @@ pub(super) fn erase(db: &Connection, task: &EraseTask) -> rusqlite::Result<()> {
 /// The key of names of what is erased, drawn the first time.
 pub(super) fn disguise_key(db: &Connection) -> Result<[u8; KEY_BYTES], StoreError> {
     db.execute(schema::DRAW_KEY, []).map_err(failed)?;
-    db.query_row(schema::META, params!["erasure_key"], |row| row.get(0)).map_err(failed)
+    db.query_row(schema::META, params![schema::ERASURE_KEY], |row| row.get(0)).map_err(failed)
 }
 
 pub(super) fn save_takeover(db: &Connection, takeover: &Takeover) -> rusqlite::Result<()> {
@@ -94,6 +94,9 @@ pub(super) fn save_takeover(db: &Connection, takeover: &Takeover) -> rusqlite::R
     }
     for changed in &takeover.changes {
         add_change(db, changed)?;
+    }
+    if let Some(key) = takeover.erasure_key {
+        db.prepare_cached(schema::PUT_META)?.execute(params![schema::ERASURE_KEY, key])?;
     }
     let Some(Revision { number, mark }) = takeover.revision else { return cut_revision(db) };
     let mut put = db.prepare_cached(schema::PUT_META)?;

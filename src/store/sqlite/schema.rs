@@ -161,6 +161,8 @@ COMMIT;";
 
 pub(super) const PUT_META: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
 pub(super) const META: &str = "SELECT value FROM meta WHERE name = ?1";
+/// The name of the key of names of what is erased.
+pub(super) const ERASURE_KEY: &str = "erasure_key";
 pub(super) const DRAW_KEY: &str =
     "INSERT OR IGNORE INTO meta (name, value) VALUES ('erasure_key', randomblob(32))";
 pub(super) const CUT_REFUSAL: &str = "DELETE FROM refusals WHERE account = ?1";

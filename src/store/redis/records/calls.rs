@@ -37,6 +37,18 @@ impl Default for Scripts {
     }
 }
 
+/// What is under a name, which is this if nothing was.
+pub(in super::super) async fn share_key(
+    redis: &mut Connection,
+    name: &str,
+    own: &[u8],
+) -> Result<Vec<u8>, RedisError> {
+    let mut together = redis::pipe();
+    together.atomic().cmd("SET").arg(name).arg(own).arg("NX").ignore().get(name);
+    let (known,): (Vec<u8>,) = together.query_async(redis).await?;
+    Ok(known)
+}
+
 /// The names of what Redis holds; all are in one hash slot.
 pub(super) struct Names {
     /// Each subject's record, in JSON.
@@ -46,6 +58,8 @@ pub(super) struct Names {
     /// The newest changes, by their numbers.
     pub(super) changes: String,
     leases: String,
+    /// What names of erased accounts are made with.
+    pub(super) erasure_key: String,
 }
 
 impl Names {
@@ -56,6 +70,7 @@ impl Names {
             head: head_name(prefix),
             changes: name("changes"),
             leases: name("lease"),
+            erasure_key: name("erasure-key"),
         }
     }
 
@@ -406,8 +421,8 @@ mod tests {
         for wrong in ["", "account", "account/", "peer/x", "account/a b"] {
             assert!(subject_of(wrong).is_err(), "{wrong:?}");
         }
-        let Names { records, head, changes, leases } = Names::new("p");
-        for name in [&records, &head, &changes, &leases] {
+        let Names { records, head, changes, leases, erasure_key } = Names::new("p");
+        for name in [&records, &head, &changes, &leases, &erasure_key] {
             assert_eq!(key_of("p", name), None, "{name}");
         }
     }

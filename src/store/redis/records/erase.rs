@@ -13,7 +13,10 @@ use super::{
 use crate::{
     rules::identity,
     store::{
-        BoxFuture, Changed, StoreError, records::Records as _, subjects::left_of, vault::Vault,
+        BoxFuture, Changed, StoreError,
+        records::Records as _,
+        subjects::left_of,
+        vault::{InTheWay, Vault},
     },
     types::{Actor, Key, SubjectId, Timestamp, Unit},
 };
@@ -24,16 +27,34 @@ impl Vault for RedisRecords {
         self.inner.copy.copy_to(path)
     }
 
-    fn erase<'a>(&'a self, subject: &'a SubjectId) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn erase<'a>(
+        &'a self,
+        subjects: &'a [SubjectId],
+    ) -> BoxFuture<'a, Result<Vec<InTheWay>, StoreError>> {
         Box::pin(async move {
-            let number = self.inner.erase(subject).await?;
-            let reached = self.inner.wait_for(|revision| revision.number >= number).await;
+            let (mut refused, mut renamed, mut last) = (Vec::new(), Vec::new(), 0);
+            for subject in subjects {
+                match self.inner.erase(subject).await {
+                    Ok(number) => {
+                        last = number;
+                        renamed.push(subject.clone());
+                    }
+                    Err(StoreError::Conflict(why)) => {
+                        refused.push(InTheWay { subject: subject.clone(), why });
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            let reached = self.inner.wait_for(|revision| revision.number >= last).await;
             if !reached {
                 let late = "the records cannot be read in time; try again";
                 return Err(StoreError::Unavailable(late.into()));
             }
-            self.inner.copy.erase(subject).await?;
-            self.inner.forget_changes(subject).await
+            refused.extend(self.inner.copy.erase(&renamed).await?);
+            for subject in &renamed {
+                self.inner.forget_changes(subject).await?;
+            }
+            Ok(refused)
         })
     }
 
@@ -47,9 +68,28 @@ impl Vault for RedisRecords {
 }
 
 impl Inner {
+    /// Makes sure that names of erased accounts are made here as at all nodes: with the key in Redis, which is the own one if there was none.
+    pub(super) async fn agree_on_key(&self) -> Result<(), StoreError> {
+        let (own, name) = (self.copy.erasure_key()?, &self.names.erasure_key);
+        let known = self.call(async |redis| calls::share_key(redis, name, &own).await).await?;
+        if known == own {
+            return Ok(());
+        }
+        let known =
+            known.try_into().map_err(|_| StoreError::Damaged(format!("{name} is no key")))?;
+        if self.copy.adopt_erasure_key(known).await? {
+            return Ok(());
+        }
+        Err(StoreError::Damaged(format!(
+            "{name} in Redis is another key of erased names than this gate's, which has names of its own: Redis lost it, and a gate that had none put another there; \
+             stop the gates that were started since, delete {name}, and let this gate go on first"
+        )))
+    }
+
     /// Renames what Redis has of an account; returns the number of the change after which nobody uses the old names.
     async fn erase(&self, subject: &SubjectId) -> Result<i64, StoreError> {
         let _one_at_a_time = self.changes.lock().await;
+        self.agree_on_key().await?;
         let alias = self.copy.alias_of(subject);
         let alias = alias.ok_or_else(|| StoreError::Damaged("there is no key".into()))?;
         let record = self.copy.subject(subject).await?;

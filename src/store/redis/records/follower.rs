@@ -5,7 +5,7 @@
 //! heard it. A Redis without any records gets those of the first node that finds it so.
 
 use super::{
-    Inner,
+    Inner, NOT_READ,
     calls::{self, Entry, Lease, Part},
     draw,
 };
@@ -59,7 +59,8 @@ impl Inner {
             let Err(error) = self.follow().await;
             let lasted = clock::steady_now().saturating_duration_since(began);
             failures = if lasted > LISTEN_TIME { 0 } else { failures.saturating_add(1) };
-            let was_well = self.failure.lock().replace(error.to_string()).is_none();
+            let before = self.failure.lock().replace(error.to_string());
+            let was_well = before.is_none_or(|before| before == NOT_READ);
             if was_well {
                 tracing::error!(%error, "the records in Redis cannot be followed");
             }
@@ -72,6 +73,7 @@ impl Inner {
 
     async fn follow(&self) -> Result<std::convert::Infallible, StoreError> {
         let mut ear = self.shared.servers.ear(&self.shared.records_at, LISTEN_TIME).await?;
+        self.agree_on_key().await?;
         loop {
             self.come_up().await?;
             let heard = self.listen(&mut ear);
@@ -103,6 +105,10 @@ impl Inner {
         let (head, entries) = self.read_changes(copy).await?;
         let links = entries.iter().map(|entry| (entry.before, entry.revision));
         let course = decide(copy, head, links);
+        if matches!(course, Course::ReadAll | Course::Restore) {
+            // It may be another Redis than before, or an empty one.
+            self.agree_on_key().await?;
+        }
         match course {
             Course::Rest => {}
             Course::Take => self.take(entries).await?,
@@ -127,7 +133,7 @@ impl Inner {
         let revision = entries.last().map(|entry| entry.revision);
         let (records, changes) =
             entries.into_iter().map(|entry| (entry.recorded, entry.changed)).unzip();
-        self.take_over(Takeover { records, changes, revision }).await
+        self.take_over(Takeover { records, changes, revision, ..Takeover::default() }).await
     }
 
     /// Puts records into the copy. What is read is never said to be newer than it is.
@@ -168,7 +174,7 @@ impl Inner {
         let mut records = self.copy.recorded_beside(&seen);
         let (kept, dropped) = (seen.len(), records.len());
         records.iter_mut().for_each(|(_, record)| *record = Arc::new(SubjectRecord::default()));
-        self.take_over(Takeover { records, changes: Vec::new(), revision: head }).await?;
+        self.take_over(Takeover { records, revision: head, ..Takeover::default() }).await?;
         tell_of_reading(copy.zip(head), (kept, dropped));
         Ok(())
     }

@@ -152,12 +152,7 @@ impl RedisStream {
     pub async fn share_key(&self, own: &[u8]) -> Result<Vec<u8>, StoreError> {
         let name = format!("{}:{VERSION}:{{{TAG}}}key", self.shared.settings.prefix);
         self.shared
-            .call(&self.at, async |connection| {
-                let mut together = redis::pipe();
-                together.atomic().cmd("SET").arg(&name).arg(own).arg("NX").ignore().get(&name);
-                let (known,): (Vec<u8>,) = together.query_async(connection).await?;
-                Ok(known)
-            })
+            .call(&self.at, async |redis| super::records::calls::share_key(redis, &name, own).await)
             .await
     }
 }
