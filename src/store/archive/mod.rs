@@ -109,6 +109,8 @@ struct Inner {
     is_shared: AtomicBool,
     /// Something was put on its way to them.
     posted: Notify,
+    /// What of it is not back yet.
+    own: stream::Own,
 }
 
 /// How much a write survives.
@@ -192,6 +194,7 @@ pub fn open(settings: &Settings) -> Result<Archive, StoreError> {
         token_changes,
         is_shared: AtomicBool::new(false),
         posted: Notify::new(),
+        own: stream::Own::default(),
     })))
 }
 
