@@ -129,7 +129,7 @@ impl Ask<'_> {
             numbers.add_limits(&demand.limits);
         }
         let mut call = shared.invoke(&shared.scripts.reserve, self.demands);
-        call.arg(&shared.time_to_send(self.now)).numbers(&numbers);
+        call.arg(shared.time_to_send(self.now)).numbers(&numbers);
         call.arg(&self.name[..]).arg(millis(shared.time_to_live()));
         match self.follows {
             Some(revision) => call.arg(&shared.records_head).arg(revision.to_string()),

@@ -76,7 +76,7 @@ pub(super) struct Held<'e> {
 }
 
 impl Held<'_> {
-    pub(super) fn is_told(mut self) {
+    pub(super) fn told(mut self) {
         self.end = None;
     }
 }

@@ -526,7 +526,7 @@ impl Shared {
         let end = self.ends.hold(end);
         let told = self.call(at, async |connection| self.tell(connection, &end, now).await).await;
         if !matches!(told, Err(StoreError::Unavailable(_))) {
-            end.is_told();
+            end.told();
         }
         told
     }
