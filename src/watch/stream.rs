@@ -282,7 +282,7 @@ impl StreamReader {
             if known.is_some_and(|known| header.number <= known.number) {
                 continue;
             }
-            let parcel = match Parcel::read(header, &body) {
+            let parcel = match self.archive.open(header, &body) {
                 Ok(parcel) => parcel,
                 // The next one of its origin says what is missing; to stop here would be to stop for ever.
                 Err(error) => {

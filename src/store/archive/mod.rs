@@ -111,6 +111,8 @@ struct Inner {
     posted: Notify,
     /// Who waits for what becomes of an order.
     orders: stream::orders::OrdersWaiting,
+    /// What of it is not back yet.
+    own: stream::Own,
 }
 
 /// How much a write survives.
@@ -195,6 +197,7 @@ pub fn open(settings: &Settings) -> Result<Archive, StoreError> {
         is_shared: AtomicBool::new(false),
         posted: Notify::new(),
         orders: stream::orders::OrdersWaiting::default(),
+        own: stream::Own::default(),
     })))
 }
 

@@ -129,7 +129,7 @@ impl Ask<'_> {
             numbers.add_limits(&demand.limits);
         }
         let mut call = shared.invoke(&shared.scripts.reserve, self.demands);
-        call.arg(&shared.time_to_send(self.now)).numbers(&numbers);
+        call.arg(shared.time_to_send(self.now)).numbers(&numbers);
         call.arg(&self.name[..]).arg(millis(shared.time_to_live()));
         match self.follows {
             Some(revision) => call.arg(&shared.records_head).arg(revision.to_string()),
@@ -179,12 +179,10 @@ impl Shared {
         end: &End,
         now: Timestamp,
     ) -> Result<Vec<LimitReached>, RedisError> {
-        let lasts = self.time_to_live();
         let mut numbers = Numbers::with([
             millis(self.settings.unknown_margin),
             millis(self.history()),
             (end.settlement != Settlement::Unknown).into(),
-            (end.lasts >= lasts).into(),
         ]);
         for demand in &end.demands {
             numbers.add(demand.cost(0, end.stamped).into());
@@ -193,7 +191,7 @@ impl Shared {
         }
         let mut call = self.invoke(&self.scripts.settle, &end.demands);
         call.arg(self.time_to_send(now)).numbers(&numbers).arg(&end.name[..]);
-        call.arg(millis(lasts));
+        call.arg(millis(self.time_to_live()));
         Ok(Answer::of(call, connection).await?.reached(&end.demands))
     }
 

@@ -14,5 +14,5 @@ for at = 5, #ARGV, 2 do
     -- Rounded up, so that no slot opens early.
     if -from_now < history then record(w, now + 1 + from_now, tonumber(ARGV[at + 1]), history) end
 end
-if w.changed then save(w, history, ARGV[4]) end
+if w.changed then save(w, history, ARGV[4], time + ARGV[4] - 3600000) end
 return { 0, time + EPOCH }

@@ -4,12 +4,7 @@
 use super::Name;
 use crate::store::ledger::{Demand, Reservation, Settlement};
 use parking_lot::Mutex;
-use std::{
-    collections::VecDeque,
-    ops::Deref,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, ops::Deref, sync::Arc, time::Instant};
 use tokio::sync::Notify;
 
 /// What becomes of an open reservation.
@@ -22,8 +17,6 @@ pub(super) struct End {
     pub(super) stamped: u32,
     /// Recipients that stay open.
     pub(super) stays: u32,
-    /// How long its windows live since its last recipient was reserved.
-    pub(super) lasts: Duration,
     /// A call that is still under way must have ended before this is told.
     not_before: Option<Instant>,
 }
@@ -42,15 +35,7 @@ struct Inner {
 impl End {
     /// The whole reservation ends.
     pub(super) const fn settle(name: Name, settlement: Settlement) -> Self {
-        Self {
-            name,
-            demands: Vec::new(),
-            settlement,
-            stamped: 0,
-            stays: 0,
-            lasts: Duration::ZERO,
-            not_before: None,
-        }
+        Self { name, demands: Vec::new(), settlement, stamped: 0, stays: 0, not_before: None }
     }
 
     /// Only so many recipients stay open.
@@ -72,12 +57,6 @@ impl End {
         Self { demands, ..self }
     }
 
-    /// Where reserving gave its windows so long to live.
-    pub(super) const fn lasting(mut self, lasts: Duration) -> Self {
-        self.lasts = lasts;
-        self
-    }
-
     pub(super) fn not_before(self, not_before: Option<Instant>) -> Self {
         Self { not_before, ..self }
     }
@@ -97,7 +76,7 @@ pub(super) struct Held<'e> {
 }
 
 impl Held<'_> {
-    pub(super) fn is_told(mut self) {
+    pub(super) fn told(mut self) {
         self.end = None;
     }
 }

@@ -162,8 +162,6 @@ pub(super) struct Ticket {
     asked: Option<Instant>,
     /// How long a request may be under way.
     timeout: Duration,
-    /// How long its windows live since it was granted recipients last.
-    lasts: Duration,
     ends: Ends,
 }
 
@@ -367,7 +365,7 @@ impl Ledger for RedisLedger {
             if left == reservation.recipients {
                 return Ok(());
             }
-            let release = |ticket: &Ticket| End::release(ticket.name, left).lasting(ticket.lasts);
+            let release = |ticket: &Ticket| End::release(ticket.name, left);
             let end = reservation.shared.as_deref().map(release).map(|end| end.of(reservation));
             reservation.recipients = left;
             match end {
@@ -403,7 +401,7 @@ impl Ledger for RedisLedger {
             if reservation.recipients == 0 {
                 return Ok(Vec::new());
             }
-            let end = End::settle(ticket.name, settlement).lasting(ticket.lasts);
+            let end = End::settle(ticket.name, settlement);
             let reached = self.shared.clone().end(end.of(&reservation), now).await?;
             let is_new = |reached: &LimitReached| self.shared.warned.is_new(reached, now);
             Ok(reached.into_iter().filter(is_new).collect())
@@ -467,7 +465,6 @@ impl Shared {
         for limit in reservation.demands.iter().flat_map(|demand| demand.limits.iter()) {
             self.history_asked.fetch_max(millis(limit.window.length()), Relaxed);
         }
-        let lasts = self.time_to_live();
         let answer = self.reserve_in_groups(reservation, (&request, name), now).await;
         let Some(ticket) = &mut reservation.shared else { return Err(StoreError::gone()) };
         match &answer {
@@ -484,7 +481,6 @@ impl Shared {
                     reservation.recipients += granted.recipients;
                     reservation.durable = false;
                     ticket.dot_by = now + self.settings.open_time_max - DOT_MARGIN;
-                    ticket.lasts = lasts;
                 }
             }
         }
@@ -530,7 +526,7 @@ impl Shared {
         let end = self.ends.hold(end);
         let told = self.call(at, async |connection| self.tell(connection, &end, now).await).await;
         if !matches!(told, Err(StoreError::Unavailable(_))) {
-            end.is_told();
+            end.told();
         }
         told
     }
@@ -690,8 +686,7 @@ impl Shared {
         let calls = if self.servers.is_cluster() { windows.max(1) } else { 1 };
         let timeout = self.settings.timeout * u32::try_from(calls).unwrap_or(u32::MAX);
         let ends = self.ends.clone();
-        let (dot_by, lasts) = (Timestamp::EPOCH, Duration::ZERO);
-        Ticket { name, dot_by, asked: None, timeout, lasts, ends }
+        Ticket { name, dot_by: Timestamp::EPOCH, asked: None, timeout, ends }
     }
 
     /// Where a window is.
@@ -726,7 +721,7 @@ impl Shared {
     /// A key outlives everything that it may have to tell.
     fn time_to_live(&self) -> Duration {
         let Settings { open_time_max, unknown_margin, .. } = self.settings;
-        self.history() + open_time_max + unknown_margin + TIME_TO_LIVE_MARGIN
+        self.history() + open_time_max + unknown_margin + TIME_TO_LIVE_MARGIN + RENEWED_EVERY
     }
 }
 
@@ -738,7 +733,7 @@ impl Ticket {
 
     /// Gives a reservation back that was dropped unsettled, once no request for it is under way.
     pub(super) fn give_back(&self, reservation: &Reservation) {
-        let end = End::settle(self.name, Settlement::Refunded).lasting(self.lasts).of(reservation);
+        let end = End::settle(self.name, Settlement::Refunded).of(reservation);
         let ended = self.asked.map(|asked| asked + self.timeout);
         self.ends.push(end.not_before(ended));
     }
@@ -752,6 +747,8 @@ impl StoreError {
 
 /// So long before the deadline of its reservation the last final dot is sent.
 const DOT_MARGIN: Duration = Duration::from_secs(60);
+/// How much longer a key lives than it must, so that this need not be told with each change; reserve.lua knows it.
+const RENEWED_EVERY: Duration = Duration::from_secs(3_600);
 /// For clocks that are slewed and windows that are longer than a node knows.
 const TIME_TO_LIVE_MARGIN: Duration = Duration::from_secs(3_600);
 /// Moments of charges in one call of a script, which nobody else is served beside.

@@ -110,8 +110,10 @@ if granted > 0 then
         end
     end
 end
+-- What is reserved has to be there beyond its deadline; the time to live is an hour longer than that.
+local until_then = time + ARGV[5] - 3600000
 for place = 1, #windows do
-    if windows[place].changed then save(windows[place], history, ARGV[5]) end
+    if windows[place].changed then save(windows[place], history, ARGV[5], until_then) end
 end
 if granted == wanted and observed == 0 then return { 0, time + EPOCH, now + EPOCH, granted } end
 local none = { 0, 0, 0, 0 }

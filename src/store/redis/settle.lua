@@ -2,9 +2,8 @@
 -- is not open is left alone, so a call that is made twice counts once.
 --
 -- Arguments: the time, or '' for the server's own; the form of the numbers, and the numbers; the reservation's name; the time to live.
--- Numbers: the margin; the history; whether it is known when it was sent (1) or not (0); whether the time to live that the reservation
--- gave is enough (1); then for each window how many charges are stamped, how many stay open, how many limits it has, and of each its
--- length and how many it allows.
+-- Numbers: the margin; the history; whether it is known when it was sent (1) or not (0); then for each window how many charges are
+-- stamped, how many stay open, how many limits it has, and of each its length and how many it allows.
 -- Answers: 0, the time, the time that counted; then, for each limit of which four fifths are used by what was stamped:
 -- window, limit, charges sent, charges open.
 
@@ -12,7 +11,7 @@ local name, margin, history = ARGV[4], numbers[1], numbers[2]
 -- Rounded up, so that no slot opens early.
 local moment = now + 1
 if numbers[3] == 0 then moment = now + margin end
-local answer, at = { 0, time + EPOCH, now + EPOCH }, 5
+local answer, at = { 0, time + EPOCH, now + EPOCH }, 4
 
 for place = 1, #windows do
     local w = windows[place]
@@ -52,6 +51,6 @@ for place = 1, #windows do
         end
     end
     at = at + 3 + 2 * numbers[at + 2]
-    if w.changed then save(w, history, ARGV[5], numbers[4] == 1) end
+    if w.changed then save(w, history, ARGV[5], time + margin + history) end
 end
 return answer

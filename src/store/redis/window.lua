@@ -1,7 +1,7 @@
 -- What the scripts have in common: a window as Redis keeps it, and the questions that rules::window asks of it.
 --
 -- A key's text is: stamps, oldest first, STAMP octets each; open reservations, ENTRY octets each (name, charges, deadline);
--- room, which says nothing; a tail of TAIL octets. It is read from its end and written in place where it has room, so a long log
+-- room, which says nothing but in its last octets until when the key lives, if it is long enough; a tail of TAIL octets. It is read from its end and written in place where it has room, so a long log
 -- costs no more than a short one, and none is rewritten for each charge: Redis hashes every text that a script holds. Charges beyond
 -- the newest RECENT_MAX are in buckets under a key of their own, BUCKET octets each (oldest, newest, charges before it). Times are
 -- milliseconds since 2020, in 5 octets until 2054. codec.rs reads the same form, and a test holds every answer equal to that of
@@ -13,6 +13,8 @@
 
 local STAMP, ENTRY, TAIL = 5, 17, 42
 local TAIL_FORM = '>I2I5I5I4I4I4I4I4I4I6'
+-- With what stands before it in the room.
+local LIVES, LIVES_FORM = 5, '>I5I2I5I5I4I4I4I4I4I4I6'
 local EPOCH = 1577836800000
 -- How many reservations of one window may be open.
 local OPEN_MAX = 8192
@@ -31,11 +33,17 @@ local windows = {}
 for at = 1, #KEYS, 2 do
     -- As much as a window has behind its log where few reservations are open.
     local text = call('GETRANGE', KEYS[at], '-192', '-1')
-    local version, high, earliest, open, stamps, entries, room, buckets, merged, total = 1, 0, 0, 0, 0, 0, 0, 0, 0, 0
+    local lives, version, high, earliest, open, stamps, entries, room, buckets, merged, total = 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0
     local length, octets = 0, ''
     if text ~= '' then
-        version, high, earliest, open, stamps, entries, room, buckets, merged, total =
-            unpack(TAIL_FORM, text, #text - TAIL + 1)
+        if #text < LIVES + TAIL then
+            version, high, earliest, open, stamps, entries, room, buckets, merged, total =
+                unpack(TAIL_FORM, text, #text - TAIL + 1)
+        else
+            lives, version, high, earliest, open, stamps, entries, room, buckets, merged, total =
+                unpack(LIVES_FORM, text, #text - LIVES - TAIL + 1)
+            if room < LIVES then lives = 0 end
+        end
         if version ~= 1 then error('a window of version ' .. version) end
         if high > now then now = high end
         length = stamps * STAMP + entries + room + TAIL
@@ -45,10 +53,11 @@ for at = 1, #KEYS, 2 do
             octets = sub(text, #text - behind + 1, #text - room - TAIL)
         end
     end
-    -- The log is in memory from its charge number `first` on, as a text; of what is before that, `text` has what it has.
+    -- The log is in memory from its charge number `first` on, as a text, and is written from there; of what is before that, `text`
+    -- has what it has.
     windows[#windows + 1] = { at = at, text = text, length = length, log = '', first = stamps, stamps = stamps, entries = octets,
         open = open, earliest = earliest, buckets = buckets, merged = merged, total = total,
-        dirty = stamps, changed = false, anew = false, facts = 0 }
+        lives = lives, changed = false, anew = false, facts = 0 }
 end
 
 -- The stamp at a place of the log; the oldest has number 0.
@@ -259,7 +268,7 @@ local function seldom()
                 local at = (place - w.first) * STAMP
                 local new = string.rep(pack('>I5', moment), some)
                 w.log = sub(w.log, 1, at) .. new .. sub(w.log, at + 1)
-                w.stamps, w.dirty = w.stamps + some, math.min(w.dirty, place)
+                w.stamps = w.stamps + some
                 if w.stamps > RECENT_MAX + FOLD_MAX then fold(w, history) end
             end
             count = count - some
@@ -288,10 +297,14 @@ local function seldom()
         load_from(w, 0)
         local room = 64
         if #w.log > 512 then room = 128 end
-        -- A key without charges is kept for the time that it has seen.
-        if w.stamps == 0 and w.entries == '' and w.buckets == 0 then room, ttl = 0, '3600000' end
-        local text = w.log .. w.entries .. string.rep('\0', room) ..
-            pack(TAIL_FORM, 1, now, w.earliest, w.open, w.stamps, #w.entries, room, w.buckets, w.merged, w.total)
+        local text
+        if w.stamps == 0 and w.entries == '' and w.buckets == 0 then
+            -- A key without charges is kept for the time that it has seen.
+            text, ttl = pack(TAIL_FORM, 1, now, 0, 0, 0, 0, 0, 0, 0, 0), '3600000'
+        else
+            text = w.log .. w.entries .. string.rep('\0', room - LIVES) .. pack(LIVES_FORM, time + ttl, 1, now, w.earliest, w.open,
+                w.stamps, #w.entries, room, w.buckets, w.merged, w.total)
+        end
         call('SET', KEYS[w.at], text, 'PX', ttl)
         if w.buckets > 0 then call('PEXPIRE', KEYS[w.at + 1], ttl) end
     end
@@ -330,16 +343,18 @@ local function find(w, name)
     end
 end
 
--- Writes a window that was changed: where it is, while it has room there, and not too much. Its time to live is renewed unless
--- what it has is enough.
-local function save(w, history, ttl, is_enough)
-    local size = w.stamps * STAMP + #w.entries + TAIL
-    local room, log = w.length - size, w.log
-    if w.anew or room < 0 or room > 256 or size == TAIL then return seldom().rewrite(w, history, ttl) end
-    if w.first < w.dirty then log = sub(log, (w.dirty - w.first) * STAMP + 1) end
-    call('SETRANGE', KEYS[w.at], w.dirty * STAMP, log .. w.entries .. string.rep('\0', room) ..
-        pack(TAIL_FORM, 1, now, w.earliest, w.open, w.stamps, #w.entries, room, w.buckets, w.merged, w.total))
-    if is_enough then return end
+-- Writes a window that was changed: where it is, while it has room there, and not too much. It gets the time to live where it would
+-- not live until then as it is, which is so once in an hour: a command for each change costs as much as reading it.
+local function save(w, history, ttl, until_then)
+    local room = w.length - w.stamps * STAMP - #w.entries - TAIL
+    if w.anew or room < LIVES or room > 256 or (w.stamps == 0 and w.entries == '') then
+        return seldom().rewrite(w, history, ttl)
+    end
+    local lives = w.lives
+    if lives < until_then then lives = time + ttl end
+    call('SETRANGE', KEYS[w.at], w.first * STAMP, w.log .. w.entries .. string.rep('\0', room - LIVES) .. pack(LIVES_FORM,
+        lives, 1, now, w.earliest, w.open, w.stamps, #w.entries, room, w.buckets, w.merged, w.total))
+    if lives == w.lives then return end
     call('PEXPIRE', KEYS[w.at], ttl)
     if w.buckets > 0 then call('PEXPIRE', KEYS[w.at + 1], ttl) end
 end

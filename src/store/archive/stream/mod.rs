@@ -10,8 +10,12 @@
 //! by the count of events before it, it is known how many were missed.
 
 pub(super) mod orders;
+mod own;
 pub mod wire;
 
+pub(super) use own::Own;
+
+use self::own::Told;
 use super::{
     Archive, Batch, Lasting, ListingRow, NewEvent, NewOffence, alerts,
     audit::{self, Prepared, chain::Head},
@@ -245,7 +249,20 @@ impl Archive {
     /// # Errors
     /// [`StoreError::Unavailable`] if it could not be written, or there is no room; it is not on its way then.
     pub async fn post(&self, content: Content, at: Timestamp) -> Result<(), StoreError> {
-        self.write_and_tell(Lasting::Process, move |db| post(db, &content, at)).await
+        let job = move |db: &Connection| put(db, content, at);
+        self.0.own.keep(self.write_and_tell(Lasting::Process, job).await?);
+        Ok(())
+    }
+
+    /// Reads what arrived.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if it cannot be read.
+    pub fn open(&self, header: Header, body: &[u8]) -> Result<Parcel, StoreError> {
+        match self.0.own.take(&header, body) {
+            Some(content) => Ok(Parcel { header, content }),
+            None => Parcel::read(header, body),
+        }
     }
 
     /// Ends when something was put on its way since the last call.
@@ -361,18 +378,14 @@ struct Added {
 
 /// Puts a content on its way, for jobs that do so in their own transaction.
 pub(super) fn post(db: &Connection, content: &Content, at: Timestamp) -> rusqlite::Result<()> {
+    put(db, content.clone(), at).map(drop)
+}
+
+fn put(db: &Connection, mut content: Content, at: Timestamp) -> rusqlite::Result<Told> {
     let failed = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
-    let begins = db.prepare_cached("SELECT number = 0 FROM stream_self")?;
-    let begins: bool = {
-        let mut begins = begins;
-        begins.query_row([], |row| row.get(0))?
-    };
-    let body = if begins {
-        wire::encode(&Content { begins, ..content.clone() })
-    } else {
-        wire::encode(content)
-    };
-    let body = body.map_err(failed)?;
+    let mut begins = db.prepare_cached("SELECT number = 0 FROM stream_self")?;
+    content.begins = begins.query_row([], |row| row.get(0))?;
+    let body = wire::encode(&content).map_err(failed)?;
     let (events, length) = (count(content.events.len()), count(body.len()));
     let mut next = db.prepare_cached(
         "UPDATE stream_self SET number = number + 1, events = events + ?1, octets = octets + ?2 \
@@ -390,7 +403,8 @@ pub(super) fn post(db: &Connection, content: &Content, at: Timestamp) -> rusqlit
     let mut insert = db.prepare_cached(
         "INSERT INTO stream_outgoing (origin, node, number, events, at, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
-    insert.execute(params![origin, node, number, before, stored(at), body]).map(drop)
+    insert.execute(params![origin, node, number, before, stored(at), body])?;
+    Ok(Told { origin, number, body, content })
 }
 
 /// True if what is added goes to all nodes, for jobs.
