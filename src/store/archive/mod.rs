@@ -13,6 +13,7 @@ mod closings;
 mod complaints;
 mod egress;
 mod erase;
+mod erasing;
 mod events;
 mod export;
 mod holds;
@@ -42,6 +43,7 @@ pub use closings::Closing;
 pub use complaints::{Added, COMPLAINTS_PAGE_MAX, ComplaintFilter, ComplaintRow, NewComplaint};
 pub use egress::{EGRESS_USERS_MAX, EgressChoice, EgressUsage};
 pub use erase::{ErasedRows, Erasure};
+pub use erasing::{Erasing, ErasureId, Job, Stage, Step, Told};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
 pub use export::{Stretch, export};
 pub use holds::HoldRow;
@@ -111,6 +113,8 @@ struct Inner {
     posted: Notify,
     /// Who waits for what becomes of an order.
     orders: stream::orders::OrdersWaiting,
+    /// A step of an erasure was taken in.
+    stepped: Notify,
 }
 
 /// How much a write survives.
@@ -195,6 +199,7 @@ pub fn open(settings: &Settings) -> Result<Archive, StoreError> {
         is_shared: AtomicBool::new(false),
         posted: Notify::new(),
         orders: stream::orders::OrdersWaiting::default(),
+        stepped: Notify::new(),
     })))
 }
 
