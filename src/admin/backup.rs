@@ -14,7 +14,9 @@ use crate::{
     event::Events,
     store::{
         StoreError,
-        archive::{self, BackupRow, Erasure, NewEntry, copy_file, prepare_restored},
+        archive::{
+            self, BackupRow, ErasedRows, Erasure, ErasureId, NewEntry, copy_file, prepare_restored,
+        },
         backup::{
             ARCHIVE, BackupError, DISGUISE, ERASURES, Manifest, Measured, Place, STORE, pack,
             read_manifest, unpack,
@@ -60,6 +62,8 @@ pub struct Custody {
     pub making: tokio::sync::Mutex<()>,
     /// The holds of which the audit knows that they kept somebody who left from being erased.
     pub refused_by: parking_lot::Mutex<std::collections::HashSet<(SubjectId, Timestamp)>>,
+    /// What went of erasures at all gates that this one was asked for.
+    pub erased: parking_lot::Mutex<std::collections::HashMap<ErasureId, Vec<ErasedRows>>>,
 }
 
 /// A backup that is wanted.

@@ -14,6 +14,7 @@ mod cases;
 mod complaint;
 mod effective;
 mod egress;
+mod erasing;
 mod events;
 mod explain;
 #[cfg(test)]
@@ -60,6 +61,7 @@ pub use complaint::{
 pub use egress::{
     ChoiceView, EgressChoices, EgressView, egress, egress_address, pause_egress, resume_egress,
 };
+pub use erasing::{erase_left_behind, further_erasures};
 pub use events::{EventRequest, EventView, event_filter, events, newest_event};
 pub use explain::{explain, usage};
 pub use kept::{KeptView, kept};

@@ -62,6 +62,9 @@ pub struct ErasedView {
     pub audit_values: u64,
     /// The keyed hash by which the erasure is known.
     pub digest: String,
+    /// Where gates share records, those that have still to erase; they do it by themselves.
+    #[serde(default)]
+    pub waiting: Vec<String>,
     /// Backups of before, which hold it until they are deleted; one that is restored is erased again.
     pub backups: Vec<BackupView>,
 }
@@ -111,12 +114,14 @@ async fn erase_wholly(
     let wanted = Parting { accounts: vec![account.clone()], tenant: None };
     let mut parted = part(admin, &wanted, reason, actor).await?;
     let erased = parted.pop().map(|(_, erased)| erased);
-    let (digest, rows) = erased.unwrap_or_else(|| Err(AdminError::Conflict("nobody".into())))?;
+    let Erased { digest, rows, waiting } =
+        erased.unwrap_or_else(|| Err(AdminError::Conflict("nobody".into())))?;
     Ok(ErasedView {
         rows_gone: rows.gone,
         rows_changed: rows.changed,
         audit_values: rows.audit_values,
         digest,
+        waiting,
         backups: backups(admin).await?,
     })
 }
@@ -129,8 +134,18 @@ pub(super) struct Parting {
     pub(super) tenant: Option<TenantId>,
 }
 
-/// What became of those who were to be erased: the digest of each and what went, or why it stays.
-pub(super) type Parted = Vec<(SubjectId, Result<(String, ErasedRows), AdminError>)>;
+/// What was erased of somebody.
+pub(super) struct Erased {
+    /// The keyed hash by which the erasure is known.
+    pub(super) digest: String,
+    /// What went.
+    pub(super) rows: ErasedRows,
+    /// The gates that have still to erase.
+    pub(super) waiting: Vec<String>,
+}
+
+/// What became of those who were to be erased, or why they stay.
+pub(super) type Parted = Vec<(SubjectId, Result<Erased, AdminError>)>;
 
 /// The same as [`part`], to the end also when whoever asked does not wait for it.
 pub(super) async fn part_wholly(
@@ -143,35 +158,22 @@ pub(super) async fn part_wholly(
     finished(async move { part(&admin, &wanted, reason, &actor).await }).await
 }
 
-/// Erases who can be erased. Whoever is under a legal hold, or in the way of whom mail under way stands, stays.
+/// Erases who can be erased, at all gates where they share records. Whoever is under a legal hold, or in the way of whom mail under way stands, stays.
 pub(super) async fn part(
     admin: &Admin,
     wanted: &Parting,
     reason: &str,
     actor: &Actor,
 ) -> Result<Parted, AdminError> {
+    if admin.archive.is_shared() {
+        return super::erasing::part(admin, wanted, (reason, actor)).await;
+    }
     // A hold that is placed meanwhile waits.
     let _one_at_a_time = admin.custody.making.lock().await;
-    // A hold that another gate was told before is known here.
-    admin.archive.catch_up(admin.utc()).await?;
-    let (mut parted, mut going) = (Parted::new(), Vec::new());
-    for account in &wanted.accounts {
-        let subject = SubjectId::Account(account.clone());
-        let tenant = SubjectId::Tenant(super::tenant_of(admin, account).await?);
-        match admin.archive.hold_on(vec![subject.clone(), tenant]).await? {
-            Some(hold) => {
-                note_refused(admin, &subject, &hold, (reason, actor)).await?;
-                parted.push((subject, Err(held_by(&hold))));
-            }
-            None => going.push(begin(admin, subject).await?),
-        }
-    }
-    if let Some(tenant) = wanted.tenant.clone().map(SubjectId::Tenant).filter(|_| parted.is_empty())
-    {
-        match admin.archive.hold_on(vec![tenant.clone()]).await? {
-            Some(hold) => parted.push((tenant, Err(held_by(&hold)))),
-            None => going.push(begin(admin, tenant).await?),
-        }
+    let (mut parted, free) = sort_out(admin, wanted, (reason, actor)).await?;
+    let mut going = Vec::new();
+    for subject in free {
+        going.push(begin(admin, subject).await?);
     }
     let stay = erase_or_forget(admin, &mut going, !parted.is_empty()).await?;
     parted.extend(stay);
@@ -179,39 +181,84 @@ pub(super) async fn part(
         return Ok(parted);
     }
     let mut done = Vec::new();
-    forget_in_memory(admin, &going).await?;
+    forget_in_memory(admin, going.iter().map(|one| &one.subject)).await?;
     for one in going {
-        let (rows, heads) = match &one.subject {
-            SubjectId::Account(account) => {
-                admin.archive.erase_account(account, actor, admin.utc()).await?
-            }
-            SubjectId::Tenant(tenant) => {
-                admin.archive.erase_tenant(tenant, actor, admin.utc()).await?
-            }
-        };
-        for head in heads {
-            admin.tell_audited(VALUES_ERASED, Some(head));
-        }
+        let rows = erase_from_archive(admin, &one.subject, actor).await?;
         done.push((one, rows));
     }
     rewrite(&admin.archive).await?;
     for (Going { subject, erasure }, rows) in done {
-        let mut entry = NewEntry::new(admin.utc(), actor, ERASED);
-        let digest = &erasure.digest;
-        entry.after = Some(match &subject {
-            SubjectId::Account(_) => format!(
-                "{digest}: {} rows, {} values of the audit",
-                rows.gone + rows.changed,
-                rows.audit_values
-            ),
-            SubjectId::Tenant(_) => format!("{digest}: a tenant, {} rows", rows.gone),
-        });
-        entry.reason = Some(reason.to_owned());
+        let digest = erasure.digest;
+        let entry = entry_of_erased(admin, (&subject, &digest), &rows, (reason, actor));
         let head = admin.archive.finish_erasure(digest.clone(), entry).await?;
         admin.tell_audited(ERASED, head);
-        parted.push((subject, Ok((erasure.digest, rows))));
+        parted.push((subject, Ok(Erased { digest, rows, waiting: Vec::new() })));
     }
     Ok(parted)
+}
+
+/// Those whom a hold keeps, which is audited, and those whom none does. A tenant stays with any of its accounts.
+pub(super) async fn sort_out(
+    admin: &Admin,
+    wanted: &Parting,
+    (reason, actor): (&str, &Actor),
+) -> Result<(Parted, Vec<SubjectId>), AdminError> {
+    let (mut held, mut free) = (Parted::new(), Vec::new());
+    for account in &wanted.accounts {
+        let subject = SubjectId::Account(account.clone());
+        let tenant = SubjectId::Tenant(super::tenant_of(admin, account).await?);
+        match admin.archive.hold_on(vec![subject.clone(), tenant]).await? {
+            Some(hold) => {
+                note_refused(admin, &subject, &hold, (reason, actor)).await?;
+                held.push((subject, Err(held_by(&hold))));
+            }
+            None => free.push(subject),
+        }
+    }
+    if let Some(tenant) = wanted.tenant.clone().map(SubjectId::Tenant).filter(|_| held.is_empty()) {
+        match admin.archive.hold_on(vec![tenant.clone()]).await? {
+            Some(hold) => held.push((tenant, Err(held_by(&hold)))),
+            None => free.push(tenant),
+        }
+    }
+    Ok((held, free))
+}
+
+/// Erases somebody from the archive, but for what its pages hold.
+pub(super) async fn erase_from_archive(
+    admin: &Admin,
+    subject: &SubjectId,
+    actor: &Actor,
+) -> Result<ErasedRows, AdminError> {
+    let (rows, heads) = match subject {
+        SubjectId::Account(account) => {
+            admin.archive.erase_account(account, actor, admin.utc()).await?
+        }
+        SubjectId::Tenant(tenant) => admin.archive.erase_tenant(tenant, actor, admin.utc()).await?,
+    };
+    for head in heads {
+        admin.tell_audited(VALUES_ERASED, Some(head));
+    }
+    Ok(rows)
+}
+
+/// What the audit says of somebody who was erased.
+pub(super) fn entry_of_erased(
+    admin: &Admin,
+    (subject, digest): (&SubjectId, &str),
+    rows: &ErasedRows,
+    (reason, actor): (&str, &Actor),
+) -> NewEntry {
+    let mut entry = NewEntry::new(admin.utc(), actor, ERASED);
+    let count = rows.gone + rows.changed;
+    entry.after = Some(match subject {
+        SubjectId::Account(_) => {
+            format!("{digest}: {count} rows, {} values of the audit", rows.audit_values)
+        }
+        SubjectId::Tenant(_) => format!("{digest}: a tenant, {count} rows"),
+    });
+    entry.reason = Some(reason.to_owned());
+    entry
 }
 
 /// Somebody who is being erased.
@@ -227,11 +274,11 @@ async fn begin(admin: &Admin, subject: SubjectId) -> Result<Going, AdminError> {
     Ok(Going { subject, erasure })
 }
 
-fn held_by(hold: &HoldRow) -> AdminError {
+pub(super) fn held_by(hold: &HoldRow) -> AdminError {
     AdminError::Conflict(format!("there is a legal hold on {}: {}", hold.subject, hold.reason))
 }
 
-async fn note_refused(
+pub(super) async fn note_refused(
     admin: &Admin,
     subject: &SubjectId,
     hold: &HoldRow,
@@ -267,7 +314,7 @@ async fn erase_or_forget(
     for Going { subject, erasure } in kept {
         admin.archive.forget_erasure(erasure).await?;
         let why = in_the_way.iter().find(|other| other.subject == subject);
-        let why = why.map_or_else(|| "an account of it stays".to_owned(), |it| it.why.clone());
+        let why = why.map_or_else(|| STAYS_WITH.to_owned(), |it| it.why.clone());
         stay.push((subject, Err(AdminError::Conflict(why))));
     }
     let erasures: Vec<Erasure> = going.iter().map(|one| one.erasure.clone()).collect();
@@ -276,9 +323,12 @@ async fn erase_or_forget(
 }
 
 /// Takes who is erased out of the memories from which they would be written again.
-async fn forget_in_memory(admin: &Admin, going: &[Going]) -> Result<(), AdminError> {
-    for one in going {
-        if let SubjectId::Account(account) = &one.subject {
+pub(super) async fn forget_in_memory(
+    admin: &Admin,
+    subjects: impl Iterator<Item = &SubjectId>,
+) -> Result<(), AdminError> {
+    for subject in subjects {
+        if let SubjectId::Account(account) = subject {
             admin.tell(&Event::AccountErased(AccountErased { account: account.clone() }));
             admin.behaviour.forget(account).await?;
             admin.storage.mailboxes.forget(account);
@@ -301,7 +351,7 @@ async fn settle(admin: &Admin) {
 }
 
 /// Tries for a while, because mail may be under way and a change may be on its way into the audit. Returns those who stay.
-async fn erase_from_store(
+pub(super) async fn erase_from_store(
     vault: &dyn Vault,
     subjects: &[SubjectId],
 ) -> Result<Vec<InTheWay>, StoreError> {
@@ -317,8 +367,25 @@ async fn erase_from_store(
     Ok(stay)
 }
 
+/// The same of this gate's own file, where gates share records.
+pub(super) async fn erase_from_own(
+    vault: &dyn Vault,
+    subjects: &[SubjectId],
+) -> Result<(), AdminError> {
+    let mut stay = vault.erase_here(subjects).await?;
+    for _ in 0..ATTEMPTS_MAX {
+        if stay.is_empty() {
+            break;
+        }
+        tokio::time::sleep(SETTLE_EVERY).await;
+        let again: Vec<SubjectId> = stay.into_iter().map(|one| one.subject).collect();
+        stay = vault.erase_here(&again).await?;
+    }
+    stay.pop().map_or(Ok(()), |one| Err(AdminError::Conflict(one.why)))
+}
+
 /// Readers may hold the file's log for some seconds; the file itself is written once.
-async fn rewrite(archive: &Archive) -> Result<(), StoreError> {
+pub(super) async fn rewrite(archive: &Archive) -> Result<(), StoreError> {
     let mut written = archive.rewrite().await;
     for _ in 0..ATTEMPTS_MAX {
         if written.is_err() {
@@ -366,6 +433,9 @@ pub(super) async fn erase_again(
         if let Some(stays) = erase_from_store(vault, std::slice::from_ref(&subject)).await?.pop() {
             return Err(AdminError::Conflict(stays.why));
         }
+        if archive.is_shared() {
+            erase_from_own(vault, std::slice::from_ref(&subject)).await?;
+        }
         match &subject {
             SubjectId::Account(account) => {
                 archive.erase_account(account, &actor, now).await?;
@@ -401,7 +471,7 @@ pub async fn finish_erasures(admin: &Admin) -> Result<usize, AdminError> {
     let erased = erase_again(&*admin.custody.vault, archive, &open, admin.utc()).await?;
     if !open.is_empty() && erased == 0 {
         // The rows went, and what they held may still be in pages of the files.
-        erase_from_store(&*admin.custody.vault, &[nobody()]).await?;
+        admin.custody.vault.erase_here(&[nobody()]).await?;
         rewrite(archive).await?;
     }
     archive.close_erasures(admin.utc()).await?;
@@ -526,7 +596,11 @@ pub async fn hold(
     };
     let _one_at_a_time = admin.custody.making.lock().await;
     let head = admin.archive.hold(hold.clone(), entry).await?;
-    admin.tell_audited(HELD, head);
+    let late = || {
+        let who = &request.subject;
+        AdminError::Conflict(format!("{who} is being erased, so a hold comes too late"))
+    };
+    admin.tell_audited(HELD, head.ok_or_else(late)?);
     Ok(hold.into())
 }
 
@@ -724,17 +798,19 @@ fn unavailable(error: &dyn std::fmt::Display) -> AdminError {
     AdminError::Store(StoreError::Unavailable(error.to_string()))
 }
 
-const ERASED: &str = "erased";
+pub(super) const ERASED: &str = "erased";
+/// Why a tenant stays.
+pub(super) const STAYS_WITH: &str = "an account of it stays";
 pub(super) const REFUSED: &str = "erase-refused";
 const HELD: &str = "held";
 const RELEASED: &str = "hold-released";
 const EXPORTED: &str = "exported";
 const DISCLOSED: &str = "disclosed";
 /// How often it is looked whether what was heard is written, and for how long at most: half a minute.
-const SETTLE_EVERY: Duration = Duration::from_millis(100);
+pub(super) const SETTLE_EVERY: Duration = Duration::from_millis(100);
 const SETTLE_LOOKS_MAX: u32 = 300;
 /// The same of what is in the way for a moment.
-const ATTEMPTS_MAX: u32 = 150;
+pub(super) const ATTEMPTS_MAX: u32 = 150;
 
 #[cfg(test)]
 mod tests {

@@ -124,6 +124,9 @@ fn erased_text(done: &ErasedView) -> String {
     facts.row(["without the name".into(), format!("{} rows of others", done.rows_changed)]);
     facts.row(["of the audit".into(), format!("{} values", done.audit_values)]);
     facts.row(["known as".into(), done.digest.clone()]);
+    if !done.waiting.is_empty() {
+        facts.row(["still to erase".into(), format!("{}, by themselves", done.waiting.join(", "))]);
+    }
     let mut text = facts.render("");
     if !done.backups.is_empty() {
         text.push_str("\nbackups that still hold it\n");

@@ -463,6 +463,24 @@ pub const STORED: &[Stored] = &[
         ("to erase again in what is restored", GOOD, STAYS),
     ),
     row(
+        (Archive, "erasing"),
+        "id, stage",
+        No,
+        ("how far an erasure at all gates is", "until it has ended", "gone when it has ended"),
+    ),
+    row(
+        (Archive, "erasing"),
+        "job",
+        Yes,
+        ("who is erased at all gates", "until it has ended", "gone when it has ended"),
+    ),
+    row(
+        (Archive, "erasing_told"),
+        "id, node, part, position, change",
+        No,
+        ("which gates have erased", "until it has ended", "gone when it has ended"),
+    ),
+    row(
         (Archive, "holds"),
         "subject, at",
         Pseudonym,
@@ -552,7 +570,7 @@ pub const STORED: &[Stored] = &[
         (
             "to tell all gates what happened",
             "until newer ones fill its room, 256 MiB by default",
-            STAYS,
+            "cut when all gates have erased",
         ),
     ),
     row(

@@ -204,9 +204,16 @@ impl Outbox {
         self.more.notify_one();
     }
 
-    /// True while a change of this subject waits.
+    /// True while a change waits that names this subject; each names a tenant, too.
     pub(super) fn waits_for(&self, subject: &SubjectId) -> bool {
-        self.inner.lock().waiting.iter().any(|changed| changed.subject == *subject)
+        let names = |changed: &Changed| {
+            let is_tenants = match subject {
+                SubjectId::Tenant(tenant) => changed.tenant == *tenant,
+                SubjectId::Account(_) => false,
+            };
+            is_tenants || changed.subject == *subject
+        };
+        self.inner.lock().waiting.iter().any(names)
     }
 
     /// The oldest, up to `max`; waits for one if there is none. For one caller at a time.

@@ -335,6 +335,8 @@ pub enum Task {
     TellBudget,
     /// Writes to tenants what they used.
     SendReports,
+    /// Erases who has left, and brings erasures at all nodes to their end.
+    Erase,
 }
 
 /// Accounts or tenants.

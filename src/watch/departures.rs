@@ -2,7 +2,10 @@
 //! whose offences propose to cancel them are told of, and a person decides.
 
 use crate::{
-    admin::{Admin, AdminError, delete_old_backups, erase_closed, finish_erasures, offences},
+    admin::{
+        Admin, AdminError, delete_old_backups, erase_closed, erase_left_behind, finish_erasures,
+        further_erasures, offences,
+    },
     event::{CancelProposed, Event},
     types::{TenantId, Timestamp},
 };
@@ -17,6 +20,58 @@ pub struct Departures {
 impl Departures {
     /// Looks soon after the start and then again and again; never ends.
     pub async fn run(self) {
+        tokio::join!(self.run_rounds(), self.run_erasures());
+    }
+
+    /// Does this gate's part of what is erased at all gates.
+    async fn run_erasures(&self) {
+        let archive = &self.admin.archive;
+        let (mut is_told, mut missed) = (false, None);
+        loop {
+            self.look_behind(&mut missed).await;
+            let found = further_erasures(&self.admin).await;
+            let is_new = found.is_err() && !is_told;
+            is_told = found.is_err();
+            let wait = match found {
+                Ok(true) => SOON,
+                Ok(false) => EVERY,
+                Err(error) => {
+                    if is_new {
+                        tracing::error!(%error, "an erasure at all gates goes on later");
+                    }
+                    SOON
+                }
+            };
+            tokio::select! {
+                () = archive.stepped() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Erases what was erased elsewhere in a time of which this gate has missed something.
+    async fn look_behind(&self, looked: &mut Option<Timestamp>) {
+        let missed = self.admin.archive.missed_until().await.unwrap_or_default();
+        if missed == *looked {
+            return;
+        }
+        match erase_left_behind(&self.admin).await {
+            Ok(accounts) => {
+                *looked = missed;
+                if accounts > 0 {
+                    tracing::warn!(
+                        accounts,
+                        "who was erased while this gate was away is erased here"
+                    );
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "who was erased while this gate was away is not erased here yet");
+            }
+        }
+    }
+
+    async fn run_rounds(&self) {
         tokio::time::sleep(FIRST_AFTER).await;
         match finish_erasures(&self.admin).await {
             Ok(0) => {}
@@ -82,6 +137,8 @@ impl Departures {
 }
 
 const FIRST_AFTER: Duration = Duration::from_secs(5);
+/// While something is erased at all gates.
+const SOON: Duration = Duration::from_secs(2);
 const EVERY: Duration = Duration::from_secs(10);
 /// Rounds from one look at who left and at backups to the next: ten minutes.
 const ROUNDS_BETWEEN: u32 = 60;

@@ -16,12 +16,12 @@ use crate::{
         archive::{
             Archive,
             audit::audited,
-            stream::{Heard, Missed, Origin, Parcel, StreamState, Taken},
+            stream::{Heard, Missed, Order, Origin, Parcel, StreamState, Taken},
         },
         records::Revision,
         redis::{Entry, RedisStream, StreamSettings, backoff},
     },
-    types::{Language, Timestamp},
+    types::{Language, SubjectId, Timestamp},
 };
 use parking_lot::Mutex;
 use std::{
@@ -382,6 +382,11 @@ impl Copy {
         }
         for (at, sign) in &content.signs {
             self.book.take_note(*at, sign.clone());
+        }
+        for subject in content.orders.iter().flat_map(Order::erased) {
+            if let SubjectId::Account(account) = subject {
+                self.book.forget_account(account);
+            }
         }
         self.book.turn(header.at);
         self.book.take()

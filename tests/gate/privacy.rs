@@ -3,12 +3,13 @@
 use crate::{
     audit::{audit, audit_of},
     support::{
-        Client, Gate, Reply, Settings, cluster::Cluster, gate, redis::Redis, sink, wait_for,
+        Client, Gate, Reply, Settings, Sink, cluster::Cluster, gate, redis::Redis, sink, wait_for,
     },
 };
+use flate2::read::ZlibDecoder;
 use rustix::process::Signal;
 use serde_json::Value;
-use std::{fs, path::Path, thread, time::Duration};
+use std::{fs, io::Read as _, path::Path, thread, time::Duration};
 
 const PERSON: &str = "anneliese@shop.example";
 /// Somebody whose address ends with the other's.
@@ -94,7 +95,10 @@ fn an_erased_person_is_in_no_file_and_the_windows_the_suspension_and_the_sums_st
         (found.lines().count() >= 6).then_some(())
     });
     audit_of(&gate, 6);
-    let before = totals(&gate);
+    let before = wait_for("the complaint to be counted", || {
+        let totals = totals(&gate);
+        (totals["complaints"] == 1).then_some(totals)
+    });
     assert_eq!((&before["accepted_recipients"], &before["complaints"]), (&7.into(), &1.into()));
     let old = gate.file("old.tar");
     gate.tollgate(&["backup", old.to_str().unwrap()]).well();
@@ -351,9 +355,40 @@ fn recipients_can_stand_in_the_log_as_hashes_and_are_found_in_the_archive_all_th
     });
 }
 
-/// Everything that Redis holds, as text.
-fn dump(redis: &Redis) -> String {
+/// Whatever is deflated somewhere in these octets, as text: so gates tell one another what happened.
+fn inflated(octets: &[u8]) -> String {
     let mut text = String::new();
+    for at in 0..octets.len().saturating_sub(1) {
+        // RFC 1950 §2.2, with the levels of flate2.
+        if octets[at] == 0x78 && [0x01, 0x5e, 0x9c, 0xda].contains(&octets[at + 1]) {
+            let mut whole = Vec::new();
+            // What is cut off by a page's end is read up to there.
+            let _ = ZlibDecoder::new(&octets[at..]).take(1 << 20).read_to_end(&mut whole);
+            text.push_str(&String::from_utf8_lossy(&whole));
+        }
+    }
+    text
+}
+
+/// The same of all files of a folder.
+fn inflated_in(folder: &Path) -> String {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: std::path::PathBuf| {
+        if path.is_dir() {
+            inflated_in(&path)
+        } else {
+            inflated(&fs::read(path).unwrap_or_default())
+        }
+    };
+    paths.map(read).collect()
+}
+
+/// Everything that Redis holds, as text, and what it writes to its disk.
+fn dump(redis: &Redis) -> String {
+    assert_eq!(redis.ask(&["CONFIG", "SET", "rdbcompression", "no"]), "OK");
+    assert_eq!(redis.ask(&["SAVE"]), "OK");
+    let octets = fs::read(redis.path("dump.rdb")).unwrap();
+    let mut text = String::from_utf8_lossy(&octets).into_owned() + &inflated(&octets);
     for key in redis.ask(&["KEYS", "*"]).lines().filter(|key| !key.is_empty()) {
         text.push_str(key);
         let read: &[&str] = match redis.ask(&["TYPE", key]).as_str() {
@@ -432,26 +467,86 @@ fn an_account_is_erased_from_a_cluster_whose_slots_have_its_windows_and_its_reco
 
 fn erased_everywhere(shared: impl Fn(Settings) -> Settings, dump: impl Fn() -> String) {
     let sink = sink().run();
-    let [one, two] = [(); 2].map(|()| shared(gate().limit(5, "1h").next_hop(&sink)).run());
-    let mut client = one.client();
-    (0..5).for_each(|_| send(&mut client, PERSON, FRIEND));
-    drop(client);
-    send(&mut two.client(), OTHER, FRIEND);
-    one.tollgate(&["account", "suspend", PERSON, "--reason", "anneliese asked"]).well();
-    wait_for("the other gate to know", || {
-        two.tollgate(&["account", "show", PERSON]).well().contains("TG-").then_some(())
+    let [one, two] = ["n1", "n2"].map(|name| {
+        let settings = gate().limit(5, "1h").next_hop(&sink).set("store.redis_node", name);
+        shared(settings).run()
     });
+    let mut client = one.client();
+    (0..3).for_each(|_| send(&mut client, PERSON, FRIEND));
+    send(&mut client, OTHER, PERSON);
+    drop(client);
+    let mut client = two.client();
+    (0..2).for_each(|_| send(&mut client, PERSON, FRIEND));
+    send(&mut client, OTHER, "b@remote.example");
+    // Refused there, so the other gate has that in its own store.
+    client.expect(250, &format!("MAIL FROM:<{PERSON}>"));
+    client.expect(450, "RCPT TO:<c@remote.example>");
+    drop(client);
+    one.tollgate(&["account", "suspend", PERSON, "--reason", "anneliese@shop.example asked"])
+        .well();
+    let both = [&one, &two];
+    for gate in both {
+        wait_for("the gate to know", || {
+            let found = gate.tollgate(&["trace", PERSON, "--json"]).well();
+            let suspended = gate.tollgate(&["account", "show", PERSON]).well().contains("TG-");
+            (suspended && found.lines().count() >= 6).then_some(())
+        });
+    }
+    let before = totals(&one);
+    assert_eq!(before["accepted_recipients"], 7);
+    assert_eq!(totals(&two), before);
     assert!(dump().replace(OTHER, "").contains(PERSON), "{}", dump());
-    one.tollgate(&["privacy", "erase", PERSON, "--reason", "asked on 2026-11-28", "--yes"]).well();
-    let left = dump().replace(OTHER, "");
-    assert!(!left.to_lowercase().contains("anneliese"), "{left}");
+
+    two.tollgate(&["privacy", "hold", PERSON, "--reason", "court order 7"]).well();
+    let erase = ["privacy", "erase", PERSON, "--reason", "asked on 2026-11-28", "--yes"];
+    let refused = one.tollgate(&erase).badly();
+    assert!(refused.contains("legal hold"), "{refused}");
+    for gate in both {
+        wait_for("the refusal in the audit", || {
+            (audit(gate, &["--action", "erase-refused"]).len() == 1).then_some(())
+        });
+    }
+    one.tollgate(&["privacy", "release", PERSON, "--reason", "over"]).well();
+    let in_stream = dump().replace(OTHER, "").matches(PERSON).count();
+    assert!(in_stream > 3, "{in_stream}");
+    for gate in both {
+        assert!(!places(&gate.file("var"), PERSON).is_empty(), "the search finds nothing at all");
+    }
+
+    let said = one.json(&erase);
+    assert_eq!(said["waiting"], serde_json::json!([]), "{said}");
+    let gone = |what: &str| {
+        for needle in [PERSON, FRIEND] {
+            for gate in both {
+                let found = places(&gate.file("var"), needle);
+                assert!(found.is_empty(), "{what}: {found:#?}");
+                let deflated = inflated_in(&gate.file("var")).replace(OTHER, "");
+                assert!(!deflated.contains(needle), "{what}: {deflated}");
+            }
+        }
+        let left = dump().replace(OTHER, "").to_lowercase();
+        assert!(!left.contains("anneliese"), "{what}: {left}");
+    };
+    gone("after the erasure");
+    for gate in both {
+        assert_eq!(totals(gate), before);
+        assert_eq!(gate.json(&["audit", "verify"])["whole"], true);
+        wait_for("it in the audit", || {
+            (audit(gate, &["--action", "erased"]).len() == 1).then_some(())
+        });
+    }
+    let chain = |gate: &Gate| -> Vec<Value> {
+        audit(gate, &[]).into_iter().map(|entry| entry["hash"].clone()).collect()
+    };
+    wait_for("the same audit", || (chain(&one) == chain(&two)).then_some(()));
+
     // What was under way in the other gate's records is not asked for under the old name.
     for gate in [&two, &one] {
         let heard = recipient(&mut gate.client(), PERSON);
         assert!(heard.code == 550 && heard.lines[0].contains("TG-"), "{heard}");
     }
     two.tollgate(&["account", "resume", PERSON, "--reason", "it was her", "--no-probation"]).well();
-    for gate in [&one, &two] {
+    for gate in both {
         let full = wait_for("the suspension to be over", || {
             let heard = recipient(&mut gate.client(), PERSON);
             (heard.code != 550).then_some(heard)
@@ -461,19 +556,137 @@ fn erased_everywhere(shared: impl Fn(Settings) -> Settings, dump: impl Fn() -> S
             "erasing was a fresh limit: {full}"
         );
     }
-    // Somebody else's is as it was.
+    // Somebody else's is as it was, and whoever came back is erased again.
     send(&mut one.client(), OTHER, FRIEND);
-    // The other gate's own files are its own to erase.
-    for gate in [&two, &one] {
-        gate.tollgate(&["privacy", "erase", PERSON, "--reason", "asked on 2026-11-28", "--yes"])
-            .well();
+    two.tollgate(&erase).well();
+    let left = dump().replace(OTHER, "").to_lowercase().replace(FRIEND, "");
+    assert!(!left.contains("anneliese"), "{left}");
+    for gate in both {
         let found = places(&gate.file("var"), PERSON);
         assert!(found.is_empty(), "{found:#?}");
         assert_eq!(gate.json(&["audit", "verify"])["whole"], true);
     }
-    let left = dump().replace(OTHER, "");
-    assert!(!left.to_lowercase().contains("anneliese"), "{left}");
     assert_eq!(recipient(&mut two.client(), PERSON).code, 450);
+}
+
+fn node(redis: &Redis, sink: &Sink, name: &str) -> Settings {
+    let settings = gate().limit(50, "1h").next_hop(sink).set("store.redis", redis.url());
+    settings.set("store.redis_node", name)
+}
+
+/// How many rows a gate's archive has of something.
+fn rows(gate: &Gate, from: &str) -> u32 {
+    let archive = rusqlite::Connection::open(gate.file("var/archive.db")).unwrap();
+    archive.query_row(&format!("SELECT count(*) FROM {from}"), [], |row| row.get(0)).unwrap()
+}
+
+#[track_caller]
+fn erased_at(gates: &[&Gate], needles: &[&str]) {
+    for gate in gates {
+        wait_for("the erasure to end", || (rows(gate, "erasing") == 0).then_some(()));
+        for needle in needles {
+            let found = places(&gate.file("var"), needle);
+            assert!(found.is_empty(), "{found:#?}");
+        }
+        assert_eq!(gate.json(&["audit", "verify"])["whole"], true);
+    }
+}
+
+/// The gates know that somebody sent something.
+fn known(gates: &[&Gate], person: &str) {
+    for gate in gates {
+        wait_for("the gate to know", || {
+            let found = gate.tollgate(&["trace", person, "--json"]).well();
+            (found.lines().count() > 0).then_some(())
+        });
+    }
+}
+
+#[test]
+fn an_erasure_at_all_gates_goes_on_after_a_kill_and_waits_for_who_is_away() {
+    let (sink, redis) = (sink().run(), Redis::start());
+    let [mut one, mut two] = ["n1", "n2"].map(|name| node(&redis, &sink, name).run());
+    send(&mut one.client(), PERSON, FRIEND);
+    known(&[&one, &two], PERSON);
+    two.kill();
+    let erase = ["privacy", "erase", PERSON, "--reason", "asked", "--yes"];
+    thread::scope(|scope| {
+        scope.spawn(|| one.tollgate(&erase));
+        wait_for("it to be under way", || (rows(&one, "erasing") == 1).then_some(()));
+        one.signal(Signal::KILL);
+    });
+    let _killed = one.wait();
+    one.start();
+    wait_for("the first gate's part", || {
+        (rows(&one, "erasing_told WHERE node = 'n1' AND part = 1") == 1).then_some(())
+    });
+    // The other one is away, and has it all yet.
+    assert!(!places(&two.file("var"), PERSON).is_empty());
+    assert_eq!(rows(&one, "erasing WHERE stage = 1"), 1);
+    // Whoever comes with a hold is too late, and with the same wish, too.
+    let late = one.tollgate(&["privacy", "hold", PERSON, "--reason", "court order 9"]).badly();
+    assert!(late.contains("is being erased"), "{late}");
+    let again = one.tollgate(&erase).badly();
+    assert!(again.contains("already"), "{again}");
+    two.start();
+    erased_at(&[&one, &two], &[PERSON, FRIEND]);
+    assert_eq!(audit(&two, &["--action", "erased"]).len(), 1);
+    let left = dump(&redis).to_lowercase();
+    assert!(!left.contains("anneliese"), "{left}");
+    one.tollgate(&["privacy", "hold", PERSON, "--reason", "court order 9"]).well();
+}
+
+#[test]
+fn who_leaves_is_erased_at_all_gates_when_the_time_is_over() {
+    let (sink, redis) = (sink().run(), Redis::start());
+    let [one, mut two] =
+        ["n1", "n2"].map(|name| node(&redis, &sink, name).set("privacy.keep_closed", "1s").run());
+    send(&mut one.client(), PERSON, FRIEND);
+    send(&mut two.client(), OTHER, "b@remote.example");
+    known(&[&one, &two], PERSON);
+    known(&[&one, &two], OTHER);
+    one.tollgate(&["tenant", "close", "shop.example", "--reason", "contract ended"]).well();
+    // It looks soon after its start, once the time is over.
+    thread::sleep(Duration::from_secs(1));
+    two.restart();
+    for gate in [&one, &two] {
+        wait_for("the tenant to have left", || audit(gate, &["--action", "left"]).pop());
+    }
+    erased_at(&[&one, &two], &[PERSON, FRIEND, OTHER, "shop.example"]);
+    assert_eq!(audit(&one, &["--action", "left"]).len(), 1);
+    for gate in [&one, &two] {
+        assert_eq!(recipient(&mut gate.client(), OTHER).code, 550);
+    }
+}
+
+#[test]
+fn a_gate_that_was_away_for_too_long_erases_what_was_erased_meanwhile() {
+    let (sink, redis) = (sink().run(), Redis::start());
+    let [one, mut two] = ["n1", "n2"].map(|name| node(&redis, &sink, name).run());
+    send(&mut one.client(), PERSON, FRIEND);
+    known(&[&one, &two], PERSON);
+    two.kill();
+    let archive = rusqlite::Connection::open(one.file("var/archive.db")).unwrap();
+    archive.busy_timeout(Duration::from_secs(10)).unwrap();
+    let long_ago = "UPDATE stream_origins SET until = until - 90000000 WHERE node = 'n2'";
+    assert!(archive.execute(long_ago, []).unwrap() > 0);
+    drop(archive);
+    let said = one.json(&["privacy", "erase", PERSON, "--reason", "asked on 2026-11-28", "--yes"]);
+    assert_eq!(said["waiting"], serde_json::json!([]), "{said}");
+    // Whoever comes back after it is somebody new.
+    send(&mut one.client(), PERSON, "b@remote.example");
+    known(&[&one], PERSON);
+    assert!(!places(&two.file("var"), FRIEND).is_empty());
+    two.start();
+    two.logged("events-missed", |line| line["node"] == "n2");
+    wait_for("it to be gone", || places(&two.file("var"), FRIEND).is_empty().then_some(()));
+    for gate in [&one, &two] {
+        wait_for("the audit to say so", || {
+            let verdict = gate.tollgate(&["audit", "verify", "--json"]);
+            verdict.out.contains("\"whole\": true").then_some(())
+        });
+    }
+    assert!(one.tollgate(&["trace", PERSON, "--json"]).well().lines().count() > 0);
 }
 
 #[test]

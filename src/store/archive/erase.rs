@@ -66,6 +66,32 @@ impl Archive {
         .await
     }
 
+    /// Notes that somebody was erased here.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be written.
+    pub async fn note_erasure(&self, erasure: Erasure) -> Result<(), StoreError> {
+        self.write(Lasting::Power, move |db| {
+            db.execute(
+                "INSERT OR REPLACE INTO erasures (digest, at, done) VALUES (?1, ?2, 1)",
+                params![erasure.digest, stored(erasure.at)],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    /// True if it is noted that somebody was erased here.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn has_erased(&self, digest: String) -> Result<bool, StoreError> {
+        self.read_own(move |db| {
+            db.prepare_cached("SELECT 1 FROM erasures WHERE digest = ?1")?.exists([digest])
+        })
+        .await
+    }
+
     /// Forgets an erasure that was begun and is not to be carried out.
     ///
     /// # Errors

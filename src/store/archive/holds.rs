@@ -3,7 +3,7 @@
 use super::{
     Archive,
     audit::{NewEntry, chain::Head},
-    names, stored,
+    erasing, names, stored,
     stream::orders::Deed,
 };
 use crate::{
@@ -26,12 +26,17 @@ pub struct HoldRow {
 }
 
 impl Archive {
-    /// Places a hold, or changes its reason, with its entry in the audit; at all nodes where the archive is shared.
+    /// Places a hold, or changes its reason, with its entry in the audit; at all nodes where the archive is shared. None if it comes too late, because
+    /// the subject is being erased at all of them.
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be written, or does not come to know that it was done.
-    pub async fn hold(&self, hold: HoldRow, entry: NewEntry) -> Result<Option<Head>, StoreError> {
-        Ok(self.order(Deed::Hold(hold), entry).await?.done().flatten())
+    pub async fn hold(
+        &self,
+        hold: HoldRow,
+        entry: NewEntry,
+    ) -> Result<Option<Option<Head>>, StoreError> {
+        Ok(self.order(Deed::Hold(hold), entry).await?.done())
     }
 
     /// Lifts a hold, with its entry in the audit, at all nodes where the archive is shared; none if there is none.
@@ -94,11 +99,14 @@ impl Archive {
     }
 }
 
-/// Places a hold, or changes its reason.
-pub(super) fn place(db: &Connection, hold: &HoldRow) -> rusqlite::Result<()> {
+/// Places a hold, or changes its reason; false if the subject is being erased.
+pub(super) fn place(db: &Connection, hold: &HoldRow) -> rusqlite::Result<bool> {
+    if erasing::is_under_way(db, &hold.subject)? {
+        return Ok(false);
+    }
     let number = names::number_of(db, &hold.subject)?;
     let sql = "INSERT OR REPLACE INTO holds (subject, at, reason, actor) VALUES (?1, ?2, ?3, ?4)";
-    db.execute(sql, params![number, stored(hold.at), hold.reason, hold.actor]).map(drop)
+    db.execute(sql, params![number, stored(hold.at), hold.reason, hold.actor]).map(|_| true)
 }
 
 /// Takes the row of a subject out of a table; false if there is none.

@@ -13,6 +13,7 @@ mod closings;
 mod complaints;
 mod egress;
 mod erase;
+mod erasing;
 mod events;
 mod export;
 mod holds;
@@ -42,6 +43,7 @@ pub use closings::Closing;
 pub use complaints::{Added, COMPLAINTS_PAGE_MAX, ComplaintFilter, ComplaintRow, NewComplaint};
 pub use egress::{EGRESS_USERS_MAX, EgressChoice, EgressUsage};
 pub use erase::{ErasedRows, Erasure};
+pub use erasing::{Erasing, ErasureId, Job, Stage, Step, Told};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
 pub use export::{Stretch, export};
 pub use holds::HoldRow;
@@ -113,6 +115,8 @@ struct Inner {
     orders: stream::orders::OrdersWaiting,
     /// What of it is not back yet.
     own: stream::Own,
+    /// A step of an erasure was taken in.
+    stepped: Notify,
 }
 
 /// How much a write survives.
@@ -198,6 +202,7 @@ pub fn open(settings: &Settings) -> Result<Archive, StoreError> {
         posted: Notify::new(),
         orders: stream::orders::OrdersWaiting::default(),
         own: stream::Own::default(),
+        stepped: Notify::new(),
     })))
 }
 

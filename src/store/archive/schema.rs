@@ -2,7 +2,8 @@
 
 use super::{
     super::StoreError, alerts, audit, availability, backups, closings, complaints, egress, erase,
-    events, holds, listings, memory, messages, names, offences, storage, stream, tokens, usage,
+    erasing, events, holds, listings, memory, messages, names, offences, storage, stream, tokens,
+    usage,
 };
 use crate::store::sqlite::schema::failed;
 use rusqlite::{Connection, OpenFlags};
@@ -97,12 +98,20 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
 fn check_identity(db: &Connection) -> Result<(), StoreError> {
     match (number(db, "application_id")?, number(db, "user_version")?) {
         (APPLICATION_ID, VERSION) => Ok(()),
+        (APPLICATION_ID, BEFORE_ERASING) => upgrade(db),
         (APPLICATION_ID, newer) => Err(StoreError::Damaged(format!(
             "the archive's schema is version {newer}, and this program knows version {VERSION}"
         ))),
         (0, 0) if number(db, "schema_version")? == 0 => create(db),
         _ => Err(StoreError::Damaged("the archive is a database of another program".into())),
     }
+}
+
+/// What an archive of the build before lacks.
+fn upgrade(db: &Connection) -> Result<(), StoreError> {
+    let tables = erasing::CREATE;
+    let script = format!("BEGIN IMMEDIATE; {tables} PRAGMA user_version = {VERSION}; COMMIT;");
+    db.execute_batch(&script).map_err(failed)
 }
 
 /// All tables in one transaction: a file that has any has them all.
@@ -126,7 +135,7 @@ fn number(db: &Connection, name: &str) -> Result<i64, StoreError> {
 }
 
 /// The tables, topic by topic.
-const TOPICS: [&str; 19] = [
+const TOPICS: [&str; 20] = [
     names::CREATE,
     egress::CREATE,
     alerts::CREATE,
@@ -143,11 +152,14 @@ const TOPICS: [&str; 19] = [
     usage::CREATE,
     backups::CREATE,
     erase::CREATE,
+    erasing::CREATE,
     holds::CREATE,
     closings::CREATE,
     offences::CREATE,
 ];
-const VERSION: i64 = 8;
+const VERSION: i64 = 9;
+/// The version before, which lacks the tables of [`erasing`] and nothing else.
+const BEFORE_ERASING: i64 = 8;
 /// `Tolh`, the history of a `Toll`.
 const APPLICATION_ID: i64 = 0x546f_6c68;
 const STATEMENTS_MAX: usize = 128;

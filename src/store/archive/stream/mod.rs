@@ -361,6 +361,9 @@ impl Archive {
             })
             .await?;
         self.0.orders.tell(&added.obeyed);
+        if taken.parcels.iter().any(|(it, _)| it.content.orders.iter().any(Order::is_step)) {
+            self.0.stepped.notify_one();
+        }
         for (first, (parcel, _)) in firsts.into_iter().zip(&taken.parcels) {
             self.tell(first, &parcel.content.events);
         }

@@ -11,7 +11,7 @@ use crate::{
         archive::{
             Archive, Closing, HoldRow, Lasting,
             audit::{self, NewEntry, Prepared, chain::Head},
-            closings, holds,
+            closings, erasing, holds,
             offences::{self, OffenceName},
             stored,
         },
@@ -52,18 +52,21 @@ pub(in super::super) enum Deed {
     EndClosing(SubjectId),
     /// An offence was a mistake.
     Withdraw(OffenceName),
+    /// A step of an erasure.
+    Erase(erasing::Step),
 }
 
 impl Deed {
-    /// False, and nothing is done, if there is nothing to lift, to end or to withdraw.
+    /// False, and nothing is done, if there is nothing to lift, to end or to withdraw, or something stands in the way.
     fn carry_out(&self, db: &Connection) -> rusqlite::Result<bool> {
         match self {
             Self::Look => Ok(true),
-            Self::Hold(hold) => holds::place(db, hold).map(|()| true),
+            Self::Hold(hold) => holds::place(db, hold),
             Self::Release(subject) => holds::end(db, "holds", subject),
             Self::Close(closing) => closings::place(db, closing).map(|()| true),
             Self::EndClosing(subject) => holds::end(db, "closings", subject),
             Self::Withdraw(offence) => offences::withdraw(db, offence),
+            Self::Erase(step) => erasing::carry_out(db, step),
         }
     }
 }
@@ -75,6 +78,22 @@ pub(in super::super) enum Outcome {
     Done(Option<Head>),
     /// There was nothing to do it to.
     Refused,
+}
+
+impl Order {
+    /// Whom all erase from here on.
+    #[must_use]
+    pub fn erased(&self) -> &[SubjectId] {
+        match &self.deed {
+            Deed::Erase(erasing::Step::Go(job)) => &job.subjects,
+            _ => &[],
+        }
+    }
+
+    /// True of a step of an erasure.
+    pub(super) fn is_step(&self) -> bool {
+        matches!(self.deed, Deed::Erase(_))
+    }
 }
 
 impl Outcome {
@@ -170,7 +189,7 @@ impl Archive {
         .await
     }
 
-    async fn send_order(
+    pub(in super::super) async fn send_order(
         &self,
         deed: Deed,
         entry: Option<NewEntry>,

@@ -23,6 +23,7 @@ pub(super) struct Scripts {
     restore: Script,
     erase: Script,
     close: Script,
+    cut: Script,
 }
 
 impl Default for Scripts {
@@ -33,6 +34,7 @@ impl Default for Scripts {
             restore: Script::new(include_str!("restore.lua")),
             erase: Script::new(include_str!("erase.lua")),
             close: Script::new(include_str!("close.lua")),
+            cut: Script::new(include_str!("cut.lua")),
         }
     }
 }
@@ -47,6 +49,18 @@ pub(in super::super) async fn share_key(
     together.atomic().cmd("SET").arg(name).arg(own).arg("NX").ignore().get(name);
     let (known,): (Vec<u8>,) = together.query_async(redis).await?;
     Ok(known)
+}
+
+/// Cuts a stream up to an entry, that one too; false if too much would stay.
+pub(super) async fn cut_stream(
+    redis: &mut Connection,
+    scripts: &Scripts,
+    name: &str,
+    up_to: i64,
+) -> Result<bool, RedisError> {
+    let mut call = scripts.cut.prepare_invoke();
+    call.key(name).arg(format!("{}-0", up_to.saturating_add(1))).arg(LEFT_MAX);
+    Ok(Answer::of(call, redis).await?.state() == DONE)
 }
 
 /// The names of what Redis holds; all are in one hash slot.
@@ -269,32 +283,6 @@ pub(super) async fn drop_window(
     redis::cmd("DEL").arg(window).query_async(connection).await
 }
 
-/// Takes those of some changes out of the stream that name an account; returns the last that was looked at, or none at the end.
-pub(super) async fn forget_changes(
-    connection: &mut Connection,
-    names: &Names,
-    after: &str,
-    account: &str,
-) -> Result<Option<String>, RedisError> {
-    let mut read = redis::cmd("XRANGE");
-    read.arg(&names.changes).arg(after).arg("+").arg("COUNT").arg(ENTRIES_MAX);
-    let entries: Vec<(String, Fields)> = read.query_async(connection).await?;
-    let names_it = |fields: &Fields| {
-        fields.values().any(|value| {
-            let text = String::from_utf8_lossy(value).to_ascii_lowercase();
-            text.contains(account)
-        })
-    };
-    let ids: Vec<&String> =
-        entries.iter().filter(|(_, fields)| names_it(fields)).map(|(id, _)| id).collect();
-    if !ids.is_empty() {
-        let mut delete = redis::cmd("XDEL");
-        delete.arg(&names.changes).arg(&ids);
-        let _gone: i64 = delete.query_async(connection).await?;
-    }
-    Ok(entries.last().map(|(id, _)| id.clone()))
-}
-
 /// A lease as it stands in Redis while it holds.
 pub(super) struct Lease(String);
 
@@ -404,6 +392,8 @@ pub(super) const ENTRIES_MAX: usize = 200;
 const CHANGES_KEPT: usize = 10_000;
 /// How long a node that does something for all may say nothing.
 const LEASE_TIME: Duration = Duration::from_secs(10);
+/// Entries that may be left of a stream that is cut: they are those of some seconds.
+const LEFT_MAX: usize = 20_000;
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,8 @@
 //!
 //! Its windows and its record are renamed by one script, which tells all nodes of it: whoever was admitted before is admitted anew, and finds
 //! the window under the new name. On a Redis Cluster windows and records are in several slots: each window is copied first and closed in the moment
-//! in which the copy is true, so that its account waits (451) until the records say where it is. The last changes that name the account leave the stream; a node that has not heard them reads all records anew.
+//! in which the copy is true, so that its account waits (451) until the records say where it is. The changes that name the account leave the
+//! stream when all nodes have them.
 
 use super::{
     super::{calls as window, codec},
@@ -16,7 +17,7 @@ use crate::{
         BoxFuture, Changed, StoreError,
         records::Records as _,
         subjects::left_of,
-        vault::{InTheWay, Vault},
+        vault::{InTheWay, UpTo, Vault},
     },
     types::{Actor, Key, SubjectId, Timestamp, Unit},
 };
@@ -32,13 +33,10 @@ impl Vault for RedisRecords {
         subjects: &'a [SubjectId],
     ) -> BoxFuture<'a, Result<Vec<InTheWay>, StoreError>> {
         Box::pin(async move {
-            let (mut refused, mut renamed, mut last) = (Vec::new(), Vec::new(), 0);
+            let (mut refused, mut last) = (Vec::new(), 0);
             for subject in subjects {
                 match self.inner.erase(subject).await {
-                    Ok(number) => {
-                        last = number;
-                        renamed.push(subject.clone());
-                    }
+                    Ok(number) => last = number,
                     Err(StoreError::Conflict(why)) => {
                         refused.push(InTheWay { subject: subject.clone(), why });
                     }
@@ -50,11 +48,46 @@ impl Vault for RedisRecords {
                 let late = "the records cannot be read in time; try again";
                 return Err(StoreError::Unavailable(late.into()));
             }
-            refused.extend(self.inner.copy.erase(&renamed).await?);
-            for subject in &renamed {
-                self.inner.forget_changes(subject).await?;
-            }
             Ok(refused)
+        })
+    }
+
+    fn erase_here<'a>(
+        &'a self,
+        subjects: &'a [SubjectId],
+    ) -> BoxFuture<'a, Result<Vec<InTheWay>, StoreError>> {
+        Box::pin(async move {
+            // Whoever knows what all others know may say that he needs nothing of before.
+            let none = || StoreError::Unavailable("Redis has no records".into());
+            let head = self.inner.read_head().await?.ok_or_else(none)?;
+            let reached = self.inner.wait_for(|revision| revision.number >= head.number).await;
+            if !reached {
+                let late = "the records cannot be read in time; try again";
+                return Err(StoreError::Unavailable(late.into()));
+            }
+            self.inner.copy.erase(subjects).await
+        })
+    }
+
+    fn knows_erased(&self, subject: &SubjectId) -> bool {
+        self.inner.copy.known_alias(subject).is_some()
+    }
+
+    fn cut_told(&self, up_to: UpTo) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let (shared, scripts) = (&self.inner.shared, &self.inner.scripts);
+            let events = super::super::stream::stream_name(&shared.settings.prefix);
+            let changes = &self.inner.names.changes;
+            for (name, up_to) in [(&events, up_to.events), (changes, up_to.changes)] {
+                let at = shared.servers.at(name);
+                let cut = shared
+                    .call(&at, async |redis| calls::cut_stream(redis, scripts, name, up_to).await);
+                if !cut.await? {
+                    let text = format!("too much has come into {name} to cut it now");
+                    return Err(StoreError::Unavailable(text));
+                }
+            }
+            Ok(())
         })
     }
 
@@ -195,27 +228,6 @@ impl Inner {
             }
         }
         Err(under_way())
-    }
-
-    /// Takes changes that name an account out of the stream.
-    async fn forget_changes(&self, subject: &SubjectId) -> Result<(), StoreError> {
-        let (names, name) = (&self.names, calls::field_of(subject));
-        // Of an account every change that names it; of a tenant, whose name is a part of its accounts' names, its own.
-        let name = match subject {
-            SubjectId::Account(account) => account.to_string(),
-            SubjectId::Tenant(_) => name,
-        };
-        let name = name.as_str();
-        let mut after = String::from("-");
-        loop {
-            let from = after.clone();
-            let step =
-                self.call(async |redis| calls::forget_changes(redis, names, &from, name).await);
-            match step.await? {
-                Some(last) => after = format!("({last}"),
-                None => return Ok(()),
-            }
-        }
     }
 }
 

@@ -118,6 +118,11 @@ impl Inner {
         Ok(course)
     }
 
+    /// The last change that Redis has.
+    pub(super) async fn read_head(&self) -> Result<Option<Revision>, StoreError> {
+        Ok(self.read_changes(None).await?.0)
+    }
+
     async fn read_changes(
         &self,
         copy: Option<Revision>,

@@ -286,6 +286,7 @@ impl Records for RedisRecords {
                 Task::AskBlocklists => "blocklists",
                 Task::TellBudget => "budget",
                 Task::SendReports => "reports",
+                Task::Erase => "erasures",
             };
             Ok(self.inner.leads(name).await?.is_some())
         })

@@ -70,7 +70,8 @@ impl RedisStream {
         let shared = ledger.shared.clone();
         let name = |what| format!("{}:{VERSION}:{{{TAG}}}{what}", shared.settings.prefix);
         let script = Script::new(include_str!("append.lua"));
-        let (stream, head, origins) = (name("stream"), name("head"), name("origin"));
+        let stream = stream_name(&shared.settings.prefix);
+        let (head, origins) = (name("head"), name("origin"));
         Self { script, at: shared.servers.at(&stream), stream, head, origins, shared }
     }
 
@@ -155,6 +156,11 @@ impl RedisStream {
             .call(&self.at, async |redis| super::records::calls::share_key(redis, &name, own).await)
             .await
     }
+}
+
+/// The name of the stream.
+pub(super) fn stream_name(prefix: &str) -> String {
+    format!("{prefix}:{VERSION}:{{{TAG}}}stream")
 }
 
 fn read((id, fields): (String, Fields)) -> Result<Entry, StoreError> {

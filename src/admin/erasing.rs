@@ -1,0 +1,324 @@
+//! Erasing at all gates that share records: who asks, what each gate does of it, and how it ends. The steps are [`Step`]s; each is told and done again after
+//! a crash, wherever that was.
+
+use super::{
+    Admin, AdminError,
+    privacy::{self, Erased, Parted, Parting},
+};
+use crate::{
+    store::{
+        StoreError,
+        archive::{ErasedRows, Erasing, Erasure, ErasureId, Job, Stage, Step, Told},
+        records::Task,
+        vault::UpTo,
+    },
+    types::{Actor, SubjectId, Timestamp},
+};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
+
+/// Asks all gates to erase, and waits for them, for a while: what takes longer goes on by itself.
+pub(super) async fn part(
+    admin: &Admin,
+    wanted: &Parting,
+    why: (&str, &Actor),
+) -> Result<Parted, AdminError> {
+    let (mut parted, job) = {
+        let _one_at_a_time = admin.custody.making.lock().await;
+        // A hold that another gate was told before is known here.
+        admin.archive.catch_up(admin.utc()).await?;
+        let (mut parted, free) = privacy::sort_out(admin, wanted, why).await?;
+        let mut job = if free.is_empty() { None } else { Some(draw(admin, free, why).await?) };
+        if let Some(asked) = job.take() {
+            if admin.archive.step(Step::Ask(asked.clone()), admin.utc()).await? {
+                job = go(admin, asked, &mut parted).await?;
+            } else {
+                refuse(admin, asked, why, &mut parted).await?;
+            }
+        }
+        (parted, job)
+    };
+    let Some(job) = job else { return Ok(parted) };
+    let waiting = wait_for_all(admin, job.id).await?;
+    let rows = admin.custody.erased.lock().remove(&job.id).unwrap_or_default();
+    for (at, subject) in job.subjects.into_iter().enumerate() {
+        let digest = admin.archive.erasure_digest(&subject).await?;
+        let rows = rows.get(at).copied().unwrap_or_default();
+        parted.push((subject, Ok(Erased { digest, rows, waiting: waiting.clone() })));
+    }
+    Ok(parted)
+}
+
+async fn draw(
+    admin: &Admin,
+    subjects: Vec<SubjectId>,
+    (reason, actor): (&str, &Actor),
+) -> Result<Job, AdminError> {
+    let mut id = ErasureId::default();
+    getrandom::fill(&mut id).map_err(AdminError::Random)?;
+    let at = admin.utc();
+    let mut tenants = BTreeSet::new();
+    for subject in &subjects {
+        tenants.insert(match subject {
+            SubjectId::Account(account) => super::tenant_of(admin, account).await?,
+            SubjectId::Tenant(tenant) => tenant.clone(),
+        });
+    }
+    let alone = || StoreError::Unavailable("the archive is not shared any more".into());
+    let (node, _) = admin.archive.nodes(at).await?.ok_or_else(alone)?;
+    let (reason, actor) = (reason.to_owned(), actor.clone());
+    Ok(Job { id, node, at, subjects, tenants: tenants.into_iter().collect(), reason, actor })
+}
+
+/// Somebody was faster: with a hold, or with the same wish.
+async fn refuse(
+    admin: &Admin,
+    job: Job,
+    why: (&str, &Actor),
+    parted: &mut Parted,
+) -> Result<(), AdminError> {
+    let tenants: Vec<SubjectId> = job.tenants.into_iter().map(SubjectId::Tenant).collect();
+    for subject in job.subjects {
+        let about = [std::slice::from_ref(&subject), &tenants[..]].concat();
+        let error = match admin.archive.hold_on(about).await? {
+            Some(hold) => {
+                privacy::note_refused(admin, &subject, &hold, why).await?;
+                privacy::held_by(&hold)
+            }
+            None => AdminError::Conflict(format!(
+                "{subject}, or who was to go with it, is being erased already"
+            )),
+        };
+        parted.push((subject, Err(error)));
+    }
+    Ok(())
+}
+
+/// Takes who is asked for out of the records and windows that all gates share, after which nothing stands in the way any more, and has everybody erase; whoever stays is
+/// left out, and with nobody left it is given up.
+async fn go(admin: &Admin, job: Job, parted: &mut Parted) -> Result<Option<Job>, AdminError> {
+    let in_the_way = privacy::erase_from_store(&*admin.custody.vault, &job.subjects).await?;
+    let is_any_kept = !parted.is_empty() || !in_the_way.is_empty();
+    let (id, mut subjects) = (job.id, Vec::new());
+    for subject in job.subjects {
+        let why = in_the_way.iter().find(|other| other.subject == subject);
+        let why = why.map(|it| it.why.clone());
+        let is_tenant = matches!(subject, SubjectId::Tenant(_));
+        match why.or_else(|| (is_tenant && is_any_kept).then(|| privacy::STAYS_WITH.into())) {
+            Some(why) => parted.push((subject, Err(AdminError::Conflict(why)))),
+            None => subjects.push(subject),
+        }
+    }
+    if subjects.is_empty() {
+        admin.archive.step(Step::GiveUp(id), admin.utc()).await?;
+        return Ok(None);
+    }
+    let job = Job { subjects, ..job };
+    admin.archive.step(Step::Go(job.clone()), admin.utc()).await?;
+    Ok(Some(job))
+}
+
+/// The gates that have still to erase when the time is over.
+async fn wait_for_all(admin: &Admin, id: ErasureId) -> Result<Vec<String>, AdminError> {
+    let until = crate::clock::steady_now() + WAIT_MAX;
+    loop {
+        let erasings = admin.archive.erasings().await?;
+        let Some(one) = erasings.iter().find(|one| one.id == id) else { return Ok(Vec::new()) };
+        if crate::clock::steady_now() >= until {
+            let nodes = admin.archive.nodes(admin.utc() - HEARD_WITHIN).await?;
+            let nodes = nodes.map_or_else(Vec::new, |(_, nodes)| nodes);
+            let part = if one.stage == Stage::Again { SECOND } else { FIRST };
+            return Ok(one.lacks(&nodes, part).into_iter().cloned().collect());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What this gate knows of the others.
+struct Fleet {
+    own: String,
+    /// All that were heard of for a while, this one too.
+    heard: Vec<String>,
+    /// This gate brings erasures to their end.
+    leads: bool,
+    now: Timestamp,
+}
+
+/// Does what this gate has to do of erasures at all gates; true if any is under way.
+///
+/// # Errors
+/// [`AdminError::Store`] if something cannot be written, or Redis is away: it is done later.
+pub async fn further_erasures(admin: &Admin) -> Result<bool, AdminError> {
+    let _one_at_a_time = admin.custody.making.lock().await;
+    let now = admin.utc();
+    let Some((own, heard)) = admin.archive.nodes(now - HEARD_WITHIN).await? else {
+        return Ok(false);
+    };
+    let erasings = admin.archive.erasings().await?;
+    if erasings.is_empty() {
+        return Ok(false);
+    }
+    let leads = admin.records.leads(Task::Erase).await?;
+    let fleet = Fleet { own, heard, leads, now };
+    for one in erasings {
+        further(admin, one, &fleet).await?;
+    }
+    Ok(true)
+}
+
+/// Erases here whoever was erased at all gates while this one was away for longer than they wait and the stream reaches back; returns how many that were. It has no note of
+/// having done its part then, and their new names stand in the records.
+///
+/// # Errors
+/// [`AdminError::Store`] if something cannot be written, or Redis is away: it can be done later.
+pub async fn erase_left_behind(admin: &Admin) -> Result<usize, AdminError> {
+    let _one_at_a_time = admin.custody.making.lock().await;
+    let vault = &admin.custody.vault;
+    // Of nobody; when it returns the records are up to date.
+    vault.erase_here(&[]).await?;
+    let mut known: HashSet<SubjectId> = vault.subjects_known().into_iter().collect();
+    known.extend(admin.archive.subjects().await?);
+    known.retain(|subject| vault.knows_erased(subject));
+    let mut left = Vec::new();
+    for subject in known {
+        let digest = admin.archive.erasure_digest(&subject).await?;
+        if admin.archive.has_erased(digest).await? {
+            continue;
+        }
+        let mut held = vec![subject.clone()];
+        if let SubjectId::Account(account) = &subject {
+            held.push(SubjectId::Tenant(super::tenant_of(admin, account).await?));
+        }
+        if let Some(hold) = admin.archive.hold_on(held).await? {
+            tracing::warn!(hold = %hold.subject, "somebody who was erased elsewhere is not erased here, because of a legal hold");
+            continue;
+        }
+        left.push(subject);
+    }
+    let count = left.len();
+    if count > 0 {
+        let actor = Actor::automatic("an erasure of before");
+        let job = draw(admin, left, ("erased elsewhere", &actor)).await?;
+        erase_here(admin, &job).await?;
+        privacy::rewrite(&admin.archive).await?;
+    }
+    Ok(count)
+}
+
+async fn further(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), AdminError> {
+    let (id, now) = (one.id, fleet.now);
+    match (one.stage, &one.job) {
+        (Stage::Asked, Some(job)) if job.node == fleet.own => {
+            // It was cut short here.
+            go(admin, job.clone(), &mut Parted::new()).await?;
+        }
+        (Stage::Asked, job) => {
+            let is_late = job.as_ref().is_none_or(|job| job.at + HEARD_WITHIN <= now);
+            if fleet.leads && is_late {
+                admin.archive.step(Step::GiveUp(id), now).await?;
+            }
+        }
+        (Stage::Going, job) => {
+            if let (Some(job), false) = (job, one.has_told(&fleet.own, FIRST)) {
+                let rows = erase_here(admin, job).await?;
+                privacy::rewrite(&admin.archive).await?;
+                if job.node == fleet.own {
+                    note_erased(admin, job, rows).await?;
+                }
+                tell(admin, (id, FIRST), fleet).await?;
+            } else if fleet.leads && one.lacks(&fleet.heard, FIRST).is_empty() {
+                admin.archive.step(Step::Again(id), now).await?;
+            } else if let (Some(job), true) = (job, fleet.leads)
+                && fleet.is_time_to_repeat(job)
+            {
+                admin.archive.step(Step::Go(job.clone()), now).await?;
+            }
+        }
+        (Stage::Again, job) => {
+            if !one.has_told(&fleet.own, SECOND) {
+                if let Some(job) = job {
+                    erase_here(admin, job).await?;
+                    admin.archive.forget_job(id).await?;
+                }
+                privacy::rewrite(&admin.archive).await?;
+                tell(admin, (id, SECOND), fleet).await?;
+            } else if fleet.leads && one.lacks(&fleet.heard, SECOND).is_empty() {
+                let of_second = || one.told.iter().filter(|told| told.part == SECOND);
+                // All of them have read up to there, and nothing about whom it was has come since.
+                let events = of_second().map(|told| told.position).min();
+                let changes = of_second().map(|told| told.change).min();
+                if let (Some(events), Some(changes)) = (events, changes) {
+                    admin.custody.vault.cut_told(UpTo { events, changes }).await?;
+                }
+                admin.archive.step(Step::Over(id), now).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Fleet {
+    /// Now and then all is said again, for gates that lack a part of the stream.
+    fn is_time_to_repeat(&self, job: &Job) -> bool {
+        let seconds = self.now.since(job.at).as_secs();
+        seconds >= REPEAT_EVERY_S && seconds % REPEAT_EVERY_S < REPEAT_WITHIN_S
+    }
+}
+
+/// Erases what this gate has of them, but for what pages hold of it.
+async fn erase_here(admin: &Admin, job: &Job) -> Result<Vec<ErasedRows>, AdminError> {
+    privacy::forget_in_memory(admin, job.subjects.iter()).await?;
+    privacy::erase_from_own(&*admin.custody.vault, &job.subjects).await?;
+    let mut rows = Vec::new();
+    for subject in &job.subjects {
+        let digest = admin.archive.erasure_digest(subject).await?;
+        rows.push(privacy::erase_from_archive(admin, subject, &job.actor).await?);
+        let erasure = Erasure { at: job.at, digest };
+        privacy::note_in_file(&admin.custody.settings.erasures, std::slice::from_ref(&erasure))?;
+        admin.archive.note_erasure(erasure).await?;
+    }
+    Ok(rows)
+}
+
+/// Says in the audit of all gates who was erased, without a name, and what went at the gate that was asked.
+async fn note_erased(admin: &Admin, job: &Job, rows: Vec<ErasedRows>) -> Result<(), AdminError> {
+    for (subject, rows) in job.subjects.iter().zip(&rows) {
+        let digest = admin.archive.erasure_digest(subject).await?;
+        let why = (job.reason.as_str(), &job.actor);
+        let entry = privacy::entry_of_erased(admin, (subject, &digest), rows, why);
+        super::note(admin, entry).await?;
+    }
+    let mut erased = admin.custody.erased.lock();
+    if erased.len() >= ERASED_MAX {
+        erased.clear();
+    }
+    erased.insert(job.id, rows);
+    Ok(())
+}
+
+async fn tell(
+    admin: &Admin,
+    (id, part): (ErasureId, i64),
+    fleet: &Fleet,
+) -> Result<(), AdminError> {
+    let position = admin.archive.stream_state().await?.position.map_or(0, |last| last.number);
+    let change = admin.records.revision()?.map_or(0, |last| last.number);
+    let told = Told { id, node: fleet.own.clone(), part, position, change };
+    admin.archive.step(Step::Told(told), admin.utc()).await?;
+    Ok(())
+}
+
+/// The parts of a gate.
+const FIRST: i64 = 1;
+const SECOND: i64 = 2;
+/// A gate that was not heard of for so long is not waited for.
+const HEARD_WITHIN: Duration = Duration::from_secs(86_400);
+/// How long a command waits for the other gates.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const REPEAT_EVERY_S: u64 = 300;
+const REPEAT_WITHIN_S: u64 = 10;
+/// Erasures of which it is remembered what went, for who waits.
+const ERASED_MAX: usize = 1_000;

@@ -1,0 +1,363 @@
+//! Erasures that several nodes carry out together: who is erased, how far that is, and which nodes have done their part.
+//!
+//! Every step is an order in the stream ([`Step`]), so each archive comes to it at the same place. *Ask* names who is meant, and is
+//! refused where somebody holds him; from then on a hold is refused. *Go* says that nothing stood in the way at the records;
+//! each node erases what it has, and says *told*. When all have, nothing of before is under way to anybody, and *again* has each
+//! erase what came meanwhile and forget whom it was about. When that is told by all too, the stream is cut up to where the last of
+//! them was, and *over* ends it. A row outlasts any crash between.
+
+use super::{Archive, Lasting, names, stored, stream::orders::Deed};
+use crate::{
+    store::StoreError,
+    types::{Actor, SubjectId, TenantId, Timestamp},
+};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// Names an erasure.
+pub type ErasureId = [u8; 16];
+
+/// Who is to be erased at all nodes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Job {
+    /// Its name.
+    pub id: ErasureId,
+    /// The node that was asked.
+    pub node: String,
+    /// When, in UTC.
+    pub at: Timestamp,
+    /// Who.
+    pub subjects: Vec<SubjectId>,
+    /// The tenants that the accounts belong to, whose holds count.
+    pub tenants: Vec<TenantId>,
+    /// Why.
+    pub reason: String,
+    /// Who wants it.
+    pub actor: Actor,
+}
+
+impl Job {
+    /// True of those who are erased, and of their tenants.
+    fn covers(&self, subject: &SubjectId) -> bool {
+        let is_tenant = match subject {
+            SubjectId::Tenant(tenant) => self.tenants.contains(tenant),
+            SubjectId::Account(_) => false,
+        };
+        is_tenant || self.subjects.contains(subject)
+    }
+}
+
+/// A step of an erasure.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// It is wanted.
+    Ask(Job),
+    /// It is not carried out.
+    GiveUp(ErasureId),
+    /// Everybody does it. It has all again, for nodes that have not heard that it was asked.
+    Go(Job),
+    /// A node has done a part.
+    Told(Told),
+    /// Everybody does it once more.
+    Again(ErasureId),
+    /// It has ended.
+    Over(ErasureId),
+}
+
+/// A node has done a part.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Told {
+    /// Of which erasure.
+    pub id: ErasureId,
+    /// The node.
+    pub node: String,
+    /// The first part, or the second.
+    pub part: i64,
+    /// The last entry of the stream that its archive had then.
+    pub position: i64,
+    /// The last change of records that it had then.
+    pub change: i64,
+}
+
+/// How far an erasure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It is wanted.
+    Asked,
+    /// Everybody does it.
+    Going,
+    /// Everybody does it once more.
+    Again,
+}
+
+impl Stage {
+    const fn of(number: i64) -> Self {
+        match number {
+            0 => Self::Asked,
+            1 => Self::Going,
+            _ => Self::Again,
+        }
+    }
+}
+
+/// An erasure that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasing {
+    /// Its name.
+    pub id: ErasureId,
+    /// How far it is.
+    pub stage: Stage,
+    /// Whom it is about; none: this node has forgotten it.
+    pub job: Option<Job>,
+    /// What the nodes told.
+    pub told: Vec<Told>,
+}
+
+impl Erasing {
+    /// True if a node has told a part.
+    #[must_use]
+    pub fn has_told(&self, node: &str, part: i64) -> bool {
+        self.told.iter().any(|told| told.part == part && told.node == node)
+    }
+
+    /// The nodes among these that have not told a part.
+    #[must_use]
+    pub fn lacks<'a>(&self, nodes: &'a [String], part: i64) -> Vec<&'a String> {
+        nodes.iter().filter(|node| !self.has_told(node, part)).collect()
+    }
+}
+
+impl Archive {
+    /// Orders a step, with the time; false if it was refused.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be ordered, or does not come back.
+    pub async fn step(&self, step: Step, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.send_order(Deed::Erase(step), None, now).await?.done().is_some())
+    }
+
+    /// Erasures that have not ended.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn erasings(&self) -> Result<Vec<Erasing>, StoreError> {
+        self.read_own(|db| {
+            let mut select = db.prepare_cached("SELECT id, stage, job FROM erasing")?;
+            let mut rows = select.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (id, job): (ErasureId, String) = (row.get(0)?, row.get(2)?);
+                let (stage, job) = (Stage::of(row.get(1)?), serde_json::from_str(&job).ok());
+                found.push(Erasing { id, stage, job, told: told(db, id)? });
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Forgets whom an erasure is about; what there was of it goes with the next [`Archive::rewrite`].
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be written.
+    pub async fn forget_job(&self, id: ErasureId) -> Result<(), StoreError> {
+        self.write(Lasting::Power, move |db| {
+            db.execute("UPDATE erasing SET job = '' WHERE id = ?1", [id]).map(drop)
+        })
+        .await
+    }
+
+    /// Ends when a step of an erasure was taken in since the last call.
+    pub async fn stepped(&self) {
+        self.0.stepped.notified().await;
+    }
+
+    /// The end of the last stretch of what the nodes told that this one missed, in UTC; none: it missed nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn missed_until(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read_own(|db| {
+            let sql = "SELECT max(ends) FROM stream_missed";
+            let ends: Option<i64> = db.query_row(sql, [], |row| row.get(0))?;
+            Ok(ends.map(Timestamp::from_millis))
+        })
+        .await
+    }
+
+    /// This node's name, and those of all that were heard of since a moment; none where the archive is alone.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn nodes(
+        &self,
+        since: Timestamp,
+    ) -> Result<Option<(String, Vec<String>)>, StoreError> {
+        self.read_own(move |db| {
+            let own =
+                db.query_row("SELECT node FROM stream_self", [], |row| row.get(0)).optional()?;
+            let Some(own) = own else { return Ok(None) };
+            let mut select =
+                db.prepare_cached("SELECT DISTINCT node FROM stream_origins WHERE until >= ?1")?;
+            let nodes = select.query_map([stored(since)], |row| row.get(0))?;
+            Ok(Some((own, nodes.collect::<rusqlite::Result<_>>()?)))
+        })
+        .await
+    }
+}
+
+fn told(db: &Connection, id: ErasureId) -> rusqlite::Result<Vec<Told>> {
+    let mut select =
+        db.prepare_cached("SELECT node, part, position, change FROM erasing_told WHERE id = ?1")?;
+    let rows = select.query_map([id], |row| {
+        let (position, change) = (row.get(2)?, row.get(3)?);
+        Ok(Told { id, node: row.get(0)?, part: row.get(1)?, position, change })
+    })?;
+    rows.collect()
+}
+
+/// Carries a step out at its place; false if it is refused, or there is no such erasure.
+pub(super) fn carry_out(db: &Connection, step: &Step) -> rusqlite::Result<bool> {
+    match step {
+        Step::Ask(job) => ask(db, job),
+        Step::GiveUp(id) => {
+            Ok(db.execute("DELETE FROM erasing WHERE id = ?1 AND stage = 0", [id])? > 0)
+        }
+        Step::Go(job) => {
+            let sql = "INSERT INTO erasing (id, stage, job) VALUES (?1, 1, ?2) \
+                       ON CONFLICT (id) DO UPDATE SET stage = 1, job = excluded.job WHERE stage = 0";
+            Ok(db.execute(sql, params![job.id, text(job)?])? > 0)
+        }
+        Step::Told(told) => {
+            let sql = "INSERT OR REPLACE INTO erasing_told (id, node, part, position, change) \
+                       SELECT id, ?2, ?3, ?4, ?5 FROM erasing WHERE id = ?1";
+            Ok(db
+                .execute(sql, params![told.id, told.node, told.part, told.position, told.change])?
+                > 0)
+        }
+        Step::Again(id) => {
+            Ok(db.execute("UPDATE erasing SET stage = 2 WHERE id = ?1 AND stage = 1", [id])? > 0)
+        }
+        Step::Over(id) => {
+            db.execute("DELETE FROM erasing_told WHERE id = ?1", [id])?;
+            Ok(db.execute("DELETE FROM erasing WHERE id = ?1", [id])? > 0)
+        }
+    }
+}
+
+fn ask(db: &Connection, job: &Job) -> rusqlite::Result<bool> {
+    let tenants = job.tenants.iter().cloned().map(SubjectId::Tenant);
+    for subject in job.subjects.iter().cloned().chain(tenants) {
+        let Some(number) = names::find(db, &subject)? else { continue };
+        let mut held = db.prepare_cached("SELECT 1 FROM holds WHERE subject = ?1")?;
+        if held.exists([number])? {
+            return Ok(false);
+        }
+    }
+    for subject in &job.subjects {
+        if stands_of(db, |other| other.subjects.contains(subject))? {
+            return Ok(false);
+        }
+    }
+    let sql = "INSERT OR IGNORE INTO erasing (id, stage, job) VALUES (?1, 0, ?2)";
+    Ok(db.execute(sql, params![job.id, text(job)?])? > 0)
+}
+
+/// True while somebody is being erased, so that a hold on him comes too late. Every archive knows it alike: no node forgets whom an erasure
+/// is about before all are told to.
+pub(super) fn is_under_way(db: &Connection, subject: &SubjectId) -> rusqlite::Result<bool> {
+    stands_of(db, |job| job.covers(subject))
+}
+
+fn stands_of(db: &Connection, is_meant: impl Fn(&Job) -> bool) -> rusqlite::Result<bool> {
+    let mut select = db.prepare_cached("SELECT job FROM erasing WHERE stage < 2")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let job: String = row.get(0)?;
+        if serde_json::from_str(&job).is_ok_and(|job| is_meant(&job)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn text(job: &Job) -> rusqlite::Result<String> {
+    let failed = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+    serde_json::to_string(job).map_err(failed)
+}
+
+pub(super) const CREATE: &str = "
+CREATE TABLE erasing (id BLOB PRIMARY KEY, stage INTEGER NOT NULL, job TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE erasing_told (id BLOB NOT NULL, node TEXT NOT NULL, part INTEGER NOT NULL, position INTEGER NOT NULL,
+    change INTEGER NOT NULL, PRIMARY KEY (id, node, part)) WITHOUT ROWID;
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::archive::{HoldRow, Settings, holds, open};
+
+    fn job(id: u8) -> Job {
+        Job {
+            id: [id; 16],
+            node: "n1".into(),
+            at: Timestamp::from_millis(5),
+            subjects: vec![SubjectId::Account("a@shop.example".parse().unwrap())],
+            tenants: vec!["shop.example".parse().unwrap()],
+            reason: "asked".into(),
+            actor: Actor::automatic("test"),
+        }
+    }
+
+    fn place(db: &Connection, subject: &SubjectId) -> bool {
+        let (at, subject) = (Timestamp::from_millis(4), subject.clone());
+        let hold = HoldRow { subject, at, reason: "court".into(), actor: "op".into() };
+        holds::place(db, &hold).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_hold_before_it_stops_an_erasure_and_one_behind_it_comes_too_late() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = open(&Settings { path: folder.path().join("archive.db") }).unwrap();
+        let person = SubjectId::Account("a@shop.example".parse().unwrap());
+        let tenant = SubjectId::Tenant("shop.example".parse().unwrap());
+        let other = SubjectId::Account("b@shop.example".parse().unwrap());
+        let all = [person.clone(), tenant.clone(), other];
+        let done = archive.write(Lasting::Process, move |db| {
+            let step = |step| carry_out(db, &step).unwrap();
+            let places = || [0, 1, 2].map(|at: usize| place(db, &all[at]));
+            let lift = || all.iter().all(|who| holds::end(db, "holds", who).is_ok());
+            for held in [&person, &tenant] {
+                assert!(place(db, held));
+                assert!(!step(Step::Ask(job(1))));
+                assert!(lift());
+            }
+            assert!(step(Step::Ask(job(1))));
+            assert!(!step(Step::Ask(job(2))), "it is asked already");
+            assert_eq!(places(), [false, false, true]);
+            assert!(step(Step::GiveUp([1; 16])));
+            assert_eq!(places(), [true, true, true]);
+            assert!(lift());
+            assert!(step(Step::Ask(job(3))) && step(Step::Go(job(3))));
+            assert!(!step(Step::GiveUp([3; 16])), "it goes on");
+            assert!(!step(Step::Go(job(3))), "it is said again");
+            assert_eq!(places(), [false, false, true]);
+            let told = Told { id: [3; 16], node: "n1".into(), part: 1, position: 7, change: 2 };
+            assert!(step(Step::Told(told.clone())));
+            assert!(!step(Step::Told(Told { id: [9; 16], ..told })));
+            assert!(step(Step::Again([3; 16])));
+            assert_eq!(places(), [true, true, true]);
+            assert!(step(Step::Over([3; 16])));
+            assert!(!step(Step::Again([3; 16])));
+            // A node that never heard that it was asked.
+            assert!(step(Step::Go(job(4))));
+            Ok(())
+        });
+        done.await.unwrap();
+        let left = archive.erasings().await.unwrap();
+        assert_eq!((left.len(), left[0].stage, left[0].told.len()), (1, Stage::Going, 0));
+        let nodes = ["n1".to_owned(), "n2".to_owned()];
+        assert_eq!(left[0].lacks(&nodes, 1), [&nodes[0], &nodes[1]]);
+        archive.forget_job([4; 16]).await.unwrap();
+        assert_eq!(archive.erasings().await.unwrap()[0].job, None);
+    }
+}
