@@ -2167,6 +2167,33 @@ async fn a_damaged_window_keeps_no_node_from_redis_and_is_charged_once_it_is_who
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_charged_while_no_other_purse_can_be_had() {
+    let (mut redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
+    let (ledger, clock) = sharing(&redis, folder.path()).await;
+    let account = demand("account/r/a@b", &[limit(3_600, 80)]);
+    let sent = async || {
+        let usage = ledger.usage(&account.key, &account.limits, clock.now()).await;
+        usage.map(|usage| usage[0].sent)
+    };
+    until("Redis to answer", async || sent().await == Ok(0)).await;
+    redis.kill();
+    let mut reservation = Reservation::new(vec![account.clone()]);
+    let granted = ledger.reserve(&mut reservation, asking(3), clock.now()).await.unwrap();
+    assert_eq!((granted.recipients, ledger.is_alone()), (3, true));
+    ledger.settle(reservation, Settlement::Sent, clock.now()).await.unwrap();
+    let in_its_place = folder.path().join("state.sqlite.alone-2");
+    std::fs::create_dir(&in_its_place).unwrap();
+    redis.start_again();
+    // Time for some attempts; where there is none, nothing is charged either.
+    tokio::time::sleep(seconds(5)).await;
+    assert!(ledger.is_alone());
+    std::fs::remove_dir(&in_its_place).unwrap();
+    until("Redis to decide again", async || !ledger.is_alone()).await;
+    assert_eq!(sent().await, Ok(3));
+    ledger.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_of_another_form_are_not_touched_and_said_until_they_are_this_ones() {
     let redis = Redis::start();
     redis.ask(&["SET", "test:form", "2"]);

@@ -311,15 +311,18 @@ impl Inner {
     /// cannot be charged stays in the purse, and Redis decides all the same: of such a window it grants nothing.
     async fn come_back(&self) -> Result<(), StoreError> {
         let (purse, mut charged) = (self.purse.load_full(), Charged::default());
+        // What is charged must not stay in the purse, or each attempt would charge it again: there has to be another one first.
+        let new = self.next_purse()?;
         self.charge(&purse, &mut charged).await?;
         if charged.windows.is_empty() && self.state() == WITH_REDIS {
-            return Ok(());
+            drop(new);
+            return self.files.remove(self.files.other());
         }
         self.state.store(RETURNING, SeqCst);
         // Whatever was being decided is in the purse then, and nothing comes into it until there is another one.
         let _nothing_is_decided = self.deciding.write().await;
         self.charge(&purse, &mut charged).await?;
-        self.replace_purse(&charged).await?;
+        self.replace_purse(new, &charged).await?;
         self.state.store(WITH_REDIS, SeqCst);
         tracing::warn!(
             windows = charged.windows.len(),
@@ -393,20 +396,28 @@ impl Inner {
         note(&*purse, left, recipients, settlement, now).await
     }
 
-    /// What is in the purse now is what this node sent, for the time when Redis is lost again; and one takes its place that has
-    /// only what could not be charged.
-    async fn replace_purse(&self, charged: &Charged) -> Result<(), StoreError> {
-        let now = self.clock.now();
+    /// An empty purse beside the present one.
+    fn next_purse(&self) -> Result<Arc<SqliteStore>, StoreError> {
         let next = self.files.other();
         self.files.remove(next)?;
-        let new = self.files.open(next, &self.clock)?;
+        self.files.open(next, &self.clock)
+    }
+
+    /// What is in the purse now is what this node sent, for the time when Redis is lost again; and one takes its place that has
+    /// only what could not be charged.
+    async fn replace_purse(
+        &self,
+        new: Arc<SqliteStore>,
+        charged: &Charged,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
         for (key, used) in &charged.unusable {
             note(&*new, vec![whole(key.clone())], *used, Settlement::Sent, now).await?;
         }
         for (key, used) in &charged.windows {
             self.mirror(vec![whole(key.clone())], *used, now).await;
         }
-        let old = self.files.current.swap(next, SeqCst);
+        let old = self.files.current.swap(self.files.other(), SeqCst);
         self.purse.store(new);
         // Reservations that are still open end in the old file, which has no name any more.
         if let Err(error) = self.files.remove(old) {
