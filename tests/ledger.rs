@@ -1652,6 +1652,38 @@ async fn what_was_granted_and_not_heard_is_given_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_to_be_given_back_takes_nothing_of_what_is_granted_later() {
+    let redis = Redis::start();
+    let ledger = share(redis::Settings { timeout: seconds(5), ..shared_settings(&redis) });
+    let store = Store { ledger: ledger.clone(), ..memory() };
+    let (own, others) = (demand("account/r/a@b", &[limit(3_600, 5)]), demand("peer/r/p", &[]));
+    let (mut reservation, _) = store.take(&[own], asking(1), store.start).await;
+    let mut before = Vec::new();
+    for _ in 0..300 {
+        before.push(store.take(std::slice::from_ref(&others), asking(1), store.start).await);
+    }
+    // The next hop refuses the first recipient while Redis is away, and that waits behind much else.
+    let frozen = redis.freeze();
+    drop(before);
+    let released = ledger.release(&mut reservation, 1, store.start);
+    assert!(tokio::time::timeout(seconds(1) / 20, released).await.is_err());
+    drop(frozen);
+    let granted = ledger.reserve(&mut reservation, asking(3), store.start).await.unwrap();
+    assert_eq!(granted.recipients, 3);
+    let all_is_told = async {
+        while store.usage("peer/r/p", limit(3_600, 999), store.start).await.open > 0
+            || store.usage("account/r/a@b", limit(3_600, 5), store.start).await.open > 3
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(seconds(20), all_is_told).await.unwrap();
+    tokio::time::sleep(seconds(1)).await;
+    ledger.settle(reservation, Settlement::Sent, store.start).await.unwrap();
+    assert_eq!(store.usage("account/r/a@b", limit(3_600, 5), store.start).await.sent, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_waited_for_any_more_is_given_back() {
     let redis = Redis::start();
     let settings = redis::Settings { timeout: seconds(1), ..shared_settings(&redis) };

@@ -430,7 +430,8 @@ impl Ledger for RedisLedger {
                 return Ok(true);
             }
             let (state, _) = self.shared.read(key, self.shared.clock.now()).await?;
-            if !state.is_idle() {
+            // What is only open may be given back, and then nothing is known.
+            if !state.log.is_empty() {
                 self.shared.known.note(key);
             }
             Ok(!state.is_idle())
@@ -456,6 +457,13 @@ impl Shared {
         now: Timestamp,
     ) -> Result<Granted, StoreError> {
         self.be_sure_of_form().await?;
+        if reservation.recipients == 0
+            && let Some(ticket) = reservation.shared.take()
+            && ticket.may_hold_more()
+        {
+            ticket.give_back(reservation);
+        }
+        // An end of an earlier name may wait still, and would be taken for one of what is granted now.
         if reservation.shared.is_none() {
             reservation.shared = Some(Box::new(self.ticket(reservation.demands.len())));
         }
@@ -715,13 +723,25 @@ impl Shared {
 
     fn history(&self) -> Duration {
         let asked = self.history_asked.load(Relaxed);
-        Duration::from_millis(self.history_configured.load(Relaxed).max(asked)).min(WINDOW_MAX)
+        let known = Duration::from_millis(self.history_configured.load(Relaxed).max(asked));
+        // Of overrides the copy knows although nobody has sent under them since the start.
+        let recorded = self.disguise().map_or(Duration::ZERO, |copy| copy.history());
+        known.max(recorded).min(WINDOW_MAX)
     }
 
     /// A key outlives everything that it may have to tell.
     fn time_to_live(&self) -> Duration {
+        self.time_to_live_of(self.history())
+    }
+
+    /// The longest that a key may be said to live.
+    fn time_to_live_max(&self) -> Duration {
+        self.time_to_live_of(WINDOW_MAX)
+    }
+
+    fn time_to_live_of(&self, history: Duration) -> Duration {
         let Settings { open_time_max, unknown_margin, .. } = self.settings;
-        self.history() + open_time_max + unknown_margin + TIME_TO_LIVE_MARGIN + RENEWED_EVERY
+        history + open_time_max + unknown_margin + TIME_TO_LIVE_MARGIN + RENEWED_EVERY
     }
 }
 

@@ -92,13 +92,20 @@ if not (fit and fit_observed) then
     end
 end
 
+-- What is reserved has to be there beyond its deadline; the time to live is an hour longer than that.
+local until_then = time + ARGV[5] - 3600000
+local full = false
 if granted > 0 then
+    for place = 1, #windows do
+        full = full or #windows[place].entries >= OPEN_MAX * ENTRY and not find(windows[place], name)
+    end
+end
+if granted > 0 and not full then
     local deadline = now + numbers[2]
     for place = 1, #windows do
         local w = windows[place]
         local entry, charges
         if w.entries ~= '' then entry, charges = find(w, name) end
-        if not entry and #w.entries >= OPEN_MAX * ENTRY then return { 2, time + EPOCH } end
         local more = granted
         if numbers[w.facts] == 0 then more = had == 0 and 1 or 0 end
         charges = (charges or 0) + more
@@ -110,11 +117,11 @@ if granted > 0 then
         end
     end
 end
--- What is reserved has to be there beyond its deadline; the time to live is an hour longer than that.
-local until_then = time + ARGV[5] - 3600000
+-- Of a full one, what had run out may be written in part already.
 for place = 1, #windows do
     if windows[place].changed then save(windows[place], history, ARGV[5], until_then) end
 end
+if full then return { 2, time + EPOCH } end
 if granted == wanted and observed == 0 then return { 0, time + EPOCH, now + EPOCH, granted } end
 local none = { 0, 0, 0, 0 }
 hit, observed_hit = hit or none, observed_hit or none

@@ -324,6 +324,7 @@ end
 
 -- Adds charges with one stamp, which is rarely before another.
 local function record(w, moment, count, history)
+    if count == 0 then return end
     local is_last = w.buckets == 0
     if w.stamps > 0 then is_last = stamp(w, w.stamps - 1) <= moment end
     if not is_last or w.stamps + count > 4352 then return seldom().record(w, moment, count, history) end

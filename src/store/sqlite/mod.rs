@@ -411,6 +411,11 @@ impl SqliteStore {
         self.shared.subjects.window_alias(key).unwrap_or_else(|| key.to_string())
     }
 
+    /// How long charges are kept: as long as is configured, and the longest window of an override.
+    pub(in crate::store) fn history(&self) -> Duration {
+        self.shared.windows.history()
+    }
+
     /// True of windows of accounts and tenants that were erased.
     pub(in crate::store) fn has_erased(&self, key: &Key) -> bool {
         if !self.shared.subjects.may_have_erased() {

@@ -41,6 +41,8 @@ impl SqliteStore {
         &self,
         mut takeover: Takeover,
     ) -> Result<(), StoreError> {
+        let given = takeover.records.iter().flat_map(|(_, record)| &record.overrides);
+        given.for_each(|given| self.shared.windows.keep_for(given.window.length()));
         for changed in &mut takeover.changes {
             changed.number = self.shared.outbox.next_number()?;
         }

@@ -203,7 +203,8 @@ impl Inner {
         let under_way = || StoreError::Conflict("mail of the account is under way".into());
         let shared = &self.shared;
         let (at, new_at) = (shared.servers.at(window), shared.servers.at(new));
-        let (names, lasts) = ([window.clone(), older.clone()], shared.time_to_live());
+        // What is written in it may say that it lives so long, and then nobody renews it before.
+        let (names, lasts) = ([window.clone(), older.clone()], shared.time_to_live_max());
         for _ in 0..ATTEMPTS_MAX {
             let read = shared.call(&at, async |redis| window::read(redis, &names).await);
             let (_, text, buckets) = read.await?;
