@@ -162,10 +162,14 @@ pub async fn further_erasures(admin: &Admin) -> Result<bool, AdminError> {
     }
     let leads = admin.records.leads(Task::Erase).await?;
     let fleet = Fleet { own, heard, leads, now };
+    let mut done = Ok(true);
     for one in erasings {
-        further(admin, one, &fleet).await?;
+        // One that cannot go on now stands in no other's way.
+        if let Err(error) = further(admin, one, &fleet).await {
+            done = done.and(Err(error));
+        }
     }
-    Ok(true)
+    done
 }
 
 /// Erases here whoever was erased at all gates while this one was away for longer than they wait and the stream reaches back; returns how many that were. It has no note of
@@ -178,6 +182,8 @@ pub async fn erase_left_behind(admin: &Admin) -> Result<usize, AdminError> {
     let vault = &admin.custody.vault;
     // Of nobody; when it returns the records are up to date.
     vault.erase_here(&[]).await?;
+    // What this gate has still to tell comes back to it.
+    admin.archive.catch_up(admin.utc()).await?;
     let mut known: HashSet<SubjectId> = vault.subjects_known().into_iter().collect();
     known.extend(admin.archive.subjects().await?);
     known.retain(|subject| vault.knows_erased(subject));
@@ -209,6 +215,11 @@ pub async fn erase_left_behind(admin: &Admin) -> Result<usize, AdminError> {
 
 async fn further(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), AdminError> {
     let (id, now) = (one.id, fleet.now);
+    let part = if one.stage == Stage::Again { SECOND } else { FIRST };
+    if fleet.is_time_to_tell_again() && one.has_told(&fleet.own, part) {
+        // Somebody may have missed it, and it is true of more by now.
+        tell(admin, (id, part), fleet).await?;
+    }
     match (one.stage, &one.job) {
         (Stage::Asked, Some(job)) if job.node == fleet.own => {
             // It was cut short here.
@@ -260,6 +271,11 @@ async fn further(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), Admin
 }
 
 impl Fleet {
+    fn is_time_to_tell_again(&self) -> bool {
+        let seconds = self.now.as_millis().div_euclid(1_000).unsigned_abs();
+        seconds % REPEAT_EVERY_S < REPEAT_WITHIN_S
+    }
+
     /// Now and then all is said again, for gates that lack a part of the stream.
     fn is_time_to_repeat(&self, job: &Job) -> bool {
         let seconds = self.now.since(job.at).as_secs();

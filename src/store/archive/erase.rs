@@ -288,7 +288,7 @@ impl Archive {
 }
 
 /// The keyed hash of a name.
-fn digest(db: &Connection, subject: &SubjectId) -> rusqlite::Result<String> {
+pub(super) fn digest(db: &Connection, subject: &SubjectId) -> rusqlite::Result<String> {
     let key: [u8; 32] =
         db.query_row("SELECT value FROM secrets WHERE name = 'erasures'", [], |row| row.get(0))?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, &key);

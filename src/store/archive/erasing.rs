@@ -6,12 +6,13 @@
 //! erase what came meanwhile and forget whom it was about. When that is told by all too, the stream is cut up to where the last of
 //! them was, and *over* ends it. A row outlasts any crash between.
 
-use super::{Archive, Lasting, names, stored, stream::orders::Deed};
+use super::{Archive, Lasting, erase::digest, names, stored, stream::orders::Deed};
 use crate::{
     store::StoreError,
     types::{Actor, SubjectId, TenantId, Timestamp},
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
+use std::collections::HashSet;
 
 /// Names an erasure.
 pub type ErasureId = [u8; 16];
@@ -43,6 +44,12 @@ impl Job {
             SubjectId::Account(_) => false,
         };
         is_tenant || self.subjects.contains(subject)
+    }
+
+    /// Those who are erased, and their tenants.
+    fn covered(&self) -> impl Iterator<Item = SubjectId> {
+        let tenants = self.tenants.iter().cloned().map(SubjectId::Tenant);
+        self.subjects.iter().cloned().chain(tenants)
     }
 }
 
@@ -155,13 +162,20 @@ impl Archive {
         .await
     }
 
-    /// Forgets whom an erasure is about; what there was of it goes with the next [`Archive::rewrite`].
+    /// Forgets whom an erasure is about, but for what a hold on them is known by until it has ended; what there was of it goes with the
+    /// next [`Archive::rewrite`].
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be written.
     pub async fn forget_job(&self, id: ErasureId) -> Result<(), StoreError> {
         self.write(Lasting::Power, move |db| {
-            db.execute("UPDATE erasing SET job = '' WHERE id = ?1", [id]).map(drop)
+            let job: String =
+                db.query_row("SELECT job FROM erasing WHERE id = ?1", [id], |row| row.get(0))?;
+            let Ok(job) = serde_json::from_str::<Job>(&job) else { return Ok(()) };
+            let covered = job.covered().map(|subject| digest(db, &subject));
+            let digests = covered.collect::<rusqlite::Result<Vec<_>>>()?;
+            let sql = "UPDATE erasing SET job = ?2 WHERE id = ?1";
+            db.execute(sql, params![id, text(&digests)?]).map(drop)
         })
         .await
     }
@@ -245,42 +259,43 @@ pub(super) fn carry_out(db: &Connection, step: &Step) -> rusqlite::Result<bool> 
 }
 
 fn ask(db: &Connection, job: &Job) -> rusqlite::Result<bool> {
-    let tenants = job.tenants.iter().cloned().map(SubjectId::Tenant);
-    for subject in job.subjects.iter().cloned().chain(tenants) {
+    for subject in job.covered() {
         let Some(number) = names::find(db, &subject)? else { continue };
         let mut held = db.prepare_cached("SELECT 1 FROM holds WHERE subject = ?1")?;
         if held.exists([number])? {
             return Ok(false);
         }
     }
-    for subject in &job.subjects {
-        if stands_of(db, |other| other.subjects.contains(subject))? {
-            return Ok(false);
-        }
+    let wanted: HashSet<&SubjectId> = job.subjects.iter().collect();
+    let is_known = |other: &Job| other.subjects.iter().any(|subject| wanted.contains(subject));
+    if jobs(db)?.iter().filter_map(|job| serde_json::from_str(job).ok()).any(|job| is_known(&job)) {
+        return Ok(false);
     }
     let sql = "INSERT OR IGNORE INTO erasing (id, stage, job) VALUES (?1, 0, ?2)";
     Ok(db.execute(sql, params![job.id, text(job)?])? > 0)
 }
 
 /// True while somebody is being erased, so that a hold on him comes too late. Every archive knows it alike: no node forgets whom an erasure
-/// is about before all are told to.
+/// is about before all are told to, and then each still knows the digests of its own.
 pub(super) fn is_under_way(db: &Connection, subject: &SubjectId) -> rusqlite::Result<bool> {
-    stands_of(db, |job| job.covers(subject))
-}
-
-fn stands_of(db: &Connection, is_meant: impl Fn(&Job) -> bool) -> rusqlite::Result<bool> {
-    let mut select = db.prepare_cached("SELECT job FROM erasing WHERE stage < 2")?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let job: String = row.get(0)?;
-        if serde_json::from_str(&job).is_ok_and(|job| is_meant(&job)) {
-            return Ok(true);
-        }
+    let jobs = jobs(db)?;
+    if jobs.is_empty() {
+        return Ok(false);
     }
-    Ok(false)
+    let digest = digest(db, subject)?;
+    Ok(jobs.iter().any(|job| match serde_json::from_str::<Job>(job) {
+        Ok(job) => job.covers(subject),
+        Err(_) => serde_json::from_str::<Vec<String>>(job).is_ok_and(|all| all.contains(&digest)),
+    }))
 }
 
-fn text(job: &Job) -> rusqlite::Result<String> {
+/// Whom erasures are about that have not ended: each a [`Job`], or the digests of those whom it covered.
+fn jobs(db: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut select = db.prepare_cached("SELECT job FROM erasing")?;
+    select.query_map([], |row| row.get(0))?.collect()
+}
+
+fn text(job: &impl serde::Serialize) -> rusqlite::Result<String> {
     let failed = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
     serde_json::to_string(job).map_err(failed)
 }
@@ -322,6 +337,7 @@ mod tests {
         let tenant = SubjectId::Tenant("shop.example".parse().unwrap());
         let other = SubjectId::Account("b@shop.example".parse().unwrap());
         let all = [person.clone(), tenant.clone(), other];
+        let those = all.clone();
         let done = archive.write(Lasting::Process, move |db| {
             let step = |step| carry_out(db, &step).unwrap();
             let places = || [0, 1, 2].map(|at: usize| place(db, &all[at]));
@@ -345,8 +361,18 @@ mod tests {
             assert!(step(Step::Told(told.clone())));
             assert!(!step(Step::Told(Told { id: [9; 16], ..told })));
             assert!(step(Step::Again([3; 16])));
-            assert_eq!(places(), [true, true, true]);
+            assert_eq!(places(), [false, false, true]);
+            Ok(())
+        });
+        done.await.unwrap();
+        archive.forget_job([3; 16]).await.unwrap();
+        assert_eq!(archive.erasings().await.unwrap()[0].job, None);
+        let done = archive.write(Lasting::Process, move |db| {
+            let step = |step| carry_out(db, &step).unwrap();
+            let places = || [0, 1, 2].map(|at: usize| place(db, &those[at]));
+            assert_eq!(places(), [false, false, true], "nobody knows their names any more");
             assert!(step(Step::Over([3; 16])));
+            assert_eq!(places(), [true, true, true]);
             assert!(!step(Step::Again([3; 16])));
             // A node that never heard that it was asked.
             assert!(step(Step::Go(job(4))));

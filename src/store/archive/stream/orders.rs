@@ -57,6 +57,10 @@ pub(in super::super) enum Deed {
 }
 
 impl Deed {
+    const fn is_further_step(&self) -> bool {
+        matches!(self, Self::Erase(step) if !matches!(step, erasing::Step::Ask(_)))
+    }
+
     /// False, and nothing is done, if there is nothing to lift, to end or to withdraw, or something stands in the way.
     fn carry_out(&self, db: &Connection) -> rusqlite::Result<bool> {
         match self {
@@ -199,8 +203,10 @@ impl Archive {
         let no_random = |error| StoreError::Unavailable(format!("draw a key: {error}"));
         getrandom::fill(&mut key).map_err(no_random)?;
         let mut wait = self.0.orders.wait(key)?;
+        // Steps of what has begun are ordered in any case: nobody waits for them, and they would only be prepared anew.
+        let may_be_late = deed.is_further_step();
         let stuck = self.write_and_tell(Lasting::Power, move |db| {
-            if let Some(seconds) = stuck_for(db, at)? {
+            if let (false, Some(seconds)) = (may_be_late, stuck_for(db, at)?) {
                 return Ok(Some(seconds));
             }
             let entry = entry.map(|entry| Prepared::draw(&entry, None)).transpose()?;
