@@ -594,9 +594,9 @@ fn note_of(view: &BackupView, reason: &str, actor: &Actor) -> (BackupRow, NewEnt
 /// What the audit calls a backup.
 const MADE: &str = "backup-made";
 /// The same of the last one.
-/// The ending of the note that a last backup was restored.
-const NOTE_ENDING: &str = ".restored";
 const HANDED_OVER: &str = "handed-over";
 /// What it calls its own coming back.
 const RESTORED: &str = "restored";
+/// The ending of the note that a last backup was restored.
+const NOTE_ENDING: &str = ".restored";
 const DRAFT: &str = ".restoring";

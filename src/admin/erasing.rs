@@ -3,6 +3,7 @@
 
 use super::{
     Admin, AdminError,
+    kept::hold_over,
     privacy::{self, Erased, Parted, Parting},
 };
 use crate::{
@@ -193,11 +194,7 @@ pub async fn erase_left_behind(admin: &Admin) -> Result<usize, AdminError> {
         if admin.archive.has_erased(digest).await? {
             continue;
         }
-        let mut held = vec![subject.clone()];
-        if let SubjectId::Account(account) = &subject {
-            held.push(SubjectId::Tenant(super::tenant_of(admin, account).await?));
-        }
-        if let Some(hold) = admin.archive.hold_on(held).await? {
+        if let Some(hold) = hold_over(admin, &subject).await? {
             tracing::warn!(hold = %hold.subject, "somebody who was erased elsewhere is not erased here, because of a legal hold");
             continue;
         }

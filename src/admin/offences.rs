@@ -4,6 +4,7 @@
 
 use super::{
     Admin, AdminError, Who,
+    kept::hold_over,
     privacy::{self, Parting},
     standings::cancel,
     subjects::check_reason,
@@ -213,9 +214,7 @@ pub async fn erase_closed(admin: &Admin) -> Result<usize, AdminError> {
         let mut is_whole = true;
         let mut free = Vec::new();
         for account in wanted.accounts {
-            let mut held = vec![SubjectId::Account(account.clone())];
-            held.push(SubjectId::Tenant(super::tenant_of(admin, &account).await?));
-            match admin.archive.hold_on(held).await? {
+            match hold_over(admin, &SubjectId::Account(account.clone())).await? {
                 Some(hold) => {
                     note_refusal(admin, &closing.subject, &hold, &actor).await?;
                     is_whole = false;

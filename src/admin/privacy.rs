@@ -4,12 +4,12 @@
 //! Before it begins, a keyed hash of the name is noted, in the archive and in a file beside it: an erasure that was cut short is finished
 //! at the next start, and a backup of before is brought up to date when it is restored.
 
-use super::{Admin, AdminError, BackupView, backups, subjects::check_reason};
+use super::{Admin, AdminError, BackupView, backups, kept::hold_over, subjects::check_reason};
 use crate::{
     event::{AccountErased, Event},
     rules::identity,
     store::{
-        StoreError,
+        BoxFuture, StoreError,
         archive::{
             self, Archive, ErasedRows, Erasure, HoldRow, NewEntry, Stretch,
             audit::chain::VALUES_ERASED,
@@ -206,8 +206,7 @@ pub(super) async fn sort_out(
     let (mut held, mut free) = (Parted::new(), Vec::new());
     for account in &wanted.accounts {
         let subject = SubjectId::Account(account.clone());
-        let tenant = SubjectId::Tenant(super::tenant_of(admin, account).await?);
-        match admin.archive.hold_on(vec![subject.clone(), tenant]).await? {
+        match hold_over(admin, &subject).await? {
             Some(hold) => {
                 note_refused(admin, &subject, &hold, (reason, actor)).await?;
                 held.push((subject, Err(held_by(&hold))));
@@ -355,32 +354,36 @@ pub(super) async fn erase_from_store(
     vault: &dyn Vault,
     subjects: &[SubjectId],
 ) -> Result<Vec<InTheWay>, StoreError> {
-    let mut stay = vault.erase(subjects).await?;
+    try_to_erase((vault, |vault, subjects| vault.erase(subjects)), subjects).await
+}
+
+async fn try_to_erase(
+    (vault, erase): (&dyn Vault, Erase),
+    subjects: &[SubjectId],
+) -> Result<Vec<InTheWay>, StoreError> {
+    let mut stay = erase(vault, subjects).await?;
     for _ in 0..ATTEMPTS_MAX {
         if stay.is_empty() {
             break;
         }
         tokio::time::sleep(SETTLE_EVERY).await;
         let again: Vec<SubjectId> = stay.into_iter().map(|one| one.subject).collect();
-        stay = vault.erase(&again).await?;
+        stay = erase(vault, &again).await?;
     }
     Ok(stay)
 }
+
+/// Erases them, and says who stays because of something that is in the way now.
+type Erase =
+    for<'a> fn(&'a dyn Vault, &'a [SubjectId]) -> BoxFuture<'a, Result<Vec<InTheWay>, StoreError>>;
 
 /// The same of this gate's own file, where gates share records.
 pub(super) async fn erase_from_own(
     vault: &dyn Vault,
     subjects: &[SubjectId],
 ) -> Result<(), AdminError> {
-    let mut stay = vault.erase_here(subjects).await?;
-    for _ in 0..ATTEMPTS_MAX {
-        if stay.is_empty() {
-            break;
-        }
-        tokio::time::sleep(SETTLE_EVERY).await;
-        let again: Vec<SubjectId> = stay.into_iter().map(|one| one.subject).collect();
-        stay = vault.erase_here(&again).await?;
-    }
+    let mut stay =
+        try_to_erase((vault, |vault, subjects| vault.erase_here(subjects)), subjects).await?;
     stay.pop().map_or(Ok(()), |one| Err(AdminError::Conflict(one.why)))
 }
 

@@ -56,14 +56,7 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] if the archive cannot be written.
     pub async fn begin_erasure(&self, erasure: Erasure) -> Result<(), StoreError> {
-        self.write(Lasting::Power, move |db| {
-            db.execute(
-                "INSERT OR REPLACE INTO erasures (digest, at, done) VALUES (?1, ?2, 0)",
-                params![erasure.digest, stored(erasure.at)],
-            )
-            .map(drop)
-        })
-        .await
+        self.write_erasure(erasure, false).await
     }
 
     /// Notes that somebody was erased here.
@@ -71,10 +64,14 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] if the archive cannot be written.
     pub async fn note_erasure(&self, erasure: Erasure) -> Result<(), StoreError> {
+        self.write_erasure(erasure, true).await
+    }
+
+    async fn write_erasure(&self, erasure: Erasure, is_done: bool) -> Result<(), StoreError> {
         self.write(Lasting::Power, move |db| {
             db.execute(
-                "INSERT OR REPLACE INTO erasures (digest, at, done) VALUES (?1, ?2, 1)",
-                params![erasure.digest, stored(erasure.at)],
+                "INSERT OR REPLACE INTO erasures (digest, at, done) VALUES (?1, ?2, ?3)",
+                params![erasure.digest, stored(erasure.at), is_done],
             )
             .map(drop)
         })
