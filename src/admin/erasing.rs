@@ -3,13 +3,13 @@
 
 use super::{
     Admin, AdminError,
-    kept::hold_over,
+    kept::{self, hold_over},
     privacy::{self, Erased, Parted, Parting},
 };
 use crate::{
     store::{
         StoreError,
-        archive::{ErasedRows, Erasing, Erasure, ErasureId, Job, Stage, Step, Told},
+        archive::{Covered, ErasedRows, Erasing, Erasure, ErasureId, Job, Stage, Step, Told},
         records::Task,
         vault::UpTo,
     },
@@ -26,6 +26,7 @@ pub(super) async fn part(
     wanted: &Parting,
     why: (&str, &Actor),
 ) -> Result<Parted, AdminError> {
+    wait_for_holds(admin).await?;
     let (mut parted, job) = {
         let _one_at_a_time = admin.custody.making.lock().await;
         // A hold that another gate was told before is known here.
@@ -97,6 +98,22 @@ async fn refuse(
     Ok(())
 }
 
+/// A gate that may lack a hold erases nobody.
+async fn wait_for_holds(admin: &Admin) -> Result<(), AdminError> {
+    let until = crate::clock::steady_now() + HOLDS_WAIT_MAX;
+    loop {
+        let Some(missing) = kept::missing(admin).await? else { return Ok(()) };
+        if crate::clock::steady_now() >= until {
+            let who = if missing.is_empty() { "the others".to_owned() } else { missing.join(", ") };
+            return Err(AdminError::Conflict(format!(
+                "this gate does not know yet which legal holds stand, because it is new or was away, and {who} have still to say; \
+                 it asks them by itself: try again when they are there, or at a gate that has been there all the time"
+            )));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 /// Takes who is asked for out of the records and windows that all gates share, after which nothing stands in the way any more, and has everybody erase; whoever stays is
 /// left out, and with nobody left it is given up.
 async fn go(admin: &Admin, job: Job, parted: &mut Parted) -> Result<Option<Job>, AdminError> {
@@ -117,7 +134,14 @@ async fn go(admin: &Admin, job: Job, parted: &mut Parted) -> Result<Option<Job>,
         return Ok(None);
     }
     let job = Job { subjects, ..job };
-    admin.archive.step(Step::Go(job.clone()), admin.utc()).await?;
+    let goes = admin.archive.step(Step::Go(job.clone()), admin.utc()).await?;
+    // It is refused as well where it is said a second time.
+    if !goes && !admin.archive.erasings().await?.iter().any(|one| one.id == id) {
+        let why = "it was given up meanwhile, at all gates; what they share is erased, so erase once more";
+        let refused = |subject| (subject, Err(AdminError::Conflict(why.into())));
+        parted.extend(job.subjects.into_iter().map(refused));
+        return Ok(None);
+    }
     Ok(Some(job))
 }
 
@@ -154,10 +178,13 @@ struct Fleet {
 pub async fn further_erasures(admin: &Admin) -> Result<bool, AdminError> {
     let _one_at_a_time = admin.custody.making.lock().await;
     let now = admin.utc();
-    let Some((own, heard)) = admin.archive.nodes(now - HEARD_WITHIN).await? else {
-        return Ok(false);
-    };
     let erasings = admin.archive.erasings().await?;
+    let Some((own, heard)) = admin.archive.nodes(now - HEARD_WITHIN).await? else {
+        return finish_alone(admin, erasings).await.map(|()| false);
+    };
+    for id in admin.archive.ended_unheard().await? {
+        admin.archive.step(Step::Over(id), now).await?;
+    }
     if erasings.is_empty() {
         return Ok(false);
     }
@@ -173,12 +200,34 @@ pub async fn further_erasures(admin: &Admin) -> Result<bool, AdminError> {
     done
 }
 
-/// Erases here whoever was erased at all gates while this one was away for longer than they wait and the stream reaches back; returns how many that were. It has no note of
+/// Ends here what was under way when gates stopped sharing records. What was only asked is not begun.
+async fn finish_alone(admin: &Admin, erasings: Vec<Erasing>) -> Result<(), AdminError> {
+    for one in erasings {
+        match one.job {
+            Some(job) if one.stage != Stage::Asked => {
+                let rows = erase_here(admin, &job).await?;
+                privacy::rewrite(&admin.archive).await?;
+                note_erased(admin, &job, rows).await?;
+            }
+            Some(_) => tracing::warn!(
+                "an erasure that all gates were asked for was not begun before they stopped sharing records: erase once more"
+            ),
+            None => privacy::rewrite(&admin.archive).await?,
+        }
+        admin.archive.end_alone(one.id).await?;
+    }
+    Ok(())
+}
+
+/// Erases here whoever was erased at all gates while this one was away for longer than they wait and the stream reaches back; returns how many that were, none while it may lack a hold. It has no note of
 /// having done its part then, and their new names stand in the records.
 ///
 /// # Errors
 /// [`AdminError::Store`] if something cannot be written, or Redis is away: it can be done later.
-pub async fn erase_left_behind(admin: &Admin) -> Result<usize, AdminError> {
+pub async fn erase_left_behind(admin: &Admin) -> Result<Option<usize>, AdminError> {
+    if kept::missing(admin).await?.is_some() {
+        return Ok(None);
+    }
     let _one_at_a_time = admin.custody.making.lock().await;
     let vault = &admin.custody.vault;
     // Of nobody; when it returns the records are up to date.
@@ -207,7 +256,7 @@ pub async fn erase_left_behind(admin: &Admin) -> Result<usize, AdminError> {
         erase_here(admin, &job).await?;
         privacy::rewrite(&admin.archive).await?;
     }
-    Ok(count)
+    Ok(Some(count))
 }
 
 async fn further(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), AdminError> {
@@ -224,8 +273,14 @@ async fn further(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), Admin
         }
         (Stage::Asked, job) => {
             let is_late = job.as_ref().is_none_or(|job| job.at + HEARD_WITHIN <= now);
-            if fleet.leads && is_late {
-                admin.archive.step(Step::GiveUp(id), now).await?;
+            match job {
+                _ if !(fleet.leads && is_late) => {}
+                // Whoever was asked is gone, and may have begun.
+                Some(job) => {
+                    let job = Job { node: fleet.own.clone(), ..job.clone() };
+                    go(admin, job, &mut Parted::new()).await?;
+                }
+                None => drop(admin.archive.step(Step::GiveUp(id), now).await?),
             }
         }
         (Stage::Going, job) => {
@@ -237,7 +292,7 @@ async fn further(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), Admin
                 }
                 tell(admin, (id, FIRST), fleet).await?;
             } else if fleet.leads && one.lacks(&fleet.heard, FIRST).is_empty() {
-                admin.archive.step(Step::Again(id), now).await?;
+                again(admin, one, fleet).await?;
             } else if let (Some(job), true) = (job, fleet.leads)
                 && fleet.is_time_to_repeat(job)
             {
@@ -252,6 +307,12 @@ async fn further(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), Admin
                 }
                 privacy::rewrite(&admin.archive).await?;
                 tell(admin, (id, SECOND), fleet).await?;
+            } else if fleet.leads
+                && fleet.is_time_to_tell_again()
+                && !one.lacks(&fleet.heard, SECOND).is_empty()
+            {
+                // Some have not heard of it.
+                again(admin, one, fleet).await?;
             } else if fleet.leads && one.lacks(&fleet.heard, SECOND).is_empty() {
                 let of_second = || one.told.iter().filter(|told| told.part == SECOND);
                 // All of them have read up to there, and nothing about whom it was has come since.
@@ -264,6 +325,12 @@ async fn further(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), Admin
             }
         }
     }
+    Ok(())
+}
+
+async fn again(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), AdminError> {
+    let covered = Covered { id: one.id, digests: one.digests };
+    admin.archive.step(Step::Again(covered), fleet.now).await?;
     Ok(())
 }
 
@@ -327,9 +394,11 @@ async fn tell(
 const FIRST: i64 = 1;
 const SECOND: i64 = 2;
 /// A gate that was not heard of for so long is not waited for.
-const HEARD_WITHIN: Duration = Duration::from_secs(86_400);
+pub(super) const HEARD_WITHIN: Duration = Duration::from_secs(86_400);
 /// How long a command waits for the other gates.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long a command waits for what others say of the holds that stand.
+const HOLDS_WAIT_MAX: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const REPEAT_EVERY_S: u64 = 300;
 const REPEAT_WITHIN_S: u64 = 10;

@@ -64,7 +64,7 @@ pub use egress::{
 pub use erasing::{erase_left_behind, further_erasures};
 pub use events::{EventRequest, EventView, event_filter, events, newest_event};
 pub use explain::{explain, usage};
-pub use kept::{KeptView, kept};
+pub use kept::{KeptView, kept, tell_kept};
 pub use list::{PAGE_MAX, Page, PageRequest, accounts_of, list};
 pub use listings::{
     CheckView, CheckedList, ListHealth, ListUse, ListView, ListingView, ListingsView, Lookout,

@@ -481,6 +481,24 @@ pub const STORED: &[Stored] = &[
         ("which gates have erased", "until it has ended", "gone when it has ended"),
     ),
     row(
+        (Archive, "erasing_over"),
+        "id, is_unheard",
+        No,
+        ("so that an erasure at all gates that has ended does not begin anew", GOOD, STAYS),
+    ),
+    row(
+        (Archive, "kept_asked"),
+        "asker, teller, is_all",
+        No,
+        ("which gates ask for holds and closings, and who told", "until it knows all", STAYS),
+    ),
+    row(
+        (Archive, "kept_touched"),
+        "what, subject",
+        Pseudonym,
+        ("which were placed or lifted while it asks, or is alone", "until it knows all", STAYS),
+    ),
+    row(
         (Archive, "holds"),
         "subject, at",
         Pseudonym,

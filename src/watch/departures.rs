@@ -4,7 +4,7 @@
 use crate::{
     admin::{
         Admin, AdminError, delete_old_backups, erase_closed, erase_left_behind, finish_erasures,
-        further_erasures, offences,
+        further_erasures, offences, tell_kept,
     },
     event::{CancelProposed, Event},
     types::{TenantId, Timestamp},
@@ -23,11 +23,16 @@ impl Departures {
         tokio::join!(self.run_rounds(), self.run_erasures());
     }
 
-    /// Does this gate's part of what is erased at all gates.
+    /// Does this gate's part of what is erased at all gates, and of what they tell one another of holds.
     async fn run_erasures(&self) {
         let archive = &self.admin.archive;
-        let (mut is_told, mut missed) = (false, None);
+        let (mut is_told, mut is_kept_told, mut missed) = (false, false, None);
         loop {
+            let kept = tell_kept(&self.admin).await;
+            if let (Err(error), false) = (&kept, is_kept_told) {
+                tracing::warn!(%error, "gates tell one another later which holds and closings stand");
+            }
+            is_kept_told = kept.is_err();
             self.look_behind(&mut missed).await;
             let found = further_erasures(&self.admin).await;
             let is_new = found.is_err() && !is_told;
@@ -56,7 +61,8 @@ impl Departures {
             return;
         }
         match erase_left_behind(&self.admin).await {
-            Ok(accounts) => {
+            Ok(None) => {}
+            Ok(Some(accounts)) => {
                 *looked = missed;
                 if accounts > 0 {
                     tracing::warn!(

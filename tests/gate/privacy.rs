@@ -690,6 +690,50 @@ fn a_gate_that_was_away_for_too_long_erases_what_was_erased_meanwhile() {
 }
 
 #[test]
+fn a_gate_that_is_new_erases_nobody_before_it_knows_which_holds_stand() {
+    let (sink, redis) = (sink().run(), Redis::start());
+    let mut one = node(&redis, &sink, "n1").run();
+    send(&mut one.client(), PERSON, FRIEND);
+    known(&[&one], PERSON);
+    one.tollgate(&["privacy", "hold", PERSON, "--reason", "court order 9"]).well();
+    one.tollgate(&["account", "close", OTHER, "--reason", "contract ended"]).well();
+    one.kill();
+    // What was told of before is gone, so nobody who comes reads of the hold.
+    redis.ask(&["XTRIM", "tollgate:1:{events}stream", "MAXLEN", "1"]);
+
+    let mut two = node(&redis, &sink, "n2").run();
+    let erase = ["privacy", "erase", PERSON, "--reason", "asked", "--yes"];
+    let early = two.tollgate(&erase).badly();
+    assert!(early.contains("which legal holds stand") && early.contains("n1"), "{early}");
+    one.start();
+    let held = |gate: &Gate| {
+        wait_for("the hold", || {
+            let why = gate.tollgate(&erase).badly();
+            why.contains("court order 9").then_some(())
+        });
+        assert_eq!(rows(gate, "closings"), 1);
+        assert_eq!(rows(gate, "erasing"), 0);
+    };
+    held(&two);
+    wait_for("all to be known", || (rows(&two, "kept_asked") == 0).then_some(()));
+
+    // One that was away for longer than the stream reaches back asks as well.
+    two.kill();
+    one.tollgate(&["privacy", "release", PERSON, "--reason", "over"]).well();
+    one.tollgate(&["privacy", "hold", "shop.example", "--tenant", "--reason", "court order 10"])
+        .well();
+    redis.ask(&["XTRIM", "tollgate:1:{events}stream", "MAXLEN", "0"]);
+    two.start();
+    two.logged("events-missed", |line| line["node"] == "n2");
+    let why = two.tollgate(&erase).badly();
+    assert!(why.contains("court order 10"), "{why}");
+    let holds = two.json(&["privacy", "holds"]).to_string();
+    assert!(!holds.contains("court order 9"), "{holds}");
+    wait_for("all to be known again", || (rows(&two, "kept_asked") == 0).then_some(()));
+    assert_eq!(one.json(&["audit", "verify"])["whole"], true);
+}
+
+#[test]
 fn repeated_suspensions_propose_to_cancel_the_tenant_and_do_not_do_it() {
     let sink = sink().run();
     let gate = gate().set("offences.repeated", 2).next_hop(&sink).run();

@@ -3,7 +3,7 @@
 use super::{
     Archive,
     audit::{NewEntry, chain::Head},
-    names, stored,
+    kept, names, stored,
     stream::orders::Deed,
 };
 use crate::{
@@ -56,7 +56,7 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
     pub async fn closings_due(&self, now: Timestamp) -> Result<Vec<Closing>, StoreError> {
-        self.read_own(move |db| select(db, "due <= ?1 ORDER BY due", stored(now))).await
+        self.read_own(move |db| select(db, &soonest(CLOSINGS_MAX), stored(now))).await
     }
 
     /// All who leave, the soonest first.
@@ -64,7 +64,7 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
     pub async fn closings(&self) -> Result<Vec<Closing>, StoreError> {
-        self.read(|db| select(db, "due <= ?1 ORDER BY due", i64::MAX)).await
+        self.read(|db| select(db, &soonest(CLOSINGS_MAX), i64::MAX)).await
     }
 
     /// When any of these leaves, the soonest.
@@ -90,16 +90,30 @@ impl Archive {
 
 /// Notes that somebody leaves.
 pub(super) fn place(db: &Connection, closing: &Closing) -> rusqlite::Result<()> {
+    put(db, closing)?;
+    kept::touch(db, kept::CLOSINGS, &closing.subject)
+}
+
+pub(super) fn put(db: &Connection, closing: &Closing) -> rusqlite::Result<()> {
     let number = names::number_of(db, &closing.subject)?;
     let sql = "INSERT OR REPLACE INTO closings (subject, at, due, reason) VALUES (?1, ?2, ?3, ?4)";
     db.execute(sql, params![number, stored(closing.at), stored(closing.due), closing.reason])
         .map(drop)
 }
 
+/// All who leave, however many.
+pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<Closing>> {
+    select(db, &soonest(i64::MAX), i64::MAX)
+}
+
+fn soonest(max: i64) -> String {
+    format!("due <= ?1 ORDER BY due LIMIT {max}")
+}
+
 fn select(db: &Connection, wanted: &str, value: i64) -> rusqlite::Result<Vec<Closing>> {
     let mut select = db.prepare_cached(&format!(
         "SELECT kind, name, at, due, reason FROM closings JOIN names ON names.id = closings.subject \
-         WHERE {wanted} LIMIT {CLOSINGS_MAX}"
+         WHERE {wanted}"
     ))?;
     let found = select.query_map([value], closing)?.collect::<rusqlite::Result<Vec<_>>>()?;
     Ok(found.into_iter().flatten().collect())

@@ -37,15 +37,6 @@ pub struct Job {
 }
 
 impl Job {
-    /// True of those who are erased, and of their tenants.
-    fn covers(&self, subject: &SubjectId) -> bool {
-        let is_tenant = match subject {
-            SubjectId::Tenant(tenant) => self.tenants.contains(tenant),
-            SubjectId::Account(_) => false,
-        };
-        is_tenant || self.subjects.contains(subject)
-    }
-
     /// Those who are erased, and their tenants.
     fn covered(&self) -> impl Iterator<Item = SubjectId> {
         let tenants = self.tenants.iter().cloned().map(SubjectId::Tenant);
@@ -65,10 +56,19 @@ pub enum Step {
     Go(Job),
     /// A node has done a part.
     Told(Told),
-    /// Everybody does it once more.
-    Again(ErasureId),
+    /// Everybody does it once more. It has the digests of whom it is about, for nodes that have heard nothing of it.
+    Again(Covered),
     /// It has ended.
     Over(ErasureId),
+}
+
+/// Whom an erasure is about, without a name.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Covered {
+    /// Which erasure.
+    pub id: ErasureId,
+    /// The digests of those who are erased, and of their tenants.
+    pub digests: Vec<String>,
 }
 
 /// A node has done a part.
@@ -116,6 +116,8 @@ pub struct Erasing {
     pub stage: Stage,
     /// Whom it is about; none: this node has forgotten it.
     pub job: Option<Job>,
+    /// The same without a name.
+    pub digests: Vec<String>,
     /// What the nodes told.
     pub told: Vec<Told>,
 }
@@ -154,8 +156,9 @@ impl Archive {
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
                 let (id, job): (ErasureId, String) = (row.get(0)?, row.get(2)?);
-                let (stage, job) = (Stage::of(row.get(1)?), serde_json::from_str(&job).ok());
-                found.push(Erasing { id, stage, job, told: told(db, id)? });
+                let (digests, stage) = (digests(db, &job)?, Stage::of(row.get(1)?));
+                let job = serde_json::from_str(&job).ok();
+                found.push(Erasing { id, stage, job, digests, told: told(db, id)? });
             }
             Ok(found)
         })
@@ -171,16 +174,33 @@ impl Archive {
         self.write(Lasting::Power, move |db| {
             let job: String =
                 db.query_row("SELECT job FROM erasing WHERE id = ?1", [id], |row| row.get(0))?;
-            let Ok(job) = serde_json::from_str::<Job>(&job) else { return Ok(()) };
-            let covered = job.covered().map(|subject| digest(db, &subject));
-            let digests = covered.collect::<rusqlite::Result<Vec<_>>>()?;
             let sql = "UPDATE erasing SET job = ?2 WHERE id = ?1";
-            db.execute(sql, params![id, text(&digests)?]).map(drop)
+            db.execute(sql, params![id, text(&digests(db, &job)?)?]).map(drop)
         })
         .await
     }
 
-    /// Ends when a step of an erasure was taken in since the last call.
+    /// Erasures that have ended, and of which some node told a part afterwards: it did not hear the end.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn ended_unheard(&self) -> Result<Vec<ErasureId>, StoreError> {
+        self.read_own(|db| {
+            let mut select = db.prepare_cached("SELECT id FROM erasing_over WHERE is_unheard")?;
+            select.query_map([], |row| row.get(0))?.collect()
+        })
+        .await
+    }
+
+    /// Ends an erasure in this archive, which is alone.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be written.
+    pub async fn end_alone(&self, id: ErasureId) -> Result<(), StoreError> {
+        self.write(Lasting::Power, move |db| carry_out(db, &Step::Over(id)).map(drop)).await
+    }
+
+    /// Ends when a step of an erasure, or what a node says of what stands, was taken in since the last call.
     pub async fn stepped(&self) {
         self.0.stepped.notified().await;
     }
@@ -229,33 +249,50 @@ fn told(db: &Connection, id: ErasureId) -> rusqlite::Result<Vec<Told>> {
     rows.collect()
 }
 
-/// Carries a step out at its place; false if it is refused, or there is no such erasure.
+/// Carries a step out at its place; false if it is refused, or there is no such erasure. One that has ended, or was given up, does
+/// not begin anew, however late a step of it comes.
 pub(super) fn carry_out(db: &Connection, step: &Step) -> rusqlite::Result<bool> {
     match step {
-        Step::Ask(job) => ask(db, job),
+        Step::Ask(job) => Ok(!is_over(db, job.id)? && ask(db, job)?),
         Step::GiveUp(id) => {
-            Ok(db.execute("DELETE FROM erasing WHERE id = ?1 AND stage = 0", [id])? > 0)
+            if db
+                .prepare_cached("SELECT 1 FROM erasing WHERE id = ?1 AND stage > 0")?
+                .exists([id])?
+            {
+                return Ok(false);
+            }
+            end(db, *id)
         }
         Step::Go(job) => {
             let sql = "INSERT INTO erasing (id, stage, job) VALUES (?1, 1, ?2) \
                        ON CONFLICT (id) DO UPDATE SET stage = 1, job = excluded.job WHERE stage = 0";
-            Ok(db.execute(sql, params![job.id, text(job)?])? > 0)
+            Ok(!is_over(db, job.id)? && db.execute(sql, params![job.id, text(job)?])? > 0)
         }
         Step::Told(told) => {
             let sql = "INSERT OR REPLACE INTO erasing_told (id, node, part, position, change) \
                        SELECT id, ?2, ?3, ?4, ?5 FROM erasing WHERE id = ?1";
-            Ok(db
-                .execute(sql, params![told.id, told.node, told.part, told.position, told.change])?
-                > 0)
+            let place = params![told.id, told.node, told.part, told.position, told.change];
+            db.execute("UPDATE erasing_over SET is_unheard = 1 WHERE id = ?1", [told.id])?;
+            Ok(db.execute(sql, place)? > 0)
         }
-        Step::Again(id) => {
-            Ok(db.execute("UPDATE erasing SET stage = 2 WHERE id = ?1 AND stage = 1", [id])? > 0)
+        Step::Again(Covered { id, digests }) => {
+            let sql = "INSERT INTO erasing (id, stage, job) VALUES (?1, 2, ?2) \
+                       ON CONFLICT (id) DO UPDATE SET stage = 2 WHERE stage < 2";
+            Ok(!is_over(db, *id)? && db.execute(sql, params![id, text(digests)?])? > 0)
         }
-        Step::Over(id) => {
-            db.execute("DELETE FROM erasing_told WHERE id = ?1", [id])?;
-            Ok(db.execute("DELETE FROM erasing WHERE id = ?1", [id])? > 0)
-        }
+        Step::Over(id) => end(db, *id),
     }
+}
+
+fn is_over(db: &Connection, id: ErasureId) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM erasing_over WHERE id = ?1")?.exists([id])
+}
+
+/// Ends an erasure for good; true if it was under way.
+fn end(db: &Connection, id: ErasureId) -> rusqlite::Result<bool> {
+    db.execute("INSERT OR REPLACE INTO erasing_over (id, is_unheard) VALUES (?1, 0)", [id])?;
+    db.execute("DELETE FROM erasing_told WHERE id = ?1", [id])?;
+    Ok(db.execute("DELETE FROM erasing WHERE id = ?1", [id])? > 0)
 }
 
 fn ask(db: &Connection, job: &Job) -> rusqlite::Result<bool> {
@@ -283,10 +320,21 @@ pub(super) fn is_under_way(db: &Connection, subject: &SubjectId) -> rusqlite::Re
         return Ok(false);
     }
     let digest = digest(db, subject)?;
-    Ok(jobs.iter().any(|job| match serde_json::from_str::<Job>(job) {
-        Ok(job) => job.covers(subject),
-        Err(_) => serde_json::from_str::<Vec<String>>(job).is_ok_and(|all| all.contains(&digest)),
-    }))
+    for job in jobs {
+        if digests(db, &job)?.contains(&digest) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The digests of those whom an erasure covers.
+fn digests(db: &Connection, job: &str) -> rusqlite::Result<Vec<String>> {
+    match serde_json::from_str::<Job>(job) {
+        Ok(job) => job.covered().map(|subject| digest(db, &subject)).collect(),
+        // It is forgotten, and they are all that is known.
+        Err(_) => Ok(serde_json::from_str(job).unwrap_or_default()),
+    }
 }
 
 /// Whom erasures are about that have not ended: each a [`Job`], or the digests of those whom it covered.
@@ -301,9 +349,10 @@ fn text(job: &impl serde::Serialize) -> rusqlite::Result<String> {
 }
 
 pub(super) const CREATE: &str = "
-CREATE TABLE erasing (id BLOB PRIMARY KEY, stage INTEGER NOT NULL, job TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE erasing_told (id BLOB NOT NULL, node TEXT NOT NULL, part INTEGER NOT NULL, position INTEGER NOT NULL,
+CREATE TABLE IF NOT EXISTS erasing (id BLOB PRIMARY KEY, stage INTEGER NOT NULL, job TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS erasing_told (id BLOB NOT NULL, node TEXT NOT NULL, part INTEGER NOT NULL, position INTEGER NOT NULL,
     change INTEGER NOT NULL, PRIMARY KEY (id, node, part)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS erasing_over (id BLOB PRIMARY KEY, is_unheard INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
 #[cfg(test)]
@@ -321,6 +370,11 @@ mod tests {
             reason: "asked".into(),
             actor: Actor::automatic("test"),
         }
+    }
+
+    fn covered(db: &Connection) -> Covered {
+        let digests = digests(db, &text(&job(3)).unwrap()).unwrap();
+        Covered { id: [3; 16], digests }
     }
 
     fn place(db: &Connection, subject: &SubjectId) -> bool {
@@ -360,7 +414,7 @@ mod tests {
             let told = Told { id: [3; 16], node: "n1".into(), part: 1, position: 7, change: 2 };
             assert!(step(Step::Told(told.clone())));
             assert!(!step(Step::Told(Told { id: [9; 16], ..told })));
-            assert!(step(Step::Again([3; 16])));
+            assert!(step(Step::Again(covered(db))) && !step(Step::Again(covered(db))));
             assert_eq!(places(), [false, false, true]);
             Ok(())
         });
@@ -373,12 +427,26 @@ mod tests {
             assert_eq!(places(), [false, false, true], "nobody knows their names any more");
             assert!(step(Step::Over([3; 16])));
             assert_eq!(places(), [true, true, true]);
-            assert!(!step(Step::Again([3; 16])));
-            // A node that never heard that it was asked.
+            // Whatever of it comes later begins nothing, and shows that somebody did not hear the end.
+            let late = |step| !carry_out(db, &step).unwrap();
+            assert!(
+                late(Step::Again(covered(db))) && late(Step::Go(job(3))) && late(Step::Ask(job(3)))
+            );
+            assert!(late(Step::Go(job(1))), "it was given up");
+            let told = Told { id: [3; 16], node: "n1".into(), part: 2, position: 7, change: 2 };
+            assert!(late(Step::Told(told)));
+            // A node that never heard that it was asked, and one that heard nothing but the second part.
             assert!(step(Step::Go(job(4))));
+            assert!(step(Step::Again(Covered { id: [5; 16], ..covered(db) })));
+            assert_eq!(places(), [false, false, true]);
+            assert!(step(Step::Over([5; 16])));
             Ok(())
         });
         done.await.unwrap();
+        assert_eq!(archive.ended_unheard().await.unwrap(), [[3; 16]]);
+        let heard = archive.write(Lasting::Process, |db| carry_out(db, &Step::Over([3; 16])));
+        assert!(!heard.await.unwrap());
+        assert!(archive.ended_unheard().await.unwrap().is_empty());
         let left = archive.erasings().await.unwrap();
         assert_eq!((left.len(), left[0].stage, left[0].told.len()), (1, Stage::Going, 0));
         let nodes = ["n1".to_owned(), "n2".to_owned()];

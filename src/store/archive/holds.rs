@@ -3,7 +3,7 @@
 use super::{
     Archive,
     audit::{NewEntry, chain::Head},
-    erasing, names, stored,
+    erasing, kept, names, stored,
     stream::orders::Deed,
 };
 use crate::{
@@ -56,22 +56,7 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
     pub async fn holds(&self) -> Result<Vec<HoldRow>, StoreError> {
-        self.read(|db| {
-            let mut select = db.prepare_cached(
-                "SELECT kind, name, at, reason, actor FROM holds JOIN names ON names.id = holds.subject ORDER BY at LIMIT ?1",
-            )?;
-            let mut rows = select.query([HOLDS_MAX])?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let name: String = row.get(1)?;
-                // A name in the archive was a valid one when it was stored.
-                let Some(subject) = names::subject_of(row.get(0)?, &name) else { continue };
-                let at = Timestamp::from_millis(row.get(2)?);
-                found.push(HoldRow { subject, at, reason: row.get(3)?, actor: row.get(4)? });
-            }
-            Ok(found)
-        })
-        .await
+        self.read(|db| select(db, HOLDS_MAX)).await
     }
 
     /// The hold on any of these.
@@ -99,18 +84,41 @@ impl Archive {
     }
 }
 
+/// The oldest holds, at most so many.
+pub(super) fn select(db: &Connection, max: i64) -> rusqlite::Result<Vec<HoldRow>> {
+    let mut select = db.prepare_cached(
+        "SELECT kind, name, at, reason, actor FROM holds JOIN names ON names.id = holds.subject ORDER BY at LIMIT ?1",
+    )?;
+    let mut rows = select.query([max])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(1)?;
+        // A name in the archive was a valid one when it was stored.
+        let Some(subject) = names::subject_of(row.get(0)?, &name) else { continue };
+        let at = Timestamp::from_millis(row.get(2)?);
+        found.push(HoldRow { subject, at, reason: row.get(3)?, actor: row.get(4)? });
+    }
+    Ok(found)
+}
+
 /// Places a hold, or changes its reason; false if the subject is being erased.
 pub(super) fn place(db: &Connection, hold: &HoldRow) -> rusqlite::Result<bool> {
     if erasing::is_under_way(db, &hold.subject)? {
         return Ok(false);
     }
+    put(db, hold)?;
+    kept::touch(db, kept::HOLDS, &hold.subject).map(|()| true)
+}
+
+pub(super) fn put(db: &Connection, hold: &HoldRow) -> rusqlite::Result<()> {
     let number = names::number_of(db, &hold.subject)?;
     let sql = "INSERT OR REPLACE INTO holds (subject, at, reason, actor) VALUES (?1, ?2, ?3, ?4)";
-    db.execute(sql, params![number, stored(hold.at), hold.reason, hold.actor]).map(|_| true)
+    db.execute(sql, params![number, stored(hold.at), hold.reason, hold.actor]).map(drop)
 }
 
 /// Takes the row of a subject out of a table; false if there is none.
 pub(super) fn end(db: &Connection, table: &str, subject: &SubjectId) -> rusqlite::Result<bool> {
+    kept::touch(db, table, subject)?;
     let Some(number) = names::find(db, subject)? else { return Ok(false) };
     let sql = format!("DELETE FROM {table} WHERE subject = ?1");
     Ok(db.execute(&sql, [number])? > 0)

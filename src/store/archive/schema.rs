@@ -2,8 +2,8 @@
 
 use super::{
     super::StoreError, alerts, audit, availability, backups, closings, complaints, egress, erase,
-    erasing, events, holds, listings, memory, messages, names, offences, storage, stream, tokens,
-    usage,
+    erasing, events, holds, kept, listings, memory, messages, names, offences, storage, stream,
+    tokens, usage,
 };
 use crate::store::sqlite::schema::failed;
 use rusqlite::{Connection, OpenFlags};
@@ -98,7 +98,7 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
 fn check_identity(db: &Connection) -> Result<(), StoreError> {
     match (number(db, "application_id")?, number(db, "user_version")?) {
         (APPLICATION_ID, VERSION) => Ok(()),
-        (APPLICATION_ID, BEFORE_ERASING) => upgrade(db),
+        (APPLICATION_ID, BEFORE_ERASING | BEFORE_KEPT) => upgrade(db),
         (APPLICATION_ID, newer) => Err(StoreError::Damaged(format!(
             "the archive's schema is version {newer}, and this program knows version {VERSION}"
         ))),
@@ -107,9 +107,9 @@ fn check_identity(db: &Connection) -> Result<(), StoreError> {
     }
 }
 
-/// What an archive of the build before lacks.
+/// What an archive of the builds before lacks.
 fn upgrade(db: &Connection) -> Result<(), StoreError> {
-    let tables = erasing::CREATE;
+    let tables = [erasing::CREATE, kept::CREATE].concat();
     let script = format!("BEGIN IMMEDIATE; {tables} PRAGMA user_version = {VERSION}; COMMIT;");
     db.execute_batch(&script).map_err(failed)
 }
@@ -135,7 +135,7 @@ fn number(db: &Connection, name: &str) -> Result<i64, StoreError> {
 }
 
 /// The tables, topic by topic.
-const TOPICS: [&str; 20] = [
+const TOPICS: [&str; 21] = [
     names::CREATE,
     egress::CREATE,
     alerts::CREATE,
@@ -156,12 +156,50 @@ const TOPICS: [&str; 20] = [
     holds::CREATE,
     closings::CREATE,
     offences::CREATE,
+    kept::CREATE,
 ];
-const VERSION: i64 = 9;
-/// The version before, which lacks the tables of [`erasing`] and nothing else.
+const VERSION: i64 = 10;
+/// The version before, which lacks a table of [`erasing`] and those of [`kept`].
+const BEFORE_KEPT: i64 = 9;
+/// The one before that, which lacks all tables of these two and nothing else.
 const BEFORE_ERASING: i64 = 8;
 /// `Tolh`, the history of a `Toll`.
 const APPLICATION_ID: i64 = 0x546f_6c68;
 const STATEMENTS_MAX: usize = 128;
 /// How long a reader waits while the log of the file is being replaced.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_of_a_build_before_gets_what_it_lacks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("archive.db");
+        let tables = |db: &Connection| -> Vec<String> {
+            let mut select = db
+                .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+                .unwrap();
+            select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let all = tables(&open(&path).unwrap());
+        for (version, lacks) in [
+            (BEFORE_KEPT, &["erasing_over", "kept_asked", "kept_touched"][..]),
+            (
+                BEFORE_ERASING,
+                &["erasing", "erasing_told", "erasing_over", "kept_asked", "kept_touched"],
+            ),
+        ] {
+            let db = Connection::open(&path).unwrap();
+            for table in lacks {
+                db.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+            }
+            db.pragma_update(None, "user_version", version).unwrap();
+            drop(db);
+            let db = open(&path).unwrap();
+            assert_eq!(tables(&db), all);
+            assert_eq!(number(&db, "user_version").unwrap(), VERSION);
+        }
+    }
+}

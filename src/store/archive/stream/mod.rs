@@ -19,7 +19,7 @@ use self::own::Told;
 use super::{
     Archive, Batch, Lasting, ListingRow, NewEvent, NewOffence, alerts,
     audit::{self, Prepared, chain::Head},
-    availability, events, listings, offences, stored, usage,
+    availability, events, kept, listings, offences, stored, usage,
 };
 use crate::{
     rules::{
@@ -193,6 +193,7 @@ impl Archive {
         getrandom::fill(&mut origin).map_err(no_random)?;
         let octets_max = i64::try_from(octets_max).unwrap_or(i64::MAX);
         self.write(Lasting::Power, move |db| {
+            kept::begin(db)?;
             db.execute(
                 "INSERT OR REPLACE INTO stream_self (one, origin, node, number, events, octets, octets_max) \
                  VALUES (0, ?1, ?2, 0, 0, (SELECT coalesce(sum(length(body)), 0) FROM stream_outgoing), ?3)",
@@ -470,6 +471,7 @@ fn note_position(db: &Connection, taken: &Taken) -> rusqlite::Result<()> {
         let (since, until) = (stored(missed.since), stored(missed.until));
         db.execute("INSERT INTO stream_missed (begins, ends) VALUES (?1, ?2)", [since, until])?;
         usage::add_missed(db, missed.until, missed.events)?;
+        kept::want(db)?;
     }
     let Revision { number, mark } = taken.position;
     db.execute(

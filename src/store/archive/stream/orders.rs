@@ -11,7 +11,7 @@ use crate::{
         archive::{
             Archive, Closing, HoldRow, Lasting,
             audit::{self, NewEntry, Prepared, chain::Head},
-            closings, erasing, holds,
+            closings, erasing, holds, kept,
             offences::{self, OffenceName},
             stored,
         },
@@ -54,6 +54,8 @@ pub(in super::super) enum Deed {
     Withdraw(OffenceName),
     /// A step of an erasure.
     Erase(erasing::Step),
+    /// What a node says of the holds and closings that stand.
+    Kept(kept::News),
 }
 
 impl Deed {
@@ -66,11 +68,12 @@ impl Deed {
         match self {
             Self::Look => Ok(true),
             Self::Hold(hold) => holds::place(db, hold),
-            Self::Release(subject) => holds::end(db, "holds", subject),
+            Self::Release(subject) => holds::end(db, kept::HOLDS, subject),
             Self::Close(closing) => closings::place(db, closing).map(|()| true),
-            Self::EndClosing(subject) => holds::end(db, "closings", subject),
+            Self::EndClosing(subject) => holds::end(db, kept::CLOSINGS, subject),
             Self::Withdraw(offence) => offences::withdraw(db, offence),
             Self::Erase(step) => erasing::carry_out(db, step),
+            Self::Kept(what) => kept::carry_out(db, what),
         }
     }
 }
@@ -94,9 +97,9 @@ impl Order {
         }
     }
 
-    /// True of a step of an erasure.
+    /// True if every node has something to do about it.
     pub(super) fn is_step(&self) -> bool {
-        matches!(self.deed, Deed::Erase(_))
+        matches!(self.deed, Deed::Erase(_) | Deed::Kept(_))
     }
 }
 
