@@ -202,6 +202,7 @@ fn admin_of(archive: Archive) -> Admin {
         waiting: Box::new(|| 0),
         making: tokio::sync::Mutex::default(),
         refused_by: parking_lot::Mutex::default(),
+        repeated: std::sync::atomic::AtomicI64::default(),
         erased: parking_lot::Mutex::default(),
     };
     Admin {

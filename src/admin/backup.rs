@@ -64,6 +64,8 @@ pub struct Custody {
     pub refused_by: parking_lot::Mutex<std::collections::HashSet<(SubjectId, Timestamp)>>,
     /// What went of erasures at all gates that this one was asked for.
     pub erased: parking_lot::Mutex<std::collections::HashMap<ErasureId, Vec<ErasedRows>>>,
+    /// In which stretch of time steps of erasures were said again last.
+    pub repeated: std::sync::atomic::AtomicI64,
 }
 
 /// A backup that is wanted.

@@ -17,6 +17,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeSet, HashSet},
+    sync::atomic::Ordering::Relaxed,
     time::Duration,
 };
 
@@ -26,17 +27,26 @@ pub(super) async fn part(
     wanted: &Parting,
     why: (&str, &Actor),
 ) -> Result<Parted, AdminError> {
+    // What this gate has missed shows when it has read all.
+    admin.archive.catch_up(admin.utc()).await?;
     wait_for_holds(admin).await?;
     let (mut parted, job) = {
         let _one_at_a_time = admin.custody.making.lock().await;
         // A hold that another gate was told before is known here.
         admin.archive.catch_up(admin.utc()).await?;
+        check_holds(admin).await?;
         let (mut parted, free) = privacy::sort_out(admin, wanted, why).await?;
         let mut job = if free.is_empty() { None } else { Some(draw(admin, free, why).await?) };
         if let Some(asked) = job.take() {
             if admin.archive.step(Step::Ask(asked.clone()), admin.utc()).await? {
+                if let Err(error) = check_holds(admin).await {
+                    admin.archive.step(Step::GiveUp(asked.id), admin.utc()).await?;
+                    return Err(error);
+                }
                 job = go(admin, asked, &mut parted).await?;
             } else {
+                // Somebody who lacks what stood in the way may have taken it.
+                admin.archive.step(Step::GiveUp(asked.id), admin.utc()).await?;
                 refuse(admin, asked, why, &mut parted).await?;
             }
         }
@@ -98,20 +108,23 @@ async fn refuse(
     Ok(())
 }
 
-/// A gate that may lack a hold erases nobody.
+/// Waits a while for what others say of the holds that stand.
 async fn wait_for_holds(admin: &Admin) -> Result<(), AdminError> {
     let until = crate::clock::steady_now() + HOLDS_WAIT_MAX;
-    loop {
-        let Some(missing) = kept::missing(admin).await? else { return Ok(()) };
-        if crate::clock::steady_now() >= until {
-            let who = if missing.is_empty() { "the others".to_owned() } else { missing.join(", ") };
-            return Err(AdminError::Conflict(format!(
-                "this gate does not know yet which legal holds stand, because it is new or was away, and {who} have still to say; \
-                 it asks them by itself: try again when they are there, or at a gate that has been there all the time"
-            )));
-        }
+    while kept::missing(admin).await?.is_some() && crate::clock::steady_now() < until {
         tokio::time::sleep(LOOK_EVERY).await;
     }
+    check_holds(admin).await
+}
+
+/// A gate that may lack a hold erases nobody.
+async fn check_holds(admin: &Admin) -> Result<(), AdminError> {
+    let Some(missing) = kept::missing(admin).await? else { return Ok(()) };
+    let who = if missing.is_empty() { "the others".to_owned() } else { missing.join(", ") };
+    Err(AdminError::Conflict(format!(
+        "this gate does not know yet which legal holds stand, because it is new or was away, and {who} have still to say; \
+         it asks them by itself: try again when they are there, or at a gate that has been there all the time"
+    )))
 }
 
 /// Takes who is asked for out of the records and windows that all gates share, after which nothing stands in the way any more, and has everybody erase; whoever stays is
@@ -168,6 +181,8 @@ struct Fleet {
     heard: Vec<String>,
     /// This gate brings erasures to their end.
     leads: bool,
+    /// Now and then all is said again, for gates that lack a part of the stream.
+    repeats: bool,
     now: Timestamp,
 }
 
@@ -182,14 +197,22 @@ pub async fn further_erasures(admin: &Admin) -> Result<bool, AdminError> {
     let Some((own, heard)) = admin.archive.nodes(now - HEARD_WITHIN).await? else {
         return finish_alone(admin, erasings).await.map(|()| false);
     };
-    for id in admin.archive.ended_unheard().await? {
-        admin.archive.step(Step::Over(id), now).await?;
+    let unheard = admin.archive.ended_unheard().await?;
+    if erasings.is_empty() && unheard.is_empty() {
+        return Ok(false);
+    }
+    let leads = admin.records.leads(Task::Erase).await?;
+    if leads {
+        for id in unheard {
+            admin.archive.step(Step::Over(id), now).await?;
+        }
     }
     if erasings.is_empty() {
         return Ok(false);
     }
-    let leads = admin.records.leads(Task::Erase).await?;
-    let fleet = Fleet { own, heard, leads, now };
+    let stretch = now.as_millis().div_euclid(REPEAT_EVERY_MS);
+    let repeats = admin.custody.repeated.swap(stretch, Relaxed) != stretch;
+    let fleet = Fleet { own, heard, leads, repeats, now };
     let mut done = Ok(true);
     for one in erasings {
         // One that cannot go on now stands in no other's way.
@@ -225,15 +248,19 @@ async fn finish_alone(admin: &Admin, erasings: Vec<Erasing>) -> Result<(), Admin
 /// # Errors
 /// [`AdminError::Store`] if something cannot be written, or Redis is away: it can be done later.
 pub async fn erase_left_behind(admin: &Admin) -> Result<Option<usize>, AdminError> {
-    if kept::missing(admin).await?.is_some() {
-        return Ok(None);
-    }
     let _one_at_a_time = admin.custody.making.lock().await;
+    erase_behind(admin).await
+}
+
+async fn erase_behind(admin: &Admin) -> Result<Option<usize>, AdminError> {
     let vault = &admin.custody.vault;
     // Of nobody; when it returns the records are up to date.
     vault.erase_here(&[]).await?;
-    // What this gate has still to tell comes back to it.
+    // What this gate has still to tell comes back to it, and what it has missed shows.
     admin.archive.catch_up(admin.utc()).await?;
+    if kept::missing(admin).await?.is_some() {
+        return Ok(None);
+    }
     let mut known: HashSet<SubjectId> = vault.subjects_known().into_iter().collect();
     known.extend(admin.archive.subjects().await?);
     known.retain(|subject| vault.knows_erased(subject));
@@ -262,27 +289,12 @@ pub async fn erase_left_behind(admin: &Admin) -> Result<Option<usize>, AdminErro
 async fn further(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), AdminError> {
     let (id, now) = (one.id, fleet.now);
     let part = if one.stage == Stage::Again { SECOND } else { FIRST };
-    if fleet.is_time_to_tell_again() && one.has_told(&fleet.own, part) {
+    if fleet.repeats && one.has_told(&fleet.own, part) {
         // Somebody may have missed it, and it is true of more by now.
         tell(admin, (id, part), fleet).await?;
     }
     match (one.stage, &one.job) {
-        (Stage::Asked, Some(job)) if job.node == fleet.own => {
-            // It was cut short here.
-            go(admin, job.clone(), &mut Parted::new()).await?;
-        }
-        (Stage::Asked, job) => {
-            let is_late = job.as_ref().is_none_or(|job| job.at + HEARD_WITHIN <= now);
-            match job {
-                _ if !(fleet.leads && is_late) => {}
-                // Whoever was asked is gone, and may have begun.
-                Some(job) => {
-                    let job = Job { node: fleet.own.clone(), ..job.clone() };
-                    go(admin, job, &mut Parted::new()).await?;
-                }
-                None => drop(admin.archive.step(Step::GiveUp(id), now).await?),
-            }
-        }
+        (Stage::Asked, job) => go_on(admin, id, job.as_ref(), fleet).await?,
         (Stage::Going, job) => {
             if let (Some(job), false) = (job, one.has_told(&fleet.own, FIRST)) {
                 let rows = erase_here(admin, job).await?;
@@ -294,7 +306,8 @@ async fn further(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), Admin
             } else if fleet.leads && one.lacks(&fleet.heard, FIRST).is_empty() {
                 again(admin, one, fleet).await?;
             } else if let (Some(job), true) = (job, fleet.leads)
-                && fleet.is_time_to_repeat(job)
+                && fleet.repeats
+                && now.since(job.at) >= REPEAT_AFTER
             {
                 admin.archive.step(Step::Go(job.clone()), now).await?;
             }
@@ -304,13 +317,13 @@ async fn further(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), Admin
                 if let Some(job) = job {
                     erase_here(admin, job).await?;
                     admin.archive.forget_job(id).await?;
+                } else if !one.has_told(&fleet.own, FIRST) && erase_behind(admin).await?.is_none() {
+                    // Who it is about is found when it is known which holds stand.
+                    return Ok(());
                 }
                 privacy::rewrite(&admin.archive).await?;
                 tell(admin, (id, SECOND), fleet).await?;
-            } else if fleet.leads
-                && fleet.is_time_to_tell_again()
-                && !one.lacks(&fleet.heard, SECOND).is_empty()
-            {
+            } else if fleet.leads && fleet.repeats && !one.lacks(&fleet.heard, SECOND).is_empty() {
                 // Some have not heard of it.
                 again(admin, one, fleet).await?;
             } else if fleet.leads && one.lacks(&fleet.heard, SECOND).is_empty() {
@@ -334,17 +347,33 @@ async fn again(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), AdminEr
     Ok(())
 }
 
-impl Fleet {
-    fn is_time_to_tell_again(&self) -> bool {
-        let seconds = self.now.as_millis().div_euclid(1_000).unsigned_abs();
-        seconds % REPEAT_EVERY_S < REPEAT_WITHIN_S
+/// Goes on with what was only asked for: what was cut short here, and what nobody else can.
+async fn go_on(
+    admin: &Admin,
+    id: ErasureId,
+    job: Option<&Job>,
+    fleet: &Fleet,
+) -> Result<(), AdminError> {
+    let Some(job) = job else { return admin.archive.drop_asked(id).await.map_err(Into::into) };
+    let is_own = job.node == fleet.own;
+    if !is_own && job.at + HEARD_WITHIN > fleet.now {
+        return Ok(());
     }
-
-    /// Now and then all is said again, for gates that lack a part of the stream.
-    fn is_time_to_repeat(&self, job: &Job) -> bool {
-        let seconds = self.now.since(job.at).as_secs();
-        seconds >= REPEAT_EVERY_S && seconds % REPEAT_EVERY_S < REPEAT_WITHIN_S
+    let has_missed = admin.archive.missed_until().await?.is_some_and(|missed| missed >= job.at);
+    if has_missed || kept::missing(admin).await?.is_some() {
+        tracing::warn!(
+            "an erasure that was asked for is left: what became of it may be among what this gate has missed; if somebody is still there, erase once more"
+        );
+        admin.archive.drop_asked(id).await?;
+    } else if is_own || fleet.leads && !fleet.heard.contains(&job.node) {
+        // Whoever else was asked is gone, and may have begun.
+        let job = Job { node: fleet.own.clone(), ..job.clone() };
+        go(admin, job, &mut Parted::new()).await?;
+    } else if fleet.leads && job.at + HEARD_WITHIN * 2 <= fleet.now {
+        // It does not know of it any more.
+        admin.archive.step(Step::GiveUp(id), fleet.now).await?;
     }
+    Ok(())
 }
 
 /// Erases what this gate has of them, but for what pages hold of it.
@@ -398,9 +427,9 @@ pub(super) const HEARD_WITHIN: Duration = Duration::from_secs(86_400);
 /// How long a command waits for the other gates.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long a command waits for what others say of the holds that stand.
-const HOLDS_WAIT_MAX: Duration = Duration::from_secs(10);
+const HOLDS_WAIT_MAX: Duration = Duration::from_secs(25);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-const REPEAT_EVERY_S: u64 = 300;
-const REPEAT_WITHIN_S: u64 = 10;
+const REPEAT_EVERY_MS: i64 = 300_000;
+const REPEAT_AFTER: Duration = Duration::from_secs(300);
 /// Erasures of which it is remembered what went, for who waits.
 const ERASED_MAX: usize = 1_000;

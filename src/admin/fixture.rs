@@ -60,6 +60,7 @@ pub(crate) fn gate() -> Gate {
         waiting: Box::new(|| 0),
         making: tokio::sync::Mutex::default(),
         refused_by: parking_lot::Mutex::default(),
+        repeated: std::sync::atomic::AtomicI64::default(),
         erased: parking_lot::Mutex::default(),
     };
     let admin = Admin {

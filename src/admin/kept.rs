@@ -2,9 +2,11 @@
 
 use super::{Admin, AdminError, ClosingView, HoldView, erasing::HEARD_WITHIN, tenant_of};
 use crate::{
-    store::archive::{HoldRow, Kept, News},
+    clock::steady_now,
+    store::archive::{HoldRow, Kept, News, Question},
     types::SubjectId,
 };
+use std::time::{Duration, Instant};
 
 /// Why what is stored of somebody stays, or goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,25 +37,35 @@ pub(super) async fn hold_over(
     Ok(admin.archive.hold_on(subjects).await?)
 }
 
-/// Asks what stands if this gate may lack something, and tells those who ask.
+/// Asks what stands if this gate may lack something, and tells those who ask; `asked` is when it asked last.
 ///
 /// # Errors
 /// [`AdminError::Store`] if something cannot be written, or Redis is away: it is done later.
-pub async fn tell_kept(admin: &Admin) -> Result<(), AdminError> {
+pub async fn tell_kept(admin: &Admin, asked: &mut Option<Instant>) -> Result<(), AdminError> {
     let (archive, now) = (&admin.archive, admin.utc());
     let Some((own, heard)) = archive.nodes(now - HEARD_WITHIN).await? else { return Ok(()) };
-    let asked = archive.kept_asked().await?;
-    let to = asked.untold_by(&own);
+    let known = archive.kept_asked().await?;
+    let to = known.untold_by(&own);
     if !to.is_empty() {
-        let is_all = !asked.lacks(&own);
+        let is_all = !known.lacks(&own);
         let (holds, closings) = archive.kept().await?;
-        let stands = Kept { node: own.clone(), to, is_all, holds, closings };
-        archive.say_kept(News::Tell(stands), now).await?;
+        let kept = Kept { node: own.clone(), to, is_all, holds, closings };
+        archive.say_kept(News::Tell(kept), now).await?;
     }
-    if asked.is_wanted {
-        archive.say_kept(News::Ask(own), now).await?;
-    } else if asked.has_asked(&own) && asked.missing(&own, &heard).is_empty() {
-        archive.say_kept(News::Enough(own), now).await?;
+    let question = known.asked_by(&own);
+    let waits = asked.map(|asked| steady_now().saturating_duration_since(asked));
+    if known.is_wanted || question.is_some() && waits.is_none_or(|waits| waits >= ASK_AGAIN_AFTER) {
+        let mut number = [0; 8];
+        getrandom::fill(&mut number).map_err(AdminError::Random)?;
+        let question = Question { node: own, number: i64::from_le_bytes(number) };
+        *asked = Some(steady_now());
+        archive.say_kept(News::Ask(question), now).await?;
+        return Ok(());
+    }
+    let Some(question) = question else { return Ok(()) };
+    let may_end = known.has_all(&own) || waits.is_some_and(|waits| waits >= HEARING);
+    if may_end && known.missing(&own, &heard).is_empty() {
+        archive.say_kept(News::Enough(question.clone()), now).await?;
     }
     Ok(())
 }
@@ -75,3 +87,8 @@ async fn with_tenant(admin: &Admin, subject: &SubjectId) -> Result<Vec<SubjectId
     }
     Ok(subjects)
 }
+
+/// Every gate tells something within this time, so one that was not heard of is not there.
+const HEARING: Duration = Duration::from_secs(10);
+/// Who did not hear it may hear it now.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(300);

@@ -183,12 +183,16 @@ pub async fn closings(admin: &Admin) -> Result<Vec<ClosingView>, AdminError> {
 ///
 /// # Errors
 /// [`AdminError::Store`] if something cannot be read or written.
-pub async fn erase_closed(admin: &Admin) -> Result<usize, AdminError> {
+pub async fn erase_closed(admin: &Admin) -> Result<Option<usize>, AdminError> {
     let actor = Actor::automatic("closing");
     let mut erased = 0;
     let due = admin.archive.closings_due(admin.utc()).await?;
     if due.is_empty() || !admin.records.leads(Task::Erase).await? {
-        return Ok(0);
+        return Ok(Some(0));
+    }
+    admin.archive.catch_up(admin.utc()).await?;
+    if super::kept::missing(admin).await?.is_some() {
+        return Ok(None);
     }
     for closing in due {
         if admin.records.subject(&closing.subject).await?.suspension.is_none() {
@@ -245,7 +249,7 @@ pub async fn erase_closed(admin: &Admin) -> Result<usize, AdminError> {
             super::note(admin, entry).await?;
         }
     }
-    Ok(erased)
+    Ok(Some(erased))
 }
 
 /// Puts into the audit that somebody stays because of a hold, once for each hold and run of the program.

@@ -488,13 +488,13 @@ pub const STORED: &[Stored] = &[
     ),
     row(
         (Archive, "kept_asked"),
-        "asker, teller, is_all",
+        "asker, teller, number, is_all",
         No,
         ("which gates ask for holds and closings, and who told", "until it knows all", STAYS),
     ),
     row(
         (Archive, "kept_touched"),
-        "what, subject",
+        "what, subject, is_alone",
         Pseudonym,
         ("which were placed or lifted while it asks, or is alone", "until it knows all", STAYS),
     ),

@@ -26,9 +26,10 @@ impl Departures {
     /// Does this gate's part of what is erased at all gates, and of what they tell one another of holds.
     async fn run_erasures(&self) {
         let archive = &self.admin.archive;
-        let (mut is_told, mut is_kept_told, mut missed) = (false, false, None);
+        let (mut is_told, mut is_kept_told) = (false, false);
+        let (mut missed, mut asked) = (None, None);
         loop {
-            let kept = tell_kept(&self.admin).await;
+            let kept = tell_kept(&self.admin, &mut asked).await;
             if let (Err(error), false) = (&kept, is_kept_told) {
                 tracing::warn!(%error, "gates tell one another later which holds and closings stand");
             }
@@ -96,8 +97,10 @@ impl Departures {
                 continue;
             }
             match erase_closed(&self.admin).await {
-                Ok(0) => {}
-                Ok(accounts) => tracing::info!(accounts, "accounts that left were erased"),
+                // Soon again: this gate does not know yet which holds stand.
+                Ok(None) => rounds = 0,
+                Ok(Some(0)) => {}
+                Ok(Some(accounts)) => tracing::info!(accounts, "accounts that left were erased"),
                 Err(error) => tracing::error!(%error, "who left could not be erased"),
             }
             let (settings, now) = (self.admin.custody.settings.clone(), self.admin.clock.utc());

@@ -193,6 +193,8 @@ struct Copy {
     book: Book,
     /// The archive has not come to the end of the stream yet since it was new: of a node that it hears for the first time it misses nothing.
     is_new: bool,
+    /// Entries that it has not read are gone.
+    is_cut_off: bool,
 }
 
 impl StreamReader {
@@ -227,7 +229,7 @@ impl StreamReader {
                 tracing::warn!(
                     "entries of the stream of events are gone; reading goes on with the oldest"
                 );
-                after = None;
+                (after, copy.is_cut_off) = (None, true);
                 continue;
             }
             self.take(&mut copy, entries).await?;
@@ -243,7 +245,7 @@ impl StreamReader {
         self.progress.position.store(number, Relaxed);
         let book = Book::copy(self.archive.open_alerts().await?, self.clock.utc());
         let is_new = state.position.is_none();
-        Ok(Copy { state, book, is_new })
+        Ok(Copy { state, book, is_new, is_cut_off: false })
     }
 
     /// Nothing came: is everything read, or is there another stream? What the next entry has to follow.
@@ -263,12 +265,15 @@ impl StreamReader {
             return Ok(after);
         }
         if after.is_some() {
+            copy.is_cut_off = true;
             return Ok(None);
         }
         // There is nothing any more of what there was.
         if let Some(position) = head {
             let (parcels, origins) = (Vec::new(), BTreeMap::new());
-            self.write(copy, Taken { parcels, origins, position, missed: None }).await?;
+            let is_cut_off = copy.is_cut_off;
+            let taken = Taken { parcels, origins, position, missed: None, is_cut_off };
+            self.write(copy, taken).await?;
         }
         Ok(head)
     }
@@ -298,7 +303,8 @@ impl StreamReader {
             origins.insert(parcel.header.origin, heard);
             parcels.push((parcel, changes));
         }
-        self.write(copy, Taken { parcels, origins, position, missed }).await
+        let is_cut_off = copy.is_cut_off;
+        self.write(copy, Taken { parcels, origins, position, missed, is_cut_off }).await
     }
 
     /// Writes what was taken, however long the archive takes to work again.
@@ -317,6 +323,7 @@ impl StreamReader {
             }
         };
         copy.state.position = Some(taken.position);
+        copy.is_cut_off = false;
         self.progress.position.store(taken.position.number, Relaxed);
         self.progress.head.fetch_max(taken.position.number, Relaxed);
         if let Some((parcel, _)) = taken.parcels.last() {
@@ -473,7 +480,12 @@ mod tests {
     }
 
     fn copy() -> Copy {
-        Copy { state: StreamState::default(), book: Book::new(at(0)), is_new: false }
+        Copy {
+            state: StreamState::default(),
+            book: Book::new(at(0)),
+            is_new: false,
+            is_cut_off: false,
+        }
     }
 
     #[test]

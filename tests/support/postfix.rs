@@ -9,6 +9,7 @@ use super::{
     wait_for,
 };
 use std::{
+    collections::HashSet,
     fs,
     io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -65,7 +66,12 @@ impl Postfix {
             folder = self.folder.path().display(),
             dovecot = dovecot.address,
         );
-        fs::write(self.path("config/main.cf"), own + &relay + "\n").unwrap();
+        // Postfix warns of a name that stands twice, its log daemon too, which may then wait for itself for ever.
+        let name = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let given: HashSet<String> = relay.lines().map(name).collect();
+        let own = own.lines().filter(|line| !given.contains(&name(line)));
+        let own = own.collect::<Vec<_>>().join("\n");
+        fs::write(self.path("config/main.cf"), format!("{own}\n{relay}\n")).unwrap();
         let smtpd = format!("{} inet n - n - - smtpd\n", self.address);
         fs::write(self.path("config/master.cf"), smtpd + MASTER_CF).unwrap();
     }
@@ -96,7 +102,8 @@ impl Drop for Postfix {
         if thread::panicking() {
             eprintln!("-- Postfix's log --\n{}", self.log());
         }
-        run("postfix", &["-c", &self.text("config"), "stop"]);
+        let config = self.text("config");
+        run("timeout", &["--kill-after=5", "60", "postfix", "-c", &config, "stop"]);
     }
 }
 

@@ -6,11 +6,12 @@
 //! erase what came meanwhile and forget whom it was about. When that is told by all too, the stream is cut up to where the last of
 //! them was, and *over* ends it. A row outlasts any crash between.
 
-use super::{Archive, Lasting, erase::digest, names, stored, stream::orders::Deed};
+use super::{Archive, Lasting, names, stored, stream::orders::Deed};
 use crate::{
-    store::StoreError,
+    store::{StoreError, backup::hexadecimal},
     types::{Actor, SubjectId, TenantId, Timestamp},
 };
+use ring::hmac;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::HashSet;
 
@@ -156,7 +157,7 @@ impl Archive {
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
                 let (id, job): (ErasureId, String) = (row.get(0)?, row.get(2)?);
-                let (digests, stage) = (digests(db, &job)?, Stage::of(row.get(1)?));
+                let (digests, stage) = (digests(id, &job), Stage::of(row.get(1)?));
                 let job = serde_json::from_str(&job).ok();
                 found.push(Erasing { id, stage, job, digests, told: told(db, id)? });
             }
@@ -175,7 +176,7 @@ impl Archive {
             let job: String =
                 db.query_row("SELECT job FROM erasing WHERE id = ?1", [id], |row| row.get(0))?;
             let sql = "UPDATE erasing SET job = ?2 WHERE id = ?1";
-            db.execute(sql, params![id, text(&digests(db, &job)?)?]).map(drop)
+            db.execute(sql, params![id, text(&digests(id, &job))?]).map(drop)
         })
         .await
     }
@@ -190,6 +191,15 @@ impl Archive {
             select.query_map([], |row| row.get(0))?.collect()
         })
         .await
+    }
+
+    /// Forgets an erasure that was only asked for and of which this node does not know what became; it is known again by whatever is said of it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be written.
+    pub async fn drop_asked(&self, id: ErasureId) -> Result<(), StoreError> {
+        let sql = "DELETE FROM erasing WHERE id = ?1 AND stage = 0";
+        self.write(Lasting::Power, move |db| db.execute(sql, [id]).map(drop)).await
     }
 
     /// Ends an erasure in this archive, which is alone.
@@ -277,7 +287,8 @@ pub(super) fn carry_out(db: &Connection, step: &Step) -> rusqlite::Result<bool> 
         }
         Step::Again(Covered { id, digests }) => {
             let sql = "INSERT INTO erasing (id, stage, job) VALUES (?1, 2, ?2) \
-                       ON CONFLICT (id) DO UPDATE SET stage = 2 WHERE stage < 2";
+                       ON CONFLICT (id) DO UPDATE SET stage = 2, \
+                       job = CASE stage WHEN 0 THEN excluded.job ELSE job END WHERE stage < 2";
             Ok(!is_over(db, *id)? && db.execute(sql, params![id, text(digests)?])? > 0)
         }
         Step::Over(id) => end(db, *id),
@@ -313,15 +324,22 @@ fn ask(db: &Connection, job: &Job) -> rusqlite::Result<bool> {
 }
 
 /// True while somebody is being erased, so that a hold on him comes too late. Every archive knows it alike: no node forgets whom an erasure
-/// is about before all are told to, and then each still knows the digests of its own.
+/// is about before all are told to, and then each still knows the digests.
 pub(super) fn is_under_way(db: &Connection, subject: &SubjectId) -> rusqlite::Result<bool> {
-    let jobs = jobs(db)?;
-    if jobs.is_empty() {
-        return Ok(false);
-    }
-    let digest = digest(db, subject)?;
-    for job in jobs {
-        if digests(db, &job)?.contains(&digest) {
+    covers(db, subject, Stage::Asked)
+}
+
+/// True while somebody is being erased, and not only asked for.
+pub(super) fn has_begun(db: &Connection, subject: &SubjectId) -> rusqlite::Result<bool> {
+    covers(db, subject, Stage::Going)
+}
+
+fn covers(db: &Connection, subject: &SubjectId, from: Stage) -> rusqlite::Result<bool> {
+    let mut select = db.prepare_cached("SELECT id, job FROM erasing WHERE stage >= ?1")?;
+    let mut rows = select.query([from as i64])?;
+    while let Some(row) = rows.next()? {
+        let (id, job): (ErasureId, String) = (row.get(0)?, row.get(1)?);
+        if digests(id, &job).contains(&digest(id, subject)) {
             return Ok(true);
         }
     }
@@ -329,12 +347,18 @@ pub(super) fn is_under_way(db: &Connection, subject: &SubjectId) -> rusqlite::Re
 }
 
 /// The digests of those whom an erasure covers.
-fn digests(db: &Connection, job: &str) -> rusqlite::Result<Vec<String>> {
+fn digests(id: ErasureId, job: &str) -> Vec<String> {
     match serde_json::from_str::<Job>(job) {
-        Ok(job) => job.covered().map(|subject| digest(db, &subject)).collect(),
+        Ok(job) => job.covered().map(|subject| digest(id, &subject)).collect(),
         // It is forgotten, and they are all that is known.
-        Err(_) => Ok(serde_json::from_str(job).unwrap_or_default()),
+        Err(_) => serde_json::from_str(job).unwrap_or_default(),
     }
+}
+
+/// By what somebody is known in an erasure, at all nodes alike, until it has ended.
+fn digest(id: ErasureId, subject: &SubjectId) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &id);
+    hexadecimal(hmac::sign(&key, subject.to_string().as_bytes()).as_ref())
 }
 
 /// Whom erasures are about that have not ended: each a [`Job`], or the digests of those whom it covered.
@@ -372,8 +396,8 @@ mod tests {
         }
     }
 
-    fn covered(db: &Connection) -> Covered {
-        let digests = digests(db, &text(&job(3)).unwrap()).unwrap();
+    fn covered() -> Covered {
+        let digests = digests([3; 16], &text(&job(3)).unwrap());
         Covered { id: [3; 16], digests }
     }
 
@@ -414,7 +438,7 @@ mod tests {
             let told = Told { id: [3; 16], node: "n1".into(), part: 1, position: 7, change: 2 };
             assert!(step(Step::Told(told.clone())));
             assert!(!step(Step::Told(Told { id: [9; 16], ..told })));
-            assert!(step(Step::Again(covered(db))) && !step(Step::Again(covered(db))));
+            assert!(step(Step::Again(covered())) && !step(Step::Again(covered())));
             assert_eq!(places(), [false, false, true]);
             Ok(())
         });
@@ -430,14 +454,15 @@ mod tests {
             // Whatever of it comes later begins nothing, and shows that somebody did not hear the end.
             let late = |step| !carry_out(db, &step).unwrap();
             assert!(
-                late(Step::Again(covered(db))) && late(Step::Go(job(3))) && late(Step::Ask(job(3)))
+                late(Step::Again(covered())) && late(Step::Go(job(3))) && late(Step::Ask(job(3)))
             );
             assert!(late(Step::Go(job(1))), "it was given up");
             let told = Told { id: [3; 16], node: "n1".into(), part: 2, position: 7, change: 2 };
             assert!(late(Step::Told(told)));
             // A node that never heard that it was asked, and one that heard nothing but the second part.
             assert!(step(Step::Go(job(4))));
-            assert!(step(Step::Again(Covered { id: [5; 16], ..covered(db) })));
+            let digests = digests([5; 16], &text(&job(5)).unwrap());
+            assert!(step(Step::Again(Covered { id: [5; 16], digests })));
             assert_eq!(places(), [false, false, true]);
             assert!(step(Step::Over([5; 16])));
             Ok(())

@@ -4,6 +4,7 @@
 //! Such a node asks, with an order in the stream ([`News::Ask`]), and every other one tells what stands in its own archive
 //! ([`News::Tell`]); only who asked adds it. Until a node has told that knows all itself, or all have that were heard of, the
 //! asking one does not know all, and erases nobody. What is placed or lifted meanwhile is not changed by what was told of before.
+//! A hold is never dropped: one too many can be lifted. A closing that nobody else knows is, because whoever it is about stays.
 
 use super::{Archive, Closing, HoldRow, closings, erasing, holds, names, stream::orders::Deed};
 use crate::{
@@ -17,11 +18,20 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 #[serde(rename_all = "kebab-case")]
 pub enum News {
     /// A node does not know all, and wants to.
-    Ask(String),
+    Ask(Question),
     /// What stands.
     Tell(Kept),
     /// A node that asked knows all.
-    Enough(String),
+    Enough(Question),
+}
+
+/// A node asks.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Question {
+    /// The node.
+    pub node: String,
+    /// Drawn for each time, so that an answer to an earlier one is none to this.
+    pub number: i64,
 }
 
 /// What stands at a node.
@@ -29,8 +39,8 @@ pub enum News {
 pub struct Kept {
     /// Who tells.
     pub node: String,
-    /// Who asked.
-    pub to: Vec<String>,
+    /// What it answers.
+    pub to: Vec<Question>,
     /// That who tells knows all.
     pub is_all: bool,
     /// Legal holds.
@@ -44,43 +54,62 @@ pub struct Kept {
 pub struct KeptAsked {
     /// This node has still to ask.
     pub is_wanted: bool,
-    rows: Vec<(String, String, bool)>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Row {
+    question: Question,
+    /// None: that it is asked.
+    teller: Option<String>,
+    is_all: bool,
 }
 
 impl KeptAsked {
     /// True if a node may lack something.
     #[must_use]
     pub fn lacks(&self, node: &str) -> bool {
-        self.is_wanted || self.has_asked(node)
+        self.is_wanted || self.asked_by(node).is_some()
     }
 
-    /// True if a node has asked, and does not know all yet.
+    /// What a node has asked that does not know all yet.
     #[must_use]
-    pub fn has_asked(&self, node: &str) -> bool {
-        self.rows.iter().any(|(asker, teller, _)| asker == node && teller.is_empty())
+    pub fn asked_by(&self, node: &str) -> Option<&Question> {
+        self.asked().find(|question| question.node == node)
     }
 
-    /// Those who have asked and were not told by a node.
+    fn asked(&self) -> impl Iterator<Item = &Question> {
+        self.rows.iter().filter(|row| row.teller.is_none()).map(|row| &row.question)
+    }
+
+    fn told_to<'a>(&'a self, asker: &'a str) -> impl Iterator<Item = &'a Row> {
+        self.rows.iter().filter(move |row| row.question.node == asker && row.teller.is_some())
+    }
+
+    /// What others have asked and a node has not told.
     #[must_use]
-    pub fn untold_by(&self, node: &str) -> Vec<String> {
-        let others =
-            self.rows.iter().filter(|(asker, teller, _)| asker != node && teller.is_empty());
-        let waits = |asker: &String| !self.rows.iter().any(|(a, t, _)| a == asker && t == node);
-        others.map(|(asker, ..)| asker).filter(|asker| waits(asker)).cloned().collect()
+    pub fn untold_by(&self, node: &str) -> Vec<Question> {
+        let has_told =
+            |asker: &str| self.told_to(asker).any(|row| row.teller.as_deref() == Some(node));
+        let waits = |asked: &&Question| asked.node != node && !has_told(&asked.node);
+        self.asked().filter(waits).cloned().collect()
+    }
+
+    /// True if a node was told by one that knows all.
+    #[must_use]
+    pub fn has_all(&self, node: &str) -> bool {
+        self.told_to(node).any(|row| row.is_all)
     }
 
     /// Those among others whom a node that asked has to wait for; nobody, once one told that knows all.
     #[must_use]
     pub fn missing<'a>(&self, node: &str, others: &'a [String]) -> Vec<&'a String> {
-        let told = |other: &str| self.rows.iter().any(|(a, t, _)| a == node && t == other);
-        if self
-            .rows
-            .iter()
-            .any(|(asker, teller, is_all)| asker == node && *is_all && teller != node)
-        {
+        if self.has_all(node) {
             return Vec::new();
         }
-        others.iter().filter(|other| *other != node && !told(other)).collect()
+        let has_told =
+            |other: &String| self.told_to(node).any(|row| row.teller.as_ref() == Some(other));
+        others.iter().filter(|other| *other != node && !has_told(other)).collect()
     }
 }
 
@@ -91,12 +120,21 @@ impl Archive {
     /// [`StoreError`] if the archive cannot be read.
     pub async fn kept_asked(&self) -> Result<KeptAsked, StoreError> {
         self.read_own(|db| {
-            let mut select = db.prepare_cached("SELECT asker, teller, is_all FROM kept_asked")?;
-            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-            let mut rows: Vec<(String, String, bool)> = rows.collect::<rusqlite::Result<_>>()?;
-            let all = rows.len();
-            rows.retain(|(asker, ..)| !asker.is_empty());
-            Ok(KeptAsked { is_wanted: rows.len() < all, rows })
+            let mut select =
+                db.prepare_cached("SELECT asker, number, teller, is_all FROM kept_asked")?;
+            let mut found = KeptAsked::default();
+            let mut rows = select.query([])?;
+            while let Some(row) = rows.next()? {
+                let question = Question { node: row.get(0)?, number: row.get(1)? };
+                if question.node.is_empty() {
+                    found.is_wanted = true;
+                    continue;
+                }
+                let teller: String = row.get(2)?;
+                let teller = (!teller.is_empty()).then_some(teller);
+                found.rows.push(Row { question, teller, is_all: row.get(3)? });
+            }
+            Ok(found)
         })
         .await
     }
@@ -120,15 +158,18 @@ impl Archive {
 
 /// Has this node ask, for jobs.
 pub(super) fn want(db: &Connection) -> rusqlite::Result<()> {
-    let sql = "INSERT OR IGNORE INTO kept_asked (asker, teller, is_all) VALUES ('', '', 0)";
+    let sql =
+        "INSERT OR IGNORE INTO kept_asked (asker, teller, number, is_all) VALUES ('', '', 0, 0)";
     db.execute(sql, []).map(drop)
 }
 
-/// A node shares the archive from now on. One with an archive that has read nothing of the stream asks, and so does one with a copy of the archive of who asks.
-pub(super) fn begin(db: &Connection) -> rusqlite::Result<()> {
+/// A node shares the archive from now on, before its name is noted. One with an archive that has read nothing of the stream asks, and so does one
+/// that has asked, or has a copy of the archive of one that has.
+pub(super) fn begin(db: &Connection, node: &str) -> rusqlite::Result<()> {
     let has_read = db.prepare("SELECT 1 FROM stream_position")?.exists([])?;
-    let of_asker = "SELECT 1 FROM kept_asked JOIN stream_self ON node = asker";
-    if !has_read || db.prepare(of_asker)?.exists([])? {
+    let has_asked =
+        "SELECT 1 FROM kept_asked WHERE asker = ?1 OR asker IN (SELECT node FROM stream_self)";
+    if !has_read || db.prepare(has_asked)?.exists([node])? {
         want(db)?;
     }
     Ok(())
@@ -138,57 +179,61 @@ pub(super) fn begin(db: &Connection) -> rusqlite::Result<()> {
 pub(super) fn carry_out(db: &Connection, what: &News) -> rusqlite::Result<bool> {
     let own: Option<String> =
         db.query_row("SELECT node FROM stream_self", [], |row| row.get(0)).optional()?;
-    let add = "INSERT OR REPLACE INTO kept_asked (asker, teller, is_all) VALUES (?1, ?2, ?3)";
+    let add =
+        "INSERT OR REPLACE INTO kept_asked (asker, teller, number, is_all) VALUES (?1, ?2, ?3, ?4)";
     match what {
-        News::Ask(node) => {
+        News::Ask(Question { node, number }) => {
             db.execute("DELETE FROM kept_asked WHERE asker = ?1", [node])?;
             if own.as_ref() == Some(node) {
                 db.execute("DELETE FROM kept_asked WHERE asker = ''", [])?;
+                forget_touched(db)?;
             }
-            db.execute(add, params![node, "", false])?;
+            db.execute(add, params![node, "", number, false])?;
         }
         News::Tell(told) => {
-            let mut asks =
-                db.prepare_cached("SELECT 1 FROM kept_asked WHERE asker = ?1 AND teller = ''")?;
-            for asker in &told.to {
-                if !asks.exists([asker])? {
-                    continue;
-                }
+            let mut of_asker = db.prepare_cached(
+                "SELECT max(is_all) FROM kept_asked WHERE asker = ?1 AND number = ?2 HAVING count(*) > 0",
+            )?;
+            for Question { node, number } in &told.to {
+                let has_all = of_asker.query_row(params![node, number], |row| row.get(0));
+                let has_all: Option<bool> = has_all.optional()?;
+                let Some(has_all) = has_all else { continue };
                 // After somebody who knows all, nobody who does not.
-                let has_all = db
-                    .prepare_cached("SELECT 1 FROM kept_asked WHERE asker = ?1 AND is_all")?
-                    .exists([asker])?;
-                if own.as_ref() == Some(asker) && (told.is_all || !has_all) {
+                let is_better = told.is_all || !has_all;
+                if own.as_ref() == Some(node) && is_better {
                     take_over(db, told)?;
                 }
-                db.execute(add, params![asker, told.node, told.is_all])?;
+                db.execute(add, params![node, told.node, number, told.is_all])?;
             }
         }
-        News::Enough(node) => {
-            if own.as_ref() == Some(node) {
-                db.execute("DELETE FROM kept_touched", [])?;
+        News::Enough(Question { node, number }) => {
+            let sql = "DELETE FROM kept_asked WHERE asker = ?1 AND number = ?2";
+            let is_new = db.execute(sql, params![node, number])? > 0;
+            if own.as_ref() == Some(node) && is_new {
+                forget_touched(db)?;
             }
-            return Ok(db.execute("DELETE FROM kept_asked WHERE asker = ?1", [node])? > 0);
+            return Ok(is_new);
         }
     }
     Ok(true)
 }
 
-/// Adds what stands elsewhere; from a node that knows all, nothing else stands then. What was placed or lifted since this node asked is known
-/// here already.
+/// What was touched while others heard of it is known to whoever answers.
+fn forget_touched(db: &Connection) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM kept_touched WHERE NOT is_alone", []).map(drop)
+}
+
+/// Adds what stands elsewhere; who leaves by what one knows that knows all, and nobody else. What was placed or lifted since this node asked, or while it was
+/// alone, is left as it is.
 fn take_over(db: &Connection, told: &Kept) -> rusqlite::Result<()> {
-    if told.is_all {
-        for table in TABLES {
-            let sql = format!(
-                "DELETE FROM {table} WHERE subject NOT IN (SELECT subject FROM kept_touched WHERE what = ?1)"
-            );
-            db.execute(&sql, [table])?;
-        }
-    }
     for hold in &told.holds {
-        if is_new(db, HOLDS, &hold.subject)? && !erasing::is_under_way(db, &hold.subject)? {
+        if is_new(db, HOLDS, &hold.subject)? && !erasing::has_begun(db, &hold.subject)? {
             holds::put(db, hold)?;
         }
+    }
+    if told.is_all {
+        let sql = "DELETE FROM closings WHERE subject NOT IN (SELECT subject FROM kept_touched WHERE what = ?1)";
+        db.execute(sql, [CLOSINGS])?;
     }
     for closing in &told.closings {
         if is_new(db, CLOSINGS, &closing.subject)? {
@@ -208,31 +253,41 @@ fn is_new(db: &Connection, table: &str, subject: &SubjectId) -> rusqlite::Result
     Ok(!db.prepare(&sql)?.exists(params![number, table])?)
 }
 
-/// A hold or a closing is placed or lifted, while this node asks or is alone: what is told of others' does not change that.
+/// A hold or a closing is placed or lifted. While this node asks, or is alone, what is told of others' does not change that; else all know it.
 pub(super) fn touch(db: &Connection, table: &str, subject: &SubjectId) -> rusqlite::Result<()> {
     let asks = "SELECT EXISTS (SELECT 1 FROM kept_asked WHERE asker = node) FROM stream_self";
     let asks: Option<bool> = db.query_row(asks, [], |row| row.get(0)).optional()?;
+    // What is asked for may not be known here yet.
     let number = match asks {
-        Some(false) => return Ok(()),
         Some(true) => names::number_of(db, subject)?,
-        // Nothing is known of it that could be changed.
-        None => match names::find(db, subject)? {
+        Some(false) | None => match names::find(db, subject)? {
             Some(number) => number,
             None => return Ok(()),
         },
     };
-    let sql = "INSERT OR IGNORE INTO kept_touched (what, subject) VALUES (?1, ?2)";
-    db.execute(sql, params![table, number]).map(drop)
+    if asks == Some(false) {
+        let sql = "DELETE FROM kept_touched WHERE what = ?1 AND subject = ?2";
+        return db.execute(sql, params![table, number]).map(drop);
+    }
+    let sql = "INSERT OR REPLACE INTO kept_touched (what, subject, is_alone) VALUES (?1, ?2, ?3)";
+    db.execute(sql, params![table, number, asks.is_none()]).map(drop)
 }
 
 pub(super) const HOLDS: &str = "holds";
 pub(super) const CLOSINGS: &str = "closings";
-const TABLES: [&str; 2] = [HOLDS, CLOSINGS];
+
+/// What a build before placed was placed when nobody told of it, and what was missed then is asked for now.
+pub(super) const UPGRADE: &str = "
+INSERT OR IGNORE INTO kept_touched (what, subject, is_alone) SELECT 'holds', subject, 1 FROM holds;
+INSERT OR IGNORE INTO kept_touched (what, subject, is_alone) SELECT 'closings', subject, 1 FROM closings;
+INSERT OR IGNORE INTO kept_asked (asker, teller, number, is_all) SELECT '', '', 0, 0 FROM stream_position;
+";
 
 pub(super) const CREATE: &str = "
-CREATE TABLE IF NOT EXISTS kept_asked (asker TEXT NOT NULL, teller TEXT NOT NULL, is_all INTEGER NOT NULL, PRIMARY KEY (asker, teller))
+CREATE TABLE IF NOT EXISTS kept_asked (asker TEXT NOT NULL, teller TEXT NOT NULL, number INTEGER NOT NULL, is_all INTEGER NOT NULL,
+    PRIMARY KEY (asker, teller)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS kept_touched (what TEXT NOT NULL, subject INTEGER NOT NULL, is_alone INTEGER NOT NULL, PRIMARY KEY (what, subject))
     WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS kept_touched (what TEXT NOT NULL, subject INTEGER NOT NULL, PRIMARY KEY (what, subject)) WITHOUT ROWID;
 ";
 
 #[cfg(test)]
@@ -252,10 +307,14 @@ mod tests {
         Closing { subject, at, due: at, reason }
     }
 
-    fn told(node: &str, is_all: bool, names: &[&str]) -> News {
+    fn question(number: i64) -> Question {
+        Question { node: "new".into(), number }
+    }
+
+    fn told(node: &str, is_all: bool, number: i64, names: &[&str]) -> News {
         let holds = names.iter().map(|name| hold(name)).collect();
         let closings = names.iter().map(|name| closing(name)).collect();
-        News::Tell(Kept { node: node.into(), to: vec!["new".into()], is_all, holds, closings })
+        News::Tell(Kept { node: node.into(), to: vec![question(number)], is_all, holds, closings })
     }
 
     #[tokio::test]
@@ -280,47 +339,70 @@ mod tests {
             (holds, names(closings.into_iter().map(|closing| closing.subject).collect()))
         };
 
-        say(told("old", true, &["early.example"])).await.unwrap();
+        say(told("old", true, 1, &["early.example"])).await.unwrap();
         let alone = "tenant alone.example".to_owned();
         assert_eq!(stands().await, (alone.clone(), alone), "it has not asked yet");
-        say(News::Ask("new".into())).await.unwrap();
+        say(News::Ask(question(1))).await.unwrap();
         let nodes = ["new", "old", "young"].map(str::to_owned);
         let asked = archive.kept_asked().await.unwrap();
-        assert!(!asked.is_wanted && asked.lacks("new") && asked.has_asked("new"));
-        assert_eq!(asked.untold_by("old"), ["new"]);
+        assert!(!asked.is_wanted && asked.lacks("new"));
+        assert_eq!(asked.untold_by("old"), [question(1)]);
+        assert!(asked.untold_by("new").is_empty());
         assert_eq!(asked.missing("new", &nodes), [&nodes[1], &nodes[2]]);
         // From before it was away: one that was lifted, and one that is placed again.
         let placed = archive.write(Lasting::Process, |db| {
             holds::put(db, &hold("stale.example"))?;
+            closings::put(db, &closing("stale.example"))?;
             closings::place(db, &closing("again.example"))?;
             holds::place(db, &hold("again.example"))
         });
         assert!(placed.await.unwrap());
-        let release = archive.write(Lasting::Process, |db| {
-            ["holds", "closings"]
-                .into_iter()
-                .map(|table| holds::end(db, table, &hold("lifted.example").subject))
-                .collect::<rusqlite::Result<Vec<_>>>()
-        });
-        assert_eq!(release.await.unwrap(), [false, false]);
+        let lift = || {
+            archive.write(Lasting::Process, |db| {
+                let lift = |table| holds::end(db, table, &hold("lifted.example").subject);
+                Ok([lift(HOLDS)?, lift(CLOSINGS)?])
+            })
+        };
+        assert_eq!(lift().await.unwrap(), [false, false]);
 
         // Somebody who lacks things himself is not enough.
-        say(told("young", false, &["a.example"])).await.unwrap();
-        let some =
-            "tenant a.example, tenant again.example, tenant alone.example, tenant stale.example";
-        assert_eq!(stands().await.0, some);
+        say(told("young", false, 1, &["a.example"])).await.unwrap();
+        let all = |names: &str| {
+            let tenants: Vec<String> =
+                names.split(' ').map(|n| format!("tenant {n}.example")).collect();
+            tenants.join(", ")
+        };
+        let some = all("a again alone stale");
+        assert_eq!(stands().await, (some.clone(), some));
         let asked = archive.kept_asked().await.unwrap();
         assert_eq!(asked.missing("new", &nodes), [&nodes[1]]);
-        say(told("old", true, &["a.example", "b.example", "lifted.example"])).await.unwrap();
+        let names = ["a.example", "b.example", "lifted.example"];
+        say(told("old", true, 1, &names)).await.unwrap();
         let asked = archive.kept_asked().await.unwrap();
         assert!(asked.missing("new", &nodes).is_empty() && asked.untold_by("old").is_empty());
-        let all = "tenant a.example, tenant again.example, tenant alone.example, tenant b.example"
-            .to_owned();
-        assert_eq!(stands().await, (all.clone(), all.clone()));
-        say(told("older", false, &["stale.example"])).await.unwrap();
-        say(News::Enough("new".into())).await.unwrap();
+        // A hold too many is harmless; who leaves is erased, so who does not must not.
+        let known = (all("a again alone b stale"), all("a again alone b"));
+        assert_eq!(stands().await, known);
+        say(told("older", false, 1, &["foreign.example"])).await.unwrap();
+        assert_eq!(stands().await, known, "one that knows all has told");
+        say(News::Enough(question(1))).await.unwrap();
         assert!(!archive.kept_asked().await.unwrap().lacks("new"));
-        say(told("old", true, &["late.example"])).await.unwrap();
-        assert_eq!(stands().await, (all.clone(), all));
+        say(told("old", true, 1, &["late.example"])).await.unwrap();
+        assert_eq!(stands().await, known);
+
+        // It was away once more, and what was lifted was placed anew meanwhile.
+        let again = archive.write(Lasting::Process, want);
+        again.await.unwrap();
+        assert_eq!(lift().await.unwrap(), [false, false]);
+        say(News::Ask(question(2))).await.unwrap();
+        say(told("old", true, 1, &["late.example"])).await.unwrap();
+        assert_eq!(stands().await, known, "that is an answer to another question");
+        say(told("old", true, 2, &["lifted.example"])).await.unwrap();
+        let known = (all("a again alone b lifted stale"), all("alone lifted"));
+        assert_eq!(stands().await, known);
+        say(News::Enough(question(1))).await.unwrap();
+        assert!(archive.kept_asked().await.unwrap().lacks("new"));
+        say(News::Enough(question(2))).await.unwrap();
+        assert!(!archive.kept_asked().await.unwrap().lacks("new"));
     }
 }

@@ -109,7 +109,7 @@ fn check_identity(db: &Connection) -> Result<(), StoreError> {
 
 /// What an archive of the builds before lacks.
 fn upgrade(db: &Connection) -> Result<(), StoreError> {
-    let tables = [erasing::CREATE, kept::CREATE].concat();
+    let tables = [erasing::CREATE, kept::CREATE, kept::UPGRADE].concat();
     let script = format!("BEGIN IMMEDIATE; {tables} PRAGMA user_version = {VERSION}; COMMIT;");
     db.execute_batch(&script).map_err(failed)
 }

@@ -171,6 +171,8 @@ pub struct Taken {
     pub position: Revision,
     /// What is missing before or between them.
     pub missed: Option<Missed>,
+    /// Entries are gone, and it is not known of whom.
+    pub is_cut_off: bool,
 }
 
 /// How much waits in the journal.
@@ -193,7 +195,7 @@ impl Archive {
         getrandom::fill(&mut origin).map_err(no_random)?;
         let octets_max = i64::try_from(octets_max).unwrap_or(i64::MAX);
         self.write(Lasting::Power, move |db| {
-            kept::begin(db)?;
+            kept::begin(db, &node)?;
             db.execute(
                 "INSERT OR REPLACE INTO stream_self (one, origin, node, number, events, octets, octets_max) \
                  VALUES (0, ?1, ?2, 0, 0, (SELECT coalesce(sum(length(body)), 0) FROM stream_outgoing), ?3)",
@@ -471,6 +473,8 @@ fn note_position(db: &Connection, taken: &Taken) -> rusqlite::Result<()> {
         let (since, until) = (stored(missed.since), stored(missed.until));
         db.execute("INSERT INTO stream_missed (begins, ends) VALUES (?1, ?2)", [since, until])?;
         usage::add_missed(db, missed.until, missed.events)?;
+    }
+    if taken.missed.is_some() || taken.is_cut_off {
         kept::want(db)?;
     }
     let Revision { number, mark } = taken.position;
