@@ -9,7 +9,7 @@ use tollgate::{
     rules::alarm::Changes,
     store::{
         archive::{
-            self, Archive,
+            self, Archive, Lack,
             stream::{Header, Heard, Parcel, Taken},
         },
         records::Revision,
@@ -30,6 +30,7 @@ fuzz_target!(|octets: &[u8]| {
         origins: BTreeMap::from([(header.origin, heard)]),
         position: Revision { mark: 1, number: 1 },
         missed: None,
+        lack: Lack::Nothing,
     };
     let kept = GATE.runtime.block_on(GATE.archive.take_in(taken.into()));
     kept.expect("what can be read can be kept");

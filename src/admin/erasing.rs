@@ -120,10 +120,14 @@ async fn wait_for_holds(admin: &Admin) -> Result<(), AdminError> {
 /// A gate that may lack a hold erases nobody.
 async fn check_holds(admin: &Admin) -> Result<(), AdminError> {
     let Some(missing) = kept::missing(admin).await? else { return Ok(()) };
-    let who = if missing.is_empty() { "the others".to_owned() } else { missing.join(", ") };
+    let who = if missing.is_empty() {
+        "gates that it has not heard of".to_owned()
+    } else {
+        missing.join(", ")
+    };
     Err(AdminError::Conflict(format!(
         "this gate does not know yet which legal holds stand, because it is new or was away, and {who} have still to say; \
-         it asks them by itself: try again when they are there, or at a gate that has been there all the time"
+         it asks them by itself, for 24 h: try again when they are there, or at a gate that has been there all the time"
     )))
 }
 

@@ -3,8 +3,8 @@
 use super::{Admin, AdminError, ClosingView, HoldView, erasing::HEARD_WITHIN, tenant_of};
 use crate::{
     clock::steady_now,
-    store::archive::{HoldRow, Kept, News, Question},
-    types::SubjectId,
+    store::archive::{HoldRow, Kept, Lack, News, Question},
+    types::{SubjectId, Timestamp},
 };
 use std::time::{Duration, Instant};
 
@@ -54,20 +54,43 @@ pub async fn tell_kept(admin: &Admin, asked: &mut Option<Instant>) -> Result<(),
     }
     let question = known.asked_by(&own);
     let waits = asked.map(|asked| steady_now().saturating_duration_since(asked));
-    if known.is_wanted || question.is_some() && waits.is_none_or(|waits| waits >= ASK_AGAIN_AFTER) {
+    let is_again = question.is_some() && waits.is_none_or(|waits| waits >= ASK_AGAIN_AFTER);
+    if known.wanted.is_some() || is_again {
         let mut number = [0; 8];
         getrandom::fill(&mut number).map_err(AdminError::Random)?;
-        let question = Question { node: own, number: i64::from_le_bytes(number) };
+        let number = i64::from_le_bytes(number);
+        let more = known.wanted.unwrap_or_default();
+        let (since, lack) = match question {
+            Some(question) if more == Lack::Nothing => (question.since, question.lack),
+            Some(question) => (now, more.max(question.lack)),
+            None => (now, more),
+        };
         *asked = Some(steady_now());
-        archive.say_kept(News::Ask(question), now).await?;
+        archive.say_kept(News::Ask(Question { node: own, number, since, lack }), now).await?;
         return Ok(());
     }
     let Some(question) = question else { return Ok(()) };
-    let may_end = known.has_all(&own) || waits.is_some_and(|waits| waits >= HEARING);
-    if may_end && known.missing(&own, &heard).is_empty() {
+    let is_enough = known.has_all(&own)
+        || known.missing(&own, &heard).is_empty()
+            && waits.is_some_and(|waits| waits >= HEARING)
+            && (question.lack == Lack::Stretch && known.is_told(&own)
+                || is_alone(admin, question).await?);
+    if is_enough {
         archive.say_kept(News::Enough(question.clone()), now).await?;
     }
     Ok(())
+}
+
+/// Nobody else says anything: true if nobody else is there.
+async fn is_alone(admin: &Admin, question: &Question) -> Result<bool, AdminError> {
+    let ever = admin.archive.nodes(Timestamp::from_millis(0)).await?;
+    let is_known_alone = || ever.is_none_or(|(own, nodes)| nodes.iter().all(|node| *node == own));
+    Ok(match question.lack {
+        Lack::Nothing => true,
+        Lack::Stretch if is_known_alone() => true,
+        // Who told what is gone may be away.
+        Lack::Stretch | Lack::Beginning => question.since + HEARD_WITHIN <= admin.utc(),
+    })
 }
 
 /// The gates that have still to tell this one what stands; none: it knows all.
@@ -91,4 +114,4 @@ async fn with_tenant(admin: &Admin, subject: &SubjectId) -> Result<Vec<SubjectId
 /// Every gate tells something within this time, so one that was not heard of is not there.
 const HEARING: Duration = Duration::from_secs(10);
 /// Who did not hear it may hear it now.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(300);
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);

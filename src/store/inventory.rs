@@ -488,7 +488,7 @@ pub const STORED: &[Stored] = &[
     ),
     row(
         (Archive, "kept_asked"),
-        "asker, teller, number, is_all",
+        "asker, teller, number, since, lack, is_all",
         No,
         ("which gates ask for holds and closings, and who told", "until it knows all", STAYS),
     ),

@@ -14,7 +14,7 @@ use crate::{
     store::{
         StoreError,
         archive::{
-            Archive,
+            Archive, Lack,
             audit::audited,
             stream::{Heard, Missed, Order, Origin, Parcel, StreamState, Taken},
         },
@@ -193,8 +193,8 @@ struct Copy {
     book: Book,
     /// The archive has not come to the end of the stream yet since it was new: of a node that it hears for the first time it misses nothing.
     is_new: bool,
-    /// Entries that it has not read are gone.
-    is_cut_off: bool,
+    /// What of the stream it has not read and cannot read any more.
+    lack: Lack,
 }
 
 impl StreamReader {
@@ -229,7 +229,7 @@ impl StreamReader {
                 tracing::warn!(
                     "entries of the stream of events are gone; reading goes on with the oldest"
                 );
-                (after, copy.is_cut_off) = (None, true);
+                (after, copy.lack) = (None, Lack::Stretch);
                 continue;
             }
             self.take(&mut copy, entries).await?;
@@ -245,7 +245,7 @@ impl StreamReader {
         self.progress.position.store(number, Relaxed);
         let book = Book::copy(self.archive.open_alerts().await?, self.clock.utc());
         let is_new = state.position.is_none();
-        Ok(Copy { state, book, is_new, is_cut_off: false })
+        Ok(Copy { state, book, is_new, lack: Lack::Nothing })
     }
 
     /// Nothing came: is everything read, or is there another stream? What the next entry has to follow.
@@ -265,14 +265,14 @@ impl StreamReader {
             return Ok(after);
         }
         if after.is_some() {
-            copy.is_cut_off = true;
+            copy.lack = Lack::Stretch;
             return Ok(None);
         }
         // There is nothing any more of what there was.
         if let Some(position) = head {
             let (parcels, origins) = (Vec::new(), BTreeMap::new());
-            let is_cut_off = copy.is_cut_off;
-            let taken = Taken { parcels, origins, position, missed: None, is_cut_off };
+            let lack = copy.lack_of(position.number);
+            let taken = Taken { parcels, origins, position, missed: None, lack };
             self.write(copy, taken).await?;
         }
         Ok(head)
@@ -280,6 +280,8 @@ impl StreamReader {
 
     async fn take(&self, copy: &mut Copy, entries: Vec<Entry>) -> Result<(), StoreError> {
         let Some(position) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
+        let lack =
+            entries.first().map_or(copy.lack, |first| copy.lack_of(first.revision.number - 1));
         let (mut parcels, mut origins) = (Vec::new(), BTreeMap::new());
         let mut missed: Option<Missed> = None;
         for Entry { header, body, .. } in entries {
@@ -303,8 +305,7 @@ impl StreamReader {
             origins.insert(parcel.header.origin, heard);
             parcels.push((parcel, changes));
         }
-        let is_cut_off = copy.is_cut_off;
-        self.write(copy, Taken { parcels, origins, position, missed, is_cut_off }).await
+        self.write(copy, Taken { parcels, origins, position, missed, lack }).await
     }
 
     /// Writes what was taken, however long the archive takes to work again.
@@ -323,7 +324,7 @@ impl StreamReader {
             }
         };
         copy.state.position = Some(taken.position);
-        copy.is_cut_off = false;
+        copy.lack = Lack::Nothing;
         self.progress.position.store(taken.position.number, Relaxed);
         self.progress.head.fetch_max(taken.position.number, Relaxed);
         if let Some((parcel, _)) = taken.parcels.last() {
@@ -350,6 +351,11 @@ impl StreamReader {
 }
 
 impl Copy {
+    /// What it lacks if so many entries were there before what it reads next.
+    const fn lack_of(&self, before: i64) -> Lack {
+        if self.state.position.is_none() && before > 0 { Lack::Beginning } else { self.lack }
+    }
+
     /// What is missing of an origin right before a parcel.
     fn gap_before(&self, parcel: &Parcel) -> Option<Missed> {
         let header = &parcel.header;
@@ -484,7 +490,7 @@ mod tests {
             state: StreamState::default(),
             book: Book::new(at(0)),
             is_new: false,
-            is_cut_off: false,
+            lack: Lack::Nothing,
         }
     }
 

@@ -6,7 +6,9 @@
 //! asking one does not know all, and erases nobody. What is placed or lifted meanwhile is not changed by what was told of before.
 //! A hold is never dropped: one too many can be lifted. A closing that nobody else knows is, because whoever it is about stays.
 
-use super::{Archive, Closing, HoldRow, closings, erasing, holds, names, stream::orders::Deed};
+use super::{
+    Archive, Closing, HoldRow, closings, erasing, holds, names, stored, stream::orders::Deed,
+};
 use crate::{
     store::StoreError,
     types::{SubjectId, Timestamp},
@@ -32,6 +34,44 @@ pub struct Question {
     pub node: String,
     /// Drawn for each time, so that an answer to an earlier one is none to this.
     pub number: i64,
+    /// When it asked first, in UTC.
+    pub since: Timestamp,
+    /// Why it asks.
+    pub lack: Lack,
+}
+
+/// What a node lacks.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lack {
+    /// Nothing that it knows of: it is new, and has read the stream from its first entry on.
+    #[default]
+    Nothing,
+    /// It has missed something.
+    Stretch,
+    /// It is new, and the stream does not reach back to its first entry.
+    Beginning,
+}
+
+impl Lack {
+    const fn of(number: i64) -> Self {
+        match number {
+            0 => Self::Nothing,
+            1 => Self::Stretch,
+            _ => Self::Beginning,
+        }
+    }
 }
 
 /// What stands at a node.
@@ -52,8 +92,8 @@ pub struct Kept {
 /// What a node knows of who asked and who told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeptAsked {
-    /// This node has still to ask.
-    pub is_wanted: bool,
+    /// This node has still to ask, for what it lacks.
+    pub wanted: Option<Lack>,
     rows: Vec<Row>,
 }
 
@@ -69,7 +109,7 @@ impl KeptAsked {
     /// True if a node may lack something.
     #[must_use]
     pub fn lacks(&self, node: &str) -> bool {
-        self.is_wanted || self.asked_by(node).is_some()
+        self.wanted.is_some() || self.asked_by(node).is_some()
     }
 
     /// What a node has asked that does not know all yet.
@@ -86,13 +126,20 @@ impl KeptAsked {
         self.rows.iter().filter(move |row| row.question.node == asker && row.teller.is_some())
     }
 
-    /// What others have asked and a node has not told.
+    /// What others have asked and a node has not told; or told before it knew all, as it does now.
     #[must_use]
     pub fn untold_by(&self, node: &str) -> Vec<Question> {
-        let has_told =
-            |asker: &str| self.told_to(asker).any(|row| row.teller.as_deref() == Some(node));
-        let waits = |asked: &&Question| asked.node != node && !has_told(&asked.node);
+        let is_all = !self.lacks(node);
+        let is_told = |row: &Row| row.teller.as_deref() == Some(node) && (row.is_all || !is_all);
+        let waits =
+            |asked: &&Question| asked.node != node && !self.told_to(&asked.node).any(is_told);
         self.asked().filter(waits).cloned().collect()
+    }
+
+    /// True if anybody has told a node.
+    #[must_use]
+    pub fn is_told(&self, node: &str) -> bool {
+        self.told_to(node).next().is_some()
     }
 
     /// True if a node was told by one that knows all.
@@ -120,19 +167,23 @@ impl Archive {
     /// [`StoreError`] if the archive cannot be read.
     pub async fn kept_asked(&self) -> Result<KeptAsked, StoreError> {
         self.read_own(|db| {
-            let mut select =
-                db.prepare_cached("SELECT asker, number, teller, is_all FROM kept_asked")?;
+            let mut select = db.prepare_cached(
+                "SELECT asker, number, since, lack, teller, is_all FROM kept_asked",
+            )?;
             let mut found = KeptAsked::default();
             let mut rows = select.query([])?;
             while let Some(row) = rows.next()? {
-                let question = Question { node: row.get(0)?, number: row.get(1)? };
-                if question.node.is_empty() {
-                    found.is_wanted = true;
+                let (node, number, lack): (String, _, _) =
+                    (row.get(0)?, row.get(1)?, Lack::of(row.get(3)?));
+                if node.is_empty() {
+                    found.wanted = Some(lack);
                     continue;
                 }
-                let teller: String = row.get(2)?;
+                let since = Timestamp::from_millis(row.get(2)?);
+                let question = Question { node, number, since, lack };
+                let teller: String = row.get(4)?;
                 let teller = (!teller.is_empty()).then_some(teller);
-                found.rows.push(Row { question, teller, is_all: row.get(3)? });
+                found.rows.push(Row { question, teller, is_all: row.get(5)? });
             }
             Ok(found)
         })
@@ -157,10 +208,10 @@ impl Archive {
 }
 
 /// Has this node ask, for jobs.
-pub(super) fn want(db: &Connection) -> rusqlite::Result<()> {
-    let sql =
-        "INSERT OR IGNORE INTO kept_asked (asker, teller, number, is_all) VALUES ('', '', 0, 0)";
-    db.execute(sql, []).map(drop)
+pub(super) fn want(db: &Connection, lack: Lack) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO kept_asked (asker, teller, number, since, lack, is_all) VALUES ('', '', 0, 0, ?1, 0) \
+               ON CONFLICT DO UPDATE SET lack = max(lack, excluded.lack)";
+    db.execute(sql, [lack as i64]).map(drop)
 }
 
 /// A node shares the archive from now on, before its name is noted. One with an archive that has read nothing of the stream asks, and so does one
@@ -170,7 +221,7 @@ pub(super) fn begin(db: &Connection, node: &str) -> rusqlite::Result<()> {
     let has_asked =
         "SELECT 1 FROM kept_asked WHERE asker = ?1 OR asker IN (SELECT node FROM stream_self)";
     if !has_read || db.prepare(has_asked)?.exists([node])? {
-        want(db)?;
+        want(db, Lack::Nothing)?;
     }
     Ok(())
 }
@@ -179,22 +230,30 @@ pub(super) fn begin(db: &Connection, node: &str) -> rusqlite::Result<()> {
 pub(super) fn carry_out(db: &Connection, what: &News) -> rusqlite::Result<bool> {
     let own: Option<String> =
         db.query_row("SELECT node FROM stream_self", [], |row| row.get(0)).optional()?;
-    let add =
-        "INSERT OR REPLACE INTO kept_asked (asker, teller, number, is_all) VALUES (?1, ?2, ?3, ?4)";
+    let add = |question: &Question, teller: &str, is_all: bool| {
+        let sql = "INSERT OR REPLACE INTO kept_asked (asker, teller, number, since, lack, is_all) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let Question { node, number, since, lack } = question;
+        db.execute(sql, params![node, teller, number, stored(*since), *lack as i64, is_all])
+            .map(drop)
+    };
     match what {
-        News::Ask(Question { node, number }) => {
+        News::Ask(question) => {
+            let node = &question.node;
             db.execute("DELETE FROM kept_asked WHERE asker = ?1", [node])?;
             if own.as_ref() == Some(node) {
-                db.execute("DELETE FROM kept_asked WHERE asker = ''", [])?;
+                // What it knows by now to lack beyond that it has still to ask for.
+                let sql = "DELETE FROM kept_asked WHERE asker = '' AND lack <= ?1";
+                db.execute(sql, [question.lack as i64])?;
                 forget_touched(db)?;
             }
-            db.execute(add, params![node, "", number, false])?;
+            add(question, "", false)?;
         }
         News::Tell(told) => {
             let mut of_asker = db.prepare_cached(
                 "SELECT max(is_all) FROM kept_asked WHERE asker = ?1 AND number = ?2 HAVING count(*) > 0",
             )?;
-            for Question { node, number } in &told.to {
+            for question in &told.to {
+                let Question { node, number, .. } = question;
                 let has_all = of_asker.query_row(params![node, number], |row| row.get(0));
                 let has_all: Option<bool> = has_all.optional()?;
                 let Some(has_all) = has_all else { continue };
@@ -203,10 +262,10 @@ pub(super) fn carry_out(db: &Connection, what: &News) -> rusqlite::Result<bool> 
                 if own.as_ref() == Some(node) && is_better {
                     take_over(db, told)?;
                 }
-                db.execute(add, params![node, told.node, number, told.is_all])?;
+                add(question, &told.node, told.is_all)?;
             }
         }
-        News::Enough(Question { node, number }) => {
+        News::Enough(Question { node, number, .. }) => {
             let sql = "DELETE FROM kept_asked WHERE asker = ?1 AND number = ?2";
             let is_new = db.execute(sql, params![node, number])? > 0;
             if own.as_ref() == Some(node) && is_new {
@@ -280,11 +339,12 @@ pub(super) const CLOSINGS: &str = "closings";
 pub(super) const UPGRADE: &str = "
 INSERT OR IGNORE INTO kept_touched (what, subject, is_alone) SELECT 'holds', subject, 1 FROM holds;
 INSERT OR IGNORE INTO kept_touched (what, subject, is_alone) SELECT 'closings', subject, 1 FROM closings;
-INSERT OR IGNORE INTO kept_asked (asker, teller, number, is_all) SELECT '', '', 0, 0 FROM stream_position;
+INSERT OR IGNORE INTO kept_asked (asker, teller, number, since, lack, is_all) SELECT '', '', 0, 0, 1, 0 FROM stream_position;
 ";
 
 pub(super) const CREATE: &str = "
-CREATE TABLE IF NOT EXISTS kept_asked (asker TEXT NOT NULL, teller TEXT NOT NULL, number INTEGER NOT NULL, is_all INTEGER NOT NULL,
+CREATE TABLE IF NOT EXISTS kept_asked (asker TEXT NOT NULL, teller TEXT NOT NULL, number INTEGER NOT NULL, since INTEGER NOT NULL,
+    lack INTEGER NOT NULL, is_all INTEGER NOT NULL,
     PRIMARY KEY (asker, teller)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS kept_touched (what TEXT NOT NULL, subject INTEGER NOT NULL, is_alone INTEGER NOT NULL, PRIMARY KEY (what, subject))
     WITHOUT ROWID;
@@ -308,7 +368,8 @@ mod tests {
     }
 
     fn question(number: i64) -> Question {
-        Question { node: "new".into(), number }
+        let since = Timestamp::from_millis(9);
+        Question { node: "new".into(), number, since, lack: Lack::Nothing }
     }
 
     fn told(node: &str, is_all: bool, number: i64, names: &[&str]) -> News {
@@ -345,7 +406,7 @@ mod tests {
         say(News::Ask(question(1))).await.unwrap();
         let nodes = ["new", "old", "young"].map(str::to_owned);
         let asked = archive.kept_asked().await.unwrap();
-        assert!(!asked.is_wanted && asked.lacks("new"));
+        assert!(asked.wanted.is_none() && asked.lacks("new"));
         assert_eq!(asked.untold_by("old"), [question(1)]);
         assert!(asked.untold_by("new").is_empty());
         assert_eq!(asked.missing("new", &nodes), [&nodes[1], &nodes[2]]);
@@ -376,6 +437,7 @@ mod tests {
         assert_eq!(stands().await, (some.clone(), some));
         let asked = archive.kept_asked().await.unwrap();
         assert_eq!(asked.missing("new", &nodes), [&nodes[1]]);
+        assert_eq!(asked.untold_by("young"), [question(1)], "it knows all by now");
         let names = ["a.example", "b.example", "lifted.example"];
         say(told("old", true, 1, &names)).await.unwrap();
         let asked = archive.kept_asked().await.unwrap();
@@ -391,10 +453,21 @@ mod tests {
         assert_eq!(stands().await, known);
 
         // It was away once more, and what was lifted was placed anew meanwhile.
-        let again = archive.write(Lasting::Process, want);
+        let again = archive.write(Lasting::Process, |db| {
+            want(db, Lack::Beginning)?;
+            want(db, Lack::Stretch)
+        });
         again.await.unwrap();
+        assert_eq!(archive.kept_asked().await.unwrap().wanted, Some(Lack::Beginning));
         assert_eq!(lift().await.unwrap(), [false, false]);
         say(News::Ask(question(2))).await.unwrap();
+        assert!(
+            archive.kept_asked().await.unwrap().wanted.is_some(),
+            "it lacks more than it asked for"
+        );
+        let lack = Lack::Beginning;
+        say(News::Ask(Question { lack, ..question(2) })).await.unwrap();
+        assert!(archive.kept_asked().await.unwrap().wanted.is_none());
         say(told("old", true, 1, &["late.example"])).await.unwrap();
         assert_eq!(stands().await, known, "that is an answer to another question");
         say(told("old", true, 2, &["lifted.example"])).await.unwrap();

@@ -48,7 +48,7 @@ pub use erasing::{Covered, Erasing, ErasureId, Job, Stage, Step, Told};
 pub use events::{EVENTS_PAGE_MAX, EventFilter, EventRow, NewEvent, Order};
 pub use export::{Stretch, export};
 pub use holds::HoldRow;
-pub use kept::{Kept, KeptAsked, News, Question};
+pub use kept::{Kept, KeptAsked, Lack, News, Question};
 pub use listings::{LISTING_ROWS_MAX, ListingRow};
 pub use messages::{Mark, TRACE_PAGE_MAX, TraceFilter};
 pub use offences::{NewOffence, OFFENCES_MAX, OffenceName, OffenceRow, Severity};

@@ -19,7 +19,9 @@ use self::own::Told;
 use super::{
     Archive, Batch, Lasting, ListingRow, NewEvent, NewOffence, alerts,
     audit::{self, Prepared, chain::Head},
-    availability, events, kept, listings, offences, stored, usage,
+    availability, events,
+    kept::{self, Lack},
+    listings, offences, stored, usage,
 };
 use crate::{
     rules::{
@@ -171,8 +173,8 @@ pub struct Taken {
     pub position: Revision,
     /// What is missing before or between them.
     pub missed: Option<Missed>,
-    /// Entries are gone, and it is not known of whom.
-    pub is_cut_off: bool,
+    /// What of the stream cannot be read any more, and it is not known of whom it was.
+    pub lack: Lack,
 }
 
 /// How much waits in the journal.
@@ -474,8 +476,9 @@ fn note_position(db: &Connection, taken: &Taken) -> rusqlite::Result<()> {
         db.execute("INSERT INTO stream_missed (begins, ends) VALUES (?1, ?2)", [since, until])?;
         usage::add_missed(db, missed.until, missed.events)?;
     }
-    if taken.missed.is_some() || taken.is_cut_off {
-        kept::want(db)?;
+    let lack = if taken.missed.is_some() { Lack::Stretch } else { taken.lack };
+    if lack != Lack::Nothing {
+        kept::want(db, lack)?;
     }
     let Revision { number, mark } = taken.position;
     db.execute(
