@@ -257,6 +257,9 @@ pub async fn erase_left_behind(admin: &Admin) -> Result<Option<usize>, AdminErro
 }
 
 async fn erase_behind(admin: &Admin) -> Result<Option<usize>, AdminError> {
+    if kept::missing(admin).await?.is_some() {
+        return Ok(None);
+    }
     let vault = &admin.custody.vault;
     // Of nobody; when it returns the records are up to date.
     vault.erase_here(&[]).await?;
@@ -431,7 +434,7 @@ pub(super) const HEARD_WITHIN: Duration = Duration::from_secs(86_400);
 /// How long a command waits for the other gates.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long a command waits for what others say of the holds that stand.
-const HOLDS_WAIT_MAX: Duration = Duration::from_secs(25);
+const HOLDS_WAIT_MAX: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const REPEAT_EVERY_MS: i64 = 300_000;
 const REPEAT_AFTER: Duration = Duration::from_secs(300);

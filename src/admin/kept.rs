@@ -37,13 +37,15 @@ pub(super) async fn hold_over(
     Ok(admin.archive.hold_on(subjects).await?)
 }
 
-/// Asks what stands if this gate may lack something, and tells those who ask; `asked` is when it asked last.
+/// Asks what stands if this gate may lack something, and tells those who ask; `asked` is when it asked last. True while this gate waits for what others say.
 ///
 /// # Errors
 /// [`AdminError::Store`] if something cannot be written, or Redis is away: it is done later.
-pub async fn tell_kept(admin: &Admin, asked: &mut Option<Instant>) -> Result<(), AdminError> {
+pub async fn tell_kept(admin: &Admin, asked: &mut Option<Instant>) -> Result<bool, AdminError> {
     let (archive, now) = (&admin.archive, admin.utc());
-    let Some((own, heard)) = archive.nodes(now - HEARD_WITHIN).await? else { return Ok(()) };
+    let Some((own, heard)) = archive.nodes(now - HEARD_WITHIN).await? else {
+        return Ok(false);
+    };
     let known = archive.kept_asked().await?;
     let to = known.untold_by(&own);
     if !to.is_empty() {
@@ -67,9 +69,9 @@ pub async fn tell_kept(admin: &Admin, asked: &mut Option<Instant>) -> Result<(),
         };
         *asked = Some(steady_now());
         archive.say_kept(News::Ask(Question { node: own, number, since, lack }), now).await?;
-        return Ok(());
+        return Ok(true);
     }
-    let Some(question) = question else { return Ok(()) };
+    let Some(question) = question else { return Ok(false) };
     let is_enough = known.has_all(&own)
         || known.missing(&own, &heard).is_empty()
             && waits.is_some_and(|waits| waits >= HEARING)
@@ -78,7 +80,7 @@ pub async fn tell_kept(admin: &Admin, asked: &mut Option<Instant>) -> Result<(),
     if is_enough {
         archive.say_kept(News::Enough(question.clone()), now).await?;
     }
-    Ok(())
+    Ok(!is_enough)
 }
 
 /// Nobody else says anything: true if nobody else is there.

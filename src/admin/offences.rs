@@ -190,7 +190,6 @@ pub async fn erase_closed(admin: &Admin) -> Result<Option<usize>, AdminError> {
     if due.is_empty() || !admin.records.leads(Task::Erase).await? {
         return Ok(Some(0));
     }
-    admin.archive.catch_up(admin.utc()).await?;
     if super::kept::missing(admin).await?.is_some() {
         return Ok(None);
     }

@@ -39,8 +39,8 @@ impl Departures {
             let is_new = found.is_err() && !is_told;
             is_told = found.is_err();
             let wait = match found {
-                Ok(true) => SOON,
-                Ok(false) => EVERY,
+                Ok(is_under_way) if is_under_way || matches!(kept, Ok(true)) => SOON,
+                Ok(_) => EVERY,
                 Err(error) => {
                     if is_new {
                         tracing::error!(%error, "an erasure at all gates goes on later");
