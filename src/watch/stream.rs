@@ -280,8 +280,9 @@ impl StreamReader {
 
     async fn take(&self, copy: &mut Copy, entries: Vec<Entry>) -> Result<(), StoreError> {
         let Some(position) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
-        let lack =
-            entries.first().map_or(copy.lack, |first| copy.lack_of(first.revision.number - 1));
+        let lack = entries
+            .first()
+            .map_or(copy.lack, |first| copy.lack_of(first.revision.number.saturating_sub(1)));
         let (mut parcels, mut origins) = (Vec::new(), BTreeMap::new());
         let mut missed: Option<Missed> = None;
         for Entry { header, body, .. } in entries {
