@@ -10,6 +10,8 @@ mod support {
     #[path = "cluster.rs"]
     #[expect(dead_code, reason = "some of it is for gates")]
     pub(crate) mod cluster;
+    #[path = "failure.rs"]
+    pub(crate) mod failure;
     #[path = "ports.rs"]
     #[expect(dead_code, reason = "nobody listens here but Redis")]
     pub(crate) mod ports;

@@ -33,9 +33,7 @@ fn a_hundred_kills_at_random_moments_break_no_promise() {
         // Ends the load also if this thread stops at an assertion.
         let _ended = EndOnDrop(&load.ended);
         for kill in 0..KILLS {
-            // Most lives are too short to send much; some are longer than the window and than what is held for most of it.
-            let life = if kill % 10 == 9 { 5_200 + random(600) } else { 20 + random(500) };
-            thread::sleep(Duration::from_millis(life));
+            thread::sleep(life(kill));
             gate.kill();
             gate.start();
         }
@@ -155,6 +153,19 @@ fn sender(account: u64) -> String {
     format!("a{account}@shop{account}.example")
 }
 
+/// How long the gate lives before this kill.
+fn life(kill: usize) -> Duration {
+    let life = match kill % KILLS_ROUND {
+        // Whatever earlier lives left open has aged when half of this is over, and what is held from then on ends in it.
+        0 => 12_000,
+        // Longer than the window, and than what is held for most of it.
+        round if round % 10 == 0 => 5_200 + random(600),
+        // Too short to send much.
+        _ => 20 + random(500),
+    };
+    Duration::from_millis(life)
+}
+
 /// A number below `bound`.
 fn random(bound: u64) -> u64 {
     let mut octets = [0; 8];
@@ -163,6 +174,7 @@ fn random(bound: u64) -> u64 {
 }
 
 const KILLS: usize = 100;
+const KILLS_ROUND: usize = 50;
 const CLIENTS: usize = 24;
 const HOLDERS: usize = 8;
 const ACCOUNTS: u64 = 40;

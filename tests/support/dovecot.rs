@@ -1,7 +1,7 @@
 //! A real Dovecot that only checks logins, with its own configuration and folders, on a UNIX socket and a loopback port; the
 //! machine's own Dovecot is not touched.
 
-use super::{ports::free_port, wait_for};
+use super::{failure, ports::free_port, wait_for};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::{
     fs,
@@ -98,10 +98,9 @@ impl Dovecot {
 
 impl Drop for Dovecot {
     fn drop(&mut self) {
-        if thread::panicking() {
-            let log = fs::read_to_string(self.path("dovecot.log")).unwrap_or_default();
-            eprintln!("-- Dovecot's log --\n{log}");
-        }
+        failure::tell("Dovecot", || {
+            fs::read_to_string(self.path("dovecot.log")).unwrap_or_default()
+        });
         if self.path("run/master.pid").exists() {
             let master = self.master_pid();
             let _ = kill_process(master, Signal::TERM);

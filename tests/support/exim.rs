@@ -4,6 +4,7 @@
 //! installing the package, and adds the system user that it runs as.
 
 use super::{
+    failure,
     guide::Guide,
     ports::free_port,
     programs::{Said, run, run_command},
@@ -15,7 +16,6 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread,
 };
 use tempfile::TempDir;
 
@@ -102,9 +102,7 @@ impl Exim {
 
 impl Drop for Exim {
     fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("-- Exim's log --\n{}", self.log());
-        }
+        failure::tell("Exim", || self.log());
         // It may have ended by itself.
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();

@@ -5,7 +5,7 @@
 //! dropped.
 
 use super::{
-    Client, WAIT_MAX,
+    Client, WAIT_MAX, failure,
     programs::{self, Said},
     settings::{self, Settings},
     wait_for,
@@ -39,6 +39,7 @@ impl Settings {
     /// Starts the program and waits until it is ready.
     #[track_caller]
     pub(crate) fn run(mut self) -> Gate {
+        failure::remember();
         let folder = tempfile::Builder::new().prefix("gate-").tempdir().unwrap();
         for attempt in 1.. {
             self.write_to(folder.path());
@@ -291,9 +292,7 @@ impl Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         stop(&mut self.child);
-        if thread::panicking() {
-            eprintln!("-- the gate's log --\n{}", self.log_text());
-        }
+        failure::tell("the gate", || self.log_text());
     }
 }
 

@@ -1,7 +1,7 @@
 //! A real Dovecot with mailboxes: IMAP, the quota plugin on Maildir++, and doveadm's HTTP API, with its own configuration, folders and
 //! loopback ports.
 
-use super::{ports::free_port, wait_for};
+use super::{failure, ports::free_port, wait_for};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::{
     fs,
@@ -9,7 +9,6 @@ use std::{
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
 };
 use tempfile::TempDir;
 
@@ -149,10 +148,9 @@ fn sizes_in(folder: &Path) -> Vec<u64> {
 
 impl Drop for MailStore {
     fn drop(&mut self) {
-        if thread::panicking() {
-            let log = fs::read_to_string(self.path("dovecot.log")).unwrap_or_default();
-            eprintln!("-- Dovecot's log --\n{log}");
-        }
+        failure::tell("Dovecot", || {
+            fs::read_to_string(self.path("dovecot.log")).unwrap_or_default()
+        });
         if self.path("run/master.pid").exists() {
             self.stop();
         }

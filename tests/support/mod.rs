@@ -10,6 +10,7 @@ pub(crate) mod cluster;
 pub(crate) mod dns;
 pub(crate) mod dovecot;
 pub(crate) mod exim;
+pub(crate) mod failure;
 pub(crate) mod faults;
 pub(crate) mod gate;
 pub(crate) mod guide;

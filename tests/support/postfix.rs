@@ -3,6 +3,7 @@
 //! What it relays through is configured by the very lines of `deploy/smarthost/postfix.md`.
 
 use super::{
+    failure,
     guide::Guide,
     ports::free_port,
     programs::{Said, run, run_command},
@@ -99,9 +100,7 @@ impl Postfix {
 
 impl Drop for Postfix {
     fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("-- Postfix's log --\n{}", self.log());
-        }
+        failure::tell("Postfix", || self.log());
         let config = self.text("config");
         run("timeout", &["--kill-after=5", "60", "postfix", "-c", &config, "stop"]);
     }

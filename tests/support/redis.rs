@@ -1,6 +1,6 @@
 //! A real Redis with its own folder on a loopback port of its own; the machine's own Redis is not touched.
 
-use super::ports::free_port;
+use super::{failure, ports::free_port};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
@@ -35,6 +35,7 @@ impl Redis {
 
     /// Starts one with these options.
     pub(crate) fn start_with(options: &[&str]) -> Self {
+        failure::remember();
         let folder = tempfile::Builder::new().prefix("redis-").tempdir().unwrap();
         let options = options.iter().map(|&option| option.into()).collect();
         let mut redis = Self { folder, address: free_port(), options, process: None };
@@ -113,9 +114,7 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("-- Redis' log --\n{}", self.log());
-        }
+        failure::tell("Redis", || self.log());
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
             let _ = process.wait();

@@ -1,11 +1,10 @@
 //! A real Sentinel with the two servers that it watches.
 
-use super::{ports::free_port, redis::Redis, wait_for};
+use super::{failure, ports::free_port, redis::Redis, wait_for};
 use std::{
     fs,
     net::SocketAddr,
     process::{Child, Command, Stdio},
-    thread,
 };
 use tempfile::TempDir;
 
@@ -35,7 +34,7 @@ impl Watched {
         let file = folder.path().join("sentinel.conf");
         let port = master.address.port();
         let settings = format!(
-            "port {}\nbind 127.0.0.1\ndir {}\nsentinel monitor fleet 127.0.0.1 {port} 1\n\
+            "port {}\nbind 127.0.0.1\ndir {}\nlogfile {LOG}\nsentinel monitor fleet 127.0.0.1 {port} 1\n\
              sentinel down-after-milliseconds fleet 1000\nsentinel failover-timeout fleet 5000\n",
             sentinel.port(),
             folder.path().display()
@@ -65,10 +64,12 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("-- the sentinel in {} --", self.folder.path().display());
-        }
+        failure::tell("the sentinel", || {
+            fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default()
+        });
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
+
+const LOG: &str = "sentinel.log";
