@@ -7,7 +7,7 @@ use super::{
     written::{Section, Store},
 };
 use crate::{
-    store::redis::{Place, Sentinels, Settings, StreamSettings, Time},
+    store::redis::{Place, PlaceError, Sentinels, Settings, StreamSettings, Time},
     types::{ByteCount, Domain, Span},
 };
 use std::time::Duration;
@@ -59,7 +59,7 @@ pub(super) fn check(
         cluster: check_cluster(&mut at, s, &place),
         place,
     };
-    if settings.tls_ca.is_some() && !settings.place.is_tls() {
+    if settings.tls_ca.is_some() && !settings.is_tls() {
         at.wrong("redis_tls_ca", "only rediss:// is encrypted");
     }
     Some(settings)
@@ -89,6 +89,7 @@ fn check_nothing_else(at: &mut At<'_>, s: &Store) {
         ("redis_node", s.redis_node.is_some()),
         ("redis_nodes", s.redis_nodes.is_some()),
         ("redis_sentinels", s.redis_sentinels.is_some()),
+        ("redis_sentinel_password_file", s.redis_sentinel_password_file.is_some()),
         ("redis_master", s.redis_master.is_some()),
         ("redis_cluster", s.redis_cluster.is_some()),
         ("on_loss", s.on_loss.is_some()),
@@ -116,17 +117,52 @@ fn check_shares(at: &mut At<'_>, s: &Store) -> Option<u32> {
 
 /// Who says where Redis is.
 fn check_sentinels(at: &mut At<'_>, s: &Store) -> Option<Sentinels> {
+    let file = at.value("redis_sentinel_password_file", &s.redis_sentinel_password_file);
     let written = at.or("redis_sentinels", &s.redis_sentinels, Vec::new());
     if written.is_empty() {
         if s.redis_master.is_some() {
             at.wrong("redis_master", "redis_sentinels does not say who knows it");
         }
+        if file.is_some() {
+            at.wrong("redis_sentinel_password_file", "redis_sentinels does not say whose it is");
+        }
         return None;
     }
-    let places = check_places(at, "redis_sentinels", &written);
+    let places = written.iter().filter_map(|text| check_sentinel(at, text)).collect::<Vec<_>>();
+    if written.len() > PLACES_MAX {
+        at.wrong("redis_sentinels", format!("got {}, wanted 1 to {PLACES_MAX}", written.len()));
+    }
+    if file.is_none() && places.iter().any(Place::has_user) {
+        at.wrong("redis_sentinels", "a user belongs together with redis_sentinel_password_file");
+    }
+    let password = file.and_then(|file| read_secret(at, "redis_sentinel_password_file", &file));
     let wanted = "what the sentinels call it";
     let master = at.required("redis_master", &s.redis_master, wanted)?;
-    Some(Sentinels { places, master })
+    Some(Sentinels { places, password, master })
+}
+
+/// One of them: `host:port`, or a URL. What is wrong with a URL may have a password in it, so it is not repeated.
+fn check_sentinel(at: &mut At<'_>, text: &str) -> Option<Place> {
+    if !text.contains("://") {
+        let place = place_of(text).and_then(|_| format!("redis://{text}").parse().ok());
+        if place.is_none() {
+            let wanted = "host:port, or a URL such as rediss://user@host:26379";
+            at.wrong("redis_sentinels", format!("got {text:?}, wanted {wanted}"));
+        }
+        return place;
+    }
+    let why = match text.parse::<Place>() {
+        Ok(place) if place.is_unix() => "a sentinel is reached by TCP".to_owned(),
+        Ok(place) if place.database() != 0 => "a sentinel has no databases".to_owned(),
+        Ok(place) => return Some(place),
+        Err(PlaceError::Password) => {
+            "a password in it would be printed; it belongs into redis_sentinel_password_file"
+                .to_owned()
+        }
+        Err(error) => error.to_string(),
+    };
+    at.wrong("redis_sentinels", why);
+    None
 }
 
 /// Nodes of a Cluster.
@@ -148,17 +184,18 @@ fn check_cluster(at: &mut At<'_>, s: &Store, place: &Place) -> Option<Vec<(Strin
 }
 
 fn check_places(at: &mut At<'_>, key: &'static str, written: &[String]) -> Vec<(String, u16)> {
-    let place = |text: &String| {
-        let (host, port) = text.rsplit_once(':')?;
-        let host = host.trim_matches(['[', ']']);
-        Some((host.to_owned(), port.parse().ok()?)).filter(|_| !host.is_empty())
-    };
-    let places: Vec<_> = written.iter().filter_map(place).collect();
+    let places: Vec<_> = written.iter().filter_map(|text| place_of(text)).collect();
     if places.len() != written.len() || !(1..=PLACES_MAX).contains(&places.len()) {
         let wanted = format!("1 to {PLACES_MAX} of host:port");
         at.wrong(key, format!("got {written:?}, wanted {wanted}"));
     }
     places
+}
+
+fn place_of(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.trim_matches(['[', ']']);
+    Some((host.to_owned(), port.parse().ok()?)).filter(|_| !host.is_empty())
 }
 
 fn check_stream(at: &mut At<'_>, s: &Store, node: &Node<'_>) -> StreamSettings {

@@ -185,6 +185,30 @@ fn redis_is_named_without_its_password_and_checked() {
         ("redis_timeout = '1s'", "store.redis_timeout: redis does not say"),
         ("redis_cluster = ['a:1']", "store.redis_cluster: redis does not say"),
         (
+            "redis = 'redis://host'\nredis_sentinels = ['a']\nredis_master = 'm'",
+            "store.redis_sentinels: got \"a\", wanted host:port, or a URL",
+        ),
+        (
+            "redis = 'redis://host'\nredis_sentinels = ['rediss://u@a:1']\nredis_master = 'm'",
+            "store.redis_sentinels: a user belongs together with redis_sentinel_password_file",
+        ),
+        (
+            "redis = 'redis://host'\nredis_sentinels = ['redis://:secret@a:1']\nredis_master = 'm'",
+            "store.redis_sentinels: a password in it would be printed; it belongs into redis_sentinel_password_file",
+        ),
+        (
+            "redis = 'redis://host'\nredis_sentinels = ['redis://a:1/3']\nredis_master = 'm'",
+            "store.redis_sentinels: a sentinel has no databases",
+        ),
+        (
+            "redis = 'redis://host'\nredis_sentinels = ['redis+unix:///s']\nredis_master = 'm'",
+            "store.redis_sentinels: a sentinel is reached by TCP",
+        ),
+        (
+            "redis = 'redis://host'\nredis_sentinel_password_file = '/dev/null'",
+            "store.redis_sentinel_password_file: redis_sentinels does not say whose",
+        ),
+        (
             "redis = 'redis://host'\nredis_cluster = []",
             "store.redis_cluster: got [], wanted 1 to 16",
         ),
@@ -250,6 +274,7 @@ fn commented_keys_of_tollgate_toml_have_the_right_form() {
             "alerts.webhook[0].secret_file: ",
             "storage.doveadm.",
             "store.redis_password_file: ",
+            "store.redis_sentinel_password_file: ",
             "store.redis_cluster: redis_sentinels ",
             "spam.content_rules: ",
             "spam.traps: ",

@@ -292,6 +292,7 @@ tables! {
         redis_prefix: Key<String>,
         redis_timeout: Key<Span>,
         redis_sentinels: Key<Vec<String>>,
+        redis_sentinel_password_file: Key<PathBuf>,
         redis_master: Key<String>,
         redis_cluster: Key<Vec<String>>,
         redis_node: Key<String>,

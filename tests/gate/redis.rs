@@ -1,8 +1,12 @@
 //! Several gates that share one Redis have one limit together, whatever happens to them and to it.
 
 use crate::support::{
-    Client, Gate, Settings, Sink, at_once, gate, ports::free_port, postfix::certificate,
-    redis::Redis, sentinel::Watched, sink, wait_for,
+    Client, Gate, Settings, Sink, at_once, gate,
+    ports::free_port,
+    postfix::{Certificate, certificate},
+    redis::Redis,
+    sentinel::{Sentinel, Watched},
+    sink, wait_for,
 };
 use rustix::process::Signal;
 use std::{
@@ -19,6 +23,7 @@ use std::{
     thread,
     time::Duration,
 };
+use tempfile::TempDir;
 use tollgate::{
     clock::Clock,
     event::Events,
@@ -128,47 +133,112 @@ fn while_redis_is_lost_clients_hear_451_and_afterwards_mail_passes() {
 
 #[test]
 fn a_gate_reaches_redis_over_tls_as_a_user_with_a_password() {
-    let folder = tempfile::tempdir().unwrap();
-    let files = certificate(folder.path(), "localhost");
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let password = folder.path().join("password");
-    fs::write(&password, "swordfish\n").unwrap();
-    let (tls, port) = (free_port(), |address: SocketAddr| address.port().to_string());
-    let redis = Redis::start_with(&[
-        "--tls-cert-file",
-        &text(&files.certificate),
-        "--tls-key-file",
-        &text(&files.key),
-        "--tls-auth-clients",
-        "no",
-        "--tls-port",
-        &port(tls),
-    ]);
-    let commands = COMMANDS.split_whitespace().collect::<Vec<_>>();
-    let user = ["ACL", "SETUSER", "gate", "on", ">swordfish", "~fleet:*"];
-    redis.ask(&[&user[..], &commands].concat());
-    let (sink, url) = (sink().run(), format!("rediss://gate@localhost:{}", port(tls)));
-    let gate = gate()
-        .limit(2, "1h")
-        .next_hop(&sink)
-        .set("store.redis", url.as_str())
-        .set("store.redis_tls_ca", text(&files.authority))
-        .set("store.redis_prefix", "fleet")
-        .set("store.redis_password_file", text(&password))
-        .run();
+    let (encrypted, sink) = (Encrypted::start(), sink().run());
+    let url = format!("rediss://gate@localhost:{}", encrypted.port);
+    let gate = encrypted.gate(&sink).set("store.redis", url.as_str()).run();
     assert_eq!(gate.client().send_until_refused("a@shop.example", 9).0, 2);
-    let keys = redis.ask(&["KEYS", "*"]);
+    let keys = encrypted.redis.ask(&["KEYS", "*"]);
     let is_ours = |key: &str| key.starts_with("fleet:1:{") || key == "fleet:form";
     assert!(keys.lines().all(is_ours), "{keys}");
     assert!(keys.contains("fleet:1:{shop.example}account/r/a@shop.example"), "{keys}");
     // Another authority is not believed, and another password opens nothing.
-    let other = certificate(folder.path(), "other").authority;
-    let why = |authority: &Path, password: &[u8], prefix: &str| {
-        let settings = redis::Settings {
-            place: url.parse().unwrap(),
-            password: Some(Secret::new(password)),
-            tls_ca: Some(authority.to_owned()),
-            prefix: prefix.to_owned(),
+    let place: redis::Place = url.parse().unwrap();
+    let why = |change: &dyn Fn(&mut redis::Settings)| {
+        let mut settings = encrypted.settings(place.clone());
+        change(&mut settings);
+        why(settings)
+    };
+    assert_eq!(why(&|_| {}), "true");
+    assert!(fs::read_to_string("docs/redis.md").unwrap().contains(COMMANDS));
+    let other = certificate(encrypted.folder.path(), "other").authority;
+    assert!(why(&|settings| settings.tls_ca = Some(other.clone())).contains("certificate"));
+    let guessed = why(&|settings| settings.password = Some(Secret::new(*b"guess")));
+    assert!(guessed.to_lowercase().contains("password"), "{guessed}");
+    let others = why(&|settings| settings.prefix = "others".to_owned());
+    assert!(others.to_lowercase().contains("no permission"), "{others}");
+}
+
+#[test]
+fn a_gate_reaches_sentinels_over_tls_as_a_user_with_a_password() {
+    let (encrypted, sink) = (Encrypted::start(), sink().run());
+    let Encrypted { folder, files, port, .. } = &encrypted;
+    let tls = free_port().port();
+    let user =
+        "user default off\nuser gate on >guard resetkeys -@all +sentinel|get-master-addr-by-name";
+    let sentinel = Sentinel::start(&format!(
+        "tls-port {tls}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients no\n\
+         tls-replication yes\nsentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n\
+         sentinel monitor fleet localhost {port} 1\n{user}\n",
+        files.certificate.display(),
+        files.key.display(),
+        files.authority.display(),
+    ));
+    let password = folder.path().join("guard");
+    fs::write(&password, "guard\n").unwrap();
+    let place = format!("rediss://gate@localhost:{tls}");
+    let gate = encrypted
+        .gate(&sink)
+        .set("store.redis", "rediss://gate@nowhere.example")
+        .set("store.redis_sentinels", vec![place.clone()])
+        .set("store.redis_sentinel_password_file", password.to_string_lossy().into_owned())
+        .set("store.redis_master", "fleet")
+        .run();
+    assert_eq!(gate.client().send_until_refused("a@shop.example", 9).0, 2);
+    // Another password opens nothing, and it is said at which of them.
+    let mut settings = encrypted.settings("rediss://gate@nowhere.example".parse().unwrap());
+    let mut sentinels = redis::Sentinels {
+        places: vec![place.parse().unwrap()],
+        password: Some(Secret::new(*b"guard")),
+        master: "fleet".to_owned(),
+    };
+    settings.sentinels = Some(sentinels.clone());
+    assert_eq!(why(settings.clone()), "true");
+    sentinels.password = Some(Secret::new(*b"guess"));
+    settings.sentinels = Some(sentinels);
+    let guessed = why(settings);
+    assert!(guessed.contains(&place) && guessed.contains("Password"), "{guessed}");
+    // Whoever is not encrypted, or nobody, learns nothing.
+    assert!(sentinel.asked(&["SENTINEL", "MASTERS"]).contains("NOAUTH"));
+}
+
+/// A Redis that is reached over TLS and by a user with a password.
+struct Encrypted {
+    folder: TempDir,
+    files: Certificate,
+    redis: Redis,
+    /// Where it speaks TLS.
+    port: u16,
+}
+
+impl Encrypted {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let files = certificate(folder.path(), "localhost");
+        fs::write(folder.path().join("password"), "swordfish\n").unwrap();
+        let port = free_port().port();
+        let redis = Redis::start_with(&[
+            "--tls-cert-file",
+            &text_of(&files.certificate),
+            "--tls-key-file",
+            &text_of(&files.key),
+            "--tls-auth-clients",
+            "no",
+            "--tls-port",
+            &port.to_string(),
+        ]);
+        let commands = COMMANDS.split_whitespace().collect::<Vec<_>>();
+        let user = ["ACL", "SETUSER", "gate", "on", ">swordfish", "~fleet:*"];
+        redis.ask(&[&user[..], &commands].concat());
+        Self { folder, files, redis, port }
+    }
+
+    /// What a ledger needs to use it.
+    fn settings(&self, place: redis::Place) -> redis::Settings {
+        redis::Settings {
+            place,
+            password: Some(Secret::new(*b"swordfish")),
+            tls_ca: Some(self.files.authority.clone()),
+            prefix: "fleet".to_owned(),
             timeout: Duration::from_secs(10),
             history: Duration::from_secs(3_600),
             unknown_margin: Duration::ZERO,
@@ -183,20 +253,33 @@ fn a_gate_reaches_redis_over_tls_as_a_user_with_a_password() {
                 journal_octets_max: 1 << 28,
                 age_max: Duration::from_secs(3_600),
             },
-        };
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
-            let clock = Clock::start(Timestamp::EPOCH);
-            let ledger = RedisLedger::start(settings, clock, Events::default()).unwrap();
-            let known = ledger.knows(&"account/r/a@shop.example".parse().unwrap()).await;
-            known.map_or_else(|error| error.to_string(), |known| known.to_string())
-        })
-    };
-    assert_eq!(why(&files.authority, b"swordfish", "fleet"), "true");
-    assert!(fs::read_to_string("docs/redis.md").unwrap().contains(COMMANDS));
-    assert!(why(&other, b"swordfish", "fleet").contains("certificate"));
-    assert!(why(&files.authority, b"guess", "fleet").to_lowercase().contains("password"));
-    assert!(why(&files.authority, b"swordfish", "others").to_lowercase().contains("no permission"));
+        }
+    }
+
+    /// A gate that may use it, and does not know where it is.
+    fn gate(&self, sink: &Sink) -> Settings {
+        gate()
+            .limit(2, "1h")
+            .next_hop(sink)
+            .set("store.redis_tls_ca", text_of(&self.files.authority))
+            .set("store.redis_prefix", "fleet")
+            .set("store.redis_password_file", text_of(&self.folder.path().join("password")))
+    }
+}
+
+/// Whether a ledger knows an account, or why it cannot say.
+fn why(settings: redis::Settings) -> String {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let clock = Clock::start(Timestamp::EPOCH);
+        let ledger = RedisLedger::start(settings, clock, Events::default()).unwrap();
+        let known = ledger.knows(&"account/r/a@shop.example".parse().unwrap()).await;
+        known.map_or_else(|error| error.to_string(), |known| known.to_string())
+    })
+}
+
+fn text_of(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// `REDIS_SEEDS=200 cargo test --test gate whatever_is_killed` plays more of them, from `REDIS_FROM` on.
@@ -453,7 +536,8 @@ fn a_replica_that_sentinel_makes_the_master_goes_on_with_what_it_has() {
     let mut watched = Watched::start();
     let node = || {
         let settings = gate().limit(20, "1h").next_hop(&sink).set("store.redis", "redis://fleet");
-        let settings = settings.set("store.redis_sentinels", vec![watched.sentinel.to_string()]);
+        let settings =
+            settings.set("store.redis_sentinels", vec![watched.sentinel.address.to_string()]);
         settings.set("store.redis_master", "fleet").set("store.redis_timeout", "500ms").run()
     };
     let gates = [node(), node()];

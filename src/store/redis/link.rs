@@ -8,6 +8,7 @@ use super::Settings;
 use crate::{
     clock,
     store::{StoreError, windows::millis},
+    types::Secret,
 };
 use parking_lot::Mutex;
 use redis::{
@@ -86,6 +87,17 @@ impl Place {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self.info.addr(), ConnectionAddr::TcpTls { .. })
+    }
+
+    /// All that is needed to connect to it.
+    fn info_with(&self, password: Option<&Secret>) -> ConnectionInfo {
+        let info = self.info.clone();
+        let tcp = info.tcp_settings().clone().set_nodelay(true);
+        let info = info.set_tcp_settings(tcp);
+        let Some(password) = password else { return info };
+        let password = String::from_utf8_lossy(password.expose()).into_owned();
+        let login = info.redis_settings().clone().set_password(password);
+        info.set_redis_settings(login)
     }
 }
 
@@ -407,15 +419,20 @@ pub fn backoff(failures: u32) -> Duration {
 pub(super) struct Way {
     /// With everything but, where sentinels say it, the address.
     info: ConnectionInfo,
-    authorities: Option<Arc<[u8]>>,
+    authorities: Authorities,
     sentinels: Option<Sentinels>,
 }
+
+/// Whom to believe where it is encrypted; none: whom the system does.
+type Authorities = Option<Arc<[u8]>>;
 
 /// Who says where the server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sentinels {
-    /// Where they listen, as `host:port`.
-    pub places: Vec<(String, u16)>,
+    /// Where they listen.
+    pub places: Vec<Place>,
+    /// Their password, of the users that the places name, or of the default user.
+    pub password: Option<Secret>,
     /// What they call the server.
     pub master: String,
 }
@@ -424,14 +441,13 @@ impl Way {
     pub(super) fn new(settings: &Settings) -> Result<Self, StoreError> {
         let unread = |error: std::io::Error| StoreError::Unavailable(error.to_string());
         let authorities = match &settings.tls_ca {
-            Some(path) if settings.place.is_tls() => {
-                Some(std::fs::read(path).map_err(unread)?.into())
-            }
+            Some(path) if settings.is_tls() => Some(std::fs::read(path).map_err(unread)?.into()),
             _ => None,
         };
-        let way = Self { info: info(settings), authorities, sentinels: settings.sentinels.clone() };
+        let info = settings.place.info_with(settings.password.as_ref());
+        let way = Self { info, authorities, sentinels: settings.sentinels.clone() };
         // What is wrong with it is wrong before the first call.
-        way.client_of(way.info.clone()).map_err(unavailable)?;
+        client_of(way.info.clone(), &way.authorities).map_err(unavailable)?;
         Ok(way)
     }
 
@@ -448,38 +464,50 @@ impl Way {
     }
 
     async fn client(&self, patience: Duration) -> Result<Client, RedisError> {
-        let Some(sentinels) = &self.sentinels else { return self.client_of(self.info.clone()) };
-        let way = self.to(sentinels.ask(patience).await?);
-        way.client_of(way.info.clone())
+        let info = match &self.sentinels {
+            Some(sentinels) => self.to(sentinels.ask(&self.authorities, patience).await?).info,
+            None => self.info.clone(),
+        };
+        client_of(info, &self.authorities)
     }
+}
 
-    fn client_of(&self, info: ConnectionInfo) -> Result<Client, RedisError> {
-        match &self.authorities {
-            Some(authorities) => {
-                let root_cert = Some(authorities.to_vec());
-                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
-            }
-            None => Client::open(info),
+fn client_of(info: ConnectionInfo, authorities: &Authorities) -> Result<Client, RedisError> {
+    match authorities {
+        Some(authorities) if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) => {
+            let root_cert = Some(authorities.to_vec());
+            Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
         }
+        _ => Client::open(info),
     }
 }
 
 impl Sentinels {
     /// Asks them, all at once, and takes the first answer.
-    async fn ask(&self, patience: Duration) -> Result<(String, u16), RedisError> {
+    async fn ask(
+        &self,
+        authorities: &Authorities,
+        patience: Duration,
+    ) -> Result<(String, u16), RedisError> {
         let mut asked = tokio::task::JoinSet::new();
-        for (host, port) in self.places.clone() {
-            let master = self.master.clone();
+        for place in &self.places {
+            let (named, master) = (place.to_string(), self.master.clone());
+            let client = client_of(place.info_with(self.password.as_ref()), authorities);
             asked.spawn(async move {
                 let config = AsyncConnectionConfig::new()
                     .set_connection_timeout(Some(patience))
                     .set_response_timeout(Some(patience));
-                let client = Client::open(ConnectionAddr::Tcp(host, port).into_connection_info()?)?;
-                let mut sentinel =
-                    client.get_multiplexed_async_connection_with_config(&config).await?;
-                let mut call = redis::cmd("SENTINEL");
-                call.arg("get-master-addr-by-name").arg(master);
-                call.query_async::<Option<(String, u16)>>(&mut sentinel).await
+                let answer = async {
+                    let connecting =
+                        client?.get_multiplexed_async_connection_with_config(&config).await;
+                    let mut call = redis::cmd("SENTINEL");
+                    call.arg("get-master-addr-by-name").arg(master);
+                    call.query_async::<Option<(String, u16)>>(&mut connecting?).await
+                };
+                answer.await.map_err(|error| {
+                    let text = format!("{named}: {error}");
+                    RedisError::from((redis::ErrorKind::Io, "a sentinel does not answer", text))
+                })
             });
         }
         let mut failure = RedisError::from((redis::ErrorKind::Io, "no sentinel knows the server"));
@@ -492,18 +520,6 @@ impl Sentinels {
         }
         Err(failure)
     }
-}
-
-fn info(settings: &Settings) -> ConnectionInfo {
-    let mut info = settings.place.info.clone();
-    let tcp = info.tcp_settings().clone().set_nodelay(true);
-    info = info.set_tcp_settings(tcp);
-    if let Some(password) = &settings.password {
-        let password = String::from_utf8_lossy(password.expose()).into_owned();
-        let login = info.redis_settings().clone().set_password(password);
-        info = info.set_redis_settings(login);
-    }
-    info
 }
 
 /// True if the server said that it did not do it, or that it stopped.

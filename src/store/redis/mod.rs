@@ -67,7 +67,7 @@ pub struct Settings {
     pub cluster: Option<Vec<(String, u16)>>,
     /// The password of the user that [`Place`] names, or of the default user.
     pub password: Option<Secret>,
-    /// A PEM file of the authorities to believe; none: the system's.
+    /// A PEM file of the authorities to believe, also of sentinels; none: the system's.
     pub tls_ca: Option<PathBuf>,
     /// What all keys begin with, so that several fleets can share a server.
     pub prefix: String,
@@ -88,6 +88,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// True if something on the way is encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        let mut sentinels = self.sentinels.iter().flat_map(|sentinels| &sentinels.places);
+        self.place.is_tls() || sentinels.any(Place::is_tls)
+    }
+
     /// With what follows the plans and the session in other settings, if there are any.
     #[must_use]
     pub fn keeping_lengths_of(self, other: &Option<Self>) -> Self {
