@@ -4,18 +4,18 @@
 //! into the archive; and what changed by it is told, once it is kept. A source that fails changes no figure. Figures grow old then,
 //! and what is old makes nobody full and nobody free.
 
-use super::{Admin, AdminError};
+use super::{Admin, AdminError, audit};
 use crate::{
     event::{BackendState, Event, StorageChanged, StorageFiles},
     mailbox::{DoveadmSettings, Found, How, Source, Template},
     rules::quota::{self, Fill, Over, Room, Rooms, Told, Usage},
     store::{
         StoreError, Whose,
-        archive::{Archive, StorageDays, StoragePast, StorageRow},
+        archive::{Archive, NewEntry, StorageDays, StoragePast, StorageRow},
         mailboxes::{Figure, Holding, MAILBOXES_MAX, Mailboxes},
         records::SubjectKind,
     },
-    types::{AccountId, ByteCount, Scope, SubjectId, TenantId, Timestamp},
+    types::{AccountId, Actor, ByteCount, Scope, SubjectId, TenantId, Timestamp},
 };
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -242,7 +242,8 @@ pub async fn scan_storage(admin: &Admin, subject: &SubjectId) -> Result<StorageV
     }
 }
 
-/// Takes a figure that another system tells.
+/// Takes a figure that another system tells. Where it changes how full the account or its tenant counts, and so may change whether they can
+/// send, the audit says who told it; figures of which nothing follows come by the hour.
 ///
 /// # Errors
 /// [`AdminError::Invalid`] for a moment that is to come, [`AdminError::Conflict`] if a later figure is known or there is no room for
@@ -251,6 +252,7 @@ pub async fn report_storage(
     admin: &Admin,
     account: &AccountId,
     report: &StorageReport,
+    actor: &Actor,
 ) -> Result<StorageView, AdminError> {
     let now = admin.utc();
     let measured = report.measured_at.unwrap_or(now);
@@ -265,12 +267,35 @@ pub async fn report_storage(
     }
     let usage = Usage { bytes: report.bytes, files: report.files };
     let tenant = super::tenant_of(admin, account).await?;
+    let concerned = [subject.clone(), SubjectId::Tenant(tenant.clone())];
+    let before = concerned.clone().map(|subject| admin.storage.mailboxes.of(&subject));
     let figure = Figure { usage, measured: measured.min(now), source: How::Told.name() };
     if !admin.storage.mailboxes.note(account, &tenant, Some(figure)) {
         return Err(AdminError::Conflict(format!("more than {MAILBOXES_MAX} mailboxes")));
     }
-    settle(admin, vec![subject.clone(), SubjectId::Tenant(tenant)]).await?;
+    settle(admin, concerned.to_vec()).await?;
+    for (subject, before) in concerned.iter().zip(before) {
+        let (before, after) =
+            (before.unwrap_or_default(), admin.storage.mailboxes.of(subject).unwrap_or_default());
+        if before.told.level != after.told.level {
+            let mut entry = NewEntry::new(now, actor, "storage-told");
+            entry.subject = Some(subject.to_string());
+            entry.tenant = Some(tenant.clone());
+            entry.account = matches!(subject, SubjectId::Account(_)).then(|| account.clone());
+            (entry.before, entry.after) = (Some(fullness(&before)), Some(fullness(&after)));
+            audit::note(admin, entry).await?;
+        }
+    }
     storage_of(admin, &subject).await
+}
+
+/// How full it counts, as the audit says it.
+fn fullness(held: &Holding) -> String {
+    let bytes = held.known.last.bytes;
+    match held.told.level.percent() {
+        0 => format!("below {} %: {bytes} octets", quota::Level::Near.percent()),
+        percent => format!("{percent} % or more: {bytes} octets"),
+    }
 }
 
 /// How full a mailbox is, or a tenant's mailboxes together.
@@ -672,6 +697,8 @@ mod tests {
         admin::fixture::{self, Gate},
         mailbox::Maildirs,
         rules::{limits::Plan, policy::Policy, quota::Quotas},
+        store::archive::{AuditFilter, audit::chain::Field},
+        types::Via,
     };
     use std::{fs, path::PathBuf, sync::Arc};
 
@@ -845,22 +872,54 @@ mod tests {
         let admin = &house.gate.admin;
         let account: AccountId = "far@elsewhere.example".parse().unwrap();
         let told = |bytes, measured_at| StorageReport { bytes, files: 1, measured_at };
-        let view = report_storage(admin, &account, &told(1_000, None)).await.unwrap();
+        let actor = Actor::new(Via::Api, "token panel");
+        let view = report_storage(admin, &account, &told(1_000, None), &actor).await.unwrap();
         assert_eq!((view.fill, view.is_refused), (Fill::Over, true));
         assert_eq!(view.source.as_deref(), Some("api"));
+        report_storage(admin, &account, &told(1_600, None), &actor).await.unwrap();
+        // The account is full, then its tenant, too, and it is known who said so.
+        let told_of = async || {
+            let all = AuditFilter { max: 9, ..AuditFilter::default() };
+            let entries = admin.archive.audit(all).await.unwrap().into_iter();
+            let ours = entries.filter(|entry| entry.link.action == "storage-told");
+            ours.map(|entry| {
+                [Field::Subject, Field::Actor, Field::Before, Field::After]
+                    .map(|field| entry.value(field).unwrap_or_default().to_owned())
+            })
+            .collect::<Vec<_>>()
+        };
+        let full = [
+            [
+                "account far@elsewhere.example",
+                "token panel",
+                "below 80 %: 0 octets",
+                "100 % or more: 1000 octets",
+            ],
+            [
+                "tenant elsewhere.example",
+                "token panel",
+                "below 80 %: 1000 octets",
+                "100 % or more: 1600 octets",
+            ],
+        ];
+        let mut entries = told_of().await;
+        entries.reverse();
+        assert_eq!(entries, full);
+        report_storage(admin, &account, &told(1_700, None), &actor).await.unwrap();
+        assert_eq!(told_of().await.len(), 2, "a figure of which nothing follows");
         let before = Some(admin.utc() - Duration::from_secs(60));
-        let late = report_storage(admin, &account, &told(1, before)).await.unwrap_err();
+        let late = report_storage(admin, &account, &told(1, before), &actor).await.unwrap_err();
         assert!(matches!(late, AdminError::Conflict(_)), "{late}");
         let ahead = Some(admin.utc() + Duration::from_secs(3_600));
-        let ahead = report_storage(admin, &account, &told(1, ahead)).await.unwrap_err();
+        let ahead = report_storage(admin, &account, &told(1, ahead), &actor).await.unwrap_err();
         assert!(matches!(ahead, AdminError::Invalid(_)), "{ahead}");
         // A round that finds no mailbox of it leaves it be.
         house.round().await;
-        assert_eq!(house.seen("far@elsewhere.example").await, (Some(1_000), Fill::Over, true));
+        assert_eq!(house.seen("far@elsewhere.example").await, (Some(1_700), Fill::Over, true));
         // An old figure is one of which nothing follows.
         let old = Some(admin.utc() - Duration::from_secs(7_200));
         let other: AccountId = "old@elsewhere.example".parse().unwrap();
-        report_storage(admin, &other, &told(5_000, old)).await.unwrap();
+        report_storage(admin, &other, &told(5_000, old), &actor).await.unwrap();
         assert_eq!(house.seen("old@elsewhere.example").await, (Some(5_000), Fill::Unknown, false));
     }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     admin::{self, StorageReport, StorageStory, StorageView},
-    types::{AccountId, SubjectId, TenantId},
+    types::{AccountId, SubjectId, TenantId, Via},
 };
 use axum::{Json, extract::State};
 use serde::Deserialize;
@@ -94,7 +94,8 @@ async fn tell(
     Body(report): Body<StorageReport>,
 ) -> Answer<StorageView> {
     let account = own_account(&state.admin, &caller, &name).await?;
-    Ok(Json(admin::report_storage(&state.admin, &account, &report).await?))
+    let actor = caller.actor(Via::Api);
+    Ok(Json(admin::report_storage(&state.admin, &account, &report, &actor).await?))
 }
 
 /// How full a tenant's mailboxes together are and were.
