@@ -282,7 +282,7 @@ fn who_holds_data_open_gets_nothing_by_it() {
     let sink = sink().run();
     let gate = gate().limit(4, "5s").next_hop(&sink).run();
     // Each holds its reservation for almost the whole window; the next one must wait for its end, not for its begin.
-    let end = steady_now() + Duration::from_secs(11);
+    let end = steady_now() + Duration::from_secs(13);
     at_once(12, |index| {
         let mut client = gate.client();
         while steady_now() < end {
