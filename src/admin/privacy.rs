@@ -618,7 +618,7 @@ pub async fn release(
 ) -> Result<HoldView, AdminError> {
     let reason = check_reason(Some(&request.reason))?.to_owned();
     admin.archive.catch_up(admin.utc()).await?;
-    let held = admin.archive.hold_on(vec![request.subject.clone()]).await?;
+    let held = admin.archive.hold_of(request.subject.clone()).await?;
     let none = || AdminError::Conflict(format!("there is no legal hold on {}", request.subject));
     let held = held.ok_or_else(none)?;
     let entry = entry_of(admin, &request.subject, &reason, actor, RELEASED).await?;
@@ -805,10 +805,10 @@ pub(super) const ERASED: &str = "erased";
 /// Why a tenant stays.
 pub(super) const STAYS_WITH: &str = "an account of it stays";
 pub(super) const REFUSED: &str = "erase-refused";
-const HELD: &str = "held";
-const RELEASED: &str = "hold-released";
-const EXPORTED: &str = "exported";
-const DISCLOSED: &str = "disclosed";
+pub(super) const HELD: &str = "held";
+pub(super) const RELEASED: &str = "hold-released";
+pub(super) const EXPORTED: &str = "exported";
+pub(super) const DISCLOSED: &str = "disclosed";
 /// How often it is looked whether what was heard is written, and for how long at most: half a minute.
 pub(super) const SETTLE_EVERY: Duration = Duration::from_millis(100);
 const SETTLE_LOOKS_MAX: u32 = 300;

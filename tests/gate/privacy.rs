@@ -567,6 +567,19 @@ fn erased_everywhere(shared: impl Fn(Settings) -> Settings, dump: impl Fn() -> S
         assert_eq!(gate.json(&["audit", "verify"])["whole"], true);
     }
     assert_eq!(recipient(&mut two.client(), PERSON).code, 450);
+
+    // What is under way of somebody who came back is seen, though it has another name.
+    let back = "back@shop.example";
+    send(&mut one.client(), back, "b@remote.example");
+    let erase = ["privacy", "erase", back, "--reason", "asked", "--yes"];
+    two.tollgate(&erase).well();
+    let mut client = one.client();
+    client.expect(250, &format!("MAIL FROM:<{back}>"));
+    client.expect(250, "RCPT TO:<b@remote.example>");
+    let refused = two.tollgate(&erase).badly();
+    assert!(refused.contains("under way"), "{refused}");
+    client.expect(250, "RSET");
+    two.tollgate(&erase).well();
 }
 
 fn node(redis: &Redis, sink: &Sink, name: &str) -> Settings {

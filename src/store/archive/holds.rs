@@ -59,29 +59,69 @@ impl Archive {
         self.read(|db| select(db, HOLDS_MAX)).await
     }
 
-    /// The hold on any of these.
+    /// The hold on a subject itself.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn hold_of(&self, subject: SubjectId) -> Result<Option<HoldRow>, StoreError> {
+        self.read(move |db| of(db, &subject)).await
+    }
+
+    /// What keeps any of these from being erased: a hold on it, or on somebody whose rows are also its own.
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
     pub async fn hold_on(&self, subjects: Vec<SubjectId>) -> Result<Option<HoldRow>, StoreError> {
         self.read(move |db| {
             for subject in subjects {
-                let Some(number) = names::find(db, &subject)? else { continue };
-                let found = db
-                    .prepare_cached("SELECT at, reason, actor FROM holds WHERE subject = ?1")?
-                    .query_row([number], |row| {
-                        let at = Timestamp::from_millis(row.get(0)?);
-                        Ok((at, row.get(1)?, row.get(2)?))
-                    })
-                    .optional()?;
-                if let Some((at, reason, actor)) = found {
-                    return Ok(Some(HoldRow { subject, at, reason, actor }));
+                if let Some(hold) = over(db, &subject)? {
+                    return Ok(Some(hold));
                 }
             }
             Ok(None)
         })
         .await
     }
+}
+
+fn of(db: &Connection, subject: &SubjectId) -> rusqlite::Result<Option<HoldRow>> {
+    let Some(number) = names::find(db, subject)? else { return Ok(None) };
+    db.prepare_cached("SELECT at, reason, actor FROM holds WHERE subject = ?1")?
+        .query_row([number], |row| {
+            let at = Timestamp::from_millis(row.get(0)?);
+            let subject = subject.clone();
+            Ok(HoldRow { subject, at, reason: row.get(1)?, actor: row.get(2)? })
+        })
+        .optional()
+}
+
+/// What keeps a subject from being erased. Of an account that has moved, what it did stands under its tenant of then, so a hold on the one
+/// keeps the other.
+pub(super) fn over(db: &Connection, subject: &SubjectId) -> rusqlite::Result<Option<HoldRow>> {
+    if let Some(hold) = of(db, subject)? {
+        return Ok(Some(hold));
+    }
+    let Some(number) = names::find(db, subject)? else { return Ok(None) };
+    let (own, other) = match subject {
+        SubjectId::Account(_) => ("account", "tenant"),
+        SubjectId::Tenant(_) => ("tenant", "account"),
+    };
+    let shares = ["events", "alerts", "complaints", "offences", "audit_about"].map(|table| {
+        format!("EXISTS (SELECT 1 FROM {table} WHERE {own} = ?1 AND {other} = holds.subject)")
+    });
+    let shared = shares.join(" OR ");
+    let sql = format!(
+        "SELECT kind, name, at, reason, actor FROM holds JOIN names ON names.id = holds.subject WHERE {shared} LIMIT 1"
+    );
+    let mut select = db.prepare_cached(&sql)?;
+    let mut rows = select.query([number])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let name: String = row.get(1)?;
+    let at = Timestamp::from_millis(row.get(2)?);
+    let (reason, actor) = (row.get(3)?, row.get(4)?);
+    // A name in the archive was a valid one when it was stored.
+    let found = names::subject_of(row.get(0)?, &name);
+    Ok(found.map(|subject| HoldRow { subject, at, reason, actor }))
 }
 
 /// The oldest holds, at most so many.
@@ -134,3 +174,63 @@ pub(super) const NOT_HELD: &str = "(tenant IS NULL OR tenant NOT IN (SELECT subj
 pub(super) const CREATE: &str = "
 CREATE TABLE holds (subject INTEGER PRIMARY KEY, at INTEGER NOT NULL, reason TEXT NOT NULL, actor TEXT NOT NULL);
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::archive::{Batch, Lasting, NewEvent, Settings, open};
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_hold_keeps_what_an_account_did_under_another_tenant() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = open(&Settings { path: folder.path().join("archive.db") }).unwrap();
+        let event = |tenant: &str, account: &str| NewEvent {
+            at: Timestamp::EPOCH,
+            name: "message".into(),
+            tenant: Some(tenant.parse().unwrap()),
+            account: Some(account.parse().unwrap()),
+            body: "{}".into(),
+            marks: Vec::new(),
+        };
+        let events = vec![
+            event("before.example", "moved@before.example"),
+            event("now.example", "moved@before.example"),
+            event("before.example", "stays@before.example"),
+        ];
+        archive.keep(Arc::new(Batch { events, ..Batch::default() })).await.unwrap();
+        let account = |name: &str| SubjectId::Account(name.parse().unwrap());
+        let tenant = |name: &str| SubjectId::Tenant(name.parse().unwrap());
+        let keeps = async |held: &SubjectId, wanted: &SubjectId| {
+            let hold = HoldRow {
+                subject: held.clone(),
+                at: Timestamp::EPOCH,
+                reason: "a court".into(),
+                actor: "desk".into(),
+            };
+            let (hold, gone) = (hold, held.clone());
+            archive.write(Lasting::Process, move |db| put(db, &hold)).await.unwrap();
+            let found = archive.hold_on(vec![wanted.clone()]).await.unwrap();
+            archive.write(Lasting::Process, move |db| end(db, "holds", &gone)).await.unwrap();
+            assert!(found.as_ref().is_none_or(|found| found.subject == *held), "{found:?}");
+            found.is_some()
+        };
+        let (moved, stays) = (account("moved@before.example"), account("stays@before.example"));
+        let (before, now) = (tenant("before.example"), tenant("now.example"));
+        for (held, wanted, expected) in [
+            (&moved, &moved, true),
+            (&moved, &before, true),
+            (&moved, &now, true),
+            (&moved, &stays, false),
+            (&before, &moved, true),
+            (&now, &moved, true),
+            (&before, &stays, true),
+            (&now, &stays, false),
+            (&now, &before, false),
+            (&stays, &before, true),
+            (&stays, &now, false),
+        ] {
+            assert_eq!(keeps(held, wanted).await, expected, "{held} {wanted}");
+        }
+    }
+}

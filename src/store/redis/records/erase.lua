@@ -13,7 +13,8 @@ time = time[1] * 1000 + math.floor(time[2] / 1000)
 if time >= tonumber(ARGV[1]) then return { 1, time } end
 local head = call('GET', KEYS[2])
 if not head then return { 2, time } end
-for at = 4, #KEYS, 4 do
+-- Who was erased before has mail under way under the new name.
+for at = 4, #KEYS, 2 do
     local tail = call('GETRANGE', KEYS[at], -TAIL, -1)
     if #tail == TAIL then
         local _, _, _, open = struct.unpack(TAIL_FORM, tail)

@@ -205,6 +205,13 @@ impl Inner {
         let (at, new_at) = (shared.servers.at(window), shared.servers.at(new));
         // What is written in it may say that it lives so long, and then nobody renews it before.
         let (names, lasts) = ([window.clone(), older.clone()], shared.time_to_live_max());
+        // Who was erased before has mail under way under the new name.
+        let new_names = [new.clone(), new_older.clone()];
+        let read = shared.call(&new_at, async |redis| window::read(redis, &new_names).await);
+        let (_, text, buckets) = read.await?;
+        if text != calls::CLOSED && codec::decode(&text, &buckets)?.0.open > 0 {
+            return Err(under_way());
+        }
         for _ in 0..ATTEMPTS_MAX {
             let read = shared.call(&at, async |redis| window::read(redis, &names).await);
             let (_, text, buckets) = read.await?;
