@@ -14,9 +14,12 @@ use axum::{
 };
 use parking_lot::Mutex;
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
-use tokio::sync::{
-    broadcast::{Receiver, error::RecvError},
-    mpsc,
+use tokio::{
+    sync::{
+        broadcast::{Receiver, error::RecvError},
+        mpsc,
+    },
+    time::MissedTickBehavior,
 };
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 
@@ -98,6 +101,10 @@ impl Listener {
         // Something comes at once, so that a page can say that it is connected.
         self.send(Event::default().comment("here")).await?;
         self.catch_up().await?;
+        // However much happens that is nobody's here, the other end hears that it is connected, and the token is looked at.
+        let mut beat = tokio::time::interval(CHECK_EVERY);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beat.reset();
         loop {
             tokio::select! {
                 told = live.recv() => match told {
@@ -105,7 +112,7 @@ impl Listener {
                     Err(RecvError::Lagged(_)) => self.catch_up().await?,
                     Err(RecvError::Closed) => return Err(Over),
                 },
-                () = tokio::time::sleep(CHECK_EVERY) => {
+                _ = beat.tick() => {
                     self.send(Event::default().comment("still here")).await?;
                 }
                 () = self.sender.closed() => return Err(Over),

@@ -5,7 +5,7 @@
 use super::{NotifyError, send};
 use crate::dial::{Target, client};
 use crate::{
-    rules::alarm::{Alert, Audience, words},
+    rules::alarm::{Alert, Audience, Severity, words},
     types::{Language, Timestamp},
 };
 use reqwest::Client;
@@ -65,19 +65,31 @@ impl Alertmanager {
         now: Timestamp,
     ) -> Result<(), NotifyError> {
         let ends = now + self.settings.resend * RESENDS_MISSED_MAX;
-        let body: Vec<Value> = alerts.iter().map(|alert| posted(alert, gate, ends)).collect();
+        let body: Vec<Value> = alerts
+            .iter()
+            .flat_map(|alert| all_posted(alert, self.audience(), gate, ends))
+            .collect();
         let url = self.settings.url.with_path("/api/v2/alerts");
         send(self.client.post(url).json(&body)).await
     }
 }
 
+/// One that got worse goes on as what it was beside what it is: else that would end, and be told as over.
+fn all_posted(alert: &Alert, audience: &Audience, gate: &str, ends: Timestamp) -> Vec<Value> {
+    let first = alert.severity_first.unwrap_or(alert.severity);
+    let lasting = Severity::ALL.into_iter().filter(|severity| {
+        (first..=alert.severity).contains(severity) && *severity >= audience.severity
+    });
+    lasting.map(|severity| posted(alert, severity, gate, ends)).collect()
+}
+
 /// Labels tell an alert from others and stay the same while it lasts; what changes stands in the annotations.
-fn posted(alert: &Alert, gate: &str, ends: Timestamp) -> Value {
+fn posted(alert: &Alert, severity: Severity, gate: &str, ends: Timestamp) -> Value {
     let said = words(alert, Language::English);
     let ends = alert.over.unwrap_or(ends);
     let mut labels = json!({
         "alertname": alert.kind,
-        "severity": alert.severity,
+        "severity": severity,
         "gate": gate,
         "scope": alert.about.scope,
         "dedupe_key": alert.key,
@@ -103,3 +115,39 @@ fn posted(alert: &Alert, gate: &str, ends: Timestamp) -> Value {
 
 /// An alert that is not sent again so many times is over.
 const RESENDS_MISSED_MAX: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{Event, StandingChanged, Suspect},
+        rules::alarm::Book,
+        types::SubjectId,
+    };
+
+    #[test]
+    fn an_alert_that_gets_worse_goes_on_as_what_it_was_until_both_end() {
+        let mut book = Book::new(Timestamp::EPOCH);
+        let at = |minutes: i64| Timestamp::from_millis(minutes * 60_000);
+        let mut labels = |minutes, (from, to), least| {
+            let changed = StandingChanged {
+                who: Suspect::Subject(SubjectId::Account("a@shop.example".parse().unwrap())),
+                tenant: Some("shop.example".parse().unwrap()),
+                from,
+                to,
+                until: None,
+                points: 5.0,
+                reasons: Vec::new(),
+                observed_only: false,
+            };
+            book.note(at(minutes), &Event::StandingChanged(Box::new(changed)));
+            let alert = book.take().notices.pop().unwrap().alert;
+            let audience = Audience { severity: least, tenants: Vec::new() };
+            let all = all_posted(&alert, &audience, "gate.example", at(60));
+            let severity = |one: &Value| one["labels"]["severity"].as_str().unwrap().to_owned();
+            all.iter().map(severity).collect::<Vec<_>>()
+        };
+        assert_eq!(labels(0, ("active", "warned"), Severity::Info), ["info"]);
+        assert_eq!(labels(1, ("warned", "throttled"), Severity::Info), ["info", "warning"]);
+    }
+}

@@ -108,7 +108,7 @@ impl Reports {
                 tracing::warn!(tenant = %name, %error, "a report was not delivered, or may not have been");
                 Ok(())
             }
-            Err(error @ PostError::Unavailable(_)) => {
+            Err(error @ (PostError::Deferred(_) | PostError::Unavailable(_))) => {
                 tracing::warn!(tenant = %name, %error, "a report is tried again later");
                 Ok(archive.take_letter_back(name, period.to_string(), letter.date).await?)
             }

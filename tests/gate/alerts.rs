@@ -228,6 +228,34 @@ fn letters_go_to_operators_and_to_the_tenant_in_its_language_and_nobody_is_charg
 }
 
 #[test]
+fn a_tenant_whose_mailbox_is_full_keeps_no_letter_from_others() {
+    let faults = Faults::new();
+    let sink = sink().refuse("full@mail.example", "452 4.2.2 mailbox full").run();
+    let gate = gate()
+        .faults(&faults)
+        .set("alerts.email.to", vec!["noc@provider.example"])
+        .next_hop(&sink)
+        .run();
+    for (tenant, contact) in
+        [("a-shop.example", "full@mail.example"), ("b-shop.example", "owner@mail.example")]
+    {
+        gate.tollgate(&["tenant", "set", tenant, "--contact", contact]).well();
+        suspend(&gate, tenant);
+    }
+    gate.logged("alert", |line| line["about"] == "tenant b-shop.example");
+    faults.set_wall_clock(61_000);
+    wait_for("the letter behind the one that is put off", || {
+        let letters = sink.taken().into_iter();
+        let mut recipients = letters.flat_map(|letter| letter.recipients);
+        recipients.any(|recipient| recipient.contains("owner@mail.example")).then_some(())
+    });
+    // Nor is anybody woken for it.
+    let failed = |line: &Value| line["event"] == "alert-sink-failed";
+    assert!(!gate.log().iter().any(failed), "{:#?}", gate.log());
+    assert!(listed(&gate, &[]).iter().all(|alert| alert["kind"] != "alert-sink-failing"));
+}
+
+#[test]
 fn ten_thousand_refusals_are_one_alert_and_one_end() {
     const CONNECTIONS: usize = 10;
     const REFUSALS: usize = 1_000;

@@ -18,7 +18,7 @@ use axum::{
         sse::{Event, KeepAlive},
     },
 };
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 use tokio::sync::{
     broadcast::{Receiver, error::RecvError},
     mpsc,
@@ -74,10 +74,12 @@ impl Watched {
         events: &mut Receiver<Arc<EventRow>>,
         words: &Words,
     ) -> Option<Change> {
+        // However much happens that does not concern the viewer.
+        let mut beat = pin!(tokio::time::sleep(BEAT));
         loop {
             tokio::select! {
                 () = words.closed() => return None,
-                () = tokio::time::sleep(BEAT) => return Some(Change::Nothing),
+                () = &mut beat => return Some(Change::Nothing),
                 event = events.recv() => match event {
                     Ok(event) if self.concerns(&event) => return Some(Change::Happened),
                     Ok(_) => {}

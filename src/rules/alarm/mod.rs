@@ -46,6 +46,9 @@ pub struct Alert {
     pub kind: Kind,
     /// How much it matters.
     pub severity: Severity,
+    /// How much it mattered when it was told first; none: as much.
+    #[serde(default)]
+    pub severity_first: Option<Severity>,
     /// Whose matter it is.
     pub about: About,
     /// The tenant whose matter it is, once that was looked up.
@@ -379,6 +382,7 @@ impl Alert {
             key,
             kind: condition.kind,
             severity: condition.severity,
+            severity_first: None,
             about: condition.about,
             tenant: condition.tenant,
             phase: Phase::Held,
@@ -401,9 +405,12 @@ impl Alert {
         self.count += 1;
         self.ends = self.fades(at, condition.lasts);
         self.facts = condition.facts;
-        let is_worse = condition.severity > self.severity;
+        let is_worse = condition.severity > self.severity && self.phase == Phase::Firing;
+        if is_worse && self.severity_first.is_none() {
+            self.severity_first = Some(self.severity);
+        }
         self.severity = self.severity.max(condition.severity);
-        (is_worse && self.phase == Phase::Firing).then(|| self.tell(at, Why::Worse))
+        is_worse.then(|| self.tell(at, Why::Worse))
     }
 
     fn fades(&self, at: Timestamp, lasts: Option<Duration>) -> Option<Timestamp> {

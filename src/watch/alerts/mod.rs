@@ -201,8 +201,12 @@ impl Desk {
         self.ground.archive.route(routes).await
     }
 
+    /// Whose matter it is. What is the provider's matter is no tenant's, whatever account it names.
     async fn tenant_of(&self, notice: &Notice) -> Result<Option<TenantId>, StoreError> {
         let alert = &notice.alert;
+        if !alert.kind.is_customers() {
+            return Ok(None);
+        }
         match (&alert.tenant, &alert.facts.account) {
             (Some(tenant), _) => Ok(Some(tenant.clone())),
             (None, Some(account)) => {

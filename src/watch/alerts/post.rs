@@ -20,6 +20,9 @@ pub enum PostError {
     /// The next hop does not take it.
     #[error("the next hop refused it: {0}")]
     Refused(String),
+    /// The next hop works, and does not take it for its readers now.
+    #[error("the next hop put it off: {0}")]
+    Deferred(String),
     /// The next hop cannot take it now.
     #[error("the next hop did not take it: {0}")]
     Unavailable(String),
@@ -78,7 +81,7 @@ fn refusal(answers: &[RecipientAnswer]) -> Option<PostError> {
             RecipientAnswer::Answered(reply) if reply.code() / 100 == 5 => {
                 PostError::Refused(reply.to_string())
             }
-            RecipientAnswer::Answered(reply) => PostError::Unavailable(reply.to_string()),
+            RecipientAnswer::Answered(reply) => PostError::Deferred(reply.to_string()),
             RecipientAnswer::Unavailable => {
                 PostError::Unavailable("no next hop can be reached".into())
             }

@@ -83,7 +83,7 @@ pub(super) async fn run(
         }
         Some(Sink::Operators(email)) if health.may_write(now, &owed) => {
             health.gather_until = Some(now + GATHER_FOR);
-            write(ground, outfit, email, &owed, (&email.to, Language::English)).await
+            write(ground, outfit, email, &owed, Readers::operators(email)).await
         }
         Some(Sink::Tenants(email)) if health.may_write(now, &owed) => {
             health.gather_until = Some(now + GATHER_FOR);
@@ -120,7 +120,7 @@ pub(super) async fn send_one(
         }
         Some(Sink::Operators(email)) => {
             let notices = std::slice::from_ref(notice);
-            send_letter(ground, outfit, email, notices, (&email.to, Language::English)).await
+            send_letter(ground, outfit, email, notices, Readers::operators(email)).await
         }
         Some(Sink::Tenants(_)) | None => Ok(()),
     }
@@ -179,14 +179,14 @@ async fn write(
     outfit: &Outfit,
     email: &EmailSettings,
     owed: &[Owed],
-    reader: (&[Address], Language),
+    readers: Readers<'_>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
     if owed.is_empty() {
         return outcome;
     }
     let notices: Vec<Notice> = owed.iter().map(|one| one.notice.clone()).collect();
-    let sent = send_letter(ground, outfit, email, &notices, reader).await;
+    let sent = send_letter(ground, outfit, email, &notices, readers).await;
     outcome.note(owed, sent, ground.clock.utc());
     outcome
 }
@@ -211,10 +211,11 @@ async fn write_to_tenants(
             all.endings.extend(owed.iter().map(|one| (one.number, Ending::Done)));
             continue;
         };
-        let one = write(ground, outfit, email, &owed, (&[contact], language)).await;
+        let readers = Readers { to: &[contact], language, failure: at_tenant };
+        let one = write(ground, outfit, email, &owed, readers).await;
         all.endings.extend(one.endings);
         all.sent |= one.sent;
-        // An address that does not exist is the tenant's trouble and no failure of the way there.
+        // An address that does not exist, or cannot be reached now, is the tenant's trouble and no failure of the way there.
         all.down = one.down;
         if all.down.is_some() {
             break;
@@ -239,7 +240,7 @@ async fn send_letter(
     outfit: &Outfit,
     email: &EmailSettings,
     notices: &[Notice],
-    (to, language): (&[Address], Language),
+    Readers { to, language, failure }: Readers<'_>,
 ) -> Result<(), NotifyError> {
     let gate = &outfit.settings.gate;
     let (subject, text, html) = alert_letter(notices, gate.as_str(), language);
@@ -253,12 +254,37 @@ async fn send_letter(
         text,
         html,
     };
-    ground.post.send(&letter, email.sender.clone()).await.map_err(|error| match error {
+    ground.post.send(&letter, email.sender.clone()).await.map_err(|error| failure(&error))
+}
+
+/// Who reads a letter, and what it means that they do not get it.
+struct Readers<'a> {
+    to: &'a [Address],
+    language: Language,
+    failure: fn(&PostError) -> NotifyError,
+}
+
+impl<'a> Readers<'a> {
+    fn operators(email: &'a EmailSettings) -> Self {
+        Self { to: &email.to, language: Language::English, failure: at_operators }
+    }
+}
+
+/// Operators have to know when their letters do not arrive, whatever is the reason.
+fn at_operators(error: &PostError) -> NotifyError {
+    match error {
         PostError::Refused(_) => NotifyError::Refused(error.to_string()),
-        PostError::Unavailable(_) | PostError::Unknown(_) => {
+        PostError::Deferred(_) | PostError::Unavailable(_) | PostError::Unknown(_) => {
             NotifyError::Unavailable(error.to_string())
         }
-    })
+    }
+}
+
+fn at_tenant(error: &PostError) -> NotifyError {
+    match error {
+        PostError::Deferred(_) => NotifyError::Refused(error.to_string()),
+        other => at_operators(other),
+    }
 }
 
 /// Notes how it went, and tells when the receiver begins to fail and when it works again.
