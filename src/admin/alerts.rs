@@ -88,10 +88,11 @@ pub trait Bell: Send + Sync {
 /// # Errors
 /// [`AdminError::Store`] if the archive cannot be read.
 pub async fn alerts(admin: &Admin, request: &AlertRequest) -> Result<Page<AlertView>, AdminError> {
-    page(admin, request, AlertView::of).await
+    page(admin, request, |number, alert| Some(AlertView::of(number, alert))).await
 }
 
-/// The same as this caller may see it: a tenant's token sees its own matters, and not which operator did something.
+/// The same as this caller may see it: a tenant's token sees its own matters, none of the provider's, and not which operator did
+/// something. A page may have fewer than were asked for, and there may be more after it.
 ///
 /// # Errors
 /// As [`alerts`].
@@ -104,7 +105,7 @@ pub async fn alerts_seen_by(
     let own = AlertRequest { tenant: Some(tenant.clone()), ..request.clone() };
     page(admin, &own, |number, mut alert| {
         alert.facts = alert.facts.for_tenants();
-        AlertView::of(number, alert)
+        alert.kind.is_customers().then(|| AlertView::of(number, alert))
     })
     .await
 }
@@ -112,7 +113,7 @@ pub async fn alerts_seen_by(
 async fn page(
     admin: &Admin,
     request: &AlertRequest,
-    view: impl Fn(i64, Alert) -> AlertView,
+    view: impl Fn(i64, Alert) -> Option<AlertView>,
 ) -> Result<Page<AlertView>, AdminError> {
     let max = request.max.unwrap_or(PAGE_DEFAULT).clamp(1, ALERTS_PAGE_MAX);
     let filter = AlertFilter {
@@ -124,7 +125,7 @@ async fn page(
     let rows = admin.archive.alerts(filter).await?;
     let is_full = u32::try_from(rows.len()).is_ok_and(|count| count == max);
     let next = rows.last().filter(|_| is_full).map(|row| row.number.to_string());
-    let items = rows.into_iter().map(|row| view(row.number, row.alert)).collect();
+    let items = rows.into_iter().filter_map(|row| view(row.number, row.alert)).collect();
     Ok(Page { items, next })
 }
 

@@ -1,6 +1,9 @@
 //! The audit as people read it, and what of it is not a change of a record.
 
-use super::{Admin, AdminError, Page, Since};
+use super::{
+    Admin, AdminError, Page, Since,
+    privacy::{DISCLOSED, EXPORTED, HELD, REFUSED, RELEASED},
+};
 use crate::{
     store::archive::{
         AUDIT_PAGE_MAX, AuditEntry, AuditFilter, NewEntry, Order, Verdict,
@@ -93,7 +96,7 @@ pub async fn audit(admin: &Admin, request: &AuditRequest) -> Result<Page<AuditVi
 }
 
 /// One page of a tenant's part of the audit: what was done to it and its accounts, and why; neither by whom nor on what evidence,
-/// and of an account that moves not from whom or to whom.
+/// of an account that moves not from whom or to whom, and nothing of legal holds and of what was copied for whom.
 ///
 /// # Errors
 /// [`AdminError::Store`] if the archive does not answer.
@@ -121,6 +124,7 @@ async fn page(
     let now = admin.utc();
     let max = request.max.unwrap_or(PAGE_DEFAULT).clamp(1, AUDIT_PAGE_MAX);
     let filter = AuditFilter {
+        hidden: if tenant.is_some() { &STAFF_ONLY } else { &[] },
         actions: request.action.clone().into_iter().collect(),
         tenant,
         about: about(request.subject.as_deref())?,
@@ -226,6 +230,8 @@ pub async fn note(admin: &Admin, entry: NewEntry) -> Result<(), AdminError> {
     Ok(())
 }
 
+/// What a tenant does not see of itself: whoever is under investigation is not told of it.
+const STAFF_ONLY: [&str; 5] = [HELD, RELEASED, DISCLOSED, EXPORTED, REFUSED];
 /// What the audit calls the move of an account to another tenant.
 const TENANT_CHANGED: &str = "tenant-changed";
 /// Entries of a page if no figure is given.

@@ -289,6 +289,17 @@ pub async fn report_storage(
     storage_of(admin, &subject).await
 }
 
+/// Counts a mailbox for the tenant that its account belongs to now.
+pub(super) async fn move_mailbox(admin: &Admin, account: &AccountId) -> Result<(), AdminError> {
+    let Some(was) = admin.storage.mailboxes.tenant_of(account) else { return Ok(()) };
+    let is = super::tenant_of(admin, account).await?;
+    if is == was {
+        return Ok(());
+    }
+    let tenants = [was, is].map(SubjectId::Tenant);
+    settle(admin, [SubjectId::Account(account.clone())].into_iter().chain(tenants).collect()).await
+}
+
 /// How full it counts, as the audit says it.
 fn fullness(held: &Holding) -> String {
     let bytes = held.known.last.bytes;
@@ -334,7 +345,11 @@ pub async fn storage_list(
     let tenants = of.map_or_else(|| mailboxes.tenants(), |tenant| vec![tenant.clone()]);
     let mut fullest = Fullest::default();
     for subject in tenants.into_iter().map(SubjectId::Tenant).chain(accounts) {
-        fullest.add(storage_of(admin, &subject).await?, max.clamp(1, STORAGE_LIST_MAX));
+        let view = storage_of(admin, &subject).await?;
+        // It may have moved to another tenant, of whom this one is not told.
+        if of.is_none_or(|of| view.tenant == of.as_str()) {
+            fullest.add(view, max.clamp(1, STORAGE_LIST_MAX));
+        }
     }
     Ok(fullest.0)
 }
@@ -507,7 +522,14 @@ async fn settle(admin: &Admin, subjects: Vec<SubjectId>) -> Result<(), AdminErro
     let mut tenants = BTreeSet::new();
     for subject in &subjects {
         match subject {
-            SubjectId::Account(account) => tenants.extend(mailboxes.tenant_of(account)),
+            SubjectId::Account(account) => {
+                let Some(was) = mailboxes.tenant_of(account) else { continue };
+                let is = super::tenant_of(admin, account).await?;
+                if is != was {
+                    mailboxes.note(account, &is, None);
+                }
+                tenants.extend([was, is]);
+            }
             SubjectId::Tenant(tenant) => drop(tenants.insert(tenant.clone())),
         }
     }
@@ -694,7 +716,11 @@ const SUM: &str = "sum";
 mod tests {
     use super::*;
     use crate::{
-        admin::fixture::{self, Gate},
+        admin::{
+            Changes, Patch, Who,
+            fixture::{self, Gate},
+            set,
+        },
         mailbox::Maildirs,
         rules::{limits::Plan, policy::Policy, quota::Quotas},
         store::archive::{AuditFilter, audit::chain::Field},
@@ -864,6 +890,41 @@ mod tests {
                 assert_eq!((view.fill, view.is_refused), (fill, true), "{name}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_mailbox_goes_with_its_account_and_the_tenant_of_before_sees_no_more_of_it() {
+        let house = House::new();
+        let admin = &house.gate.admin;
+        let actor = Actor::new(Via::Api, "token panel");
+        let account: AccountId = "ann@shop.example".parse().unwrap();
+        let told = StorageReport { bytes: 1_600, files: 1, measured_at: None };
+        report_storage(admin, &account, &told, &actor).await.unwrap();
+        let tenants: [TenantId; 2] =
+            ["shop.example", "other.example"].map(|name| name.parse().unwrap());
+        let seen = async |tenant: &TenantId| {
+            let list = storage_list(admin, Some(tenant), 9).await.unwrap();
+            list.into_iter().map(|view| (view.name, view.used_bytes)).collect::<Vec<_>>()
+        };
+        let both = |tenant: &str| {
+            vec![(tenant.to_owned(), Some(1_600)), ("ann@shop.example".to_owned(), Some(1_600))]
+        };
+        let sorted = |mut list: Vec<(String, Option<u64>)>| {
+            list.sort_by(|one, other| other.cmp(one));
+            list
+        };
+        assert_eq!(sorted(seen(&tenants[0]).await), both("shop.example"));
+        let who = Who::new(SubjectKind::Accounts, account.as_str()).unwrap();
+        let moves = Changes { tenant: Patch::Set(tenants[1].clone()), ..Changes::default() };
+        set(admin, &who, &moves, &actor).await.unwrap();
+        assert_eq!(sorted(seen(&tenants[1]).await), sorted(both("other.example")));
+        let left = seen(&tenants[0]).await;
+        assert!(left.iter().all(|(name, _)| name != account.as_str()), "{left:?}");
+        let of_tenant = storage_of(admin, &SubjectId::Tenant(tenants[0].clone())).await.unwrap();
+        assert!(
+            of_tenant.used_bytes.unwrap_or_default() == 0 && !of_tenant.is_refused,
+            "{of_tenant:?}"
+        );
     }
 
     #[tokio::test]

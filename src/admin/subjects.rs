@@ -189,6 +189,12 @@ pub async fn set(
             actor: actor.to_string(),
         }));
     }
+    if let SubjectId::Account(account) = who.subject()
+        && let Err(error) = super::storage::move_mailbox(admin, account).await
+    {
+        // The next round sees it.
+        tracing::warn!(%account, %error, "a mailbox did not follow its account to another tenant");
+    }
     view(admin, who, &record).await
 }
 

@@ -134,7 +134,14 @@ fn who_caused_a_listing_is_named_first_and_mail_takes_the_other_way_until_it_is_
     let api = gate.token(&["reader", "--role", "read-only"]);
     let events = api.get("/events?event=listing-cause").body;
     assert_eq!(events["items"][0]["account"], THIEF, "{events}");
+    let all = api.get("/alerts").body.to_string();
+    assert!(all.contains("listing-cause"), "{all}");
     drop(api);
+    // Who else is suspected is nobody's but the provider's.
+    let tenant = gate.token(&["shop", "--role", "tenant", "--tenant", "shop.example"]);
+    let own = tenant.get("/alerts").body.to_string();
+    assert!(own.contains("\"items\"") && !own.contains("listing-cause"), "{own}");
+    drop(tenant);
 
     // A restart neither names nor judges anybody again, and mail goes on by the other way.
     gate.kill();

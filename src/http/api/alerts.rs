@@ -56,9 +56,9 @@ async fn test(_operator: Operator, State(state): State<ApiState>) -> Answer<Vec<
 mod tests {
     use super::super::tests::Api;
     use crate::{
-        event::{Event, Suspended},
-        rules::alarm::Book,
-        store::archive::Batch,
+        event::{Event, Suspended, Trouble},
+        rules::alarm::{Book, Kind},
+        store::archive::{Batch, Route},
         types::{Role, SubjectId, Timestamp},
     };
     use std::sync::Arc;
@@ -77,10 +77,23 @@ mod tests {
             });
             book.note(Timestamp::EPOCH, &event);
         }
+        // Of the provider's matters it sees none, also where one was stored as its own.
+        let panicked = Event::TaskPanicked(Trouble { detail: "ours".into() });
+        book.note(Timestamp::EPOCH, &panicked);
         let batch = Batch { alarm: book.take(), ..Batch::default() };
-        api.gate.admin.archive.keep(Arc::new(batch)).await.unwrap();
+        let archive = &api.gate.admin.archive;
+        archive.keep(Arc::new(batch)).await.unwrap();
+        let told = archive.pending_alerts(Timestamp::EPOCH).await.unwrap().unrouted;
+        let ours =
+            told.into_iter().find(|one| one.notice.alert.kind == Kind::TaskPanicked).unwrap();
+        let tenant = Some("shop.example".parse().unwrap());
+        let alert = ours.notice.alert.id;
+        archive
+            .route(vec![Route { number: ours.number, alert, tenant, sinks: Vec::new() }])
+            .await
+            .unwrap();
         let all = api.get(Role::ReadOnly, "/alerts?open=true").await.body;
-        assert_eq!(all["items"].as_array().unwrap().len(), 2);
+        assert_eq!(all["items"].as_array().unwrap().len(), 3);
         assert!(all.to_string().contains("alice"));
         for path in ["/alerts", "/alerts?tenant=shop.example"] {
             let own = api.get(Role::Tenant, path).await.body;
@@ -89,8 +102,8 @@ mod tests {
             assert!(!own.to_string().contains("alice"), "{own}");
         }
         assert_eq!(api.get(Role::Tenant, "/alerts?tenant=other.example").await.status, 404);
-        let first = api.get(Role::Operator, "/alerts?max=1").await.body;
-        assert_eq!(first["items"][0]["name"], "shop.example");
+        let first = api.get(Role::Operator, "/alerts?max=2").await.body;
+        assert_eq!(first["items"][1]["name"], "shop.example");
         let rest = format!("/alerts?max=1&after={}", first["next"].as_str().unwrap());
         assert_eq!(api.get(Role::Operator, &rest).await.body["items"][0]["name"], "other.example");
     }

@@ -208,12 +208,42 @@ impl<S: Send + Sync> FromRequest<S> for Octets {
 mod tests {
     use super::super::tests::Api;
     use crate::{
-        store::archive::{Batch, Mark, NewEvent},
-        types::{Role, Timestamp},
+        store::archive::{Batch, Mark, NewEntry, NewEvent},
+        types::{Actor, Role, Timestamp, Via},
     };
     use hyper::Method;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_tenant_is_not_told_of_holds_and_of_what_was_copied_for_whom() {
+        let api = Api::start().await;
+        let operator = Actor::new(Via::Api, "token operator");
+        let actions =
+            ["held", "suspended", "disclosed", "exported", "erase-refused", "hold-released"];
+        for action in actions {
+            let mut entry = NewEntry::new(Timestamp::EPOCH, &operator, action);
+            entry.tenant = Some("shop.example".parse().unwrap());
+            entry.account = Some("a@shop.example".parse().unwrap());
+            entry.after = Some("to the police, released by Budi".into());
+            entry.reason = Some("an investigation".into());
+            api.gate.admin.archive.append_audit(entry).await.unwrap();
+        }
+        let seen = async |role, path: &str| {
+            let body = api.get(role, path).await.body;
+            let items = body["items"].as_array().unwrap().clone();
+            let action = |item: &Value| item["action"].as_str().unwrap().to_owned();
+            let ours = |action: &String| actions.contains(&action.as_str());
+            items.iter().map(action).filter(ours).collect::<Vec<_>>()
+        };
+        for path in ["/audit", "/audit?subject=a@shop.example", "/audit?max=1"] {
+            assert_eq!(seen(Role::Tenant, path).await, ["suspended"], "{path}");
+        }
+        assert!(seen(Role::Tenant, "/audit?action=disclosed").await.is_empty());
+        for action in actions {
+            assert!(seen(Role::ReadOnly, "/audit").await.contains(&action.to_owned()), "{action}");
+        }
+    }
 
     #[tokio::test]
     async fn a_tenant_does_not_learn_who_complained() {

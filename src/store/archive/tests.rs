@@ -140,6 +140,7 @@ mod usage {
             calendar::{Day, Hour, Zone},
             period::Period,
         },
+        store::archive::{NewOffence, Severity},
     };
     use std::time::Duration;
 
@@ -301,9 +302,10 @@ mod usage {
         let other = crate::types::SubjectId::Account("x@other.example".parse().unwrap());
         let usage = Tally {
             suspensions: vec![
-                began("2026-10-02T00:00:00Z", account, "TG-0000-0001"),
+                began("2026-10-02T00:00:00Z", account.clone(), "TG-0000-0001"),
                 began("2026-10-03T00:00:00Z", tenant, "TG-0000-0002"),
                 began("2026-10-04T00:00:00Z", other, "TG-0000-0003"),
+                began("2026-10-05T00:00:00Z", account, "TG-0000-0004"),
                 SuspensionChange::Ended {
                     at: at("2026-10-02T06:00:00Z"),
                     case: "TG-0000-0001".parse().unwrap(),
@@ -312,7 +314,31 @@ mod usage {
             ],
             ..Tally::default()
         };
-        archive.keep(Arc::new(Batch { usage, ..Batch::default() })).await.unwrap();
+        // The account is another tenant's in between, and what comes of it then is not for this one.
+        let moved = |case: &str, tenant: &str| NewOffence {
+            at: at("2026-10-02T00:00:00Z"),
+            tenant: tenant.parse().unwrap(),
+            account: Some("a@one.example".parse().unwrap()),
+            severity: Severity::Minor,
+            kind: "suspended".into(),
+            case: Some(case.into()),
+            detail: String::new(),
+        };
+        let offences = vec![moved("TG-0000-0001", "mall"), moved("TG-0000-0004", "other")];
+        archive.keep(Arc::new(Batch { usage, offences, ..Batch::default() })).await.unwrap();
+        let others = archive
+            .suspensions(
+                "other".parse().unwrap(),
+                at("2026-10-01T00:00:00Z"),
+                at("2026-11-01T00:00:00Z"),
+                9,
+            )
+            .await
+            .unwrap();
+        assert_eq!(
+            others.iter().map(|row| row.case.as_str()).collect::<Vec<_>>(),
+            ["TG-0000-0004"]
+        );
         for (from, until, cases) in [
             ("2026-10-01T00:00:00Z", "2026-11-01T00:00:00Z", &["TG-0000-0002", "TG-0000-0001"][..]),
             ("2026-10-05T00:00:00Z", "2026-11-01T00:00:00Z", &["TG-0000-0002"]),

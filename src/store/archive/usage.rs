@@ -1009,6 +1009,7 @@ fn reasons(
     select.query_map(values, |row| Ok((row.get(0)?, count(row, 1)?)))?.collect()
 }
 
+/// Those of a tenant and of accounts that were its own then, as their offences say; where these are forgotten, of accounts that ever were.
 fn suspensions(
     db: &Connection,
     tenant: &TenantId,
@@ -1018,11 +1019,12 @@ fn suspensions(
     let tenant = names::find(db, &SubjectId::Tenant(tenant.clone()))?;
     let Some(tenant) = tenant else { return Ok(Vec::new()) };
     let mut select = db.prepare_cached(
-        "SELECT case_id, names.name, since, reason, until, lifted_by FROM suspensions \
+        "SELECT suspensions.case_id, names.name, since, reason, until, lifted_by FROM suspensions \
          JOIN names ON names.id = suspensions.subject \
-         WHERE since < ?3 AND coalesce(until, ?3) >= ?2 AND (subject = ?1 OR EXISTS \
-         (SELECT 1 FROM usage_months WHERE tenant = ?1 AND account = suspensions.subject)) \
-         ORDER BY since DESC LIMIT ?4",
+         LEFT JOIN offences ON offences.case_id = suspensions.case_id \
+         WHERE since < ?3 AND coalesce(until, ?3) >= ?2 AND (subject = ?1 OR CASE WHEN offences.tenant IS NULL \
+         THEN EXISTS (SELECT 1 FROM usage_months WHERE tenant = ?1 AND account = suspensions.subject) \
+         ELSE offences.tenant = ?1 END) ORDER BY since DESC LIMIT ?4",
     )?;
     let rows = select.query_map([tenant, stored(from), stored(until), limit(max)], |row| {
         let until: Option<i64> = row.get(4)?;

@@ -136,6 +136,8 @@ impl AuditEntry {
 pub struct AuditFilter {
     /// Only what was done so.
     pub actions: Vec<String>,
+    /// None that was done so.
+    pub hidden: &'static [&'static str],
     /// Only the matters of this tenant and its accounts.
     pub tenant: Option<TenantId>,
     /// Only the matters of one of these; none given: all.
@@ -509,6 +511,9 @@ fn select(db: &Connection, filter: &AuditFilter) -> rusqlite::Result<Vec<AuditEn
         wanted.add(side, signed(beyond));
     }
     wanted.any_of("action", &filter.actions);
+    for action in filter.hidden {
+        wanted.add("action <>", *action);
+    }
     let direction = if filter.order == Order::Newest { "DESC" } else { "ASC" };
     let max = filter.max.clamp(1, AUDIT_PAGE_MAX);
     let sql = format!(
