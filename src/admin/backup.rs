@@ -62,8 +62,8 @@ pub struct Custody {
     pub making: tokio::sync::Mutex<()>,
     /// The holds of which the audit knows that they kept somebody who left from being erased.
     pub refused_by: parking_lot::Mutex<std::collections::HashSet<(SubjectId, Timestamp)>>,
-    /// What went of erasures at all gates that this one was asked for.
-    pub erased: parking_lot::Mutex<std::collections::HashMap<ErasureId, Vec<ErasedRows>>>,
+    /// What went of erasures at all gates that this one was asked for; none: of whom a hold keeps it.
+    pub erased: parking_lot::Mutex<std::collections::HashMap<ErasureId, Vec<Option<ErasedRows>>>>,
     /// In which stretch of time steps of erasures were said again last.
     pub repeated: std::sync::atomic::AtomicI64,
 }

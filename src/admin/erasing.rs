@@ -9,7 +9,9 @@ use super::{
 use crate::{
     store::{
         StoreError,
-        archive::{Covered, ErasedRows, Erasing, Erasure, ErasureId, Job, Stage, Step, Told},
+        archive::{
+            Covered, ErasedRows, Erasing, Erasure, ErasureId, HoldRow, Job, Stage, Step, Told,
+        },
         records::Task,
         vault::UpTo,
     },
@@ -57,8 +59,14 @@ pub(super) async fn part(
     let rows = admin.custody.erased.lock().remove(&job.id).unwrap_or_default();
     for (at, subject) in job.subjects.into_iter().enumerate() {
         let digest = admin.archive.erasure_digest(&subject).await?;
-        let rows = rows.get(at).copied().unwrap_or_default();
-        parted.push((subject, Ok(Erased { digest, rows, waiting: waiting.clone() })));
+        let erased = match rows.get(at).copied() {
+            Some(None) => Err(AdminError::Conflict(KEPT_HERE.into())),
+            rows => {
+                let rows = rows.flatten().unwrap_or_default();
+                Ok(Erased { digest, rows, waiting: waiting.clone() })
+            }
+        };
+        parted.push((subject, erased));
     }
     Ok(parted)
 }
@@ -383,24 +391,78 @@ async fn go_on(
     Ok(())
 }
 
-/// Erases what this gate has of them, but for what pages hold of it.
-async fn erase_here(admin: &Admin, job: &Job) -> Result<Vec<ErasedRows>, AdminError> {
-    privacy::forget_in_memory(admin, job.subjects.iter()).await?;
-    privacy::erase_from_own(&*admin.custody.vault, &job.subjects).await?;
+/// Erases what this gate has of them, but for what pages hold of it; none: of whom a hold keeps it here.
+async fn erase_here(admin: &Admin, job: &Job) -> Result<Vec<Option<ErasedRows>>, AdminError> {
+    let goes = who_goes(admin, job).await?;
+    let going: Vec<SubjectId> = job
+        .subjects
+        .iter()
+        .zip(&goes)
+        .filter(|(_, goes)| **goes)
+        .map(|(one, _)| one.clone())
+        .collect();
+    privacy::forget_in_memory(admin, going.iter()).await?;
+    privacy::erase_from_own(&*admin.custody.vault, &going).await?;
     let mut rows = Vec::new();
-    for subject in &job.subjects {
-        let digest = admin.archive.erasure_digest(subject).await?;
-        rows.push(privacy::erase_from_archive(admin, subject, &job.actor).await?);
-        let erasure = Erasure { at: job.at, digest };
-        privacy::note_in_file(&admin.custody.settings.erasures, std::slice::from_ref(&erasure))?;
-        admin.archive.note_erasure(erasure).await?;
+    for (subject, goes) in job.subjects.iter().zip(goes) {
+        rows.push(if goes { Some(erase_one(admin, job, subject).await?) } else { None });
     }
     Ok(rows)
 }
 
+async fn erase_one(
+    admin: &Admin,
+    job: &Job,
+    subject: &SubjectId,
+) -> Result<ErasedRows, AdminError> {
+    let digest = admin.archive.erasure_digest(subject).await?;
+    let rows = privacy::erase_from_archive(admin, subject, &job.actor).await?;
+    let erasure = Erasure { at: job.at, digest };
+    privacy::note_in_file(&admin.custody.settings.erasures, std::slice::from_ref(&erasure))?;
+    admin.archive.note_erasure(erasure).await?;
+    Ok(rows)
+}
+
+/// Of each, whether he goes: whoever asked may not have known of a hold that this gate knows. A tenant stays with any of its accounts.
+async fn who_goes(admin: &Admin, job: &Job) -> Result<Vec<bool>, AdminError> {
+    let mut goes = Vec::new();
+    for subject in &job.subjects {
+        let hold = hold_in(admin, job, subject).await?;
+        if let Some(hold) = &hold {
+            tracing::warn!(hold = %hold.subject, "somebody who is erased at all gates is kept at this one, because of a legal hold");
+        }
+        goes.push(hold.is_none());
+    }
+    if goes.contains(&false) {
+        for (subject, goes) in job.subjects.iter().zip(&mut goes) {
+            *goes &= matches!(subject, SubjectId::Account(_));
+        }
+    }
+    Ok(goes)
+}
+
+/// The hold on somebody whom an erasure is about, or on a tenant of it: what is recorded may not say any more whose he is.
+async fn hold_in(
+    admin: &Admin,
+    job: &Job,
+    subject: &SubjectId,
+) -> Result<Option<HoldRow>, AdminError> {
+    let tenants = job.tenants.iter().cloned().map(SubjectId::Tenant);
+    let about = std::iter::once(subject.clone()).chain(tenants).collect();
+    match admin.archive.hold_on(about).await? {
+        Some(hold) => Ok(Some(hold)),
+        None => hold_over(admin, subject).await,
+    }
+}
+
 /// Says in the audit of all gates who was erased, without a name, and what went at the gate that was asked.
-async fn note_erased(admin: &Admin, job: &Job, rows: Vec<ErasedRows>) -> Result<(), AdminError> {
+async fn note_erased(
+    admin: &Admin,
+    job: &Job,
+    rows: Vec<Option<ErasedRows>>,
+) -> Result<(), AdminError> {
     for (subject, rows) in job.subjects.iter().zip(&rows) {
+        let Some(rows) = rows else { continue };
         let digest = admin.archive.erasure_digest(subject).await?;
         let why = (job.reason.as_str(), &job.actor);
         let entry = privacy::entry_of_erased(admin, (subject, &digest), rows, why);
@@ -426,6 +488,8 @@ async fn tell(
     Ok(())
 }
 
+const KEPT_HERE: &str =
+    "this gate keeps it because of a legal hold; the others erase what they have";
 /// The parts of a gate.
 const FIRST: i64 = 1;
 const SECOND: i64 = 2;
@@ -440,3 +504,133 @@ const REPEAT_EVERY_MS: i64 = 300_000;
 const REPEAT_AFTER: Duration = Duration::from_secs(300);
 /// Erasures of which it is remembered what went, for who waits.
 const ERASED_MAX: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        admin::fixture::{self, Gate},
+        rules::alarm::Changes,
+        store::{
+            archive::{
+                Archive, Lack, NewEntry, Question,
+                stream::{Heard, Taken},
+            },
+            records::Revision,
+        },
+    };
+    use std::sync::Arc;
+
+    const NODE: &str = "n1";
+
+    /// A gate that shares records with others and knows which holds stand.
+    async fn sharing() -> Gate {
+        let gate = fixture::gate();
+        let archive = &gate.admin.archive;
+        archive.share(NODE.into(), 1 << 20).await.unwrap();
+        tokio::spawn(bring_back(archive.clone()));
+        let question = question(1);
+        for news in [
+            crate::store::archive::News::Ask(question.clone()),
+            crate::store::archive::News::Enough(question),
+        ] {
+            archive.say_kept(news, gate.admin.utc()).await.unwrap();
+        }
+        gate
+    }
+
+    fn question(number: i64) -> Question {
+        let since = Timestamp::from_millis(0);
+        Question { node: NODE.into(), number, since, lack: Lack::Nothing }
+    }
+
+    /// What it puts on its way comes back, as if Redis were there and nobody else.
+    async fn bring_back(archive: Archive) {
+        let mut number = 0;
+        loop {
+            for one in archive.outgoing(0, 16).await.unwrap() {
+                number += 1;
+                let header = one.header;
+                let heard = Heard {
+                    node: header.node.clone(),
+                    number: header.number,
+                    events: header.events_before,
+                    until: header.at,
+                };
+                let origins = [(header.origin, heard)].into();
+                let parcel = archive.open(header, &one.body).unwrap();
+                let taken = Taken {
+                    parcels: vec![(parcel, Changes::default())],
+                    origins,
+                    position: Revision { number, mark: 0 },
+                    missed: None,
+                    lack: Lack::Nothing,
+                };
+                archive.take_in(Arc::new(taken)).await.unwrap();
+            }
+            archive.posted().await;
+        }
+    }
+
+    fn account(name: &str) -> SubjectId {
+        SubjectId::Account(name.parse().unwrap())
+    }
+
+    fn job(gate: &Gate, node: &str, names: &[&str]) -> Job {
+        Job {
+            id: [7; 16],
+            node: node.into(),
+            at: gate.admin.utc(),
+            subjects: names.iter().map(|name| account(name)).collect(),
+            tenants: vec!["shop.example".parse().unwrap()],
+            reason: "asked".into(),
+            actor: Actor::automatic("test"),
+        }
+    }
+
+    fn hold(subject: SubjectId) -> HoldRow {
+        let at = Timestamp::from_millis(4);
+        HoldRow { subject, at, reason: "court".into(), actor: "op".into() }
+    }
+
+    async fn place(gate: &Gate, subject: SubjectId) {
+        let entry = NewEntry::new(gate.admin.utc(), &Actor::automatic("test"), "hold");
+        let placed = gate.admin.archive.hold(hold(subject), entry).await.unwrap();
+        assert!(placed.is_some());
+    }
+
+    async fn is_erased(gate: &Gate, name: &str) -> bool {
+        let archive = &gate.admin.archive;
+        let digest = archive.erasure_digest(&account(name)).await.unwrap();
+        archive.has_erased(digest).await.unwrap()
+    }
+
+    /// Does what there is to do until nothing is under way.
+    async fn end(gate: &Gate) {
+        for _ in 0..ROUNDS_MAX {
+            if !further_erasures(&gate.admin).await.unwrap() {
+                return;
+            }
+        }
+        panic!("it does not end: {:?}", gate.admin.archive.erasings().await.unwrap());
+    }
+
+    const ROUNDS_MAX: usize = 20;
+
+    #[tokio::test]
+    async fn whom_a_hold_that_only_this_gate_knows_keeps_is_not_erased_here_and_it_ends() {
+        let tenant = SubjectId::Tenant("shop.example".parse().unwrap());
+        let names = ["a@shop.example", "b@shop.example"];
+        for (held, stay) in [(account(names[0]), [true, false]), (tenant, [true, true])] {
+            let gate = sharing().await;
+            place(&gate, held).await;
+            // Another gate was asked, and this one did not hear of it.
+            let go = Step::Go(job(&gate, "n2", &names));
+            assert!(gate.admin.archive.step(go, gate.admin.utc()).await.unwrap());
+            end(&gate).await;
+            for (name, stays) in names.into_iter().zip(stay) {
+                assert_eq!(is_erased(&gate, name).await, !stays, "{name}");
+            }
+        }
+    }
+}
