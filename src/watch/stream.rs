@@ -216,13 +216,18 @@ impl StreamReader {
         let mut ear = self.stream.ear().await?;
         // What the first entry has to follow; none: it is the oldest that there is.
         let mut after = copy.state.position;
+        let mut doubt = Doubt::default();
         loop {
             let entries = self.stream.listen(&mut ear, after.map_or(0, |last| last.number)).await?;
             let Some(last) = entries.last().map(|entry| entry.revision) else {
                 let head = self.stream.head().await?;
+                if doubt.may_have_come(after, head) {
+                    continue;
+                }
                 after = self.look(&mut copy, after, head).await?;
                 continue;
             };
+            doubt = Doubt::default();
             if let Some(known) = after
                 && !follows(known, &entries)
             {
@@ -420,6 +425,21 @@ impl Copy {
     }
 }
 
+/// Whether the stream is looked at again before what cannot be read of it is called gone.
+#[derive(Default)]
+struct Doubt {
+    has_looked_again: bool,
+}
+
+impl Doubt {
+    /// Nothing was read behind a place: true if it may have come since, because the stream is said to be further, and that is not known from the time before.
+    fn may_have_come(&mut self, after: Option<Revision>, head: Option<Revision>) -> bool {
+        let number = |place: Option<Revision>| place.map_or(0, |place| place.number);
+        let is_further = number(head) > number(after);
+        is_further && !std::mem::replace(&mut self.has_looked_again, true)
+    }
+}
+
 /// True if the first of these follows what is known, and each the one before.
 fn follows(known: Revision, entries: &[Entry]) -> bool {
     let mut last = known;
@@ -523,6 +543,20 @@ mod tests {
         assert_eq!(copy.gap_before(&parcel(1, 42, 303, 20)).map(|gap| gap.events), Some(2));
         copy.is_new = false;
         assert_eq!(copy.gap_before(&parcel(2, 70, 900, 20)).map(|gap| gap.events), Some(900));
+    }
+
+    #[test]
+    fn what_comes_between_two_looks_is_read_before_anything_is_called_gone() {
+        let place = |number| Some(Revision { number, mark: 1 });
+        for after in [None, place(4)] {
+            let mut doubt = Doubt::default();
+            assert!(!doubt.may_have_come(after, None));
+            assert!(!doubt.may_have_come(after, after));
+            assert!(doubt.may_have_come(after, place(5)));
+            assert!(!doubt.may_have_come(after, place(6)), "it was not there either");
+        }
+        // Another stream, which is not as far: nothing behind the place comes.
+        assert!(!Doubt::default().may_have_come(place(4), place(3)));
     }
 
     #[test]
