@@ -108,7 +108,7 @@ async fn refuse(
                 privacy::held_by(&hold)
             }
             None => AdminError::Conflict(format!(
-                "{subject}, or who was to go with it, is being erased already"
+                "{subject}, or who was to go with it, is being erased already, or stays"
             )),
         };
         parted.push((subject, Err(error)));
@@ -140,8 +140,14 @@ async fn check_holds(admin: &Admin) -> Result<(), AdminError> {
 }
 
 /// Takes who is asked for out of the records and windows that all gates share, after which nothing stands in the way any more, and has everybody erase; whoever stays is
-/// left out, and with nobody left it is given up.
+/// left out, and with nobody left it is given up; so it is if this gate knows a hold by now.
 async fn go(admin: &Admin, job: Job, parted: &mut Parted) -> Result<Option<Job>, AdminError> {
+    if is_any_held(admin, &job).await? {
+        admin.archive.step(Step::GiveUp(job.id), admin.utc()).await?;
+        let (reason, actor) = (job.reason.clone(), job.actor.clone());
+        refuse(admin, job, (&reason, &actor), parted).await?;
+        return Ok(None);
+    }
     let in_the_way = privacy::erase_from_store(&*admin.custody.vault, &job.subjects).await?;
     let is_any_kept = !parted.is_empty() || !in_the_way.is_empty();
     let (id, mut subjects) = (job.id, Vec::new());
@@ -381,9 +387,15 @@ async fn go_on(
         );
         admin.archive.drop_asked(id).await?;
     } else if is_own || fleet.leads && !fleet.heard.contains(&job.node) {
-        // Whoever else was asked is gone, and may have begun.
-        let job = Job { node: fleet.own.clone(), ..job.clone() };
-        go(admin, job, &mut Parted::new()).await?;
+        // What was ordered meanwhile is known behind this.
+        admin.archive.catch_up(fleet.now).await?;
+        let erasings = admin.archive.erasings().await?;
+        let is_asked = erasings.iter().any(|one| one.id == id && one.stage == Stage::Asked);
+        if is_asked && kept::missing(admin).await?.is_none() {
+            // Whoever else was asked is gone, and may have begun.
+            let job = Job { node: fleet.own.clone(), ..job.clone() };
+            go(admin, job, &mut Parted::new()).await?;
+        }
     } else if fleet.leads && job.at + HEARD_WITHIN * 2 <= fleet.now {
         // It does not know of it any more.
         admin.archive.step(Step::GiveUp(id), fleet.now).await?;
@@ -439,6 +451,15 @@ async fn who_goes(admin: &Admin, job: &Job) -> Result<Vec<bool>, AdminError> {
         }
     }
     Ok(goes)
+}
+
+async fn is_any_held(admin: &Admin, job: &Job) -> Result<bool, AdminError> {
+    for subject in &job.subjects {
+        if hold_in(admin, job, subject).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The hold on somebody whom an erasure is about, or on a tenant of it: what is recorded may not say any more whose he is.
@@ -513,7 +534,7 @@ mod tests {
         rules::alarm::Changes,
         store::{
             archive::{
-                Archive, Lack, NewEntry, Question,
+                Archive, Kept, Lack, NewEntry, News, Question,
                 stream::{Heard, Taken},
             },
             records::Revision,
@@ -529,14 +550,24 @@ mod tests {
         let archive = &gate.admin.archive;
         archive.share(NODE.into(), 1 << 20).await.unwrap();
         tokio::spawn(bring_back(archive.clone()));
+        hear(&gate, &[]).await;
+        gate
+    }
+
+    /// It lacked something, and now knows which holds stand.
+    async fn hear(gate: &Gate, holds: &[HoldRow]) {
+        let archive = &gate.admin.archive;
         let question = question(1);
-        for news in [
-            crate::store::archive::News::Ask(question.clone()),
-            crate::store::archive::News::Enough(question),
-        ] {
+        let kept = Kept {
+            node: "n2".into(),
+            to: vec![question.clone()],
+            is_all: true,
+            holds: holds.to_vec(),
+            closings: Vec::new(),
+        };
+        for news in [News::Ask(question.clone()), News::Tell(kept), News::Enough(question)] {
             archive.say_kept(news, gate.admin.utc()).await.unwrap();
         }
-        gate
     }
 
     fn question(number: i64) -> Question {
@@ -632,5 +663,19 @@ mod tests {
                 assert_eq!(is_erased(&gate, name).await, !stays, "{name}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn who_is_held_since_it_was_asked_is_not_erased_when_it_goes_on() {
+        let gate = sharing().await;
+        let archive = &gate.admin.archive;
+        let ask = Step::Ask(job(&gate, NODE, &["a@shop.example"]));
+        assert!(archive.step(ask, gate.admin.utc()).await.unwrap());
+        let held = account("a@shop.example");
+        hear(&gate, &[hold(held.clone())]).await;
+        end(&gate).await;
+        assert!(!is_erased(&gate, "a@shop.example").await);
+        assert!(archive.hold_on(vec![held]).await.unwrap().is_some());
+        assert!(archive.erasings().await.unwrap().is_empty());
     }
 }
