@@ -380,18 +380,17 @@ async fn go_on(
     if !is_own && job.at + HEARD_WITHIN > fleet.now {
         return Ok(());
     }
-    let has_missed = admin.archive.missed_until().await?.is_some_and(|missed| missed >= job.at);
-    if has_missed || kept::missing(admin).await?.is_some() {
+    if may_have_missed(admin, job).await? {
         tracing::warn!(
-            "an erasure that was asked for is left: what became of it may be among what this gate has missed; if somebody is still there, erase once more"
+            "an erasure that was asked for is given up, unless it has begun: what became of it may be among what this gate has missed; if somebody is still there, erase once more"
         );
-        admin.archive.drop_asked(id).await?;
+        admin.archive.step(Step::GiveUp(id), fleet.now).await?;
     } else if is_own || fleet.leads && !fleet.heard.contains(&job.node) {
         // What was ordered meanwhile is known behind this.
         admin.archive.catch_up(fleet.now).await?;
         let erasings = admin.archive.erasings().await?;
         let is_asked = erasings.iter().any(|one| one.id == id && one.stage == Stage::Asked);
-        if is_asked && kept::missing(admin).await?.is_none() {
+        if is_asked && !may_have_missed(admin, job).await? {
             // Whoever else was asked is gone, and may have begun.
             let job = Job { node: fleet.own.clone(), ..job.clone() };
             go(admin, job, &mut Parted::new()).await?;
@@ -401,6 +400,12 @@ async fn go_on(
         admin.archive.step(Step::GiveUp(id), fleet.now).await?;
     }
     Ok(())
+}
+
+/// True if this gate may lack a hold, or what became of what was asked for.
+async fn may_have_missed(admin: &Admin, job: &Job) -> Result<bool, AdminError> {
+    let has_missed = admin.archive.missed_until().await?.is_some_and(|missed| missed >= job.at);
+    Ok(has_missed || kept::missing(admin).await?.is_some())
 }
 
 /// Erases what this gate has of them, but for what pages hold of it; none: of whom a hold keeps it here.
@@ -544,12 +549,20 @@ mod tests {
 
     const NODE: &str = "n1";
 
+    /// What was ordered.
+    type Said = Arc<parking_lot::Mutex<Vec<String>>>;
+
     /// A gate that shares records with others and knows which holds stand.
     async fn sharing() -> Gate {
+        sharing_heard(&Said::default()).await
+    }
+
+    /// The same, of which it is remembered what it ordered.
+    async fn sharing_heard(said: &Said) -> Gate {
         let gate = fixture::gate();
         let archive = &gate.admin.archive;
         archive.share(NODE.into(), 1 << 20).await.unwrap();
-        tokio::spawn(bring_back(archive.clone()));
+        tokio::spawn(bring_back(archive.clone(), said.clone()));
         hear(&gate, &[]).await;
         gate
     }
@@ -576,7 +589,7 @@ mod tests {
     }
 
     /// What it puts on its way comes back, as if Redis were there and nobody else.
-    async fn bring_back(archive: Archive) {
+    async fn bring_back(archive: Archive, said: Said) {
         let mut number = 0;
         loop {
             for one in archive.outgoing(0, 16).await.unwrap() {
@@ -590,6 +603,7 @@ mod tests {
                 };
                 let origins = [(header.origin, heard)].into();
                 let parcel = archive.open(header, &one.body).unwrap();
+                said.lock().extend(parcel.content.orders.iter().map(|order| format!("{order:?}")));
                 let taken = Taken {
                     parcels: vec![(parcel, Changes::default())],
                     origins,
@@ -677,5 +691,22 @@ mod tests {
         assert!(!is_erased(&gate, "a@shop.example").await);
         assert!(archive.hold_on(vec![held]).await.unwrap().is_some());
         assert!(archive.erasings().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_for_is_given_up_for_all_by_who_may_have_missed_what_became_of_it() {
+        let said = Said::default();
+        let gate = sharing_heard(&said).await;
+        let (archive, now) = (&gate.admin.archive, gate.admin.utc());
+        let job = job(&gate, NODE, &["a@shop.example"]);
+        assert!(archive.step(Step::Ask(job.clone()), now).await.unwrap());
+        archive.say_kept(News::Ask(question(2)), now).await.unwrap();
+        further_erasures(&gate.admin).await.unwrap();
+        assert!(archive.erasings().await.unwrap().is_empty());
+        assert!(said.lock().iter().any(|order| order.contains("GiveUp")), "{said:?}");
+        // It had begun, and that is said again.
+        assert!(archive.step(Step::Go(job), now).await.unwrap());
+        end(&gate).await;
+        assert!(is_erased(&gate, "a@shop.example").await);
     }
 }

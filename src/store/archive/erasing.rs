@@ -6,7 +6,7 @@
 //! erase what came meanwhile and forget whom it was about. When that is told by all too, the stream is cut up to where the last of
 //! them was, and *over* ends it. A row outlasts any crash between.
 
-use super::{Archive, Lasting, names, stored, stream::orders::Deed};
+use super::{Archive, Lasting, kept, names, stored, stream::orders::Deed};
 use crate::{
     store::{StoreError, backup::hexadecimal},
     types::{Actor, SubjectId, TenantId, Timestamp},
@@ -193,7 +193,7 @@ impl Archive {
         .await
     }
 
-    /// Forgets an erasure that was only asked for and of which this node does not know what became; it is known again by whatever is said of it.
+    /// Forgets an erasure that was only asked for and of which this node cannot read whom it is about; it is known again by whatever is said of it.
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be written.
@@ -264,15 +264,7 @@ fn told(db: &Connection, id: ErasureId) -> rusqlite::Result<Vec<Told>> {
 pub(super) fn carry_out(db: &Connection, step: &Step) -> rusqlite::Result<bool> {
     match step {
         Step::Ask(job) => Ok(!is_over(db, job.id)? && ask(db, job)?),
-        Step::GiveUp(id) => {
-            if db
-                .prepare_cached("SELECT 1 FROM erasing WHERE id = ?1 AND stage > 0")?
-                .exists([id])?
-            {
-                return Ok(false);
-            }
-            end(db, *id)
-        }
+        Step::GiveUp(id) => give_up(db, *id),
         Step::Go(job) => {
             let sql = "INSERT INTO erasing (id, stage, job) VALUES (?1, 1, ?2) \
                        ON CONFLICT (id) DO UPDATE SET stage = 1, job = excluded.job WHERE stage = 0";
@@ -293,6 +285,34 @@ pub(super) fn carry_out(db: &Connection, step: &Step) -> rusqlite::Result<bool> 
         }
         Step::Over(id) => end(db, *id),
     }
+}
+
+/// Ends for good what has not begun. A node that may have missed that it has only forgets it: what has begun is said again, and has to begin here then.
+fn give_up(db: &Connection, id: ErasureId) -> rusqlite::Result<bool> {
+    let mut select = db.prepare_cached("SELECT stage, job FROM erasing WHERE id = ?1")?;
+    let known = select.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)));
+    let known: Option<(i64, String)> = known.optional()?;
+    let asked = match known {
+        Some((stage, _)) if stage > Stage::Asked as i64 => return Ok(false),
+        known => known.and_then(|(_, job)| serde_json::from_str::<Job>(&job).ok()),
+    };
+    if may_have_missed(db, asked.map(|job| job.at))? {
+        return Ok(db.execute("DELETE FROM erasing WHERE id = ?1", [id])? > 0);
+    }
+    end(db, id)
+}
+
+/// True if a node may have missed what was told since an erasure was asked for; none: it has not heard that it was, which is not long ago.
+fn may_have_missed(db: &Connection, asked: Option<Timestamp>) -> rusqlite::Result<bool> {
+    if kept::lacks(db)? {
+        return Ok(true);
+    }
+    let newest = "SELECT coalesce(max(until), 0) FROM stream_origins";
+    let since = match asked {
+        Some(at) => stored(at),
+        None => db.query_row(newest, [], |row| row.get::<_, i64>(0))?.saturating_sub(ASKED_MAX_MS),
+    };
+    db.prepare_cached("SELECT 1 FROM stream_missed WHERE ends >= ?1")?.exists([since])
 }
 
 fn is_over(db: &Connection, id: ErasureId) -> rusqlite::Result<bool> {
@@ -371,6 +391,9 @@ fn text(job: &impl serde::Serialize) -> rusqlite::Result<String> {
     let failed = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
     serde_json::to_string(job).map_err(failed)
 }
+
+/// Longer than that nothing is only asked for.
+const ASKED_MAX_MS: i64 = 2 * 86_400_000;
 
 pub(super) const CREATE: &str = "
 CREATE TABLE IF NOT EXISTS erasing (id BLOB PRIMARY KEY, stage INTEGER NOT NULL, job TEXT NOT NULL) WITHOUT ROWID;
@@ -478,5 +501,35 @@ mod tests {
         assert_eq!(left[0].lacks(&nodes, 1), [&nodes[0], &nodes[1]]);
         archive.forget_job([4; 16]).await.unwrap();
         assert_eq!(archive.erasings().await.unwrap()[0].job, None);
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_begins_later_only_where_it_may_have_been_missed_that_it_has_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = open(&Settings { path: folder.path().join("archive.db") }).unwrap();
+        let done = archive.write(Lasting::Process, move |db| {
+            let step = |step| carry_out(db, &step).unwrap();
+            let ends = "INSERT INTO stream_missed (begins, ends) VALUES (1, ?1)";
+            // Before it was asked for, at 5.
+            db.execute(ends, [4])?;
+            assert!(step(Step::Ask(job(1))) && step(Step::GiveUp([1; 16])));
+            assert!(!step(Step::Go(job(1))));
+            db.execute(ends, [5])?;
+            assert!(step(Step::Ask(job(2))) && step(Step::GiveUp([2; 16])));
+            assert!(jobs(db)?.is_empty());
+            assert!(step(Step::Go(job(2))) && !step(Step::GiveUp([2; 16])));
+            assert!(step(Step::Over([2; 16])) && !step(Step::Go(job(2))));
+            // It has heard nothing of it, and nothing else for long.
+            let until = "INSERT INTO stream_origins (origin, node, number, events, until) VALUES (x'00', 'n2', 1, 0, ?1)";
+            db.execute(until, [ASKED_MAX_MS + 5])?;
+            assert!(!step(Step::GiveUp([3; 16])) && step(Step::Again(covered())));
+            assert!(step(Step::Over([3; 16])));
+            db.execute("DELETE FROM stream_missed", [])?;
+            assert!(!step(Step::GiveUp([4; 16])) && !step(Step::Go(job(4))));
+            kept::want(db, kept::Lack::Stretch)?;
+            assert!(!step(Step::GiveUp([5; 16])) && step(Step::Go(job(5))));
+            Ok(())
+        });
+        done.await.unwrap();
     }
 }

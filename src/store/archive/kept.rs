@@ -226,6 +226,13 @@ pub(super) fn begin(db: &Connection, node: &str) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// True while this node may lack something, for jobs.
+pub(super) fn lacks(db: &Connection) -> rusqlite::Result<bool> {
+    let own =
+        "SELECT 1 FROM kept_asked WHERE asker = '' OR asker IN (SELECT node FROM stream_self)";
+    db.prepare_cached(own)?.exists([])
+}
+
 /// Carries out what a node says, at its place; true if it was new.
 pub(super) fn carry_out(db: &Connection, what: &News) -> rusqlite::Result<bool> {
     let own: Option<String> =
