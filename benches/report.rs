@@ -203,6 +203,7 @@ fn admin_of(archive: Archive) -> Admin {
         making: tokio::sync::Mutex::default(),
         refused_by: parking_lot::Mutex::default(),
         repeated: std::sync::atomic::AtomicI64::default(),
+        parts_done: parking_lot::Mutex::default(),
         erased: parking_lot::Mutex::default(),
     };
     Admin {

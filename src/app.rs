@@ -579,6 +579,7 @@ impl App {
             making: tokio::sync::Mutex::default(),
             refused_by: parking_lot::Mutex::default(),
             repeated: std::sync::atomic::AtomicI64::default(),
+            parts_done: parking_lot::Mutex::default(),
             erased: parking_lot::Mutex::default(),
         };
         let admin = Admin {

@@ -64,6 +64,8 @@ pub struct Custody {
     pub refused_by: parking_lot::Mutex<std::collections::HashSet<(SubjectId, Timestamp)>>,
     /// What went of erasures at all gates that this one was asked for; none: of whom a hold keeps it.
     pub erased: parking_lot::Mutex<std::collections::HashMap<ErasureId, Vec<Option<ErasedRows>>>>,
+    /// Parts of erasures at all gates that this one has done, whether or not the others heard it.
+    pub parts_done: parking_lot::Mutex<std::collections::HashSet<(ErasureId, i64)>>,
     /// In which stretch of time steps of erasures were said again last.
     pub repeated: std::sync::atomic::AtomicI64,
 }

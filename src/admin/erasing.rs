@@ -212,6 +212,8 @@ pub async fn further_erasures(admin: &Admin) -> Result<bool, AdminError> {
     let _one_at_a_time = admin.custody.making.lock().await;
     let now = admin.utc();
     let erasings = admin.archive.erasings().await?;
+    let is_under_way = |id: &ErasureId| erasings.iter().any(|one| one.id == *id);
+    admin.custody.parts_done.lock().retain(|(id, _)| is_under_way(id));
     let Some((own, heard)) = admin.archive.nodes(now - HEARD_WITHIN).await? else {
         return finish_alone(admin, erasings).await.map(|()| false);
     };
@@ -318,12 +320,7 @@ async fn further(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), Admin
         (Stage::Asked, job) => go_on(admin, id, job.as_ref(), fleet).await?,
         (Stage::Going, job) => {
             if let (Some(job), false) = (job, one.has_told(&fleet.own, FIRST)) {
-                let rows = erase_here(admin, job).await?;
-                privacy::rewrite(&admin.archive).await?;
-                if job.node == fleet.own {
-                    note_erased(admin, job, rows).await?;
-                }
-                tell(admin, (id, FIRST), fleet).await?;
+                do_first(admin, job, fleet).await?;
             } else if fleet.leads && one.lacks(&fleet.heard, FIRST).is_empty() {
                 again(admin, one, fleet).await?;
             } else if let (Some(job), true) = (job, fleet.leads)
@@ -333,17 +330,9 @@ async fn further(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), Admin
                 admin.archive.step(Step::Go(job.clone()), now).await?;
             }
         }
-        (Stage::Again, job) => {
+        (Stage::Again, _) => {
             if !one.has_told(&fleet.own, SECOND) {
-                if let Some(job) = job {
-                    erase_here(admin, job).await?;
-                    admin.archive.forget_job(id).await?;
-                } else if !one.has_told(&fleet.own, FIRST) && erase_behind(admin).await?.is_none() {
-                    // Who it is about is found when it is known which holds stand.
-                    return Ok(());
-                }
-                privacy::rewrite(&admin.archive).await?;
-                tell(admin, (id, SECOND), fleet).await?;
+                do_second(admin, &one, fleet).await?;
             } else if fleet.leads && fleet.repeats && !one.lacks(&fleet.heard, SECOND).is_empty() {
                 // Some have not heard of it.
                 again(admin, one, fleet).await?;
@@ -360,6 +349,44 @@ async fn further(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), Admin
         }
     }
     Ok(())
+}
+
+/// Does the first part, once, and tells until that is heard.
+async fn do_first(admin: &Admin, job: &Job, fleet: &Fleet) -> Result<(), AdminError> {
+    let part = (job.id, FIRST);
+    if !is_done(admin, part) {
+        let rows = erase_here(admin, job).await?;
+        privacy::rewrite(&admin.archive).await?;
+        if job.node == fleet.own {
+            note_erased(admin, job, rows).await?;
+        }
+        note_done(admin, part);
+    }
+    tell(admin, part, fleet).await
+}
+
+/// The same of the second; later if it is not known yet which holds stand, and whom it is about has to be found.
+async fn do_second(admin: &Admin, one: &Erasing, fleet: &Fleet) -> Result<(), AdminError> {
+    let part = (one.id, SECOND);
+    if !is_done(admin, part) {
+        if let Some(job) = &one.job {
+            erase_here(admin, job).await?;
+            admin.archive.forget_job(one.id).await?;
+        } else if !one.has_told(&fleet.own, FIRST) && erase_behind(admin).await?.is_none() {
+            return Ok(());
+        }
+        privacy::rewrite(&admin.archive).await?;
+        note_done(admin, part);
+    }
+    tell(admin, part, fleet).await
+}
+
+fn is_done(admin: &Admin, part: (ErasureId, i64)) -> bool {
+    admin.custody.parts_done.lock().contains(&part)
+}
+
+fn note_done(admin: &Admin, part: (ErasureId, i64)) {
+    admin.custody.parts_done.lock().insert(part);
 }
 
 async fn again(admin: &Admin, one: Erasing, fleet: &Fleet) -> Result<(), AdminError> {
@@ -540,16 +567,17 @@ mod tests {
         store::{
             archive::{
                 Archive, Kept, Lack, NewEntry, News, Question,
-                stream::{Heard, Taken},
+                stream::{Heard, Parcel, Taken},
             },
             records::Revision,
         },
     };
     use std::sync::Arc;
+    use tokio::task::JoinHandle;
 
     const NODE: &str = "n1";
 
-    /// What was ordered.
+    /// What was ordered and audited.
     type Said = Arc<parking_lot::Mutex<Vec<String>>>;
 
     /// A gate that shares records with others and knows which holds stand.
@@ -562,9 +590,13 @@ mod tests {
         let gate = fixture::gate();
         let archive = &gate.admin.archive;
         archive.share(NODE.into(), 1 << 20).await.unwrap();
-        tokio::spawn(bring_back(archive.clone(), said.clone()));
+        redis(&gate, said);
         hear(&gate, &[]).await;
         gate
+    }
+
+    fn redis(gate: &Gate, said: &Said) -> JoinHandle<()> {
+        tokio::spawn(bring_back(gate.admin.archive.clone(), said.clone()))
     }
 
     /// It lacked something, and now knows which holds stand.
@@ -590,7 +622,8 @@ mod tests {
 
     /// What it puts on its way comes back, as if Redis were there and nobody else.
     async fn bring_back(archive: Archive, said: Said) {
-        let mut number = 0;
+        let mut number =
+            archive.stream_state().await.unwrap().position.map_or(0, |last| last.number);
         loop {
             for one in archive.outgoing(0, 16).await.unwrap() {
                 number += 1;
@@ -604,6 +637,7 @@ mod tests {
                 let origins = [(header.origin, heard)].into();
                 let parcel = archive.open(header, &one.body).unwrap();
                 said.lock().extend(parcel.content.orders.iter().map(|order| format!("{order:?}")));
+                said.lock().extend(parcel.content.audit.iter().map(|entry| format!("{entry:?}")));
                 let taken = Taken {
                     parcels: vec![(parcel, Changes::default())],
                     origins,
@@ -708,5 +742,40 @@ mod tests {
         assert!(archive.step(Step::Go(job), now).await.unwrap());
         end(&gate).await;
         assert!(is_erased(&gate, "a@shop.example").await);
+    }
+
+    /// Waits until something is on its way.
+    async fn on_its_way(gate: &Gate, what: &str) {
+        loop {
+            let outgoing = gate.admin.archive.outgoing(0, 16).await.unwrap();
+            let mut read = outgoing.into_iter().map(|one| Parcel::read(one.header, &one.body));
+            if read.any(|parcel| format!("{:?}", parcel.unwrap().content.orders).contains(what)) {
+                return;
+            }
+            gate.admin.archive.posted().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_done_and_could_not_be_told_is_told_later_and_neither_done_nor_audited_again()
+    {
+        let said = Said::default();
+        let gate = fixture::gate();
+        gate.admin.archive.share(NODE.into(), 1 << 20).await.unwrap();
+        let redis_of_before = redis(&gate, &said);
+        hear(&gate, &[]).await;
+        let go = Step::Go(job(&gate, NODE, &["a@shop.example"]));
+        assert!(gate.admin.archive.step(go, gate.admin.utc()).await.unwrap());
+        redis_of_before.abort();
+        let admin = gate.admin.clone();
+        let round = tokio::spawn(async move { further_erasures(&admin).await });
+        on_its_way(&gate, "Told").await;
+        round.abort();
+        assert!(round.await.unwrap_err().is_cancelled());
+        redis(&gate, &said);
+        end(&gate).await;
+        assert!(is_erased(&gate, "a@shop.example").await);
+        let audited = said.lock().iter().filter(|it| it.contains("action: \"erased\"")).count();
+        assert_eq!(audited, 1, "{said:?}");
     }
 }

@@ -61,6 +61,7 @@ pub(crate) fn gate() -> Gate {
         making: tokio::sync::Mutex::default(),
         refused_by: parking_lot::Mutex::default(),
         repeated: std::sync::atomic::AtomicI64::default(),
+        parts_done: parking_lot::Mutex::default(),
         erased: parking_lot::Mutex::default(),
     };
     let admin = Admin {
