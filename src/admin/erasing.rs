@@ -269,10 +269,11 @@ async fn finish_alone(admin: &Admin, erasings: Vec<Erasing>) -> Result<(), Admin
 /// [`AdminError::Store`] if something cannot be written, or Redis is away: it can be done later.
 pub async fn erase_left_behind(admin: &Admin) -> Result<Option<usize>, AdminError> {
     let _one_at_a_time = admin.custody.making.lock().await;
-    erase_behind(admin).await
+    erase_behind(admin, None).await
 }
 
-async fn erase_behind(admin: &Admin) -> Result<Option<usize>, AdminError> {
+/// The same; whom an erasure is about that this gate has heard too late also if it erased him before: he may have come back between.
+async fn erase_behind(admin: &Admin, of: Option<&Erasing>) -> Result<Option<usize>, AdminError> {
     if kept::missing(admin).await?.is_some() {
         return Ok(None);
     }
@@ -290,7 +291,10 @@ async fn erase_behind(admin: &Admin) -> Result<Option<usize>, AdminError> {
     let mut left = Vec::new();
     for subject in known {
         let digest = admin.archive.erasure_digest(&subject).await?;
-        if admin.archive.has_erased(digest).await? {
+        // Of tenants it is not known whether they go, or only somebody of theirs.
+        let is_account = matches!(subject, SubjectId::Account(_));
+        let is_meant = is_account && of.is_some_and(|one| one.covers(&subject));
+        if !is_meant && admin.archive.has_erased(digest).await? {
             continue;
         }
         if let Some(hold) = hold_over(admin, &subject).await? {
@@ -372,7 +376,9 @@ async fn do_second(admin: &Admin, one: &Erasing, fleet: &Fleet) -> Result<(), Ad
         if let Some(job) = &one.job {
             erase_here(admin, job).await?;
             admin.archive.forget_job(one.id).await?;
-        } else if !one.has_told(&fleet.own, FIRST) && erase_behind(admin).await?.is_none() {
+        } else if !one.has_told(&fleet.own, FIRST)
+            && erase_behind(admin, Some(one)).await?.is_none()
+        {
             return Ok(());
         }
         privacy::rewrite(&admin.archive).await?;
@@ -565,14 +571,16 @@ mod tests {
         admin::fixture::{self, Gate},
         rules::alarm::Changes,
         store::{
+            BoxFuture,
             archive::{
                 Archive, Kept, Lack, NewEntry, News, Question,
                 stream::{Heard, Parcel, Taken},
             },
             records::Revision,
+            vault::{InTheWay, Vault},
         },
     };
-    use std::sync::Arc;
+    use std::{path::PathBuf, sync::Arc};
     use tokio::task::JoinHandle;
 
     const NODE: &str = "n1";
@@ -777,5 +785,64 @@ mod tests {
         assert!(is_erased(&gate, "a@shop.example").await);
         let audited = said.lock().iter().filter(|it| it.contains("action: \"erased\"")).count();
         assert_eq!(audited, 1, "{said:?}");
+    }
+
+    /// A store in which everybody stands under the name of somebody who was erased.
+    struct AllErased(Arc<dyn Vault>);
+
+    impl Vault for AllErased {
+        fn copy_to(&self, path: PathBuf) -> BoxFuture<'_, Result<(), StoreError>> {
+            self.0.copy_to(path)
+        }
+
+        fn erase<'a>(
+            &'a self,
+            subjects: &'a [SubjectId],
+        ) -> BoxFuture<'a, Result<Vec<InTheWay>, StoreError>> {
+            self.0.erase(subjects)
+        }
+
+        fn knows_erased(&self, _: &SubjectId) -> bool {
+            true
+        }
+
+        fn forget_refusals(&self, before: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
+            self.0.forget_refusals(before)
+        }
+
+        fn subjects_known(&self) -> Vec<SubjectId> {
+            self.0.subjects_known()
+        }
+    }
+
+    #[tokio::test]
+    async fn who_came_back_and_was_erased_again_is_erased_by_who_heard_only_the_second_part() {
+        let tenant = SubjectId::Tenant("shop.example".parse().unwrap());
+        let [person, other] = ["a@shop.example", "b@shop.example"].map(account);
+        let asked = sharing().await;
+        let go = Step::Go(job(&asked, "n2", &["a@shop.example"]));
+        assert!(asked.admin.archive.step(go, asked.admin.utc()).await.unwrap());
+        let Erasing { id, digests, .. } = asked.admin.archive.erasings().await.unwrap().remove(0);
+
+        let mut gate = sharing().await;
+        let custody = Arc::get_mut(&mut gate.admin.custody).unwrap();
+        custody.vault = Arc::new(AllErased(custody.vault.clone()));
+        let (archive, now) = (&gate.admin.archive, gate.admin.utc());
+        // All three were erased here before, and their names are known again.
+        let mut known = Vec::new();
+        for subject in [&person, &other, &tenant] {
+            let digest = archive.erasure_digest(subject).await.unwrap();
+            archive.note_erasure(Erasure { at: now, digest: digest.clone() }).await.unwrap();
+            place(&gate, subject.clone()).await;
+            let entry = NewEntry::new(now, &Actor::automatic("test"), "release");
+            archive.release(subject.clone(), entry).await.unwrap().unwrap();
+            known.push(digest);
+        }
+        assert_eq!(archive.subjects().await.unwrap().len(), 3);
+        assert!(archive.step(Step::Again(Covered { id, digests }), now).await.unwrap());
+        end(&gate).await;
+        let erased = std::fs::read_to_string(&gate.admin.custody.settings.erasures).unwrap();
+        let is_noted = known.iter().map(|digest| erased.contains(digest)).collect::<Vec<_>>();
+        assert_eq!(is_noted, [true, false, false]);
     }
 }

@@ -130,6 +130,12 @@ impl Erasing {
         self.told.iter().any(|told| told.part == part && told.node == node)
     }
 
+    /// True of whom it is about, and of his tenant.
+    #[must_use]
+    pub fn covers(&self, subject: &SubjectId) -> bool {
+        self.digests.contains(&digest(self.id, subject))
+    }
+
     /// The nodes among these that have not told a part.
     #[must_use]
     pub fn lacks<'a>(&self, nodes: &'a [String], part: i64) -> Vec<&'a String> {
