@@ -168,7 +168,7 @@ async fn go(admin: &Admin, job: Job, parted: &mut Parted) -> Result<Option<Job>,
     let goes = admin.archive.step(Step::Go(job.clone()), admin.utc()).await?;
     // It is refused as well where it is said a second time.
     if !goes && !admin.archive.erasings().await?.iter().any(|one| one.id == id) {
-        let why = "it was given up meanwhile, at all gates; what they share is erased, so erase once more";
+        let why = "it was given up meanwhile, at all gates, because one of them knows a legal hold or has missed something, as its log says; what they share is erased, so erase once more";
         let refused = |subject| (subject, Err(AdminError::Conflict(why.into())));
         parted.extend(job.subjects.into_iter().map(refused));
         return Ok(None);
@@ -217,6 +217,7 @@ pub async fn further_erasures(admin: &Admin) -> Result<bool, AdminError> {
     let Some((own, heard)) = admin.archive.nodes(now - HEARD_WITHIN).await? else {
         return finish_alone(admin, erasings).await.map(|()| false);
     };
+    give_up_held(admin, &own, &erasings).await?;
     let unheard = admin.archive.ended_unheard().await?;
     if erasings.is_empty() && unheard.is_empty() {
         return Ok(false);
@@ -241,6 +242,22 @@ pub async fn further_erasures(admin: &Admin) -> Result<bool, AdminError> {
         }
     }
     done
+}
+
+/// Has all give up what was asked for and has not begun, where this gate refuses it because of a hold: others may not know of that.
+async fn give_up_held(admin: &Admin, own: &str, erasings: &[Erasing]) -> Result<(), AdminError> {
+    for job in admin.archive.take_refused() {
+        // Whoever asks sees by himself what his own archive refuses.
+        let is_seen = job.node == own || erasings.iter().any(|one| one.id == job.id);
+        if is_seen || admin.archive.has_ended(job.id).await? || !is_any_held(admin, &job).await? {
+            continue;
+        }
+        tracing::warn!(
+            "an erasure that all gates were asked for is given up, unless it has begun, because of a legal hold that this gate knows"
+        );
+        admin.archive.step(Step::GiveUp(job.id), admin.utc()).await?;
+    }
+    Ok(())
 }
 
 /// Ends here what was under way when gates stopped sharing records. What was only asked is not begun.
@@ -844,5 +861,23 @@ mod tests {
         let erased = std::fs::read_to_string(&gate.admin.custody.settings.erasures).unwrap();
         let is_noted = known.iter().map(|digest| erased.contains(digest)).collect::<Vec<_>>();
         assert_eq!(is_noted, [true, false, false]);
+    }
+
+    #[tokio::test]
+    async fn what_another_gate_asks_for_is_given_up_for_all_where_a_hold_refuses_it() {
+        let said = Said::default();
+        let gate = sharing_heard(&said).await;
+        let (archive, now) = (&gate.admin.archive, gate.admin.utc());
+        place(&gate, account("a@shop.example")).await;
+        let own = Job { id: [8; 16], ..job(&gate, NODE, &["a@shop.example"]) };
+        let others = job(&gate, "n2", &["a@shop.example"]);
+        for job in [own, others.clone()] {
+            assert!(!archive.step(Step::Ask(job), now).await.unwrap());
+        }
+        end(&gate).await;
+        end(&gate).await;
+        let given_up = said.lock().iter().filter(|order| order.contains("GiveUp")).count();
+        assert_eq!(given_up, 1, "{said:?}");
+        assert!(!archive.step(Step::Go(others), now).await.unwrap());
     }
 }

@@ -221,6 +221,26 @@ impl Archive {
         self.0.stepped.notified().await;
     }
 
+    /// Erasures that were asked for and refused here since the last call.
+    #[must_use]
+    pub fn take_refused(&self) -> Vec<Job> {
+        std::mem::take(&mut *self.0.refused.lock())
+    }
+
+    pub(super) fn note_refused(&self, jobs: Vec<Job>) {
+        let mut refused = self.0.refused.lock();
+        let room = REFUSED_MAX.saturating_sub(refused.len());
+        refused.extend(jobs.into_iter().take(room));
+    }
+
+    /// True of an erasure that has ended, or was given up.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn has_ended(&self, id: ErasureId) -> Result<bool, StoreError> {
+        self.read_own(move |db| is_over(db, id)).await
+    }
+
     /// The end of the last stretch of what the nodes told that this one missed, in UTC; none: it missed nothing.
     ///
     /// # Errors
@@ -398,6 +418,8 @@ fn text(job: &impl serde::Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(job).map_err(failed)
 }
 
+/// Erasures that are remembered as refused.
+const REFUSED_MAX: usize = 1_000;
 /// Longer than that nothing is only asked for.
 const ASKED_MAX_MS: i64 = 2 * 86_400_000;
 

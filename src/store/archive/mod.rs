@@ -119,6 +119,8 @@ struct Inner {
     own: stream::Own,
     /// A step of an erasure was taken in.
     stepped: Notify,
+    /// Erasures that were asked for and are refused here.
+    refused: Mutex<Vec<Job>>,
 }
 
 /// How much a write survives.
@@ -205,6 +207,7 @@ pub fn open(settings: &Settings) -> Result<Archive, StoreError> {
         orders: stream::orders::OrdersWaiting::default(),
         own: stream::Own::default(),
         stepped: Notify::new(),
+        refused: Mutex::default(),
     })))
 }
 

@@ -17,7 +17,7 @@ pub(super) use own::Own;
 
 use self::own::Told;
 use super::{
-    Archive, Batch, Lasting, ListingRow, NewEvent, NewOffence, alerts,
+    Archive, Batch, Job, Lasting, ListingRow, NewEvent, NewOffence, alerts,
     audit::{self, Prepared, chain::Head},
     availability, events,
     kept::{self, Lack},
@@ -366,6 +366,7 @@ impl Archive {
             })
             .await?;
         self.0.orders.tell(&added.obeyed);
+        self.note_refused(added.refused);
         if taken.parcels.iter().any(|(it, _)| it.content.orders.iter().any(Order::is_step)) {
             self.0.stepped.notify_one();
         }
@@ -382,6 +383,8 @@ struct Added {
     /// The action and head of each entry of the audit.
     heads: Vec<(String, Head)>,
     obeyed: Vec<Obeyed>,
+    /// Erasures that were asked for and are refused.
+    refused: Vec<Job>,
 }
 
 /// Puts a content on its way, for jobs that do so in their own transaction.
@@ -432,7 +435,7 @@ fn add(
     marks: &super::messages::MarkKey,
     parcel: &Parcel,
     changes: &Changes,
-    Added { heads, obeyed }: &mut Added,
+    Added { heads, obeyed, refused }: &mut Added,
 ) -> rusqlite::Result<i64> {
     let (header, content) = (&parcel.header, &parcel.content);
     usage::add_of(db, &content.usage, Some(&header.node))?;
@@ -446,7 +449,9 @@ fn add(
         heads.extend(audit::insert_prepared(db, entry)?.map(|head| (entry.action.clone(), head)));
     }
     for order in &content.orders {
-        obeyed.push(orders::obey(db, order, heads)?);
+        let done = orders::obey(db, order, heads)?;
+        refused.extend(order.refused_job(done).cloned());
+        obeyed.push(done);
     }
     events::insert(db, marks, &content.events)
 }

@@ -97,6 +97,14 @@ impl Order {
         }
     }
 
+    /// The erasure that it asks for, if that was refused.
+    pub(super) fn refused_job(&self, obeyed: Obeyed) -> Option<&erasing::Job> {
+        match &self.deed {
+            Deed::Erase(erasing::Step::Ask(job)) if !obeyed.is_done => Some(job),
+            _ => None,
+        }
+    }
+
     /// True if every node has something to do about it.
     pub(super) fn is_step(&self) -> bool {
         matches!(self.deed, Deed::Erase(_) | Deed::Kept(_))
