@@ -714,6 +714,33 @@ fn a_gate_that_was_away_for_too_long_erases_what_was_erased_meanwhile() {
 }
 
 #[test]
+fn a_gate_that_alone_knows_a_hold_keeps_whom_it_keeps_and_the_erasure_ends() {
+    let (sink, redis) = (sink().run(), Redis::start());
+    let [one, two] = ["n1", "n2"].map(|name| node(&redis, &sink, name).run());
+    send(&mut one.client(), PERSON, FRIEND);
+    known(&[&one, &two], PERSON);
+    // What the one that was asked would hear of it, it has heard.
+    [&one, &two].into_iter().for_each(knows_holds);
+    let archive = rusqlite::Connection::open(two.file("var/archive.db")).unwrap();
+    archive.busy_timeout(Duration::from_secs(10)).unwrap();
+    let hold = "INSERT INTO holds (subject, at, reason, actor) \
+                SELECT id, 1, 'court order 7', 'op' FROM names WHERE name = ?1";
+    assert_eq!(archive.execute(hold, [PERSON]).unwrap(), 1);
+    drop(archive);
+    let erased = one.tollgate(&["privacy", "erase", PERSON, "--reason", "asked", "--yes"]);
+    // The gate that knows the hold may or may not be faster than the one that was asked.
+    let is_given_up = erased.code == 1 && erased.err.contains("given up");
+    assert!(is_given_up || erased.code == 0, "{erased:?}");
+    for gate in [&one, &two] {
+        wait_for("the erasure to end", || (rows(gate, "erasing") == 0).then_some(()));
+    }
+    assert!(!places(&two.file("var"), FRIEND).is_empty());
+    assert!(two.tollgate(&["trace", PERSON, "--json"]).well().lines().count() > 0);
+    assert_eq!(places(&one.file("var"), FRIEND).is_empty(), !is_given_up);
+    two.logged("diagnostic", |line| line.to_string().contains("legal hold"));
+}
+
+#[test]
 fn a_gate_that_is_new_erases_nobody_before_it_knows_which_holds_stand() {
     let (sink, redis) = (sink().run(), Redis::start());
     let mut one = node(&redis, &sink, "n1").run();
