@@ -28,13 +28,16 @@ pub async fn kept(admin: &Admin, subject: &SubjectId) -> Result<KeptView, AdminE
     Ok(KeptView { hold, closing })
 }
 
-/// The legal hold on a subject, or on its tenant.
+/// The legal hold that keeps a subject: on itself, on its tenant, or on somebody whose rows are also its own.
 pub(super) async fn hold_over(
     admin: &Admin,
     subject: &SubjectId,
 ) -> Result<Option<HoldRow>, AdminError> {
     let subjects = with_tenant(admin, subject).await?;
-    Ok(admin.archive.hold_on(subjects).await?)
+    match admin.archive.hold_on(subjects).await? {
+        Some(hold) => Ok(Some(hold)),
+        None => Ok(admin.archive.hold_beside(subject.clone()).await?),
+    }
 }
 
 /// Asks what stands if this gate may lack something, and tells those who ask; `asked` is when it asked last. True while this gate waits for what others say.

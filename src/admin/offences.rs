@@ -226,6 +226,13 @@ pub async fn erase_closed(admin: &Admin) -> Result<Option<usize>, AdminError> {
             }
         }
         wanted.accounts = free;
+        // What an account did that has moved away is the tenant's, too.
+        if let Some(hold) = admin.archive.hold_beside(closing.subject.clone()).await?
+            && wanted.tenant.is_some()
+        {
+            note_refusal(admin, &closing.subject, &hold, &actor).await?;
+            is_whole = false;
+        }
         wanted.tenant = wanted.tenant.filter(|_| is_whole);
         let parted = match privacy::part_wholly(admin, wanted, CLOSED_WHY, &actor).await {
             Ok(parted) => parted,

@@ -215,7 +215,7 @@ pub(super) async fn sort_out(
         }
     }
     if let Some(tenant) = wanted.tenant.clone().map(SubjectId::Tenant).filter(|_| held.is_empty()) {
-        match admin.archive.hold_on(vec![tenant.clone()]).await? {
+        match hold_over(admin, &tenant).await? {
             Some(hold) => held.push((tenant, Err(held_by(&hold)))),
             None => free.push(tenant),
         }
@@ -429,7 +429,11 @@ pub(super) async fn erase_again(
         if let SubjectId::Account(account) = &subject {
             held.push(SubjectId::Tenant(identity::tenant_of(account)));
         }
-        if let Some(hold) = archive.hold_on(held).await? {
+        let hold = match archive.hold_on(held).await? {
+            Some(hold) => Some(hold),
+            None => archive.hold_beside(subject.clone()).await?,
+        };
+        if let Some(hold) = hold {
             tracing::warn!(hold = %hold.subject, "somebody is not erased again, because of a legal hold");
             continue;
         }
@@ -618,7 +622,7 @@ pub async fn release(
 ) -> Result<HoldView, AdminError> {
     let reason = check_reason(Some(&request.reason))?.to_owned();
     admin.archive.catch_up(admin.utc()).await?;
-    let held = admin.archive.hold_of(request.subject.clone()).await?;
+    let held = admin.archive.hold_on(vec![request.subject.clone()]).await?;
     let none = || AdminError::Conflict(format!("there is no legal hold on {}", request.subject));
     let held = held.ok_or_else(none)?;
     let entry = entry_of(admin, &request.subject, &reason, actor, RELEASED).await?;

@@ -310,6 +310,38 @@ fn an_erasure_that_was_refused_because_of_mail_under_way_is_not_carried_out_late
 }
 
 #[test]
+fn what_an_account_did_under_another_tenant_is_kept_by_a_hold_on_either() {
+    let sink = sink().run();
+    let mut gate = gate().set("privacy.keep_closed", "1s").next_hop(&sink).run();
+    send(&mut gate.client(), PERSON, FRIEND);
+    let traced = |gate: &Gate| gate.tollgate(&["trace", PERSON, "--json"]).well().lines().count();
+    wait_for("the message", || (traced(&gate) == 1).then_some(()));
+    gate.tollgate(&["account", "set", PERSON, "--tenant", "moved.example"]).well();
+    let hold = |gate: &Gate, what: &str, who: &[&str]| {
+        gate.tollgate(&[&["privacy", what], who, &["--reason", "court order 7"]].concat()).well();
+    };
+    // The tenant of before is held, so what it is about does not go with the account.
+    hold(&gate, "hold", &["shop.example", "--tenant"]);
+    let erase = ["privacy", "erase", PERSON, "--reason", "asked", "--yes"];
+    let refused = gate.tollgate(&erase).badly();
+    assert!(refused.contains("legal hold") && refused.contains("shop.example"), "{refused}");
+    hold(&gate, "release", &["shop.example", "--tenant"]);
+    // The account is held, so it does not go with the tenant of before.
+    hold(&gate, "hold", &[PERSON]);
+    gate.tollgate(&["tenant", "close", "shop.example", "--reason", "contract ended"]).well();
+    thread::sleep(Duration::from_secs(1));
+    gate.restart();
+    wait_for("the refusal", || {
+        let all = audit(&gate, &["--action", "erase-refused"]);
+        all.into_iter().find(|entry| entry["subject"] == "tenant shop.example")
+    });
+    assert_eq!(traced(&gate), 1);
+    hold(&gate, "release", &[PERSON]);
+    gate.tollgate(&erase).well();
+    assert_eq!(traced(&gate), 0);
+}
+
+#[test]
 fn who_leaves_under_a_hold_stays_and_the_audit_says_so_once() {
     let sink = sink().run();
     let mut gate = gate().set("privacy.keep_closed", "1s").next_hop(&sink).run();

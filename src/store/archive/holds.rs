@@ -59,28 +59,29 @@ impl Archive {
         self.read(|db| select(db, HOLDS_MAX)).await
     }
 
-    /// The hold on a subject itself.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the archive cannot be read.
-    pub async fn hold_of(&self, subject: SubjectId) -> Result<Option<HoldRow>, StoreError> {
-        self.read(move |db| of(db, &subject)).await
-    }
-
-    /// What keeps any of these from being erased: a hold on it, or on somebody whose rows are also its own.
+    /// The hold on any of these.
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
     pub async fn hold_on(&self, subjects: Vec<SubjectId>) -> Result<Option<HoldRow>, StoreError> {
         self.read(move |db| {
             for subject in subjects {
-                if let Some(hold) = over(db, &subject)? {
+                if let Some(hold) = of(db, &subject)? {
                     return Ok(Some(hold));
                 }
             }
             Ok(None)
         })
         .await
+    }
+
+    /// A hold on somebody else whose rows are also this one's: of an account that has moved, what it did stands under its tenant of then, so a
+    /// hold on the one keeps the other.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the archive cannot be read.
+    pub async fn hold_beside(&self, subject: SubjectId) -> Result<Option<HoldRow>, StoreError> {
+        self.read(move |db| beside(db, &subject)).await
     }
 }
 
@@ -95,12 +96,7 @@ fn of(db: &Connection, subject: &SubjectId) -> rusqlite::Result<Option<HoldRow>>
         .optional()
 }
 
-/// What keeps a subject from being erased. Of an account that has moved, what it did stands under its tenant of then, so a hold on the one
-/// keeps the other.
-pub(super) fn over(db: &Connection, subject: &SubjectId) -> rusqlite::Result<Option<HoldRow>> {
-    if let Some(hold) = of(db, subject)? {
-        return Ok(Some(hold));
-    }
+fn beside(db: &Connection, subject: &SubjectId) -> rusqlite::Result<Option<HoldRow>> {
     let Some(number) = names::find(db, subject)? else { return Ok(None) };
     let (own, other) = match subject {
         SubjectId::Account(_) => ("account", "tenant"),
@@ -210,7 +206,7 @@ mod tests {
             };
             let (hold, gone) = (hold, held.clone());
             archive.write(Lasting::Process, move |db| put(db, &hold)).await.unwrap();
-            let found = archive.hold_on(vec![wanted.clone()]).await.unwrap();
+            let found = archive.hold_beside(wanted.clone()).await.unwrap();
             archive.write(Lasting::Process, move |db| end(db, "holds", &gone)).await.unwrap();
             assert!(found.as_ref().is_none_or(|found| found.subject == *held), "{found:?}");
             found.is_some()
@@ -218,7 +214,7 @@ mod tests {
         let (moved, stays) = (account("moved@before.example"), account("stays@before.example"));
         let (before, now) = (tenant("before.example"), tenant("now.example"));
         for (held, wanted, expected) in [
-            (&moved, &moved, true),
+            (&moved, &moved, false),
             (&moved, &before, true),
             (&moved, &now, true),
             (&moved, &stays, false),
