@@ -4,13 +4,14 @@ use super::*;
 use crate::{
     admin::{TokenRequest, create_token, fixture},
     net::Listener,
-    types::{Actor, Role, Via},
+    store::archive::{Batch, NewEvent},
+    types::{Actor, Role, Timestamp, Via},
 };
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, net::SocketAddr, num::NonZeroU32};
+use std::{collections::BTreeSet, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 
 /// An API with a token of each role, of which the tenant's is for `shop.example`.
@@ -654,4 +655,36 @@ async fn pages_and_api_share_their_streams() {
     while api.open_stream(&live).await.is_none() {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_stream_shows_that_it_lives_however_much_happens_to_others() {
+    use tokio::io::AsyncReadExt as _;
+    let api = Api::start().await;
+    let token = api.token(Role::Tenant);
+    let head = format!("GET /api/v1/events/live HTTP/1.1\r\nAuthorization: Bearer {token}");
+    let mut stream = api.open_stream(&head).await.unwrap();
+    let mut read = Vec::new();
+    for _ in 0..200 {
+        let event = NewEvent {
+            at: Timestamp::EPOCH,
+            name: "message".into(),
+            tenant: Some("other.example".parse().unwrap()),
+            account: None,
+            marks: Vec::new(),
+            body: "{}".into(),
+        };
+        let batch = Batch { events: vec![event], ..Batch::default() };
+        api.gate.admin.archive.keep(Arc::new(batch)).await.unwrap();
+        let some = tokio::time::timeout(Duration::from_millis(100), stream.read_buf(&mut read));
+        if let Ok(count) = some.await {
+            assert!(count.unwrap() > 0, "it was cut");
+        }
+        let text = String::from_utf8_lossy(&read);
+        assert!(!text.contains("other.example"), "{text}");
+        if text.contains("still here") {
+            return;
+        }
+    }
+    panic!("nothing came for 20 s: {}", String::from_utf8_lossy(&read));
 }
