@@ -141,10 +141,13 @@ fn check_sentinels(at: &mut At<'_>, s: &Store) -> Option<Sentinels> {
     Some(Sentinels { places, password, master })
 }
 
-/// One of them: `host:port`, or a URL. What is wrong with a URL may have a password in it, so it is not repeated.
+/// One of them: `host:port`, or a URL. What is wrong and has an `@` in it, or is a URL, may have a password in it, so it is not repeated.
 fn check_sentinel(at: &mut At<'_>, text: &str) -> Option<Place> {
-    if !text.contains("://") {
-        let place = place_of(text).and_then(|_| format!("redis://{text}").parse().ok());
+    if !text.contains("://") && !text.contains('@') {
+        let place = place_of(text).and_then(|(host, port)| {
+            let host = if host.contains(':') { format!("[{host}]") } else { host };
+            format!("redis://{host}:{port}").parse().ok()
+        });
         if place.is_none() {
             let wanted = "host:port, or a URL such as rediss://user@host:26379";
             at.wrong("redis_sentinels", format!("got {text:?}, wanted {wanted}"));

@@ -197,6 +197,10 @@ fn redis_is_named_without_its_password_and_checked() {
             "store.redis_sentinels: a password in it would be printed; it belongs into redis_sentinel_password_file",
         ),
         (
+            "redis = 'redis://host'\nredis_sentinels = [':secret@a:1']\nredis_master = 'm'",
+            "store.redis_sentinels: not a URL such as",
+        ),
+        (
             "redis = 'redis://host'\nredis_sentinels = ['redis://a:1/3']\nredis_master = 'm'",
             "store.redis_sentinels: a sentinel has no databases",
         ),
@@ -225,8 +229,15 @@ fn redis_is_named_without_its_password_and_checked() {
     ] {
         check_problem(&with(keys), wanted);
     }
-    let secret = problems(&with("redis = 'redis://:secret@host'")).join(" ");
-    assert!(!secret.contains(":secret"), "{secret}");
+    for keys in [
+        "redis = 'redis://:secret@host'",
+        "redis = 'redis://host'\nredis_sentinels = [':secret@a:1', 'redis://:secret@a:1']\nredis_master = 'm'",
+    ] {
+        let secret = problems(&with(keys)).join(" ");
+        assert!(!secret.is_empty() && !secret.contains(":secret"), "{secret}");
+    }
+    let good = "redis = 'redis://host'\nredis_sentinels = ['a:1', '::1:2', '[::1]:3', 'rediss://b:4']\nredis_master = 'm'";
+    assert_eq!(problems(&with(good)), [""; 0]);
 }
 
 #[test]
