@@ -523,9 +523,7 @@ async fn hold_in(
     job: &Job,
     subject: &SubjectId,
 ) -> Result<Option<HoldRow>, AdminError> {
-    let tenants = job.tenants.iter().cloned().map(SubjectId::Tenant);
-    let about = std::iter::once(subject.clone()).chain(tenants).collect();
-    match admin.archive.hold_on(about).await? {
+    match admin.archive.hold_over(subject.clone(), job.tenants.clone()).await? {
         Some(hold) => Ok(Some(hold)),
         None => hold_over(admin, subject).await,
     }

@@ -33,11 +33,11 @@ pub(super) async fn hold_over(
     admin: &Admin,
     subject: &SubjectId,
 ) -> Result<Option<HoldRow>, AdminError> {
-    let subjects = with_tenant(admin, subject).await?;
-    match admin.archive.hold_on(subjects).await? {
-        Some(hold) => Ok(Some(hold)),
-        None => Ok(admin.archive.hold_beside(subject.clone()).await?),
-    }
+    let tenant = match subject {
+        SubjectId::Account(account) => Some(tenant_of(admin, account).await?),
+        SubjectId::Tenant(_) => None,
+    };
+    Ok(admin.archive.hold_over(subject.clone(), tenant.into_iter().collect()).await?)
 }
 
 /// Asks what stands if this gate may lack something, and tells those who ask; `asked` is when it asked last. True while this gate waits for what others say.

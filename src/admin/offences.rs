@@ -227,8 +227,8 @@ pub async fn erase_closed(admin: &Admin) -> Result<Option<usize>, AdminError> {
         }
         wanted.accounts = free;
         // What an account did that has moved away is the tenant's, too.
-        if let Some(hold) = admin.archive.hold_beside(closing.subject.clone()).await?
-            && wanted.tenant.is_some()
+        if wanted.tenant.is_some()
+            && let Some(hold) = hold_over(admin, &closing.subject).await?
         {
             note_refusal(admin, &closing.subject, &hold, &actor).await?;
             is_whole = false;

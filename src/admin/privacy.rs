@@ -425,14 +425,11 @@ pub(super) async fn erase_again(
         if !erased.contains(digest.as_str()) {
             continue;
         }
-        let mut held = vec![subject.clone()];
-        if let SubjectId::Account(account) = &subject {
-            held.push(SubjectId::Tenant(identity::tenant_of(account)));
-        }
-        let hold = match archive.hold_on(held).await? {
-            Some(hold) => Some(hold),
-            None => archive.hold_beside(subject.clone()).await?,
+        let tenant = match &subject {
+            SubjectId::Account(account) => Some(identity::tenant_of(account)),
+            SubjectId::Tenant(_) => None,
         };
+        let hold = archive.hold_over(subject.clone(), tenant.into_iter().collect()).await?;
         if let Some(hold) = hold {
             tracing::warn!(hold = %hold.subject, "somebody is not erased again, because of a legal hold");
             continue;

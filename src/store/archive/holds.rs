@@ -8,9 +8,9 @@ use super::{
 };
 use crate::{
     store::StoreError,
-    types::{SubjectId, Timestamp},
+    types::{SubjectId, TenantId, Timestamp},
 };
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 /// A hold.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -64,38 +64,49 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
     pub async fn hold_on(&self, subjects: Vec<SubjectId>) -> Result<Option<HoldRow>, StoreError> {
-        self.read(move |db| {
-            for subject in subjects {
-                if let Some(hold) = of(db, &subject)? {
-                    return Ok(Some(hold));
-                }
-            }
-            Ok(None)
-        })
-        .await
+        self.read(move |db| first(db, subjects)).await
     }
 
-    /// A hold on somebody else whose rows are also this one's: of an account that has moved, what it did stands under its tenant of then, so a
-    /// hold on the one keeps the other.
+    /// What keeps a subject: a hold on itself, on one of its tenants, or on somebody whose rows are also its own.
     ///
     /// # Errors
     /// [`StoreError`] if the archive cannot be read.
-    pub async fn hold_beside(&self, subject: SubjectId) -> Result<Option<HoldRow>, StoreError> {
-        self.read(move |db| beside(db, &subject)).await
+    pub async fn hold_over(
+        &self,
+        subject: SubjectId,
+        tenants: Vec<TenantId>,
+    ) -> Result<Option<HoldRow>, StoreError> {
+        let of_tenants = tenants.into_iter().map(SubjectId::Tenant);
+        let all = std::iter::once(subject.clone()).chain(of_tenants).collect();
+        self.read(move |db| match first(db, all)? {
+            Some(hold) => Ok(Some(hold)),
+            None => beside(db, &subject),
+        })
+        .await
     }
 }
 
-fn of(db: &Connection, subject: &SubjectId) -> rusqlite::Result<Option<HoldRow>> {
-    let Some(number) = names::find(db, subject)? else { return Ok(None) };
+fn first(db: &Connection, subjects: Vec<SubjectId>) -> rusqlite::Result<Option<HoldRow>> {
+    for subject in subjects {
+        if let Some(hold) = of(db, subject)? {
+            return Ok(Some(hold));
+        }
+    }
+    Ok(None)
+}
+
+fn of(db: &Connection, subject: SubjectId) -> rusqlite::Result<Option<HoldRow>> {
+    let Some(number) = names::find(db, &subject)? else { return Ok(None) };
     db.prepare_cached("SELECT at, reason, actor FROM holds WHERE subject = ?1")?
         .query_row([number], |row| {
             let at = Timestamp::from_millis(row.get(0)?);
-            let subject = subject.clone();
             Ok(HoldRow { subject, at, reason: row.get(1)?, actor: row.get(2)? })
         })
         .optional()
 }
 
+/// A hold on somebody else whose rows are also this one's: of an account that has moved, what it did stands under its tenant of then, so a
+/// hold on the one keeps the other.
 fn beside(db: &Connection, subject: &SubjectId) -> rusqlite::Result<Option<HoldRow>> {
     let Some(number) = names::find(db, subject)? else { return Ok(None) };
     let (own, other) = match subject {
@@ -106,35 +117,27 @@ fn beside(db: &Connection, subject: &SubjectId) -> rusqlite::Result<Option<HoldR
         format!("EXISTS (SELECT 1 FROM {table} WHERE {own} = ?1 AND {other} = holds.subject)")
     });
     let shared = shares.join(" OR ");
-    let sql = format!(
-        "SELECT kind, name, at, reason, actor FROM holds JOIN names ON names.id = holds.subject WHERE {shared} LIMIT 1"
-    );
-    let mut select = db.prepare_cached(&sql)?;
-    let mut rows = select.query([number])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let name: String = row.get(1)?;
-    let at = Timestamp::from_millis(row.get(2)?);
-    let (reason, actor) = (row.get(3)?, row.get(4)?);
-    // A name in the archive was a valid one when it was stored.
-    let found = names::subject_of(row.get(0)?, &name);
-    Ok(found.map(|subject| HoldRow { subject, at, reason, actor }))
+    let mut select = db.prepare_cached(&format!("{NAMED} WHERE {shared} LIMIT 1"))?;
+    Ok(select.query_row([number], named).optional()?.flatten())
 }
+
+/// A hold and whose it is. A name in the archive was a valid one when it was stored.
+fn named(row: &Row<'_>) -> rusqlite::Result<Option<HoldRow>> {
+    let (name, at): (String, _) = (row.get(1)?, Timestamp::from_millis(row.get(2)?));
+    let (reason, actor) = (row.get(3)?, row.get(4)?);
+    let subject = names::subject_of(row.get(0)?, &name);
+    Ok(subject.map(|subject| HoldRow { subject, at, reason, actor }))
+}
+
+/// What [`named`] reads.
+const NAMED: &str =
+    "SELECT kind, name, at, reason, actor FROM holds JOIN names ON names.id = holds.subject";
 
 /// The oldest holds, at most so many.
 pub(super) fn select(db: &Connection, max: i64) -> rusqlite::Result<Vec<HoldRow>> {
-    let mut select = db.prepare_cached(
-        "SELECT kind, name, at, reason, actor FROM holds JOIN names ON names.id = holds.subject ORDER BY at LIMIT ?1",
-    )?;
-    let mut rows = select.query([max])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let name: String = row.get(1)?;
-        // A name in the archive was a valid one when it was stored.
-        let Some(subject) = names::subject_of(row.get(0)?, &name) else { continue };
-        let at = Timestamp::from_millis(row.get(2)?);
-        found.push(HoldRow { subject, at, reason: row.get(3)?, actor: row.get(4)? });
-    }
-    Ok(found)
+    let mut select = db.prepare_cached(&format!("{NAMED} ORDER BY at LIMIT ?1"))?;
+    let rows = select.query_map([max], named)?;
+    rows.filter_map(Result::transpose).collect()
 }
 
 /// Places a hold, or changes its reason; false if the subject is being erased.
@@ -206,7 +209,8 @@ mod tests {
             };
             let (hold, gone) = (hold, held.clone());
             archive.write(Lasting::Process, move |db| put(db, &hold)).await.unwrap();
-            let found = archive.hold_beside(wanted.clone()).await.unwrap();
+            let other = wanted.clone();
+            let found = archive.read(move |db| beside(db, &other)).await.unwrap();
             archive.write(Lasting::Process, move |db| end(db, "holds", &gone)).await.unwrap();
             assert!(found.as_ref().is_none_or(|found| found.subject == *held), "{found:?}");
             found.is_some()
